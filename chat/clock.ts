@@ -1,0 +1,84 @@
+/**
+ * Time, as the chat sees it, and how long it waits for storage: limits, backoff, patience.
+ *
+ * A helper below the way of a message. It knows nothing of what is waited for, so that a test can
+ * put a clock of its own in its place.
+ */
+
+/** Where time comes from. */
+export interface Clock {
+  /** Unix time in milliseconds. */
+  now(): number;
+  /** Runs something once after so many milliseconds; returns what cancels that. */
+  after(ms: number, run: () => void): () => void;
+}
+
+/** The clock of the machine. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  after(ms, run) {
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** Milliseconds until a call to storage that gives no answer counts as failed. */
+export const CALL_LIMIT = 4_000;
+
+/** Milliseconds for which something that fails is tried again before whoever asked is told. */
+export const PATIENCE = 8_000;
+
+const FIRST_PAUSE = 50;
+const LONGEST_PAUSE = 1_000;
+
+/** Waits so many milliseconds. */
+export function delay(clock: Clock, ms: number): Promise<void> {
+  return new Promise((resolve) => void clock.after(ms, resolve));
+}
+
+/** Waits longer after each failure, never as long as anybody else: exponential, with full jitter. */
+export function backOff(clock: Clock, failures: number): Promise<void> {
+  const longest = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures);
+  return delay(clock, longest / 2 + Math.random() * longest / 2);
+}
+
+/**
+ * The answer of a call, if it comes within {@linkcode CALL_LIMIT}.
+ *
+ * @throws {Error} when it does not. The call may still do its work later: the caller must be able
+ * to live with that.
+ */
+export async function limited<T>(clock: Clock, call: Promise<T>): Promise<T> {
+  let cancel = (): void => {};
+  const limit = new Promise<never>((_, reject) => {
+    const late = () => reject(new Error(`no answer for ${CALL_LIMIT / 1000} seconds`));
+    cancel = clock.after(CALL_LIMIT, late);
+  });
+  try {
+    return await Promise.race([call, limit]);
+  } finally {
+    cancel();
+  }
+}
+
+/**
+ * Does something that may fail until it works, for as long as {@linkcode PATIENCE} lasts; each
+ * failure is told to `failed`. Returns whether it worked.
+ */
+export async function persist(
+  clock: Clock,
+  attempt: () => Promise<void>,
+  failed: (error: unknown) => void,
+): Promise<boolean> {
+  const since = clock.now();
+  for (let failures = 1;; failures++) {
+    try {
+      await attempt();
+      return true;
+    } catch (error) {
+      failed(error);
+      if (clock.now() - since > PATIENCE) return false;
+      await backOff(clock, failures);
+    }
+  }
+}

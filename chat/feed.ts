@@ -1,0 +1,135 @@
+/**
+ * The feed: one ordered log of everything that happens in rooms, in shards, and the bells by which
+ * instances hear of each other's additions.
+ *
+ * Storage and Handler hand operations in; whoever made the feed is handed the events of all
+ * instances in the one order. It does not know what an event means.
+ */
+import type { Operation } from "./batch.ts";
+import { delay, limited } from "./clock.ts";
+import { bellKey, Shard, type ShardParts } from "./shard.ts";
+
+/**
+ * How many shards there are. All instances on one KV must agree. With the company's bell they are
+ * nine keys: one `kv.watch` covers ten.
+ */
+export const SHARDS = 8;
+
+/** Rung by an instance that comes or goes. */
+export const COMPANY_BELL: Deno.KvKey = ["bell", "company"];
+
+/** What a feed is made of. */
+export interface FeedParts extends ShardParts {
+  /**
+   * The KV on which bells are watched. For KV Connect a second handle: on one HTTP/2 connection an
+   * open watch makes each commit wait for a delayed TCP acknowledgement (40 ms, measured).
+   */
+  readonly bells: Deno.Kv;
+  /** Called when another instance has come or gone. */
+  companyChanged(): void;
+}
+
+type BellReader = ReadableStreamDefaultReader<Deno.KvEntryMaybe<unknown>[]>;
+
+/** The feed of one instance. */
+export class Feed {
+  readonly #parts: FeedParts;
+  #shards: Shard[] = [];
+  #watching: BellReader | undefined;
+  /** Where the company's bell was last seen. */
+  #companyAt: string | null | undefined;
+  #listening: Promise<void> | undefined;
+  #company = false;
+  #closed = false;
+
+  constructor(parts: FeedParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Begins: what is added from now on is delivered. Before that nothing may be handed in.
+   *
+   * @throws when KV cannot be read.
+   */
+  async open(): Promise<void> {
+    const { clock, kv } = this.#parts;
+    const bells = await limited(clock, kv.getMany(shardBells()));
+    this.#shards = bells.map((bell, i) => new Shard(i, bell.versionstamp, this.#parts));
+    this.#listening = this.#listen();
+  }
+
+  /**
+   * Hands in an operation. `name` (of a room, or of a connection in none) chooses the shard:
+   * operations of the same name keep their order.
+   */
+  submit(name: string, operation: Operation): void {
+    this.#shards[shardOf(name)]!.submit(operation);
+  }
+
+  /** Whether other instances are there: only then the shards' bells are watched. */
+  keepCompany(company: boolean): void {
+    if (company === this.#company) return;
+    this.#company = company;
+    void this.#watching?.cancel();
+  }
+
+  /** Looks at the bells once: covers a watch that died without saying so. */
+  async poll(): Promise<void> {
+    const bells = await limited(this.#parts.clock, this.#parts.kv.getMany(shardBells()));
+    bells.forEach((bell, i) => this.#shards[i]!.ring(bell.versionstamp));
+  }
+
+  /** Resolves when everything handed in so far has been committed and delivered, or has failed. */
+  async flush(): Promise<void> {
+    await Promise.all(this.#shards.map((shard) => shard.idle()));
+  }
+
+  /** Stops watching. Nothing may be handed in after this. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#watching?.cancel();
+    await this.#listening;
+  }
+
+  /** Watches the bells, again and again: a stream that ends or fails is opened anew. */
+  async #listen(): Promise<void> {
+    const { bells, clock, warn } = this.#parts;
+    while (!this.#closed) {
+      // Alone, only the company's bell: watching those that we ring doubles a commit's time.
+      const keys = this.#company ? [COMPANY_BELL, ...shardBells()] : [COMPANY_BELL];
+      const company = this.#company;
+      try {
+        this.#watching = bells.watch<unknown[]>(keys).getReader();
+        await this.#follow(this.#watching);
+      } catch (error) {
+        if (!this.#closed) warn(`storage's watch failed: ${(error as Error).message}`);
+      }
+      if (!this.#closed && company === this.#company) await delay(clock, 1000);
+    }
+  }
+
+  async #follow(reader: BellReader): Promise<void> {
+    while (true) {
+      const { done, value: [company, ...bells] = [] } = await reader.read();
+      if (done) return;
+      bells.forEach((bell, i) => this.#shards[i]!.ring(bell.versionstamp));
+      const at = company!.versionstamp;
+      // The first answer is how things stand.
+      if (this.#companyAt !== undefined && this.#companyAt !== at) this.#parts.companyChanged();
+      this.#companyAt = at;
+    }
+  }
+}
+
+function shardBells(): Deno.KvKey[] {
+  return Array.from({ length: SHARDS }, (_, shard) => bellKey(shard));
+}
+
+/** FNV-1a: cheap, and rooms with similar names land in different shards. */
+function shardOf(name: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < name.length; i++) {
+    hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
+  }
+  return (hash >>> 0) % SHARDS;
+}

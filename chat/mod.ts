@@ -1,0 +1,137 @@
+/**
+ * Parley, the chat: everything that a program needs to have one of its own.
+ *
+ * ```ts ignore
+ * import { startChat } from "./chat/mod.ts";
+ *
+ * const chat = await startChat({ kv: await Deno.openKv() });
+ * Deno.serve(chat.fetch);
+ * ```
+ *
+ * The public face: it stands before everything else and holds nothing but the life of instances,
+ * one after another.
+ *
+ * @module
+ */
+import { monotonicUlid } from "@std/ulid";
+import { backOff, type Clock, systemClock } from "./clock.ts";
+import { Instance } from "./instance.ts";
+import { type LimitSettings, limitsFrom } from "./limits.ts";
+import { type Log, quietLog } from "./log.ts";
+import { answer } from "./server.ts";
+
+export { type LimitSettings, limitsFrom, MOST } from "./limits.ts";
+export type { Clock } from "./clock.ts";
+export type { Log } from "./log.ts";
+
+/** What a chat is made of. */
+export interface ChatOptions {
+  /** Where everything is kept. It stays the caller's to close, after {@linkcode Chat.close}. */
+  readonly kv: Deno.Kv;
+  /**
+   * A second handle to the same KV, for watching it. Wanted for KV Connect, where an open watch
+   * delays the commits on the same handle by 40 ms. Default: `kv`.
+   */
+  readonly bells?: Deno.Kv;
+  /**
+   * Whether `kv` is a file of this machine, used by one process at a time: then what a crashed
+   * process left is swept at the start. Default: false, it is swept when its lease has lapsed.
+   */
+  readonly local?: boolean;
+  readonly limits?: LimitSettings;
+  /** Default: the machine's. */
+  readonly clock?: Clock;
+  /** Makes ids, each greater than those before. Default: monotonic ULIDs. */
+  readonly ids?: () => string;
+  /** Default: the console. */
+  readonly log?: Log;
+}
+
+/** A chat that runs. */
+export interface Chat {
+  /** Answers a request: hand it to `Deno.serve`. */
+  readonly fetch: (request: Request) => Response;
+  /** How many people are connected here. */
+  readonly size: number;
+  /**
+   * Ends in peace: what was said is committed and shown, rows are removed, sockets closed with
+   * 1012. With KV away this takes as long as KV is away.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a chat on a KV.
+ *
+ * @throws {RangeError} when a limit is out of its range.
+ * @throws {Error} when the KV cannot be used.
+ */
+export async function startChat(options: ChatOptions): Promise<Chat> {
+  const { kv, clock = systemClock } = options;
+  const limits = limitsFrom(options.limits);
+  const log = quietLog(options.log ?? console, clock);
+  const parts = {
+    kv,
+    bells: options.bells ?? kv,
+    local: options.local ?? false,
+    clock,
+    ids: options.ids ?? (() => monotonicUlid(clock.now())),
+    limits,
+    log,
+  };
+  let closing = false;
+  let reborn = Promise.resolve();
+  let instance = await start();
+
+  /** An instance that was taken for dead is replaced by a new one: it cannot come back. */
+  function start(): Promise<Instance> {
+    let lost = false;
+    return Instance.start(parts, () => {
+      if (lost) return;
+      lost = true;
+      reborn = reborn.then(replace);
+    });
+  }
+
+  async function replace(): Promise<void> {
+    log.warn("this instance was taken for dead by others: its connections are closed");
+    await instance.abandon();
+    for (let failures = 1; !closing; failures++) {
+      try {
+        instance = await start();
+        return;
+      } catch (error) {
+        log.warn(`storage does not answer: ${(error as Error).message}`);
+        await backOff(clock, failures);
+      }
+    }
+  }
+
+  const house = {
+    greeting,
+    idleSeconds: limits.idleSeconds,
+    isOpen: () => !closing && instance.isOpen,
+    welcome: (socket: WebSocket) => instance.accept(socket),
+  };
+  return {
+    fetch: (request) => answer(request, house),
+    get size() {
+      return instance.size;
+    },
+    async close() {
+      closing = true;
+      await reborn;
+      if (instance.isOpen) await instance.close();
+    },
+  };
+}
+
+function greeting({ host, protocol }: URL): string {
+  const address = `${protocol === "https:" ? "wss" : "ws"}://${host}/`;
+  return `This is a Parley chat. Come in with a WebSocket client, for example:
+
+    websocat ${address}
+    npx wscat -c ${address}
+
+The first line that you type is your nickname. Then type /help.`;
+}

@@ -1,0 +1,352 @@
+/**
+ * One shard of the feed: a single pump that commits what waits, reads what others committed, and
+ * delivers both in versionstamp order.
+ *
+ * Second half of the group commit, and the place where the chat's one order is made. Commit, read
+ * and delivery of a shard never interleave: one of them moving the cursor under another would show
+ * a row twice or never. It does not know rooms or sockets.
+ */
+import { type Batch, keyText, type Operation, type Outcome, takeBatch } from "./batch.ts";
+import { backOff, type Clock, delay, limited, PATIENCE, persist } from "./clock.ts";
+import { pack, packedBytes, type RoomEvent, type StoredEvent, unpack } from "./events.ts";
+
+/** Milliseconds a feed row is kept at least: longer than any lease, so that who is behind can catch up. */
+const ROW_LIFE = 10 * 60_000;
+
+/** Milliseconds without foreign rows after which a shard tries being alone again. */
+const ALONE_AFTER = 5_000;
+
+/** Feed rows in one read: a row has at most 64 KiB. */
+const READ_ROWS = 64;
+
+/** Frames handed to sockets before the event loop gets a turn to write them out and to read. */
+const FRAMES_A_TURN = 4096;
+
+/** Estimated bytes that may wait in one shard. More is answered at once: memory has an end. */
+const MOST_WAITING = 4 * 1024 * 1024;
+
+/** What a shard is made of; the same for all shards of a feed. */
+export interface ShardParts {
+  readonly kv: Deno.Kv;
+  /** The instance's id: tells its own rows from those of others. */
+  readonly instance: string;
+  /** Holds as long as this instance's lease does: without it nothing may be written. */
+  readonly lease: Deno.AtomicCheck;
+  /** Shows an event to whom it concerns on this instance, and says how many frames that took. */
+  deliver(event: RoomEvent): number;
+  /** Called when the lease is found to be gone. */
+  lost(): void;
+  readonly clock: Clock;
+  /** Tells the operator of a fault of ours, once each. */
+  warn(message: string): void;
+}
+
+/** The form of a feed row. Rows with another `v` were written by another version. */
+interface FeedRow {
+  readonly v: 1;
+  readonly from: string;
+  /** The writer's count of its commits to this shard: `from` and `n` together are unique. */
+  readonly n: number;
+  readonly events: readonly StoredEvent[];
+}
+
+/**
+ * What makes a commit succeed at most once however often it is tried, and lets it move on when it
+ * did: `bell` while alone (nobody has written the shard since), else `turn`, a row of our own.
+ */
+type Guard = "bell" | "turn";
+
+/** The bell of a shard: set by every commit that adds to its feed. */
+export function bellKey(shard: number): Deno.KvKey {
+  return ["bell", shard];
+}
+
+/** One shard. Made by the feed, started by {@linkcode Shard.ring} or {@linkcode Shard.submit}. */
+export class Shard {
+  readonly #parts: ShardParts;
+  readonly #index: number;
+  readonly #queue: Operation[] = [];
+  #waiting = 0;
+  /** The versionstamp up to which everything has been delivered. */
+  #cursor: string;
+  /** The newest versionstamp that the bell was seen at. */
+  #rungAt = "";
+  #company = false;
+  #foreignAt = 0;
+  #pumping: Promise<void> | undefined;
+  #commits = 0;
+  #turn: string | null = null;
+  /** Commits whose row is to be delivered by reading, by their number. */
+  readonly #owed = new Map<number, readonly Operation[]>();
+  #frames = 0;
+
+  /** `bell` is where the shard's bell stands: nothing before it is delivered. */
+  constructor(index: number, bell: string | null, parts: ShardParts) {
+    this.#index = index;
+    this.#cursor = bell ?? "";
+    this.#parts = parts;
+  }
+
+  /** Takes an operation for the next commit, or settles it as failed where too many wait. */
+  submit(operation: Operation): void {
+    const bytes = weight(operation);
+    if (this.#waiting + bytes > MOST_WAITING) return operation.settle("failed");
+    this.#waiting += bytes;
+    this.#queue.push(operation);
+    this.#wake();
+  }
+
+  /** The bell was seen at this versionstamp: whatever is new is read and delivered. */
+  ring(versionstamp: string | null): void {
+    if (versionstamp === null || versionstamp <= this.#rungAt) return;
+    this.#rungAt = versionstamp;
+    this.#wake();
+  }
+
+  /** Resolves when nothing waits any more. */
+  async idle(): Promise<void> {
+    while (this.#pumping !== undefined) await this.#pumping;
+  }
+
+  #wake(): void {
+    this.#pumping ??= this.#pump().finally(() => {
+      this.#pumping = undefined;
+      // What came in between the pump's last look and this moment.
+      if (this.#behind() || this.#queue.length > 0) this.#wake();
+    });
+  }
+
+  #behind(): boolean {
+    return this.#rungAt > this.#cursor;
+  }
+
+  async #pump(): Promise<void> {
+    // What is submitted in the same turn of the event loop shares the commit.
+    await Promise.resolve();
+    while (this.#behind() || this.#queue.length > 0) {
+      if (!this.#behind()) await this.#commit(takeBatch(this.#queue));
+      else if (!(await this.#catchUp())) this.#giveUp([]);
+    }
+  }
+
+  async #commit(batch: Batch): Promise<void> {
+    const n = ++this.#commits;
+    let { operations, checks } = batch;
+    for (const operation of operations) this.#waiting -= weight(operation);
+    let guard = this.#chooseGuard(operations);
+    let failures = 0, since = 0;
+    while (operations.length > 0) {
+      let result: Deno.KvCommitResult | Deno.KvCommitError;
+      try {
+        const atomic = this.#atomic(n, guard, operations, checks);
+        result = await limited(this.#parts.clock, atomic.commit());
+      } catch (error) {
+        // It may have been written all the same. Trying again is safe: the guard lets one try pass.
+        this.#warn(error);
+        if (failures++ === 0) since = this.#parts.clock.now();
+        if (this.#parts.clock.now() - since > PATIENCE) return this.#giveUp(operations);
+        await backOff(this.#parts.clock, failures);
+        continue;
+      }
+      if (result.ok) return await this.#committed(n, guard, operations, result.versionstamp);
+      const kept = await this.#sift(n, guard, operations, checks, failures > 0);
+      // Another guard is safe only when no earlier try can pass any more, or there was none.
+      if (kept.broken || failures === 0) guard = this.#chooseGuard(kept.operations);
+      ({ operations, checks } = kept);
+    }
+  }
+
+  /** Nobody else writes here, as far as is known: then the bell itself is the guard. */
+  #chooseGuard(operations: readonly Operation[]): Guard {
+    if (this.#company && this.#parts.clock.now() - this.#foreignAt > ALONE_AFTER) {
+      this.#company = false;
+    }
+    return !this.#company && operations.some(hasEvent) ? "bell" : "turn";
+  }
+
+  #guardCheck(guard: Guard): Deno.AtomicCheck {
+    return guard === "bell"
+      ? { key: bellKey(this.#index), versionstamp: this.#cursor || null }
+      : { key: this.#turnKey(), versionstamp: this.#turn };
+  }
+
+  #turnKey(): Deno.KvKey {
+    return ["instance", this.#parts.instance, this.#index];
+  }
+
+  #atomic(
+    n: number,
+    guard: Guard,
+    operations: readonly Operation[],
+    checks: readonly Deno.AtomicCheck[],
+  ): Deno.AtomicOperation {
+    const { kv, lease, instance } = this.#parts;
+    const atomic = kv.atomic().check(this.#guardCheck(guard), lease, ...checks);
+    if (guard === "turn") atomic.set(this.#turnKey(), n);
+    const events: StoredEvent[] = [];
+    for (const { mutations, event } of operations) {
+      if (mutations !== undefined) atomic.mutate(...mutations);
+      if (event !== undefined) events.push(pack(event));
+    }
+    if (events.length > 0) {
+      const row: FeedRow = { v: 1, from: instance, n, events };
+      const key = ["feed", this.#index, kv.commitVersionstamp()];
+      atomic.set(key, row, { expireIn: ROW_LIFE }).set(bellKey(this.#index), n);
+    }
+    return atomic;
+  }
+
+  async #committed(
+    n: number,
+    guard: Guard,
+    operations: readonly Operation[],
+    versionstamp: string,
+  ): Promise<void> {
+    if (guard === "turn") this.#turn = versionstamp;
+    if (!operations.some(hasEvent)) return settle(operations, "done");
+    if (guard === "turn") {
+      // Rows of others may stand before this one: it is delivered when it is read.
+      this.#owed.set(n, operations);
+      return this.ring(versionstamp);
+    }
+    // The guard held: nothing can stand between the cursor and this row.
+    this.#cursor = versionstamp;
+    await this.#deliverOwn(operations);
+  }
+
+  /**
+   * After a failed check: finds out whose it was. An operation whose own check fails is a conflict
+   * and hurts only itself; the rest is returned, to be tried again. `broken` says that the guard
+   * failed, so that no earlier try can pass any more.
+   */
+  async #sift(
+    n: number,
+    guard: Guard,
+    operations: Operation[],
+    checks: Deno.AtomicCheck[],
+    unsure: boolean,
+  ): Promise<Batch & { broken: boolean }> {
+    const { kv, clock, lease, lost } = this.#parts;
+    const nothing = { operations: [], checks: [], broken: true };
+    const asked = [this.#guardCheck(guard), lease, ...checks];
+    const stale = new Set<string>();
+    let guardAt: string | null = null;
+    const read = await persist(clock, async () => {
+      const found = await limited(clock, kv.getMany(asked.map(({ key }) => key)));
+      guardAt = found[0]!.versionstamp;
+      asked.forEach(({ key, versionstamp }, i) => {
+        if (found[i]!.versionstamp !== versionstamp) stale.add(keyText(key));
+      });
+    }, (error) => this.#warn(error));
+    if (!read) return this.#giveUp(operations), nothing;
+    if (stale.has(keyText(lease.key))) {
+      settle(operations, "failed");
+      lost();
+      return nothing;
+    }
+    const broken = stale.has(keyText(asked[0]!.key));
+    if (broken) {
+      if (guard === "turn") this.#turn = guardAt;
+      else this.#meet();
+      if (unsure && !operations.some(hasEvent)) return settle(operations, "done"), nothing;
+      // A try whose answer was lost is found among the rows; otherwise somebody else was here.
+      this.#owed.set(n, operations);
+      this.ring(guardAt);
+      const seen = await this.#catchUp();
+      if (!this.#owed.delete(n)) return nothing;
+      if (!seen) return this.#giveUp(operations), nothing;
+    }
+    const isStale = ({ key }: Deno.AtomicCheck) => stale.has(keyText(key));
+    const kept = operations.filter((operation) => !operation.checks?.some(isStale));
+    const keys = new Set(kept.flatMap((each) => each.checks?.map(({ key }) => keyText(key)) ?? []));
+    settle(operations.filter((operation) => operation.checks?.some(isStale)), "conflict");
+    return { operations: kept, checks: checks.filter(({ key }) => keys.has(keyText(key))), broken };
+  }
+
+  /** Somebody else writes this shard. */
+  #meet(): void {
+    this.#company = true;
+    this.#foreignAt = this.#parts.clock.now();
+  }
+
+  /** Reads and delivers what stands after the cursor. Returns whether it could be read. */
+  #catchUp(): Promise<boolean> {
+    return persist(this.#parts.clock, () => this.#readOn(), (error) => this.#warn(error));
+  }
+
+  async #readOn(): Promise<void> {
+    const upTo = this.#rungAt;
+    const prefix = ["feed", this.#index];
+    // Longer than the cursor and with it in front: after it, and before any other versionstamp.
+    const selector = { prefix, start: [...prefix, `${this.#cursor}0`] };
+    const rows = this.#parts.kv.list<unknown>(selector, { batchSize: READ_ROWS });
+    while (true) {
+      const { done, value: row } = await limited(this.#parts.clock, rows.next());
+      if (done) break;
+      // Before delivery: a row is shown at most once, whatever goes wrong with it.
+      this.#cursor = row.versionstamp;
+      await this.#deliverRow(row.value);
+    }
+    // The bell was seen before the read, so all rows up to it have been: one that is not there
+    // (expired, or removed by hand) must not make us look for it for ever.
+    if (upTo > this.#cursor) this.#cursor = upTo;
+  }
+
+  async #deliverRow(value: unknown): Promise<void> {
+    const { instance, warn } = this.#parts;
+    const row = value as Partial<FeedRow> | null;
+    if (row?.v !== 1 || !Array.isArray(row.events) || typeof row.n !== "number") {
+      return warn("a feed row of an unknown version was skipped");
+    }
+    const own = row.from === instance ? this.#owed.get(row.n) : undefined;
+    if (own !== undefined) {
+      this.#owed.delete(row.n);
+      return await this.#deliverOwn(own);
+    }
+    if (row.from !== instance) this.#meet();
+    for (const stored of row.events) {
+      const event = unpack(stored);
+      if (event === undefined) warn("an event of an unknown kind was skipped");
+      else await this.#deliver(event);
+    }
+  }
+
+  async #deliverOwn(operations: readonly Operation[]): Promise<void> {
+    for (const { event, settle } of operations) {
+      if (event !== undefined) await this.#deliver(event);
+      settle("done");
+    }
+  }
+
+  #deliver(event: RoomEvent): Promise<void> | undefined {
+    this.#frames += this.#parts.deliver(event);
+    if (this.#frames < FRAMES_A_TURN) return undefined;
+    this.#frames = 0;
+    return delay(this.#parts.clock, 0);
+  }
+
+  /** Storage is away: everybody who waits is told, rather than kept waiting. */
+  #giveUp(operations: readonly Operation[]): void {
+    settle(operations, "failed");
+    this.#waiting = 0;
+    settle(this.#queue.splice(0), "failed");
+  }
+
+  #warn(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#parts.warn(`storage does not answer: ${reason}`);
+  }
+}
+
+function hasEvent(operation: Operation): boolean {
+  return operation.event !== undefined;
+}
+
+function settle(operations: readonly Operation[], outcome: Outcome): void {
+  for (const operation of operations) operation.settle(outcome);
+}
+
+/** An estimate of the memory that an operation holds while it waits, in bytes. */
+function weight({ event, mutations }: Operation): number {
+  return 64 + (event === undefined ? 0 : packedBytes(event)) + 1024 * (mutations?.length ?? 0);
+}

@@ -1,0 +1,85 @@
+/**
+ * The plain-text protocol's words: what a client is told, byte for byte.
+ *
+ * A helper below the way of a message: Handler takes its replies from here, Sender its events. The
+ * replies of the original sample are fixed; see README.md, "Protocol".
+ */
+import type { RoomEvent } from "./events.ts";
+
+/** What an event looks like to somebody in the room; `own`: to the one whom it is about. */
+export function encodeText({ kind, room, nick, text }: RoomEvent, own: boolean): string {
+  switch (kind) {
+    case "message":
+      return `${nick}: ${text}`;
+    case "action":
+      return `* ${nick} ${text}`;
+    case "join":
+      return own ? `Joined chat room "${room}"` : `${nick} joined room.`;
+    case "leave":
+      return own ? `Left chat room "${room}"` : `${nick} left room.`;
+    case "nick":
+      return own ? nicknameIs(text) : `${nick} is now known as ${text}.`;
+  }
+}
+
+/** Whether the one whom an event is about is shown something else than the others. */
+export function isPersonal({ kind }: RoomEvent): boolean {
+  return kind !== "message" && kind !== "action";
+}
+
+/** The reply to a change of nickname. */
+export function nicknameIs(nick: string): string {
+  return `Nickname is: ${nick}`;
+}
+
+/** The fixed replies. */
+export const reply = {
+  welcome: (nick: string) => `Using nickname: ${nick}\nType /help for list of commands.`,
+  currentNickname: (nick: string) => `Current nickname: ${nick}`,
+  unknownCommand: (command: string) => `Unknown command: ${command}`,
+  notInRoom: "Not currently in a room. Type /join {room_name} to do so.",
+  cannotSend: "Cannot send message if not in chatroom.",
+} as const;
+
+/** Replies where the sample is silent, crashes or is unsafe, and those to our own commands. */
+export const further = {
+  tryNickname: (why: string) => `${why} Type the nickname that you want to use.`,
+  nicknameTaken: (nick: string) => `The nickname "${nick}" is taken. Please choose another one.`,
+  joinWhat: "Which room? Type /join {room_name} to join one.",
+  noRooms: "There are no rooms yet. Type /join {room_name} to open one.",
+  meWhat: "What do you do? Type /me {action}.",
+  whoWhat: "Who? Type /who {nickname}.",
+  isInRoom: (nick: string, room: string) => `${nick} is in room "${room}".`,
+  isInNone: (nick: string) => `${nick} is online, in no room.`,
+  isNotOnline: (nick: string) => `Nobody called "${nick}" is online.`,
+  tooLong: (bytes: number, most: number) =>
+    `Not sent: this line has ${bytes} bytes, and at most ${most} are allowed.`,
+  notSent: "Not sent: the chat's storage does not answer. Please try again in a moment.",
+  notDone: "Not done: the chat's storage does not answer. Please try again in a moment.",
+} as const;
+
+/** The sample's help, unchanged, then our own commands in the same shape. */
+export const HELP = `Commands available:
+    /help
+          Display this message.
+    /join {chat_room_name}
+          Join a chatroom named {chat_room_name}.
+    /nick {nickname}
+          Change your name to {nickname}. If no {nickname}
+          is provided then your current name will be printed
+    /room
+          Print out the name of the room you are currently\x20
+          in.
+    /ls
+          If you are in a room, list all users also in the
+          room. Otherwise, list all rooms.
+    /quit
+          Leave current room.
+
+If you are in a room, raw text messages that do not start\x20
+with a / will be sent to everyone else in the room.
+
+    /me {action}
+          Tell the room what you do.
+    /who {nickname}
+          Tell which room {nickname} is in.`;
