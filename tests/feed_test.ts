@@ -1,0 +1,210 @@
+import { assert, assertEquals } from "@std/assert";
+import type { Outcome } from "../chat/batch.ts";
+import { systemClock } from "../chat/clock.ts";
+import type { RoomEvent } from "../chat/events.ts";
+import { Feed } from "../chat/feed.ts";
+import { countingKv, eventually } from "./house.ts";
+
+/** A feed alone, and what it delivers. */
+async function open(kv: Deno.Kv, instance = "01A") {
+  const texts: string[] = [];
+  const warnings: string[] = [];
+  let lost = 0;
+  const key = ["instance", instance];
+  if ((await kv.get(key)).versionstamp === null) await kv.set(key, 1);
+  const feed = new Feed({
+    kv,
+    bells: kv,
+    instance,
+    lease: { key, versionstamp: (await kv.get(key)).versionstamp },
+    clock: systemClock,
+    deliver({ text }) {
+      texts.push(text);
+      return 1;
+    },
+    companyChanged: () => {},
+    lost: () => void lost++,
+    warn: (message) => void warnings.push(message),
+  });
+  await feed.open();
+  const say = (text: string, room = "red") =>
+    new Promise<Outcome>((settle) => feed.submit(room, { event: message(text, room), settle }));
+  return {
+    feed,
+    texts,
+    warnings,
+    say,
+    get lost() {
+      return lost;
+    },
+    [Symbol.asyncDispose]: () => feed.close(),
+  };
+}
+
+function message(text: string, room: string): RoomEvent {
+  return { kind: "message", room, id: "1", nick: "Ann", text, time: 0 };
+}
+
+Deno.test("what is said is delivered once, in the order in which it was said", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using house = await open(kv);
+  const words = Array.from({ length: 1000 }, (_, i) => `word ${i}`);
+  const outcomes = await Promise.all(words.map((word) => house.say(word)));
+  assertEquals(house.texts, words);
+  assert(outcomes.every((outcome) => outcome === "done"));
+});
+
+Deno.test("nobody is shown anything before its commit has succeeded", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const gate = Promise.withResolvers<void>();
+  await using house = await open(
+    countingKv(kv, (what) => what === "commit" ? gate.promise : undefined).kv,
+  );
+  const said = house.say("hello");
+  await new Promise((resolve) => setTimeout(resolve));
+  assertEquals(house.texts, []);
+  const rows = await Array.fromAsync(kv.list({ prefix: ["feed"] }));
+  assertEquals(rows, []);
+  gate.resolve();
+  assertEquals(await said, "done");
+  assertEquals(house.texts, ["hello"]);
+});
+
+Deno.test("alone, a message costs no read and three mutations at the most, and many share a commit", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const { kv: counted, use } = countingKv(kv);
+  await using house = await open(counted);
+  await house.say("the first");
+  const before = { ...use };
+  for (let i = 0; i < 10; i++) await house.say(`one at a time ${i}`);
+  assertEquals(use.commits - before.commits, 10);
+  assertEquals(use.mutations - before.mutations, 20);
+  await Promise.all(Array.from({ length: 300 }, (_, i) => house.say(`at once ${i}`)));
+  assert(use.commits - before.commits <= 13, `${use.commits - before.commits} commits`);
+  assertEquals([use.gets - before.gets, use.lists - before.lists], [0, 0]);
+});
+
+Deno.test("two feeds on one KV deliver the same, in the same order, each exactly once", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using one = await open(kv, "01A");
+  await using other = await open(kv, "01B");
+  one.feed.keepCompany(true);
+  other.feed.keepCompany(true);
+  const rooms = ["red", "green", "blue"];
+  await Promise.all(rooms.flatMap((room) =>
+    Array.from({ length: 200 }, async (_, i) => {
+      await (i % 2 === 0 ? one : other).say(`${room} ${i}`, room);
+    })
+  ));
+  await eventually(() => one.texts.length === 600 && other.texts.length === 600, "all is read");
+  for (const room of rooms) {
+    const of = (texts: string[]) => texts.filter((text) => text.startsWith(room));
+    assertEquals(of(one.texts), of(other.texts));
+    assertEquals(new Set(of(one.texts)).size, 200);
+  }
+});
+
+Deno.test("a feed that begins later delivers only what comes after", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using one = await open(kv, "01A");
+  await one.say("before");
+  await using other = await open(kv, "01B");
+  other.feed.keepCompany(true);
+  await one.say("after");
+  await eventually(() => other.texts.length > 0, "it is read");
+  assertEquals(other.texts, ["after"]);
+});
+
+Deno.test("rows and events of an unknown version are skipped with a warning, the rest is delivered", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using house = await open(kv);
+  const shards = Array.from({ length: 8 }, (_, shard) => shard);
+  const event = ["message", "red", "1", "Bob", "from elsewhere", 0];
+  for (
+    const row of [
+      { v: 2, what: "is this?" },
+      null,
+      "text",
+      { v: 1, from: "01B", n: 1, events: "none" },
+      { v: 1, from: "01B", n: 2, events: [["dance", "red", "1", "Bob", "", 0], 5, null, event] },
+    ]
+  ) {
+    for (const shard of shards) {
+      await kv.atomic().set(["feed", shard, kv.commitVersionstamp()], row)
+        .set(["bell", shard], 1).commit();
+    }
+  }
+  await house.feed.poll();
+  await house.feed.flush();
+  assertEquals(house.texts, shards.map(() => "from elsewhere"));
+  assertEquals([...new Set(house.warnings)].sort(), [
+    "a feed row of an unknown version was skipped",
+    "an event of an unknown kind was skipped",
+  ]);
+  assertEquals(await house.say("still here"), "done");
+});
+
+Deno.test("a commit that fails once is tried again, and nothing is said twice", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let faults = 2;
+  const { kv: faulty } = countingKv(kv, (what) => {
+    if (what === "commit" && faults-- > 0) throw new Error("no such luck");
+  });
+  await using house = await open(faulty);
+  assertEquals(await house.say("hello"), "done");
+  assertEquals(house.texts, ["hello"]);
+});
+
+Deno.test("a commit whose answer was lost is not committed twice", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let faults = 1;
+  // Commits, and then fails: the worst of both.
+  const lossy = new Proxy(kv, {
+    get(target, name) {
+      if (name !== "atomic") {
+        const value = Reflect.get(target, name);
+        return typeof value === "function" ? value.bind(target) : value;
+      }
+      return () => {
+        const atomic = target.atomic();
+        const commit = atomic.commit.bind(atomic);
+        atomic.commit = async () => {
+          const result = await commit();
+          if (faults-- > 0) throw new Error("the answer was lost");
+          return result;
+        };
+        return atomic;
+      };
+    },
+  });
+  await using house = await open(lossy);
+  assertEquals(await house.say("hello"), "done");
+  assertEquals(await house.say("again"), "done");
+  assertEquals(house.texts, ["hello", "again"]);
+  assertEquals((await Array.fromAsync(kv.list({ prefix: ["feed"] }))).length, 2);
+});
+
+Deno.test("who was taken for dead writes nothing more, and learns of it", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using house = await open(kv);
+  await house.say("alive");
+  await kv.set(["instance", "01A"], { sweeper: "01B" });
+  assertEquals(await house.say("dead"), "failed");
+  assertEquals(house.lost, 1);
+  assertEquals(house.texts, ["alive"]);
+});
+
+Deno.test("more than a shard can hold is refused at once, and the rest goes its way", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const gate = Promise.withResolvers<void>();
+  await using house = await open(
+    countingKv(kv, (what) => what === "commit" ? gate.promise : undefined).kv,
+  );
+  const said = Array.from({ length: 400 }, (_, i) => house.say(`${i}${"x".repeat(16_000)}`));
+  gate.resolve();
+  const outcomes = await Promise.all(said);
+  const done = outcomes.filter((outcome) => outcome === "done").length;
+  assert(done > 100 && done < 300, `${done} were taken`);
+  assertEquals(outcomes.indexOf("failed"), done);
+  assertEquals(house.texts.length, done);
+});

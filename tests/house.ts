@@ -1,0 +1,321 @@
+/**
+ * What tests need: a chat in this process on a port of its own, people who type and listen, and
+ * parts that may not be on this machine.
+ */
+import { assertEquals } from "@std/assert";
+import { type Chat, type ChatOptions, startChat } from "../chat/mod.ts";
+
+/** Milliseconds after which a frame that was waited for counts as missing. */
+const PATIENCE = 15_000;
+
+/** A promise that fails after a while, with what was waited for. */
+export async function soon<T>(wanted: Promise<T>, what: string, ms = PATIENCE): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`waited in vain for ${what}`)), ms);
+  });
+  try {
+    return await Promise.race([wanted, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Somebody with a WebSocket. */
+export class Person {
+  readonly socket: WebSocket;
+  readonly #frames: string[] = [];
+  #wake = (): void => {};
+  readonly closed: Promise<CloseEvent>;
+
+  private constructor(socket: WebSocket) {
+    this.socket = socket;
+    socket.onmessage = ({ data }) => {
+      this.#frames.push(data);
+      this.#wake();
+    };
+    this.closed = new Promise((resolve) => socket.onclose = resolve);
+  }
+
+  /** Connects, without saying anything. */
+  static async connect(url: string): Promise<Person> {
+    const socket = new WebSocket(url);
+    const person = new Person(socket);
+    await soon(
+      new Promise<void>((resolve, reject) => {
+        socket.onopen = () => resolve();
+        socket.onerror = (event) => reject(new Error((event as ErrorEvent).message));
+      }),
+      `a connection to ${url}`,
+    );
+    socket.onerror = null;
+    return person;
+  }
+
+  /** Sends frames. */
+  say(...frames: (string | Uint8Array<ArrayBuffer>)[]): void {
+    for (const frame of frames) this.socket.send(frame);
+  }
+
+  /** The next frame. */
+  async next(): Promise<string> {
+    while (this.#frames.length === 0) {
+      await soon(new Promise<void>((resolve) => this.#wake = resolve), "a frame");
+    }
+    return this.#frames.shift()!;
+  }
+
+  /** The next frames are exactly these. */
+  async hears(...frames: string[]): Promise<void> {
+    for (const frame of frames) assertEquals(await this.next(), frame);
+  }
+
+  /** Asks for something, and gets exactly this. */
+  async asks(line: string, ...frames: string[]): Promise<void> {
+    this.say(line);
+    await this.hears(...frames);
+  }
+
+  /**
+   * Nothing came that was not heard yet: a question is answered at once. What others did must have
+   * been seen by somebody else before.
+   */
+  async hearsNothingElse(): Promise<void> {
+    this.say("/nick");
+    const answer = await this.next();
+    assertEquals(answer.slice(0, 17), "Current nickname:");
+    assertEquals(this.#frames, []);
+  }
+
+  /** Hangs up. Resolves when the socket is closed. */
+  async leave(): Promise<CloseEvent> {
+    this.socket.close();
+    return await soon(this.closed, "the end of a connection");
+  }
+}
+
+/** A chat that runs in this process. */
+export class House implements AsyncDisposable {
+  readonly kv: Deno.Kv;
+  readonly chat: Chat;
+  readonly port: number;
+  readonly url: string;
+  readonly warnings: string[];
+  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+  readonly #people: Person[] = [];
+  #ownsKv: boolean;
+
+  private constructor(kv: Deno.Kv, chat: Chat, warnings: string[], ownsKv: boolean) {
+    this.kv = kv;
+    this.chat = chat;
+    this.warnings = warnings;
+    this.#ownsKv = ownsKv;
+    this.#server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, chat.fetch);
+    this.port = this.#server.addr.port;
+    this.url = `ws://127.0.0.1:${this.port}/`;
+  }
+
+  /** Opens a house; without a KV, on a fresh one in memory. */
+  static async open(options: Partial<ChatOptions> = {}): Promise<House> {
+    const kv = options.kv ?? await Deno.openKv(":memory:");
+    const warnings: string[] = [];
+    const log = { log: () => {}, warn: (message: string) => void warnings.push(message) };
+    const chat = await startChat({ local: true, log, ...options, kv });
+    return new House(kv, chat, warnings, options.kv === undefined);
+  }
+
+  /** Somebody who has connected, and not said anything. */
+  async connect(path = ""): Promise<Person> {
+    const person = await Person.connect(this.url + path);
+    this.#people.push(person);
+    return person;
+  }
+
+  /** Somebody who has logged in, and joined a room if one is named. */
+  async enter(nick: string, room?: string): Promise<Person> {
+    const person = await this.connect();
+    await person.asks(nick, `Using nickname: ${nick}\nType /help for list of commands.`);
+    if (room !== undefined) await person.asks(`/join ${room}`, `Joined chat room "${room}"`);
+    return person;
+  }
+
+  /** The keys of everything that belongs to connections: nothing, when all have gone. */
+  async rows(): Promise<Deno.KvKey[]> {
+    return await rowsOf(this.kv);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { socket } of this.#people) if (socket.readyState <= 1) socket.close();
+    await soon(Promise.all(this.#people.map(({ closed }) => closed)), "all connections to end");
+    await this.chat.close();
+    await this.#server.shutdown();
+    if (this.#ownsKv) this.kv.close();
+  }
+}
+
+/** The keys in a KV that belong to connections and instances. */
+export async function rowsOf(kv: Deno.Kv): Promise<Deno.KvKey[]> {
+  const keys: Deno.KvKey[] = [];
+  for (
+    const first of ["row", "reverse_lookup", "nick", "room", "instance_row", "instance", "beat"]
+  ) {
+    for await (const { key } of kv.list({ prefix: [first] })) keys.push(key);
+  }
+  return keys;
+}
+
+/** Waits until something that happens by itself has happened. */
+export async function eventually(
+  holds: () => boolean | Promise<boolean>,
+  what: string,
+  ms = PATIENCE,
+): Promise<void> {
+  const until = Date.now() + ms;
+  while (!(await holds())) {
+    if (Date.now() > until) throw new Error(`it never came that ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** How often a KV was used, and how much was asked of it. */
+export interface KvUse {
+  gets: number;
+  lists: number;
+  commits: number;
+  mutations: number;
+}
+
+/**
+ * A KV that counts. Before each commit, and each read, `before` is awaited: it may delay, or throw.
+ */
+export function countingKv(
+  kv: Deno.Kv,
+  before: (what: "commit" | "read") => Promise<void> | void = () => {},
+): { kv: Deno.Kv; use: KvUse } {
+  const use: KvUse = { gets: 0, lists: 0, commits: 0, mutations: 0 };
+  const handler: ProxyHandler<Deno.Kv> = {
+    get(target, name) {
+      if (name === "atomic") return () => countingAtomic(target.atomic());
+      if (name === "get" || name === "getMany") {
+        const read = (target[name] as (...args: never[]) => Promise<unknown>).bind(target);
+        return async (...args: never[]) => {
+          use.gets++;
+          await before("read");
+          return await read(...args);
+        };
+      }
+      if (name === "list") {
+        return (...args: [never]) => {
+          use.lists++;
+          return target.list(...args);
+        };
+      }
+      const value = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  };
+  function countingAtomic(atomic: Deno.AtomicOperation): Deno.AtomicOperation {
+    let mutations = 0;
+    const counting: Deno.AtomicOperation = new Proxy(atomic, {
+      get(target, name) {
+        if (name === "commit") {
+          return async () => {
+            use.commits++;
+            use.mutations += mutations;
+            await before("commit");
+            return await target.commit();
+          };
+        }
+        const method = Reflect.get(target, name) as (...args: unknown[]) => unknown;
+        return (...args: unknown[]) => {
+          mutations += name === "mutate" ? args.length : name === "check" ? 0 : 1;
+          method.apply(target, args);
+          return counting;
+        };
+      },
+    });
+    return counting;
+  }
+  return { kv: new Proxy(kv, handler), use };
+}
+
+/** A test that needs a program: ignored with its reason where that is not installed, but not in CI. */
+export function needs(program: string, name: string, fn: () => Promise<void>): void {
+  const found = isInstalled(program);
+  const ignore = !found && Deno.env.get("CI") === undefined;
+  Deno.test({
+    name: ignore ? `${name} (ignored: ${program} is not installed)` : name,
+    ignore,
+    fn,
+  });
+}
+
+function isInstalled(program: string): boolean {
+  const separator = Deno.build.os === "windows" ? ";" : ":";
+  return (Deno.env.get("PATH") ?? "").split(separator).some((folder) => {
+    try {
+      return Deno.statSync(`${folder}/${program}`).isFile;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** The project's folder. */
+export const PROJECT = new URL("../", import.meta.url);
+
+/** The server as a process of its own. */
+export class ServerProcess implements AsyncDisposable {
+  readonly port: number;
+  readonly url: string;
+  readonly process: Deno.ChildProcess;
+  readonly #rest: Promise<unknown>;
+  #alive = true;
+
+  private constructor(process: Deno.ChildProcess, port: number, rest: Promise<unknown>) {
+    this.process = process;
+    this.port = port;
+    this.url = `ws://127.0.0.1:${port}/`;
+    this.#rest = rest;
+    process.status.then(() => this.#alive = false);
+  }
+
+  /** Starts it on a free port, and waits until it listens. `run` is what stands before the flags. */
+  static async start(
+    flags: string[],
+    run: string[] = ["run", "-A", "main.ts"],
+    env: Record<string, string> = {},
+  ): Promise<ServerProcess> {
+    const process = new Deno.Command(Deno.execPath(), {
+      args: [...run, "--hostname", "127.0.0.1", "--port", "0", ...flags],
+      cwd: PROJECT,
+      env,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    const lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    let said = "";
+    while (!/:(\d+)\//.test(said)) {
+      const { done, value } = await soon(lines.read(), "the server to listen", 60_000);
+      if (done) throw new Error(`the server ended before it listened: ${said}`);
+      said += value;
+    }
+    const rest = (async () => {
+      while (!(await lines.read()).done);
+    })();
+    return new ServerProcess(process, Number(/:(\d+)\//.exec(said)![1]), rest);
+  }
+
+  /** Sends a signal, and waits for the end. */
+  async stop(signal: Deno.Signal = "SIGTERM"): Promise<Deno.CommandStatus> {
+    if (this.#alive) this.process.kill(signal);
+    const status = await soon(this.process.status, "the server to end");
+    await this.#rest;
+    return status;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop("SIGKILL");
+  }
+}
