@@ -160,8 +160,9 @@ async function run(settings: Settings): Promise<void> {
       console.error("Not everything could be written before the end: others will sweep it.");
       Deno.exit(1);
     }, DRAIN_LIMIT);
-    void server.shutdown();
+    // From here on the door answers 503; shutting the server down first would close sockets as 1001.
     await chat.close();
+    void server.shutdown();
     clearTimeout(late);
     kv.close();
     Deno.exit(0);

@@ -36,6 +36,9 @@ export interface AcceptedSocket extends Socket {
   onclose: ((event: CloseEvent) => unknown) | null;
 }
 
+/** Milliseconds that peers have to answer a close. */
+const FAREWELL = 1_000;
+
 const RESTARTING = "the server is restarting";
 
 /** One instance of the chat. */
@@ -47,6 +50,9 @@ export class Instance {
   readonly #sender: Sender;
   readonly #handler: Handler;
   readonly #connections = new Set<Connection>();
+  /** Sockets whose end has not been seen. */
+  readonly #sockets = new Set<AcceptedSocket>();
+  #lastClosed = (): void => {};
   readonly #lease: Lease;
   #open = true;
 
@@ -124,12 +130,17 @@ export class Instance {
     socket.onopen = () => {
       if (!this.#open) return socket.close(CLOSE.restart, RESTARTING);
       this.#connections.add(connection);
+      this.#sockets.add(socket);
       this.#sender.add(id, socket, end);
       connection.open();
     };
     socket.onmessage = ({ data }) => connection.receive(data);
     // An error is always followed by a close.
-    socket.onclose = end;
+    socket.onclose = () => {
+      this.#sockets.delete(socket);
+      if (this.#sockets.size === 0) this.#lastClosed();
+      end();
+    };
   }
 
   /**
@@ -160,5 +171,14 @@ export class Instance {
   async #closeSockets(): Promise<void> {
     this.#sender.closeAll(CLOSE.restart, RESTARTING);
     await Promise.all([...this.#connections].map((connection) => connection.end()));
+    if (this.#sockets.size === 0) return;
+    // Until the peers have seen it: a process that ends now would take the close frames with it.
+    await new Promise<void>((resolve) => {
+      const cancel = this.#parts.clock.after(FAREWELL, resolve);
+      this.#lastClosed = () => {
+        cancel();
+        resolve();
+      };
+    });
   }
 }

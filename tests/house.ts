@@ -57,6 +57,11 @@ export class Person {
     for (const frame of frames) this.socket.send(frame);
   }
 
+  /** How many frames have come and were not heard yet. */
+  get waiting(): number {
+    return this.#frames.length;
+  }
+
   /** The next frame. */
   async next(): Promise<string> {
     while (this.#frames.length === 0) {

@@ -1,0 +1,197 @@
+/** The program as a user starts it: flags, environment, faults, signals. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import config from "../deno.json" with { type: "json" };
+import { Person, PROJECT, rowsOf, ServerProcess, soon } from "./house.ts";
+
+async function run(args: string[], env: Record<string, string> = {}) {
+  const { code, stdout, stderr } = await soon(
+    new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "main.ts", ...args],
+      cwd: PROJECT,
+      env: { NO_COLOR: "1", ...env },
+      stdin: "null",
+    }).output(),
+    "the program to end",
+    60_000,
+  );
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+Deno.test("--help names every flag and variable, --version the version", async () => {
+  const { code, stdout } = await run(["--help"]);
+  assertEquals(code, 0);
+  for (const word of ["--port", "PORT", "--hostname", "HOST", "--kv", "CHAT_KV", "--max-message"]) {
+    assert(stdout.includes(word), word);
+  }
+  assertEquals(await run(["--version"]), { code: 0, stdout: `${config.version}\n`, stderr: "" });
+});
+
+Deno.test("wrong usage is one line and exit code 2", async () => {
+  const wrong: [string[], Record<string, string>?][] = [
+    [["--prot", "1"]],
+    [["9000"]],
+    [["--port", "http"]],
+    [["--port", "65536"]],
+    [["--port", "-1"]],
+    [["--port", "80.5"]],
+    [["--port="]],
+    [["--kv"]],
+    [["--max-message", "1000000"]],
+    [["--max-nickname", "0"]],
+    [[], { PORT: "eighty" }],
+  ];
+  await Promise.all(wrong.map(async ([args, env]) => {
+    const { code, stdout, stderr } = await run(args, env);
+    assertEquals([code, stdout], [2, ""], `${args} ${JSON.stringify(env)}`);
+    assertMatch(stderr, /^[^\n]+\n$/);
+  }));
+});
+
+Deno.test("what the program needs and does not get is one line and exit code 1", async () => {
+  using taken = Deno.listen({ port: 0 });
+  const noKv = await Deno.makeTempFile();
+  await Deno.writeTextFile(
+    noKv,
+    "this is no database, but it is long enough to be one\n".repeat(10),
+  );
+  const wrong: [string[], Record<string, string>?][] = [
+    [["--port", String(taken.addr.port)]],
+    [["--port", "0", "--hostname", "not.a.name.example"]],
+    [["--port", "0", "--kv", "/there/is/no/such/folder/kv"]],
+    [["--port", "0", "--kv", noKv]],
+    [["--port", "0", "--kv", "http://127.0.0.1:9"], { DENO_KV_ACCESS_TOKEN: "x".repeat(16) }],
+  ];
+  for (const [args, env] of wrong) {
+    const { code, stderr } = await run(args, env);
+    assertEquals(code, 1, `${args}`);
+    assertMatch(stderr, /^[^\n]+\n$/);
+  }
+  await Deno.remove(noKv);
+});
+
+Deno.test("a flag goes before its variable, and the variable before the default", async () => {
+  const env = { CHAT_KV: "/there/is/no/such/folder/kv", CHAT_MAX_ROOM: "3" };
+  await using server = await ServerProcess.start(["--kv", ":memory:"], undefined, env);
+  const ann = await Person.connect(server.url);
+  ann.say("Ann", "/join four");
+  await ann.next();
+  await ann.hears("A room name can have at most 3 characters, this one has 4.");
+  await ann.leave();
+});
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test(`${signal} ends in peace: what was said is shown, sockets close with 1012, no row is left`, async () => {
+    const folder = await Deno.makeTempDir();
+    const path = `${folder}/kv`;
+    {
+      await using server = await ServerProcess.start(["--kv", path]);
+      const ann = await Person.connect(server.url);
+      ann.say("Ann", "/join red");
+      await ann.next();
+      await ann.next();
+      for (let i = 0; i < 50; i++) ann.say(`word ${i}`);
+      await ann.hears("Ann: word 0");
+      const { code } = await server.stop(signal);
+      assertEquals(code, 0);
+      const words = Array.from({ length: 49 }, (_, i) => `Ann: word ${i + 1}`);
+      // Those that had come when the signal did; none out of order, none twice.
+      const heard: string[] = [];
+      assertEquals((await soon(ann.closed, "the close")).code, 1012);
+      while (heard.length < 49 && ann.waiting > 0) heard.push(await ann.next());
+      assertEquals(heard, words.slice(0, heard.length));
+    }
+    using kv = await Deno.openKv(path);
+    assertEquals(await rowsOf(kv), []);
+    kv.close();
+    await Deno.remove(folder, { recursive: true });
+  });
+}
+
+Deno.test("two thousand connections are drained within five seconds", async () => {
+  const folder = await Deno.makeTempDir();
+  {
+    await using server = await ServerProcess.start(["--kv", `${folder}/kv`]);
+    const people = await Promise.all(
+      Array.from({ length: 2000 }, () => Person.connect(server.url)),
+    );
+    await Promise.all(people.map(async (person, i) => {
+      person.say(`person ${i}`);
+      await person.next();
+    }));
+    // One after another, or the joins are told to everybody two million times.
+    await Promise.all(people.map(async (person, i) => {
+      person.say(`/join room${i % 100}`);
+      while (!(await person.next()).startsWith("Joined"));
+    }));
+    const started = performance.now();
+    const { code } = await server.stop("SIGTERM");
+    const took = performance.now() - started;
+    assertEquals(code, 0);
+    assert(took < 5000, `it took ${took} ms`);
+    const codes = await Promise.all(people.map(async ({ closed }) => (await closed).code));
+    assertEquals(new Set(codes), new Set([1012]));
+  }
+  using kv = await Deno.openKv(`${folder}/kv`);
+  assertEquals(await rowsOf(kv), []);
+  kv.close();
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("what a killed process left is swept at the next start: no ghosts, nicknames free", async () => {
+  const folder = await Deno.makeTempDir();
+  const flags = ["--kv", `${folder}/kv`];
+  const ann = await (async () => {
+    await using server = await ServerProcess.start(flags);
+    const ann = await Person.connect(server.url);
+    ann.say("Ann", "/join red");
+    await ann.next();
+    await ann.next();
+    await server.stop("SIGKILL");
+    return ann;
+  })();
+  await soon(ann.closed, "the end of the connection");
+  {
+    await using server = await ServerProcess.start(flags);
+    const again = await Person.connect(server.url);
+    await again.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+    await again.asks("/ls", "There are no rooms yet. Type /join {room_name} to open one.");
+    await again.leave();
+    assertEquals((await server.stop()).code, 0);
+  }
+  using kv = await Deno.openKv(`${folder}/kv`);
+  assertEquals(await rowsOf(kv), []);
+  kv.close();
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("the whole server bundles into one file that runs by itself", async () => {
+  const folder = await Deno.makeTempDir();
+  const file = `${folder}/parley.js`;
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "bundle", `--output=${file}`],
+    cwd: PROJECT,
+    env: { NO_COLOR: "1" },
+  }).output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  {
+    await using server = await ServerProcess.start(
+      ["--kv", ":memory:"],
+      ["run", "--no-config", "--unstable-kv", "--allow-net", file],
+    );
+    const ann = await Person.connect(server.url);
+    await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+    await ann.asks("/join red", 'Joined chat room "red"');
+    await ann.asks("hello", "Ann: hello");
+    await ann.leave();
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("`deno task start` runs with its own permissions, and passes flags through", async () => {
+  await using server = await ServerProcess.start(["--kv", ":memory:"], ["task", "start"]);
+  const ann = await Person.connect(server.url);
+  await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+  await ann.leave();
+  assertEquals((await server.stop()).code, 0);
+});

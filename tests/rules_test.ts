@@ -1,0 +1,129 @@
+/** The house's rules that a machine can check: who may import whom, who may name what, what lies where. */
+import { assert, assertEquals } from "@std/assert";
+import { PROJECT } from "./house.ts";
+
+/**
+ * Who may import whom in chat/. In the order of a message's way: each imports only those to whom it
+ * hands on, and helpers; what comes back comes by a function that it was given.
+ */
+const WAY: Record<string, string[]> = {
+  "mod.ts": ["instance.ts", "server.ts"],
+  "server.ts": [],
+  "instance.ts": [
+    "connection.ts",
+    "handler.ts",
+    "storage.ts",
+    "feed.ts",
+    "lease.ts",
+    "sender.ts",
+  ],
+  "connection.ts": ["handler.ts", "sender.ts"],
+  "handler.ts": ["storage.ts", "feed.ts", "sender.ts"],
+  "storage.ts": ["table.ts", "feed.ts", "batch.ts"],
+  "table.ts": [],
+  "feed.ts": ["shard.ts", "batch.ts"],
+  "shard.ts": ["batch.ts"],
+  "batch.ts": [],
+  "sender.ts": [],
+  "lease.ts": ["feed.ts"],
+};
+
+/** Helpers: below everything, and what they need of each other. */
+const HELPERS: Record<string, string[]> = {
+  "text.ts": ["events.ts"],
+  "events.ts": [],
+  "names.ts": ["limits.ts"],
+  "limits.ts": [],
+  "clock.ts": [],
+  "log.ts": ["clock.ts"],
+};
+
+/** Names of the platform, and the only files in which they may stand. */
+const PLATFORM: [RegExp, string[]][] = [
+  [/\bDeno\.(env|exit|addSignalListener|args)\b/, []],
+  [/\bnew Response\b|\bDeno\.upgradeWebSocket\b/, ["server.ts"]],
+  [/\bDeno\.serve\b/, []],
+  [/\.(atomic|list|getMany|watch)\(/, [
+    "table.ts",
+    "storage.ts",
+    "shard.ts",
+    "feed.ts",
+    "lease.ts",
+  ]],
+];
+
+async function sources(): Promise<Map<string, string>> {
+  const files = new Map<string, string>();
+  for await (const { name } of Deno.readDir(new URL("chat", PROJECT))) {
+    if (!name.endsWith(".ts")) continue;
+    files.set(name, await Deno.readTextFile(new URL(`chat/${name}`, PROJECT)));
+  }
+  return files;
+}
+
+/** Without comments, in which anything may be named. */
+function code(text: string): string {
+  return text.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+}
+
+Deno.test("a file imports only those after it on a message's way, and helpers", async () => {
+  const files = await sources();
+  const table = { ...WAY, ...HELPERS };
+  assertEquals([...files.keys()].sort(), Object.keys(table).sort());
+  for (const [name, text] of files) {
+    const imported = [...code(text).matchAll(/from "\.\/([^"]+)"/g)].map(([, file]) => file!);
+    const allowed = name in HELPERS ? HELPERS[name]! : [...WAY[name]!, ...Object.keys(HELPERS)];
+    for (const file of imported) assert(allowed.includes(file), `${name} imports ${file}`);
+  }
+});
+
+Deno.test("the way of a message never turns back: no two files import each other, over any detour", () => {
+  const table = { ...WAY, ...HELPERS };
+  const visit = (file: string, path: string[]): void => {
+    assert(!path.includes(file), `${[...path, file].join(" -> ")}`);
+    for (const next of table[file] ?? []) visit(next, [...path, file]);
+  };
+  for (const file of Object.keys(table)) visit(file, []);
+});
+
+Deno.test("the platform is named only where it belongs", async () => {
+  for (const [name, text] of await sources()) {
+    for (const [platform, where] of PLATFORM) {
+      if (!where.includes(name)) assert(!platform.test(code(text)), `${name} names ${platform}`);
+    }
+  }
+});
+
+Deno.test("no module has state of its own", async () => {
+  for (const [name, text] of await sources()) {
+    assert(!/^(export )?(let|var) /m.test(code(text)), `${name} has a module-level variable`);
+    assert(!/^(export )?const \w+ = new (Map|Set|WeakMap)/m.test(code(text)), `${name} has a map`);
+  }
+});
+
+Deno.test("a file opens with what it is for, and everything exported is explained", async () => {
+  for (const [name, text] of await sources()) {
+    assert(text.startsWith("/**\n"), `${name} does not say what it is for`);
+    const lines = text.split("\n");
+    lines.forEach((line, i) => {
+      if (!/^export (async )?(function|class|interface|type|const) \w/.test(line)) return;
+      assert(/\*\/$/.test(lines[i - 1]!), `${name}: ${line}`);
+    });
+  }
+});
+
+Deno.test("the top level holds what it should and nothing else", async () => {
+  const allowed = [
+    "main.ts",
+    "chat",
+    "deno.json",
+    "tests",
+    "README.md",
+    "deno.lock",
+    "LICENSE",
+    "dist",
+  ];
+  for await (const { name } of Deno.readDir(PROJECT)) {
+    assert(name.startsWith(".") || allowed.includes(name), name);
+  }
+});
