@@ -11,6 +11,8 @@ export interface Clock {
   now(): number;
   /** Runs something once after so many milliseconds; returns what cancels that. */
   after(ms: number, run: () => void): () => void;
+  /** A number from 0 to 1 that spreads waits, so that not everybody comes back at once. */
+  jitter(): number;
 }
 
 /** The clock of the machine. */
@@ -20,6 +22,7 @@ export const systemClock: Clock = {
     const timer = setTimeout(run, ms);
     return () => clearTimeout(timer);
   },
+  jitter: Math.random,
 };
 
 /** Milliseconds until a call to storage that gives no answer counts as failed. */
@@ -36,10 +39,10 @@ export function delay(clock: Clock, ms: number): Promise<void> {
   return new Promise((resolve) => void clock.after(ms, resolve));
 }
 
-/** Waits longer after each failure, never as long as anybody else: exponential, with full jitter. */
+/** Waits longer after each failure, never as long as anybody else: exponential, with jitter. */
 export function backOff(clock: Clock, failures: number): Promise<void> {
   const longest = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures);
-  return delay(clock, longest / 2 + Math.random() * longest / 2);
+  return delay(clock, (1 + clock.jitter()) * longest / 2);
 }
 
 /**
@@ -58,6 +61,15 @@ export async function limited<T>(clock: Clock, call: Promise<T>): Promise<T> {
     return await Promise.race([call, limit]);
   } finally {
     cancel();
+  }
+}
+
+/** What an iterator gives, each within {@linkcode CALL_LIMIT}: a list in KV, for one. */
+export async function* eachLimited<T>(clock: Clock, from: AsyncIterator<T>): AsyncGenerator<T> {
+  while (true) {
+    const { done, value } = await limited(clock, from.next());
+    if (done) return;
+    yield value;
   }
 }
 

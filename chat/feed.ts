@@ -36,8 +36,10 @@ export class Feed {
   readonly #parts: FeedParts;
   #shards: Shard[] = [];
   #watching: BellReader | undefined;
-  /** Where the company's bell was last seen. */
+  /** Where the company's bell was last seen by watching. */
   #companyAt: string | null | undefined;
+  /** Where it was when the shards' bells were last looked at. */
+  #polledAt: string | null | undefined;
   #listening: Promise<void> | undefined;
   #company = false;
   #closed = false;
@@ -66,14 +68,23 @@ export class Feed {
     this.#shards[shardOf(name)]!.submit(operation);
   }
 
-  /** Whether other instances are there: only then the shards' bells are watched. */
-  keepCompany(company: boolean): void {
-    if (company === this.#company) return;
-    this.#company = company;
-    void this.#watching?.cancel();
+  /**
+   * Whether other instances are there: only then the shards' bells are watched. Said again and
+   * again, it covers a watch that died without a word, by a look at the bells.
+   */
+  async keepCompany(company: boolean): Promise<void> {
+    const { kv, clock } = this.#parts;
+    if (company) this.#listenTo(true);
+    const { versionstamp } = await limited(clock, kv.get(COMPANY_BELL));
+    // Alone, and nobody has come and gone since the last look.
+    if (!company && !this.#company && versionstamp === this.#polledAt) return;
+    // Of whoever has gone, the last words must have been read before nobody listens any more.
+    await this.poll();
+    this.#polledAt = versionstamp;
+    this.#listenTo(company);
   }
 
-  /** Looks at the bells once: covers a watch that died without saying so. */
+  /** Looks at the bells once. */
   async poll(): Promise<void> {
     const bells = await limited(this.#parts.clock, this.#parts.kv.getMany(shardBells()));
     bells.forEach((bell, i) => this.#shards[i]!.ring(bell.versionstamp));
@@ -89,6 +100,12 @@ export class Feed {
     this.#closed = true;
     await this.#watching?.cancel();
     await this.#listening;
+  }
+
+  #listenTo(company: boolean): void {
+    if (company === this.#company) return;
+    this.#company = company;
+    void this.#watching?.cancel();
   }
 
   /** Watches the bells, again and again: a stream that ends or fails is opened anew. */

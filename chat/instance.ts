@@ -100,9 +100,15 @@ export class Instance {
     const id = parts.ids();
     const check = await Lease.take(parts.kv, parts.clock, id);
     const instance = new Instance(id, parts, check, lost);
-    await instance.#feed.open();
-    await instance.#lease.start();
-    return instance;
+    try {
+      await instance.#feed.open();
+      await instance.#lease.start();
+      return instance;
+    } catch (error) {
+      // Or it would go on beating, and nobody could ever take it for dead.
+      await instance.abandon();
+      throw error;
+    }
   }
 
   /** Whether new connections are taken. */

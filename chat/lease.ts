@@ -5,7 +5,7 @@
  * Beside the way of a message. Nobody's clock is compared with anybody else's: an instance is dead
  * when its beat stood still while ours went on. It does not know what there is to sweep.
  */
-import { type Clock, delay, limited } from "./clock.ts";
+import { type Clock, delay, eachLimited, limited } from "./clock.ts";
 import { COMPANY_BELL } from "./feed.ts";
 
 /** Milliseconds between two beats. */
@@ -27,8 +27,8 @@ export interface LeaseParts {
   readonly local: boolean;
   /** Removes what a dead instance left, under a check that only its sweeper can hold. */
   sweep(instance: string, claim: Deno.AtomicCheck): Promise<number | undefined>;
-  /** Told whether any other instance is there, whenever that may have changed. */
-  keepCompany(company: boolean): void;
+  /** Told whether any other instance is there: at each beat, and whenever that may have changed. */
+  keepCompany(company: boolean): Promise<void>;
   /** Called when the lease is found to be gone. */
   lost(): void;
   warn(message: string): void;
@@ -147,9 +147,7 @@ export class Lease {
     const others = new Map<string, Seen>();
     const dead: string[] = [];
     const beats = kv.list({ prefix: ["beat"] }, { batchSize: 500 });
-    while (true) {
-      const { done, value: beat } = await limited(clock, beats.next());
-      if (done) break;
+    for await (const beat of eachLimited(clock, beats)) {
       const id = String(beat.key[1]);
       if (id === instance) continue;
       if (isDead(id, beat.versionstamp)) dead.push(id);
@@ -159,7 +157,7 @@ export class Lease {
     }
     this.#others = others;
     for (const id of dead) if (await this.#bury(id)) others.delete(id);
-    keepCompany(others.size > 0);
+    await keepCompany(others.size > 0);
   }
 
   /** Sweeps a dead instance, if nobody else does. Returns whether it is gone. */
@@ -189,7 +187,7 @@ export class Lease {
     const removal = kv.atomic().check(check).delete(check.key).delete(beatKey(instance))
       .set(COMPANY_BELL, instance);
     const turns = kv.list({ prefix: ["instance", instance] });
-    for await (const { key } of turns) removal.delete(key);
+    for await (const { key } of eachLimited(clock, turns)) removal.delete(key);
     return (await limited(clock, removal.commit())).ok;
   }
 }

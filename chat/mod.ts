@@ -15,13 +15,14 @@
  */
 import { monotonicUlid } from "@std/ulid";
 import { backOff, type Clock, systemClock } from "./clock.ts";
-import { Instance } from "./instance.ts";
+import { type AcceptedSocket, Instance } from "./instance.ts";
 import { type LimitSettings, limitsFrom } from "./limits.ts";
 import { type Log, quietLog } from "./log.ts";
 import { answer } from "./server.ts";
 
 export { type LimitSettings, limitsFrom, MOST } from "./limits.ts";
 export type { Clock } from "./clock.ts";
+export type { AcceptedSocket } from "./instance.ts";
 export type { Log } from "./log.ts";
 
 /** What a chat is made of. */
@@ -51,6 +52,8 @@ export interface ChatOptions {
 export interface Chat {
   /** Answers a request: hand it to `Deno.serve`. */
   readonly fetch: (request: Request) => Response;
+  /** Takes a socket that something else upgraded, before it opens. Closes it (1012) if it must. */
+  accept(socket: AcceptedSocket): void;
   /** How many people are connected here. */
   readonly size: number;
   /**
@@ -111,10 +114,11 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     greeting,
     idleSeconds: limits.idleSeconds,
     isOpen: () => !closing && instance.isOpen,
-    welcome: (socket: WebSocket) => instance.accept(socket),
+    welcome: (socket: AcceptedSocket) => instance.accept(socket),
   };
   return {
     fetch: (request) => answer(request, house),
+    accept: house.welcome,
     get size() {
       return instance.size;
     },

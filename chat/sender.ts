@@ -41,6 +41,7 @@ export class Sender {
   readonly #peers = new Map<string, Peer>();
   readonly #rooms = new Map<string, Set<Peer>>();
   readonly #limits: Limits;
+  #muted = false;
 
   constructor(limits: Limits) {
     this.#limits = limits;
@@ -81,6 +82,7 @@ export class Sender {
 
   /** Shows an event to those in its room. Returns how many frames that took. */
   deliver(event: RoomEvent): number {
+    if (this.#muted) return 0;
     const self = isPersonal(event) ? this.#peers.get(event.id) : undefined;
     if (self !== undefined && event.kind === "join") this.#join(self, event.room);
     const room = this.#rooms.get(event.room);
@@ -95,7 +97,7 @@ export class Sender {
 
   /** Stops showing events: what happens from now on is only for other instances. */
   mute(): void {
-    this.#rooms.clear();
+    this.#muted = true;
   }
 
   /** Closes every connection. */

@@ -7,7 +7,7 @@
  * a row twice or never. It does not know rooms or sockets.
  */
 import { type Batch, keyText, type Operation, type Outcome, takeBatch } from "./batch.ts";
-import { backOff, type Clock, delay, limited, PATIENCE, persist } from "./clock.ts";
+import { backOff, type Clock, delay, eachLimited, limited, PATIENCE, persist } from "./clock.ts";
 import { pack, packedBytes, type RoomEvent, type StoredEvent, unpack } from "./events.ts";
 
 /** Milliseconds a feed row is kept at least: longer than any lease, so that who is behind can catch up. */
@@ -280,9 +280,7 @@ export class Shard {
     // Longer than the cursor and with it in front: after it, and before any other versionstamp.
     const selector = { prefix, start: [...prefix, `${this.#cursor}0`] };
     const rows = this.#parts.kv.list<unknown>(selector, { batchSize: READ_ROWS });
-    while (true) {
-      const { done, value: row } = await limited(this.#parts.clock, rows.next());
-      if (done) break;
+    for await (const row of eachLimited(this.#parts.clock, rows)) {
       // Before delivery: a row is shown at most once, whatever goes wrong with it.
       this.#cursor = row.versionstamp;
       await this.#deliverRow(row.value);

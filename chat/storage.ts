@@ -6,7 +6,7 @@
  * because nobody else writes them. It does not judge names (names.ts) and answers nobody.
  */
 import type { Operation, Outcome } from "./batch.ts";
-import { type Clock, delay, limited } from "./clock.ts";
+import { type Clock, delay, eachLimited, limited } from "./clock.ts";
 import type { Kind, RoomEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
 import { foldNickname } from "./names.ts";
@@ -100,13 +100,12 @@ export class Storage {
   async listRooms(): Promise<string[]> {
     const rooms: string[] = [];
     const entries = this.#kv.list<unknown>({ prefix: ["room"] }, { batchSize: 1000 });
-    while (true) {
-      const { done, value: entry } = await limited(this.#clock, entries.next());
-      if (done) return rooms;
-      const name = String(entry.key[1]);
-      if (isEmpty(entry.value)) this.#tidy(name);
+    for await (const { key, value } of eachLimited(this.#clock, entries)) {
+      const name = String(key[1]);
+      if (isEmpty(value)) this.#tidy(name);
       else rooms.push(name);
     }
+    return rooms;
   }
 
   /** Puts a connection that is in no room into one. */
@@ -197,11 +196,9 @@ export class Storage {
     const rooms = new Set<string>();
     const prefix = ["instance_row", instance];
     const entries = this.#kv.list<unknown>({ prefix }, { batchSize: 1000 });
-    while (true) {
-      const { done, value: entry } = await limited(this.#clock, entries.next());
-      if (done) break;
-      const id = String(entry.key[2]);
-      const { nick, room } = (entry.value ?? {}) as Partial<ConnectionRecord>;
+    for await (const { key, value } of eachLimited(this.#clock, entries)) {
+      const id = String(key[2]);
+      const { nick, room } = (value ?? {}) as Partial<ConnectionRecord>;
       const record = { id, nick: String(nick ?? ""), room };
       if (record.room !== undefined) rooms.add(record.room);
       left.push(this.#run(room ?? id, { ...this.#removal(record, instance), checks: [claim] }));

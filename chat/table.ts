@@ -5,7 +5,7 @@
  * A row and its mirror change only together: `put` and `delete` give the mutations of both, for
  * whoever commits them. It does not commit, and does not know what the keys mean.
  */
-import { type Clock, limited } from "./clock.ts";
+import { type Clock, eachLimited } from "./clock.ts";
 
 /** What a row holds. Rows outlive programs: read it as something unknown. */
 export type RowData = { readonly nick: string };
@@ -46,13 +46,12 @@ export class Table {
   async #read(prefix: Deno.KvKey): Promise<Map<string, RowData>> {
     const rows = new Map<string, RowData>();
     const entries = this.#kv.list<unknown>({ prefix }, { batchSize: BATCH });
-    while (true) {
-      const { done, value: entry } = await limited(this.#clock, entries.next());
-      if (done) return rows;
+    for await (const entry of eachLimited(this.#clock, entries)) {
       const nick = (entry.value as Partial<RowData> | null)?.nick;
       // A row of another version of the program: of no use to this one, and not in its way.
       if (typeof nick === "string") rows.set(String(entry.key.at(-1)), { nick });
     }
+    return rows;
   }
 }
 

@@ -88,8 +88,8 @@ Deno.test("two feeds on one KV deliver the same, in the same order, each exactly
   using kv = await Deno.openKv(":memory:");
   await using one = await open(kv, "01A");
   await using other = await open(kv, "01B");
-  one.feed.keepCompany(true);
-  other.feed.keepCompany(true);
+  await one.feed.keepCompany(true);
+  await other.feed.keepCompany(true);
   const rooms = ["red", "green", "blue"];
   await Promise.all(rooms.flatMap((room) =>
     Array.from({ length: 200 }, async (_, i) => {
@@ -109,7 +109,7 @@ Deno.test("a feed that begins later delivers only what comes after", async () =>
   await using one = await open(kv, "01A");
   await one.say("before");
   await using other = await open(kv, "01B");
-  other.feed.keepCompany(true);
+  await other.feed.keepCompany(true);
   await one.say("after");
   await eventually(() => other.texts.length > 0, "it is read");
   assertEquals(other.texts, ["after"]);

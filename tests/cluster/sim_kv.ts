@@ -1,0 +1,253 @@
+/**
+ * A KV as an instance sees it over a bad network, and the virtual time in which that happens: calls
+ * take a while, fail before or after their work, or never answer; bells wake late, or not at all.
+ *
+ * Everything random comes from one seed, and time only passes when nothing else can happen, so that
+ * a run with the same seed is the same run.
+ */
+import { setImmediate } from "node:timers";
+import type { Clock } from "../../chat/clock.ts";
+
+/** Numbers from a seed (mulberry32). */
+export class Random {
+  #state: number;
+
+  constructor(seed: number) {
+    this.#state = seed;
+  }
+
+  /** From 0 up to, not including, 1. */
+  next(): number {
+    this.#state = (this.#state + 0x6d2b79f5) | 0;
+    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  }
+
+  /** A whole number below `n`. */
+  below(n: number): number {
+    return Math.floor(this.next() * n);
+  }
+
+  /** True in so many of a hundred cases. */
+  percent(n: number): boolean {
+    return this.below(100) < n;
+  }
+
+  pick<T>(from: readonly T[]): T {
+    return from[this.below(from.length)]!;
+  }
+}
+
+interface Timer {
+  readonly at: number;
+  readonly run: () => void;
+}
+
+/** Virtual time, for all instances of a run. */
+export class World {
+  #now = 1_700_000_000_000;
+  #timers: Timer[] = [];
+  /** Calls to the real KV that have not answered. */
+  #busy = 0;
+
+  get now(): number {
+    return this.#now;
+  }
+
+  /** The clock of one instance, which may go wrong by `skew` milliseconds. */
+  clock(skew: number, random: Random): Clock {
+    return {
+      jitter: () => random.next(),
+      now: () => this.#now + skew,
+      after: (ms, run) => this.after(ms, run),
+    };
+  }
+
+  after(ms: number, run: () => void): () => void {
+    const timer = { at: this.#now + ms, run };
+    let i = this.#timers.length;
+    while (i > 0 && this.#timers[i - 1]!.at > timer.at) i--;
+    this.#timers.splice(i, 0, timer);
+    return () => {
+      const at = this.#timers.indexOf(timer);
+      if (at >= 0) this.#timers.splice(at, 1);
+    };
+  }
+
+  delay(ms: number): Promise<void> {
+    return new Promise((resolve) => void this.after(ms, resolve));
+  }
+
+  /** Does something that takes real time: virtual time waits for it. */
+  async real<T>(work: () => Promise<T>): Promise<T> {
+    this.#busy++;
+    try {
+      return await work();
+    } finally {
+      this.#busy--;
+    }
+  }
+
+  /** Lets so many milliseconds pass. */
+  async pass(ms: number): Promise<void> {
+    const until = this.#now + ms;
+    while (true) {
+      await this.#settle();
+      const next = this.#timers[0];
+      if (next === undefined || next.at > until) break;
+      this.#timers.shift();
+      this.#now = Math.max(this.#now, next.at);
+      next.run();
+    }
+    this.#now = until;
+  }
+
+  /** Lets time pass until something has resolved. */
+  async until<T>(wanted: Promise<T>): Promise<T> {
+    let settled = false;
+    const done = () => void (settled = true);
+    wanted.then(done, done);
+    for (let waited = 0; !settled; waited += 50) {
+      if (waited > 300_000) throw new Error("five minutes have passed in vain");
+      await this.pass(50);
+    }
+    return await wanted;
+  }
+
+  /** Until nothing can happen any more without time passing. */
+  async #settle(): Promise<void> {
+    do await new Promise((resolve) => setImmediate(resolve)); while (this.#busy > 0);
+    // What the last answer set off may ask again, microtask by microtask.
+    await new Promise((resolve) => setImmediate(resolve));
+    if (this.#busy > 0) await this.#settle();
+  }
+}
+
+type Entries = Deno.KvEntryMaybe<unknown>[];
+
+interface Watcher {
+  readonly keys: readonly Deno.KvKey[];
+  readonly wake: () => void;
+}
+
+/** The one KV behind all instances, and who watches it. */
+export class Hub {
+  readonly watchers = new Set<Watcher>();
+
+  constructor(readonly kv: Deno.Kv, readonly world: World, readonly random: Random) {}
+
+  rang(keys: readonly Deno.KvKey[]): void {
+    const texts = new Set(keys.map((key) => key.join()));
+    for (const watcher of this.watchers) {
+      if (watcher.keys.some((key) => texts.has(key.join()))) watcher.wake();
+    }
+  }
+}
+
+/** How bad the network is for one instance, and whether it is there at all. */
+export interface Weather {
+  /** Percent of calls that fail, half of them after their work was done. */
+  faults: number;
+  /** Percent of calls that never answer, half of them after their work was done. */
+  silences: number;
+  /** Milliseconds that a call takes at the most, each way. */
+  delay: number;
+  /** Percent of wake-ups of a watch that get lost. */
+  deaf: number;
+  /** The instance is dead: nothing that it does has an effect any more. */
+  dead: boolean;
+}
+
+/** A KV through the weather. Only what the chat uses is there. */
+export function simulatedKv(hub: Hub, weather: Weather): Deno.Kv {
+  const { kv, world, random } = hub;
+  const forever = new Promise<never>(() => {});
+
+  async function call<T>(work: () => Promise<T>): Promise<T> {
+    const fails = random.percent(weather.faults);
+    const silent = random.percent(weather.silences);
+    const worked = random.percent(50);
+    await world.delay(random.below(weather.delay + 1));
+    if (weather.dead) return await forever;
+    if ((fails || silent) && !worked) {
+      if (silent) return await forever;
+      throw new Error("simulated fault");
+    }
+    // A late one: it seems lost, and does its work when nobody reckons with it any more.
+    if (silent) await world.delay(random.below(6_000));
+    const result = await world.real(work);
+    await world.delay(random.below(weather.delay + 1));
+    if (weather.dead || silent) return await forever;
+    if (fails) throw new Error("simulated fault after the work was done");
+    return result;
+  }
+
+  function atomic(): Deno.AtomicOperation {
+    const real = kv.atomic();
+    const rung: Deno.KvKey[] = [];
+    const simulated = {
+      check: (...checks: Deno.AtomicCheck[]) => (real.check(...checks), simulated),
+      mutate: (...mutations: Deno.KvMutation[]) => (real.mutate(...mutations), simulated),
+      delete: (key: Deno.KvKey) => (real.delete(key), simulated),
+      set(key: Deno.KvKey, value: unknown) {
+        // Without expireIn: virtual time is not KV's.
+        real.set(key, value);
+        if (key[0] === "bell") rung.push(key);
+        return simulated;
+      },
+      commit: () =>
+        call(async () => {
+          const result = await real.commit();
+          if (result.ok) hub.rang(rung);
+          return result;
+        }),
+    };
+    return simulated as unknown as Deno.AtomicOperation;
+  }
+
+  function watch(keys: readonly Deno.KvKey[]): ReadableStream<Entries> {
+    let watcher: Watcher;
+    let due = false;
+    return new ReadableStream<Entries>({
+      start(controller) {
+        const tell = async () => {
+          due = false;
+          if (weather.dead || !hub.watchers.has(watcher)) return;
+          const entries = await world.real(() => kv.getMany([...keys]));
+          if (hub.watchers.has(watcher)) controller.enqueue(entries as Entries);
+        };
+        watcher = {
+          keys,
+          wake() {
+            if (due || random.percent(weather.deaf)) return;
+            due = true;
+            world.after(random.below(weather.delay * 2 + 1), () => void tell());
+            // A stream that ends without a word.
+            if (random.percent(weather.deaf / 4)) {
+              hub.watchers.delete(watcher);
+              controller.close();
+            }
+          },
+        };
+        hub.watchers.add(watcher);
+        due = true;
+        world.after(0, () => void tell());
+      },
+      cancel: () => void hub.watchers.delete(watcher),
+    });
+  }
+
+  async function* list(selector: Deno.KvListSelector, options?: Deno.KvListOptions) {
+    yield* await call(() => Array.fromAsync(kv.list(selector, options)));
+  }
+
+  return {
+    get: (key: Deno.KvKey) => call(() => kv.get(key)),
+    getMany: (keys: Deno.KvKey[]) => call(() => kv.getMany(keys)),
+    commitVersionstamp: () => kv.commitVersionstamp(),
+    atomic,
+    list,
+    watch,
+  } as unknown as Deno.Kv;
+}

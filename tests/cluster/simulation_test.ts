@@ -1,0 +1,277 @@
+/**
+ * Many instances over one KV in virtual time: people come, talk, rename, move and go at random while
+ * storage fails, answers late or not at all, watches go deaf, clocks differ by minutes, and
+ * instances die or are taken for dead. Afterwards everything that anybody saw is compared with the
+ * one log, and all that is stored with what the log says.
+ *
+ * `SEED=17 deno test -A tests/cluster/simulation_test.ts` replays one run; `SEEDS=5000` does more.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { type RoomEvent, unpack } from "../../chat/events.ts";
+import { type AcceptedSocket, type Chat, startChat } from "../../chat/mod.ts";
+import { encodeText } from "../../chat/text.ts";
+import { rowsOf } from "../house.ts";
+import { Hub, Random, simulatedKv, type Weather, World } from "./sim_kv.ts";
+
+const ROOMS = ["red", "green", "blue"];
+const STEPS = 60;
+
+/** Frames that answer a command, and are not events. */
+const REPLY = /^(Using nickname|A nickname|Nickname is|Not |The nickname|Cannot send)/;
+
+/** Somebody with a socket on one of the instances. */
+class Client implements AcceptedSocket {
+  readyState = 0;
+  bufferedAmount = 0;
+  onopen: AcceptedSocket["onopen"] = null;
+  onmessage: AcceptedSocket["onmessage"] = null;
+  onclose: AcceptedSocket["onclose"] = null;
+  readonly frames: string[] = [];
+  readonly said: string[] = [];
+  id = "";
+
+  constructor(readonly name: string, readonly host: Host, readonly world: World) {}
+
+  open(): void {
+    this.readyState = 1;
+    this.onopen?.(new Event("open"));
+  }
+
+  send(text: string): void {
+    this.frames.push(text);
+  }
+
+  close(): void {
+    if (this.readyState === 3) return;
+    this.readyState = 3;
+    this.world.after(0, () => this.onclose?.(new CloseEvent("close")));
+  }
+
+  type(line: string): void {
+    if (this.readyState !== 1) return;
+    if (!line.startsWith("/")) this.said.push(line);
+    this.onmessage?.(new MessageEvent("message", { data: line }));
+  }
+
+  get isConnected(): boolean {
+    return this.readyState === 1 && !this.host.weather.dead;
+  }
+}
+
+/** An instance, and its weather. */
+interface Host {
+  readonly chat: Chat;
+  readonly weather: Weather;
+  /** The newest id that it made. */
+  readonly ids: { last: string };
+  ending: Promise<void> | undefined;
+}
+
+class Simulation {
+  readonly #random: Random;
+  readonly #world = new World();
+  readonly #hub: Hub;
+  readonly #hosts: Host[] = [];
+  readonly #clients: Client[] = [];
+  #ids = 0;
+  #words = 0;
+
+  constructor(seed: number, readonly kv: Deno.Kv) {
+    this.#random = new Random(seed);
+    this.#hub = new Hub(kv, this.#world, this.#random);
+  }
+
+  async run(): Promise<void> {
+    // At the same instant.
+    await this.#world.until(Promise.all([this.#start(), this.#start(), this.#start()]));
+    for (let step = 0; step < STEPS; step++) {
+      await this.#act();
+      await this.#world.pass(this.#random.below(300));
+    }
+    await this.#calm();
+    await this.#check();
+    await this.#leave();
+  }
+
+  async #start(): Promise<Host> {
+    const ids = { last: "" };
+    const weather: Weather = { faults: 0, silences: 0, delay: 10, deaf: 0, dead: false };
+    const chat = await startChat({
+      kv: simulatedKv(this.#hub, weather),
+      clock: this.#world.clock(this.#random.below(600_000) - 300_000, this.#random),
+      ids: () => ids.last = `01${String(++this.#ids).padStart(8, "0")}`,
+      log: { log: () => {}, warn: () => {} },
+    });
+    const host = { chat, weather, ids, ending: undefined };
+    this.#hosts.push(host);
+    return host;
+  }
+
+  #alive(): Host[] {
+    return this.#hosts.filter(({ weather, ending }) => !weather.dead && ending === undefined);
+  }
+
+  async #act(): Promise<void> {
+    const random = this.#random;
+    const client = this.#clients.length > 0 ? random.pick(this.#clients) : undefined;
+    const host = random.pick(this.#alive());
+    const chance = random.below(100);
+    if (client === undefined || chance < 18) this.#connect(host);
+    else if (chance < 32) client.type(`/join ${random.pick(ROOMS)}`);
+    else if (chance < 36) client.type("/quit");
+    else if (chance < 42) client.type(`/nick ${random.pick(this.#clients).name}${random.below(2)}`);
+    else if (chance < 68) this.#talk(client, 1 + random.below(4));
+    else if (chance < 74) { for (const each of this.#clients) this.#talk(each, 1); }
+    else if (chance < 79) client.close();
+    else if (chance < 87) await this.#storm([host], 3_000, { faults: 30, silences: 10 });
+    else if (chance < 90) await this.#storm(this.#alive(), 3_000, { faults: 20, silences: 5 });
+    else if (chance < 92) await this.#storm(this.#alive(), 12_000, { faults: 100 });
+    // Long enough to be taken for dead.
+    else if (chance < 94) await this.#storm([host], 30_000, { silences: 100 });
+    else if (chance < 96) host.weather.deaf = 100;
+    else if (this.#alive().length < 2) await this.#world.until(this.#start());
+    else if (chance < 98) host.weather.dead = true;
+    else host.ending = host.chat.close();
+  }
+
+  #connect(host: Host): void {
+    const client = new Client(`p${this.#clients.length}`, host, this.#world);
+    this.#clients.push(client);
+    host.chat.accept(client);
+    client.id = host.ids.last;
+    client.open();
+    client.type(client.name);
+    client.type(`/join ${this.#random.pick(ROOMS)}`);
+  }
+
+  #talk(client: Client, words: number): void {
+    for (let i = 0; i < words; i++) client.type(`word ${++this.#words}`);
+  }
+
+  async #storm(hosts: Host[], ms: number, weather: Partial<Weather>): Promise<void> {
+    for (const host of hosts) Object.assign(host.weather, { delay: 200, ...weather });
+    const lasts = this.#random.below(ms);
+    // People do not stop talking for it.
+    for (let past = 0; past < lasts; past += 500) {
+      this.#talk(this.#random.pick(this.#clients), 1);
+      await this.#world.pass(Math.min(500, lasts));
+    }
+    for (const host of hosts) Object.assign(host.weather, { faults: 0, silences: 0, delay: 10 });
+  }
+
+  /** Fair weather, for as long as the survivors may take to sweep and to catch up. */
+  async #calm(): Promise<void> {
+    if (this.#alive().length === 0) await this.#world.until(this.#start());
+    for (const { weather } of this.#hosts) {
+      Object.assign(weather, { faults: 0, silences: 0, delay: 10, deaf: 0 });
+    }
+    // Until the last call from before has failed; from then on sweeping may take half a minute.
+    await this.#world.pass(15_000);
+    await this.#world.pass(30_000);
+    for (const { weather, ending } of this.#hosts) {
+      if (!weather.dead && ending !== undefined) await this.#world.until(ending);
+    }
+  }
+
+  /** Everything that happened, in the one order. */
+  async #log(): Promise<RoomEvent[]> {
+    const rows = await Array.fromAsync(
+      this.kv.list<{ from: string; n: number; events: unknown[] }>({
+        prefix: ["feed"],
+      }),
+    );
+    const commits = rows.map(({ key, value: { from, n } }) => [key[1], from, n].join(" "));
+    assertEquals(new Set(commits).size, commits.length, "a commit was made twice");
+    return rows.toSorted((a, b) => a.versionstamp < b.versionstamp ? -1 : 1)
+      .flatMap(({ value }) => value.events.map((event) => unpack(event)!));
+  }
+
+  async #check(): Promise<void> {
+    const log = await this.#log();
+    for (const client of this.#clients) this.#checkClient(client, log);
+    const rooms = new Map<string, Set<string>>(ROOMS.map((room) => [room, new Set()]));
+    for (const { kind, room, id } of log) {
+      if (kind === "join") rooms.get(room)!.add(id);
+      if (kind === "leave") assert(rooms.get(room)!.delete(id), `${id} left ${room} twice`);
+    }
+    const connected = new Set(this.#clients.filter((each) => each.isConnected).map(({ id }) => id));
+    for (const [room, people] of rooms) {
+      for (const id of people) assert(connected.has(id), `${id} is a ghost in ${room}`);
+      const stored = await this.#keys("reverse_lookup", `room_${room}`);
+      assertEquals(stored, [...people].sort(), `those in ${room}`);
+      const count = await this.kv.get<Deno.KvU64>(["room", room]);
+      assertEquals(Number(count.value?.value ?? 0n), people.size, `the count of ${room}`);
+    }
+    assertEquals((await this.#keys("row")).filter((id) => !connected.has(id)), [], "ghosts");
+  }
+
+  async #keys(...prefix: string[]): Promise<string[]> {
+    const keys = await Array.fromAsync(this.kv.list({ prefix }), ({ key }) => key[prefix.length]);
+    return [...new Set(keys.map(String))];
+  }
+
+  /** What a client saw is what the log says from its joining on, all of it while it is connected. */
+  #checkClient(client: Client, log: readonly RoomEvent[]): void {
+    const expected: string[] = [];
+    let room: string | undefined;
+    for (const event of log) {
+      const own = event.id === client.id;
+      if (own && event.kind === "join") room = event.room;
+      if (event.room !== room) continue;
+      const personal = own && event.kind !== "message";
+      expected.push(encodeText(event, personal));
+      if (own && event.kind === "leave") room = undefined;
+    }
+    const wanted = expected.filter((frame) => !REPLY.test(frame));
+    const seen = client.frames.filter((frame) => !REPLY.test(frame));
+    assertEquals(seen, wanted.slice(0, seen.length), `${client.name} saw something else`);
+    if (client.isConnected) assertEquals(seen.length, wanted.length, `${client.name} missed some`);
+    const stored = log.filter(({ kind, id }) => kind === "message" && id === client.id);
+    const words = new Set(stored.map(({ text }) => text));
+    assertEquals(words.size, stored.length, `${client.name} was stored saying something twice`);
+    if (!client.isConnected) return;
+    const missing = client.said.filter((word) => !words.has(word)).length;
+    const told = client.frames.filter((frame) =>
+      /^(Not sent|Cannot send|Using|Not done|The nick)/.test(frame)
+    );
+    assert(missing <= told.length, `${client.name} was not told that something was not sent`);
+  }
+
+  async #leave(): Promise<void> {
+    for (const client of this.#clients) client.close();
+    await this.#world.pass(2_000);
+    const survivors = this.#alive();
+    // A room whose removal failed in a storm is removed by the next who asks for the rooms.
+    const last = new Client("last", survivors[0]!, this.#world);
+    survivors[0]!.chat.accept(last);
+    last.open();
+    for (const line of ["last", "/ls"]) last.type(line);
+    await this.#world.pass(1_000);
+    assertEquals(last.frames.at(-1), "There are no rooms yet. Type /join {room_name} to open one.");
+    last.close();
+    await this.#world.pass(1_000);
+    assertEquals(
+      (await rowsOf(this.kv)).filter(([first]) => !/^(instance|beat)$/.test(String(first))),
+      [],
+    );
+    await this.#world.until(Promise.all(survivors.map(({ chat }) => chat.close())));
+    assertEquals(await rowsOf(this.kv), [], "rows that nobody needs any more");
+  }
+}
+
+async function simulate(seed: number): Promise<void> {
+  using kv = await Deno.openKv(":memory:");
+  try {
+    await new Simulation(seed, kv).run();
+  } catch (error) {
+    throw new Error(`SEED=${seed} fails: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+const only = Deno.env.get("SEED");
+const seeds = Number(Deno.env.get("SEEDS") ?? 300);
+
+Deno.test(`${seeds} random lives of a cluster: one order, exactly once, nothing lost, no ghosts`, async () => {
+  if (only !== undefined) return await simulate(Number(only));
+  for (let seed = 1; seed <= seeds; seed++) await simulate(seed);
+});
