@@ -17,6 +17,7 @@ Usage: deno task start [flags]
   --max-nickname N  longest nickname, in characters, to ${MOST.nickname}    [CHAT_MAX_NICKNAME, default 32]
   --max-room N      longest room name, in characters, to ${MOST.room}       [CHAT_MAX_ROOM, default 64]
   --max-message N   longest message, in bytes, to ${MOST.message}    [CHAT_MAX_MESSAGE, default 16384]
+  --workers N       instances that share the port, auto for one a core  [CHAT_WORKERS, default 1]
   --dev             listen on 127.0.0.1 only, unless told otherwise
   --help            show this
   --version         show the version
@@ -39,11 +40,12 @@ interface Settings {
   /** `undefined`: the platform's own. */
   readonly kv: string | undefined;
   readonly limits: LimitSettings;
+  readonly workers: number;
 }
 
 function readSettings(args: string[]): Settings | "help" | "version" {
   const flags = parseArgs(args, {
-    string: ["port", "hostname", "kv", "max-nickname", "max-room", "max-message"],
+    string: ["port", "hostname", "kv", "max-nickname", "max-room", "max-message", "workers"],
     boolean: ["dev", "help", "version"],
     unknown: (arg: string) => {
       throw new StartError(`There is no "${arg}" here. Try --help.`, 2);
@@ -66,10 +68,18 @@ function readSettings(args: string[]): Settings | "help" | "version" {
       2,
     );
   };
+  const kv = setting("kv", "CHAT_KV");
+  const workers = setting("workers", "CHAT_WORKERS") === "auto"
+    ? navigator.hardwareConcurrency
+    : count("workers", "CHAT_WORKERS", 1, 256) ?? 1;
+  if (workers > 1 && kv === ":memory:") {
+    throw new StartError("--workers needs a KV that they can share: a file, not :memory:.", 2);
+  }
   return {
     port: count("port", "PORT", 0, 65535) ?? 8000,
     hostname: setting("hostname", "HOST") ?? (flags.dev ? "127.0.0.1" : "0.0.0.0"),
-    kv: setting("kv", "CHAT_KV"),
+    kv,
+    workers,
     limits: {
       nickname: count("max-nickname", "CHAT_MAX_NICKNAME", 1, MOST.nickname),
       room: count("max-room", "CHAT_MAX_ROOM", 1, MOST.room),
@@ -115,56 +125,184 @@ function isRemote(kv: string | undefined): boolean {
   return kv === undefined ? env("DENO_DEPLOYMENT_ID") !== undefined : /^https?:/i.test(kv);
 }
 
-function listen(settings: Settings, chat: Promise<Chat>): Deno.HttpServer<Deno.NetAddr> {
-  const { port, hostname } = settings;
-  const options = { port, hostname, onListen() {} };
+/** How an instance is one of several in this process. */
+interface Place {
+  /** Whether others listen on the same port. */
+  readonly shared: boolean;
+  /** Whether it is the first: only that one can know that whoever is silent must be dead. */
+  readonly first: boolean;
+}
+
+function listen(
+  { port, hostname }: Settings,
+  { shared }: Place,
+  chat: Promise<Chat>,
+): Deno.HttpServer<Deno.NetAddr> {
+  const options = { port, hostname, reusePort: shared, onListen() {} };
   try {
     return Deno.serve(options, async (request) => (await chat).fetch(request));
   } catch (error) {
-    if (error instanceof Deno.errors.AddrInUse) {
-      throw new StartError(
-        `Port ${port} is taken. Stop what uses it, or choose another one with --port.`,
-        1,
-      );
-    }
-    const reason = (error as Error).message.split("\n")[0];
-    throw new StartError(
-      `Cannot listen on ${hostname}, port ${port}: ${reason}. See --hostname and --port.`,
-      1,
-    );
+    throw listenError(error, port, hostname);
   }
 }
 
-async function run(settings: Settings): Promise<void> {
+function listenError(error: unknown, port: number, hostname: string): StartError {
+  if (error instanceof Deno.errors.AddrInUse) {
+    const advice = "Stop what uses it, or choose another one with --port.";
+    return new StartError(`Port ${port} is taken. ${advice}`, 1);
+  }
+  const reason = (error as Error).message.split("\n")[0];
+  const what = `Cannot listen on ${hostname}, port ${port}: ${reason}.`;
+  return new StartError(`${what} See --hostname and --port.`, 1);
+}
+
+/** An instance, or several, that run. */
+interface Running {
+  readonly port: number;
+  end(): Promise<void>;
+}
+
+async function runInstance(settings: Settings, place: Place): Promise<Running> {
   const starting = Promise.withResolvers<Chat>();
   // Before KV is touched: who starts a second one by mistake learns it from the port.
-  const server = listen(settings, starting.promise);
+  const server = listen(settings, place, starting.promise);
   const kv = await openKv(settings.kv);
   const remote = isRemote(settings.kv);
   const bells = remote ? await openKv(settings.kv) : kv;
-  const chat = await startChat({ kv, bells, local: !remote, limits: settings.limits });
+  const { limits } = settings;
+  const chat = await startChat({ kv, bells, local: !remote, sweepSilent: place.first, limits });
   starting.resolve(chat);
-  const { hostname, port } = server.addr;
-  const host = hostname === "0.0.0.0"
-    ? "localhost"
-    : hostname.includes(":")
-    ? `[${hostname}]`
-    : hostname;
-  console.log(`Parley listens on http://${host}:${port}/ — try: websocat ws://${host}:${port}/`);
+  return {
+    port: server.addr.port,
+    async end() {
+      // From here on the door answers 503; shutting the server down first would close sockets as 1001.
+      await chat.close();
+      void server.shutdown();
+      if (bells !== kv) bells.close();
+      kv.close();
+    },
+  };
+}
 
+/** What a worker and the main thread tell each other. */
+type Tell =
+  | { readonly start: Settings; readonly place: Place }
+  | { readonly end: true }
+  | { readonly ready: number }
+  | { readonly fault: string; readonly code: 1 | 2 }
+  | { readonly ended: true };
+
+/** Several instances in this process, each in a worker, on one port. */
+async function runWorkers(settings: Settings): Promise<Running> {
+  const { port, hostname, workers } = settings;
+  const running = new Set<Running>();
+  let ending = false;
+  const keep = async (settings: Settings, first: boolean): Promise<Running> => {
+    const worker = await startWorker(settings, { shared: true, first }, () => {
+      running.delete(worker);
+      if (ending) return;
+      console.error("A worker died; another one takes its place.");
+      setTimeout(() => keep(settings, false).catch((error) => console.error(error.message)), 1000);
+    });
+    running.add(worker);
+    return worker;
+  };
+  // The workers would share the port with anybody: somebody else on it must be found out before.
+  try {
+    Deno.listen({ port, hostname }).close();
+  } catch (error) {
+    throw listenError(error, port, hostname);
+  }
+  const first = await keep(settings, true);
+  const others = Array.from(
+    { length: workers - 1 },
+    () => keep({ ...settings, port: first.port }, false),
+  );
+  await Promise.all(others);
+  return {
+    port: first.port,
+    async end() {
+      ending = true;
+      await Promise.all([...running].map((worker) => worker.end()));
+    },
+  };
+}
+
+/** Resolves when the worker listens. `died` is called if it ends without having been told to. */
+function startWorker(start: Settings, place: Place, died: () => void): Promise<Running> {
+  const worker = new Worker(import.meta.url, { type: "module" });
+  const ended = Promise.withResolvers<void>();
+  return new Promise((resolve, reject) => {
+    let ready = false;
+    worker.onmessage = ({ data }: MessageEvent<Tell>) => {
+      if ("ready" in data) {
+        ready = true;
+        resolve({
+          port: data.ready,
+          end() {
+            worker.postMessage({ end: true } satisfies Tell);
+            return ended.promise;
+          },
+        });
+      } else if ("fault" in data) {
+        if (ready) console.error(data.fault);
+        reject(new StartError(data.fault, data.code));
+        ended.resolve();
+      } else if ("ended" in data) ended.resolve();
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      ended.resolve();
+      if (ready) died();
+      else reject(new StartError(`A worker did not start: ${event.message}`, 1));
+    };
+    worker.postMessage({ start, place } satisfies Tell);
+  });
+}
+
+/** What runs in a worker. */
+function work(): void {
+  const scope = globalThis as unknown as {
+    onmessage: (event: MessageEvent<Tell>) => void;
+    postMessage(tell: Tell): void;
+    close(): void;
+  };
+  let running: Running | undefined;
+  scope.onmessage = async ({ data }) => {
+    try {
+      if ("start" in data) {
+        running = await runInstance(data.start, data.place);
+        scope.postMessage({ ready: running.port });
+      } else {
+        await running?.end();
+        scope.postMessage({ ended: true });
+        scope.close();
+      }
+    } catch (error) {
+      const { message, code } = error as StartError;
+      scope.postMessage({ fault: message, code: code ?? 1 });
+    }
+  };
+}
+
+async function run(settings: Settings): Promise<void> {
+  const { workers } = settings;
+  const running = workers > 1
+    ? await runWorkers(settings)
+    : await runInstance(settings, { shared: false, first: true });
+  const host = shownHost(settings.hostname);
+  console.log(
+    `Parley listens on http://${host}:${running.port}/ — try: websocat ws://${host}:${running.port}/`,
+  );
   let ending = false;
   const end = async () => {
     if (ending) Deno.exit(130);
     ending = true;
-    const late = setTimeout(() => {
-      console.error("Not everything could be written before the end: others will sweep it.");
+    setTimeout(() => {
+      console.error("Not everything could be written before the end: it will be swept.");
       Deno.exit(1);
     }, DRAIN_LIMIT);
-    // From here on the door answers 503; shutting the server down first would close sockets as 1001.
-    await chat.close();
-    void server.shutdown();
-    clearTimeout(late);
-    kv.close();
+    await running.end();
     Deno.exit(0);
   };
   for (const signal of ["SIGINT", Deno.build.os === "windows" ? "SIGBREAK" : "SIGTERM"] as const) {
@@ -172,23 +310,32 @@ async function run(settings: Settings): Promise<void> {
   }
 }
 
-if (import.meta.main) {
-  // One connection's fault, should there be one, must not end the others'.
-  globalThis.addEventListener("unhandledrejection", (event) => {
-    event.preventDefault();
-    console.error("A fault of the program:", event.reason);
-  });
+function shownHost(hostname: string): string {
+  if (hostname === "0.0.0.0" || hostname === "::") return "localhost";
+  return hostname.includes(":") ? `[${hostname}]` : hostname;
+}
+
+async function main(): Promise<void> {
   try {
     const settings = readSettings(Deno.args);
-    if (settings === "help") console.log(USAGE);
-    else if (settings === "version") console.log(config.version);
-    else {
-      limitsFrom(settings.limits);
-      await run(settings);
-    }
+    if (settings === "help") return console.log(USAGE);
+    if (settings === "version") return console.log(config.version);
+    limitsFrom(settings.limits);
+    await run(settings);
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     console.error(error.message);
     Deno.exit(error.code);
   }
+}
+
+const isWorker = "DedicatedWorkerGlobalScope" in globalThis;
+if (import.meta.main || isWorker) {
+  // One connection's fault, should there be one, must not end the others'.
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    console.error("A fault of the program:", event.reason);
+  });
+  if (isWorker) work();
+  else await main();
 }

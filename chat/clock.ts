@@ -31,8 +31,12 @@ export const CALL_LIMIT = 4_000;
 /** Milliseconds for which something that fails is tried again before whoever asked is told. */
 export const PATIENCE = 8_000;
 
-const FIRST_PAUSE = 50;
+/** Milliseconds: a SQLite file that another worker is writing is free again in no time. */
+const FIRST_PAUSE = 1;
 const LONGEST_PAUSE = 1_000;
+
+/** Failures in a row that are nobody's business: see {@linkcode FIRST_PAUSE}. */
+const HICCUPS = 3;
 
 /** Waits so many milliseconds. */
 export function delay(clock: Clock, ms: number): Promise<void> {
@@ -73,9 +77,14 @@ export async function* eachLimited<T>(clock: Clock, from: AsyncIterator<T>): Asy
   }
 }
 
+/** Whether so many failures in a row should be told to the operator. */
+export function isWorthTelling(failures: number): boolean {
+  return failures > HICCUPS;
+}
+
 /**
- * Does something that may fail until it works, for as long as {@linkcode PATIENCE} lasts; each
- * failure is told to `failed`. Returns whether it worked.
+ * Does something that may fail until it works, for as long as {@linkcode PATIENCE} lasts; failures
+ * that go on are told to `failed`. Returns whether it worked.
  */
 export async function persist(
   clock: Clock,
@@ -88,7 +97,7 @@ export async function persist(
       await attempt();
       return true;
     } catch (error) {
-      failed(error);
+      if (isWorthTelling(failures)) failed(error);
       if (clock.now() - since > PATIENCE) return false;
       await backOff(clock, failures);
     }

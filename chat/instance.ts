@@ -22,6 +22,8 @@ export interface InstanceParts {
   readonly bells: Deno.Kv;
   /** Whether KV can only be reached from this machine: see {@linkcode Lease}. */
   readonly local: boolean;
+  /** Whether to sweep at the start whoever is silent then: see {@linkcode Lease}. */
+  readonly sweepSilent: boolean;
   readonly clock: Clock;
   /** New ids, each greater than those before. */
   readonly ids: () => string;
@@ -57,7 +59,7 @@ export class Instance {
   #open = true;
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
-    const { kv, bells, clock, limits, log: { log, warn }, local } = parts;
+    const { kv, bells, clock, limits, log: { log, warn }, local, sweepSilent } = parts;
     this.id = id;
     this.#parts = parts;
     const sender = this.#sender = new Sender(limits);
@@ -81,6 +83,7 @@ export class Instance {
       clock,
       instance: id,
       local,
+      sweepSilent,
       sweep: (dead, claim) => storage.sweep(dead, claim),
       keepCompany: (company) => feed.keepCompany(company),
       lost,

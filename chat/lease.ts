@@ -5,7 +5,7 @@
  * Beside the way of a message. Nobody's clock is compared with anybody else's: an instance is dead
  * when its beat stood still while ours went on. It does not know what there is to sweep.
  */
-import { type Clock, delay, eachLimited, limited } from "./clock.ts";
+import { type Clock, delay, eachLimited, limited, persist } from "./clock.ts";
 import { COMPANY_BELL } from "./feed.ts";
 
 /** Milliseconds between two beats. */
@@ -25,6 +25,8 @@ export interface LeaseParts {
   readonly instance: string;
   /** Whether KV is a file of this machine's: one process uses it at a time, so silence is death. */
   readonly local: boolean;
+  /** Whether, on such a KV, who is silent while this one starts is swept at once. */
+  readonly sweepSilent: boolean;
   /** Removes what a dead instance left, under a check that only its sweeper can hold. */
   sweep(instance: string, claim: Deno.AtomicCheck): Promise<number | undefined>;
   /** Told whether any other instance is there: at each beat, and whenever that may have changed. */
@@ -65,12 +67,15 @@ export class Lease {
    */
   static async take(kv: Deno.Kv, clock: Clock, instance: string): Promise<Deno.AtomicCheck> {
     const key = ["instance", instance];
-    const taken = await limited(
-      clock,
-      kv.atomic().set(key, { v: 1, since: clock.now() }).set(beatKey(instance), 0)
-        .set(COMPANY_BELL, instance).commit(),
-    ) as Deno.KvCommitResult; // without a check it cannot fail otherwise than by throwing
-    return { key, versionstamp: taken.versionstamp };
+    const lease = kv.atomic().set(key, { v: 1, since: clock.now() }).set(beatKey(instance), 0)
+      .set(COMPANY_BELL, instance);
+    let versionstamp: string | undefined;
+    await persist(clock, async () => {
+      const taken = await limited(clock, lease.commit());
+      if (taken.ok) versionstamp = taken.versionstamp;
+    }, () => {});
+    if (versionstamp === undefined) throw new Error("storage cannot be written");
+    return { key, versionstamp };
   }
 
   /** Starts to beat, and sweeps whoever is known to be dead already. */
@@ -78,10 +83,11 @@ export class Lease {
     // Beating before looking: others may be looking at this one already.
     this.#schedule();
     await this.look();
-    if (!this.#parts.local || this.#others.size === 0) return;
+    const { local, sweepSilent, clock } = this.#parts;
+    if (!local || !sweepSilent || this.#others.size === 0) return;
     // Left by a crash, or another process on the same file: a moment shows which.
     const before = this.#others;
-    await delay(this.#parts.clock, LOCAL_BEAT * 1.5);
+    await delay(clock, LOCAL_BEAT * 1.5);
     await this.#inTurn((id, at) => before.get(id)?.at === at);
   }
 
@@ -100,8 +106,10 @@ export class Lease {
   /** Stops, and gives the lease back. What it covered must be gone by now. */
   async end(): Promise<void> {
     await this.stop();
-    const { kv, clock, instance } = this.#parts;
-    await this.#remove(kv, clock, instance, this.#check);
+    const { clock, instance, warn } = this.#parts;
+    const warned = (error: unknown) =>
+      warn(`the lease could not be given back: ${(error as Error).message}`);
+    await persist(clock, async () => void await this.#remove(instance, this.#check), warned);
   }
 
   #schedule(): void {
@@ -115,23 +123,27 @@ export class Lease {
 
   async #beat(): Promise<void> {
     const { kv, clock, instance, lost, warn } = this.#parts;
-    const started = clock.now();
+    const failed = (error: unknown) =>
+      warn(`the lease could not be renewed: ${(error as Error).message}`);
+    const beat = kv.atomic().check(this.#check).set(beatKey(instance), clock.now());
+    let held = true;
+    const told = await persist(clock, async () => {
+      held = (await limited(clock, beat.commit())).ok;
+    }, failed);
+    if (!held) {
+      this.#ended = true;
+      return lost();
+    }
+    // Nobody may have been able to beat: their silence says nothing.
+    if (!told) return this.#others.forEach((seen) => seen.missed = 0);
     try {
-      const beat = kv.atomic().check(this.#check).set(beatKey(instance), started).commit();
-      const result = await limited(clock, beat);
-      if (!result.ok) {
-        this.#ended = true;
-        return lost();
-      }
       await this.#inTurn((id, at) => {
         const seen = this.#others.get(id);
         if (seen?.at !== at) return false;
         return ++seen.missed >= MISSED_BEATS;
       });
     } catch (error) {
-      warn(`the lease could not be renewed: ${(error as Error).message}`);
-      // Nobody may have been able to beat: their silence says nothing.
-      this.#others.forEach((seen) => seen.missed = 0);
+      failed(error);
     }
   }
 
@@ -175,15 +187,12 @@ export class Lease {
     const people = await sweep(dead, check);
     if (people === undefined) return false;
     log(`swept ${people} connections that instance ${dead} left behind`);
-    return await this.#remove(kv, clock, dead, check);
+    return await this.#remove(dead, check);
   }
 
-  async #remove(
-    kv: Deno.Kv,
-    clock: Clock,
-    instance: string,
-    check: Deno.AtomicCheck,
-  ): Promise<boolean> {
+  /** Removes what there is of an instance besides its connections. */
+  async #remove(instance: string, check: Deno.AtomicCheck): Promise<boolean> {
+    const { kv, clock } = this.#parts;
     const removal = kv.atomic().check(check).delete(check.key).delete(beatKey(instance))
       .set(COMPANY_BELL, instance);
     const turns = kv.list({ prefix: ["instance", instance] });

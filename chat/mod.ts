@@ -34,11 +34,14 @@ export interface ChatOptions {
    * delays the commits on the same handle by 40 ms. Default: `kv`.
    */
   readonly bells?: Deno.Kv;
-  /**
-   * Whether `kv` is a file of this machine, used by one process at a time: then what a crashed
-   * process left is swept at the start. Default: false, it is swept when its lease has lapsed.
-   */
+  /** Whether `kv` is a file of this machine, used by one process at a time. Default: false. */
   readonly local?: boolean;
+  /**
+   * With `local`: whether instances that are silent at the start are swept then, and not only when
+   * their leases have lapsed. Not for the second and further instances in a process, whose
+   * neighbours may be busy starting. Default: true.
+   */
+  readonly sweepSilent?: boolean;
   readonly limits?: LimitSettings;
   /** Default: the machine's. */
   readonly clock?: Clock;
@@ -77,6 +80,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     kv,
     bells: options.bells ?? kv,
     local: options.local ?? false,
+    sweepSilent: options.sweepSilent ?? true,
     clock,
     ids: options.ids ?? (() => monotonicUlid(clock.now())),
     limits,

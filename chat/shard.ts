@@ -7,7 +7,16 @@
  * a row twice or never. It does not know rooms or sockets.
  */
 import { type Batch, keyText, type Operation, type Outcome, takeBatch } from "./batch.ts";
-import { backOff, type Clock, delay, eachLimited, limited, PATIENCE, persist } from "./clock.ts";
+import {
+  backOff,
+  type Clock,
+  delay,
+  eachLimited,
+  isWorthTelling,
+  limited,
+  PATIENCE,
+  persist,
+} from "./clock.ts";
 import { pack, packedBytes, type RoomEvent, type StoredEvent, unpack } from "./events.ts";
 
 /** Milliseconds a feed row is kept at least: longer than any lease, so that who is behind can catch up. */
@@ -75,6 +84,8 @@ export class Shard {
   #foreignAt = 0;
   #pumping: Promise<void> | undefined;
   #commits = 0;
+  /** A commit was given up, and may yet be written. */
+  #doubt = false;
   #turn: string | null = null;
   /** Commits whose row is to be delivered by reading, by their number. */
   readonly #owed = new Map<number, readonly Operation[]>();
@@ -112,7 +123,7 @@ export class Shard {
     this.#pumping ??= this.#pump().finally(() => {
       this.#pumping = undefined;
       // What came in between the pump's last look and this moment.
-      if (this.#behind() || this.#queue.length > 0) this.#wake();
+      if (this.#doubt || this.#behind() || this.#queue.length > 0) this.#wake();
     });
   }
 
@@ -123,9 +134,10 @@ export class Shard {
   async #pump(): Promise<void> {
     // What is submitted in the same turn of the event loop shares the commit.
     await Promise.resolve();
-    while (this.#behind() || this.#queue.length > 0) {
-      if (!this.#behind()) await this.#commit(takeBatch(this.#queue));
-      else if (!(await this.#catchUp())) this.#giveUp([]);
+    while (this.#doubt || this.#behind() || this.#queue.length > 0) {
+      if (this.#doubt) await this.#persist(() => this.#resolveDoubt());
+      else if (this.#behind()) await this.#catchUp();
+      else await this.#commit(takeBatch(this.#queue));
     }
   }
 
@@ -142,9 +154,9 @@ export class Shard {
         result = await limited(this.#parts.clock, atomic.commit());
       } catch (error) {
         // It may have been written all the same. Trying again is safe: the guard lets one try pass.
-        this.#warn(error);
         if (failures++ === 0) since = this.#parts.clock.now();
-        if (this.#parts.clock.now() - since > PATIENCE) return this.#giveUp(operations);
+        if (isWorthTelling(failures)) this.#warn(error);
+        if (this.#parts.clock.now() - since > PATIENCE) return this.#giveUp(operations, true);
         await backOff(this.#parts.clock, failures);
         continue;
       }
@@ -231,14 +243,14 @@ export class Shard {
     const asked = [this.#guardCheck(guard), lease, ...checks];
     const stale = new Set<string>();
     let guardAt: string | null = null;
-    const read = await persist(clock, async () => {
+    const read = await this.#persist(async () => {
       const found = await limited(clock, kv.getMany(asked.map(({ key }) => key)));
       guardAt = found[0]!.versionstamp;
       asked.forEach(({ key, versionstamp }, i) => {
         if (found[i]!.versionstamp !== versionstamp) stale.add(keyText(key));
       });
-    }, (error) => this.#warn(error));
-    if (!read) return this.#giveUp(operations), nothing;
+    });
+    if (!read) return this.#giveUp(operations, unsure), nothing;
     if (stale.has(keyText(lease.key))) {
       settle(operations, "failed");
       lost();
@@ -254,7 +266,7 @@ export class Shard {
       this.ring(guardAt);
       const seen = await this.#catchUp();
       if (!this.#owed.delete(n)) return nothing;
-      if (!seen) return this.#giveUp(operations), nothing;
+      if (!seen) return this.#giveUp(operations, unsure), nothing;
     }
     const isStale = ({ key }: Deno.AtomicCheck) => stale.has(keyText(key));
     const kept = operations.filter((operation) => !operation.checks?.some(isStale));
@@ -271,7 +283,24 @@ export class Shard {
 
   /** Reads and delivers what stands after the cursor. Returns whether it could be read. */
   #catchUp(): Promise<boolean> {
-    return persist(this.#parts.clock, () => this.#readOn(), (error) => this.#warn(error));
+    return this.#persist(() => this.#readOn());
+  }
+
+  /**
+   * Moves both guards, so that no try from before can pass any more, and rings: what did pass is
+   * read, and shown even to those who were told that it failed.
+   */
+  async #resolveDoubt(): Promise<void> {
+    const { kv, clock, lease, lost } = this.#parts;
+    const n = ++this.#commits;
+    const moved = await limited(
+      clock,
+      kv.atomic().check(lease).set(bellKey(this.#index), n).set(this.#turnKey(), n).commit(),
+    );
+    this.#doubt = false;
+    if (!moved.ok) return lost();
+    this.#turn = moved.versionstamp;
+    this.ring(moved.versionstamp);
   }
 
   async #readOn(): Promise<void> {
@@ -323,8 +352,16 @@ export class Shard {
     return delay(this.#parts.clock, 0);
   }
 
+  /** Does something with storage, again and again; when that does not help, who waits is told. */
+  async #persist(attempt: () => Promise<void>): Promise<boolean> {
+    const worked = await persist(this.#parts.clock, attempt, (error) => this.#warn(error));
+    if (!worked) this.#giveUp([], false);
+    return worked;
+  }
+
   /** Storage is away: everybody who waits is told, rather than kept waiting. */
-  #giveUp(operations: readonly Operation[]): void {
+  #giveUp(operations: readonly Operation[], unsure: boolean): void {
+    this.#doubt ||= unsure;
     settle(operations, "failed");
     this.#waiting = 0;
     settle(this.#queue.splice(0), "failed");

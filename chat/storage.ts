@@ -108,17 +108,20 @@ export class Storage {
     return rooms;
   }
 
-  /** Puts a connection that is in no room into one. */
+  /** Puts a connection that is in no room into one; fails for one that turns out to be in one. */
   async setRoom(id: string, room: string): Promise<Change> {
     const record = this.#record(id);
-    return await this.#change(record, () => ({
-      mutations: [
-        ...this.#table.put(id, roomKey(room), { nick: record.nick }),
-        addToRoom(room, 1),
-        this.#listed(record, record.nick, room),
-      ],
-      event: this.#event("join", record, room),
-    }), room);
+    return await this.#change(record, () => {
+      if (record.room !== undefined) return undefined;
+      return {
+        mutations: [
+          ...this.#table.put(id, roomKey(room), { nick: record.nick }),
+          addToRoom(room, 1),
+          this.#listed(record, record.nick, room),
+        ],
+        event: this.#event("join", record, room),
+      };
+    }, room);
   }
 
   /** Takes a connection out of the room it is in. */
@@ -255,11 +258,13 @@ export class Storage {
   /** Runs an operation that is made when the record is known to be true. */
   async #change(
     record: OwnRecord,
-    make: () => Partial<Operation>,
-    room = record.room,
+    make: () => Partial<Operation> | undefined,
+    room?: string,
   ): Promise<Change> {
     if (record.unsure && !(await this.#reread(record))) return "failed";
-    const outcome = await this.#run(room ?? record.id, make());
+    const operation = make();
+    if (operation === undefined) return "failed";
+    const outcome = await this.#run(room ?? record.room ?? record.id, operation);
     record.unsure = outcome === "failed";
     return outcome === "conflict" ? "taken" : outcome;
   }
