@@ -6,18 +6,22 @@
  */
 
 /** Every kind of event, in the spelling in which it is stored. Append only: rows outlive programs. */
-export const KINDS = ["message", "action", "join", "leave", "nick"] as const;
+export const KINDS = ["message", "action", "join", "leave", "nick", "direct"] as const;
 
-/** `message` and `action` (`/me`) are said by somebody; the others change who is in the room. */
+/**
+ * `message` and `action` (`/me`) are said to a room; `join`, `leave` and `nick` change who is in it;
+ * `direct` is said to one connection, in whatever room it is, or in none.
+ */
 export type Kind = typeof KINDS[number];
 
-/** Something that happened in a room. All kinds have the same fields, so that code stays fast. */
+/** Something that happened, mostly in a room. All kinds have the same fields, so that code stays fast. */
 export interface RoomEvent {
   readonly kind: Kind;
+  /** For `direct` empty. */
   readonly room: string;
-  /** The connection it is about. */
+  /** The connection it is about; for `direct` the one it is for. */
   readonly id: string;
-  /** That connection's nickname; for `nick` the old one. */
+  /** Whose doing it is, by nickname; for `nick` the old one. */
   readonly nick: string;
   /** What was said; for `nick` the new nickname; else empty. */
   readonly text: string;

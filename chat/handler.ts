@@ -5,6 +5,7 @@
  * replies to Sender. Every line gets an answer, or an event that everybody sees. It knows neither
  * sockets nor keys.
  */
+import type { Outcome } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import type { Kind } from "./events.ts";
 import type { Feed } from "./feed.ts";
@@ -51,6 +52,7 @@ export class Handler {
     ["ls", (speaker) => this.#list(speaker)],
     ["quit", (speaker) => this.#quit(speaker)],
     ["me", (speaker, action) => this.#act(speaker, action)],
+    ["msg", (speaker, rest) => this.#tell(speaker, rest)],
     ["who", (speaker, nick) => this.#who(speaker, nick)],
   ]);
 
@@ -153,14 +155,42 @@ export class Handler {
     return this.#say(speaker, "action", action, room);
   }
 
+  async #tell(speaker: Speaker, rest: string): Promise<void> {
+    const { nick, text } = splitAddressee(rest);
+    if (text === "") return this.#reply(speaker, further.msgWhat);
+    const to = await this.#find(speaker, nick);
+    if (to === undefined) return;
+    const told = await new Promise<Outcome>((settle) =>
+      this.#feed.submit(to.id, {
+        event: {
+          kind: "direct",
+          room: "",
+          id: to.id,
+          nick: speaker.record.nick,
+          text,
+          time: this.#clock.now(),
+        },
+        settle,
+      })
+    );
+    this.#reply(speaker, told === "done" ? further.sentTo(to.nick, text) : further.notSent);
+  }
+
+  /** Somebody online; `undefined` when there is nobody, which the one who asked has been told. */
+  async #find(speaker: Speaker, typed: string): Promise<ConnectionRecord | undefined> {
+    const name = nicknameFrom(typed, this.#limits);
+    if (!name.ok) return void this.#reply(speaker, name.why);
+    const id = await this.#storage.getConnectionByNickname(name.name);
+    const record = id === undefined ? id : await this.#storage.getRecordByConnection(id);
+    if (record === undefined) this.#reply(speaker, further.isNotOnline(name.name));
+    return record;
+  }
+
   async #who(speaker: Speaker, typed: string): Promise<void> {
     if (typed.trim() === "") return this.#reply(speaker, further.whoWhat);
-    const name = nicknameFrom(typed, this.#limits);
-    if (!name.ok) return this.#reply(speaker, name.why);
-    const id = await this.#storage.getConnectionByNickname(name.name);
-    const record = id && await this.#storage.getRecordByConnection(id);
-    if (!record) this.#reply(speaker, further.isNotOnline(name.name));
-    else if (record.room === undefined) this.#reply(speaker, further.isInNone(record.nick));
+    const record = await this.#find(speaker, typed);
+    if (record === undefined) return;
+    if (record.room === undefined) this.#reply(speaker, further.isInNone(record.nick));
     else this.#reply(speaker, further.isInRoom(record.nick, record.room));
   }
 
@@ -182,6 +212,12 @@ export class Handler {
   #reply({ record }: Pick<Speaker, "record">, text: string): void {
     this.#sender.reply(record.id, text);
   }
+}
+
+/** Splits what follows `/msg`: a nickname with spaces in it stands in double quotes. */
+function splitAddressee(rest: string): { nick: string; text: string } {
+  const [, quoted, word, text] = /^\s*(?:"([^"]*)"|(\S+))\s(.*)$/s.exec(rest) ?? [];
+  return { nick: quoted ?? word ?? "", text: text ?? "" };
 }
 
 /** Resolves when one more of somebody's messages is settled. Only Handler waits, one at a time. */

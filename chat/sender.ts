@@ -83,6 +83,7 @@ export class Sender {
   /** Shows an event to those in its room. Returns how many frames that took. */
   deliver(event: RoomEvent): number {
     if (this.#muted) return 0;
+    if (event.kind === "direct") return this.#deliverTo(event);
     const self = isPersonal(event) ? this.#peers.get(event.id) : undefined;
     if (self !== undefined && event.kind === "join") this.#join(self, event.room);
     const room = this.#rooms.get(event.room);
@@ -93,6 +94,14 @@ export class Sender {
     for (const peer of room) if (peer !== self) this.#send(peer, text);
     if (self !== undefined && event.kind === "leave") this.#leave(self);
     return frames;
+  }
+
+  /** To one connection, if it is here: on all other instances it is nobody. */
+  #deliverTo(event: RoomEvent): number {
+    const peer = this.#peers.get(event.id);
+    if (peer === undefined) return 0;
+    this.#send(peer, encodeText(event, false));
+    return 1;
   }
 
   /** Stops showing events: what happens from now on is only for other instances. */

@@ -169,7 +169,7 @@ export class Storage {
 
   /** Keeps the records true to the feed: to be called with every event, before it is shown. */
   apply({ kind, id, room, text }: RoomEvent): void {
-    if (kind === "message" || kind === "action") return;
+    if (kind === "message" || kind === "action" || kind === "direct") return;
     const record = this.#own.get(id);
     if (record === undefined) return;
     if (kind === "join") record.room = room;

@@ -19,6 +19,8 @@ export function encodeText({ kind, room, nick, text }: RoomEvent, own: boolean):
       return own ? `Left chat room "${room}"` : `${nick} left room.`;
     case "nick":
       return own ? nicknameIs(text) : `${nick} is now known as ${text}.`;
+    case "direct":
+      return `[from ${nick}] ${text}`;
   }
 }
 
@@ -48,6 +50,8 @@ export const further = {
   joinWhat: "Which room? Type /join {room_name} to join one.",
   noRooms: "There are no rooms yet. Type /join {room_name} to open one.",
   meWhat: "What do you do? Type /me {action}.",
+  msgWhat: "To whom, and what? Type /msg {nickname} {text}.",
+  sentTo: (nick: string, text: string) => `[to ${nick}] ${text}`,
   whoWhat: "Who? Type /who {nickname}.",
   isInRoom: (nick: string, room: string) => `${nick} is in room "${room}".`,
   isInNone: (nick: string) => `${nick} is online, in no room.`,
@@ -81,5 +85,7 @@ with a / will be sent to everyone else in the room.
 
     /me {action}
           Tell the room what you do.
+    /msg {nickname} {text}
+          Say {text} to {nickname} alone.
     /who {nickname}
           Tell which room {nickname} is in.`;

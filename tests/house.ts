@@ -25,6 +25,8 @@ export async function soon<T>(wanted: Promise<T>, what: string, ms = PATIENCE): 
 export class Person {
   readonly socket: WebSocket;
   readonly #frames: string[] = [];
+  /** Every frame that ever came. */
+  readonly transcript: string[] = [];
   #wake = (): void => {};
   readonly closed: Promise<CloseEvent>;
 
@@ -32,6 +34,7 @@ export class Person {
     this.socket = socket;
     socket.onmessage = ({ data }) => {
       this.#frames.push(data);
+      this.transcript.push(data);
       this.#wake();
     };
     this.closed = new Promise((resolve) => socket.onclose = resolve);
@@ -264,6 +267,80 @@ function isInstalled(program: string): boolean {
       return false;
     }
   });
+}
+
+/** A `denokv` server on a file of its own. */
+export class DenoKv implements AsyncDisposable {
+  static readonly TOKEN = "a-token-for-tests-only";
+  readonly url: string;
+  readonly #folder: string;
+  readonly #port: number;
+  #process: Deno.ChildProcess;
+
+  private constructor(folder: string, port: number) {
+    this.#folder = folder;
+    this.#port = port;
+    this.url = `http://127.0.0.1:${port}`;
+    this.#process = this.#spawn();
+  }
+
+  static async start(): Promise<DenoKv> {
+    using free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = free.addr;
+    free.close();
+    const server = new DenoKv(await Deno.makeTempDir(), port);
+    await server.#listening();
+    return server;
+  }
+
+  /** The environment that a process needs to reach it. */
+  get env(): Record<string, string> {
+    return { DENO_KV_ACCESS_TOKEN: DenoKv.TOKEN };
+  }
+
+  signal(signal: Deno.Signal): void {
+    this.#process.kill(signal);
+  }
+
+  /** Kills it, and starts it again on the same file after a while. */
+  async restart(ms: number): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#process.status;
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    this.#process = this.#spawn();
+    await this.#listening();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#process.status;
+    await Deno.remove(this.#folder, { recursive: true });
+  }
+
+  #spawn(): Deno.ChildProcess {
+    const address = `127.0.0.1:${this.#port}`;
+    return new Deno.Command("denokv", {
+      args: [
+        ...["--sqlite-path", `${this.#folder}/kv`, "serve"],
+        ...["--addr", address, "--access-token", DenoKv.TOKEN],
+      ],
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+  }
+
+  async #listening(): Promise<void> {
+    const connects = async () => {
+      try {
+        (await Deno.connect({ hostname: "127.0.0.1", port: this.#port })).close();
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    await eventually(connects, "denokv listens");
+  }
 }
 
 /** The project's folder. */

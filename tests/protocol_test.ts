@@ -230,6 +230,25 @@ Deno.test("our own commands: an action is shown to the room, and anybody can be 
   await bob.hearsNothingElse();
 });
 
+Deno.test("a direct message reaches one person, in any room or none, and nobody else", async () => {
+  await using house = await House.open();
+  const ann = await house.enter("Ann", "red");
+  const bob = await house.enter("Bob", "red");
+  await ann.hears("Bob joined room.");
+  const mary = await house.enter("Mary Ann");
+  await ann.asks("/msg bob  two  spaces ", "[to Bob]  two  spaces ");
+  await bob.hears("[from Ann]  two  spaces ");
+  await bob.asks('/msg "mary ann" hello', "[to Mary Ann] hello");
+  await mary.hears("[from Bob] hello");
+  await mary.asks("/msg Mary hello", 'Nobody called "Mary" is online.');
+  for (const line of ["/msg", "/msg Bob", "/msg Bob ", '/msg "" hello', '/msg "Bob hello']) {
+    ann.say(line);
+    const answer = await ann.next();
+    assert(/^(To whom|A nickname cannot|Nobody called)/.test(answer), `${line}: ${answer}`);
+  }
+  for (const person of [ann, bob, mary]) await person.hearsNothingElse();
+});
+
 Deno.test("the chat is at /ws too, and nothing is left when everybody has gone", async () => {
   await using house = await House.open();
   const ann = await house.connect("ws");

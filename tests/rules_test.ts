@@ -18,7 +18,7 @@ const WAY: Record<string, string[]> = {
     "sender.ts",
   ],
   "connection.ts": ["handler.ts", "sender.ts"],
-  "handler.ts": ["storage.ts", "feed.ts", "sender.ts"],
+  "handler.ts": ["storage.ts", "feed.ts", "batch.ts", "sender.ts"],
   "storage.ts": ["table.ts", "feed.ts", "batch.ts"],
   "table.ts": [],
   "feed.ts": ["shard.ts", "batch.ts"],

@@ -1,0 +1,228 @@
+/** Real processes around a real `denokv`: what a crash, a drain and a storage that is away cost. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { DenoKv, eventually, needs, Person, PROJECT, ServerProcess, soon } from "../house.ts";
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function start(kv: DenoKv): Promise<ServerProcess> {
+  return await ServerProcess.start(["--kv", kv.url], undefined, kv.env);
+}
+
+/** People on a server, all in the room. Each waits until its own joining is confirmed. */
+async function enter(server: ServerProcess, name: string, many: number): Promise<Person[]> {
+  return await Promise.all(Array.from({ length: many }, async (_, i) => {
+    const person = await Person.connect(server.url);
+    person.say(`${name}${i}`, "/join red");
+    await eventually(() => person.transcript.includes('Joined chat room "red"'), "they are in");
+    return person;
+  }));
+}
+
+/** Lets people talk, each every 100 ms, until told to stop. Gives what was said, with the time. */
+function talk(people: Person[], what: string) {
+  const said: { word: string; at: number }[] = [];
+  let round = 0;
+  const timer = setInterval(() => {
+    round++;
+    people.forEach((person, i) => {
+      if (person.socket.readyState !== WebSocket.OPEN) return;
+      const word = `${what} ${i} ${round}`;
+      said.push({ word, at: Date.now() });
+      person.say(word);
+    });
+  }, 100);
+  return { said, stop: () => clearInterval(timer) };
+}
+
+/** What somebody heard after the word that was said when all were in. */
+function since(person: Person, word: string): string[] {
+  const at = person.transcript.findIndex((frame) => frame.endsWith(`: ${word}`));
+  assert(at >= 0, `somebody did not hear ${word}`);
+  return person.transcript.slice(at);
+}
+
+async function allHear(people: Person[], word: string): Promise<void> {
+  const hears = ({ transcript }: Person) => transcript.some((frame) => frame.endsWith(`: ${word}`));
+  await eventually(() => people.every(hears), `all hear ${word}`);
+}
+
+needs(
+  "denokv",
+  "a kill -9 and a SIGINT under load lose nothing that was seen, and leave no ghosts",
+  async () => {
+    await using kv = await DenoKv.start();
+    await using a = await start(kv);
+    await using b = await start(kv);
+    await using c = await start(kv);
+    const [as, bs, cs] = [
+      await enter(a, "a", 10),
+      await enter(b, "b", 10),
+      await enter(c, "c", 10),
+    ];
+    await eventually(() => as[0]!.transcript.includes("c9 joined room."), "all are in");
+    as[0]!.say("the beginning");
+    await allHear([...as, ...bs, ...cs], "the beginning");
+
+    const crashed = talk([...as, ...bs, ...cs], "word");
+    await pause(1500);
+    await c.stop("SIGKILL");
+    const killed = Date.now();
+    const survivors = [...as, ...bs];
+    const gone = (name: string) => Array.from({ length: 10 }, (_, i) => `${name}${i} left room.`);
+    const announced = ({ transcript }: Person) =>
+      gone("c").every((line) => transcript.includes(line));
+    await eventually(() => survivors.every(announced), "the dead are announced", 30_000);
+    const took = Date.now() - killed;
+    crashed.stop();
+    assert(took < 30_000, `it took ${took} ms`);
+
+    const drained = talk(survivors, "more");
+    await pause(1500);
+    const signalled = Date.now();
+    assertEquals((await b.stop("SIGINT")).code, 0);
+    const drain = Date.now() - signalled;
+    drained.stop();
+    assert(drain < 5000, `the drain took ${drain} ms`);
+    for (const person of bs) assertEquals((await soon(person.closed, "the close")).code, 1012);
+    await eventually(
+      () => as.every(({ transcript }) => gone("b").every((line) => transcript.includes(line))),
+      "those of the drained one are announced",
+    );
+    as[0]!.say("the end");
+    await allHear(as, "the end");
+
+    const log = since(as[0]!, "the beginning");
+    for (const person of as) assertEquals(since(person, "the beginning"), log);
+    // Whoever was cut off saw the same, up to then: nothing that was seen is missing.
+    for (const person of [...bs, ...cs]) {
+      const seen = since(person, "the beginning");
+      assertEquals(seen, log.slice(0, seen.length));
+    }
+    for (const line of [...gone("b"), ...gone("c")]) {
+      assertEquals(log.filter((each) => each === line).length, 1, line);
+    }
+    const words = log.map((frame) => frame.replace(/^\w+: /, ""));
+    const heard = new Set(words);
+    // Every word is there once; of those who were cut off, all that were not under way just then.
+    assertEquals(
+      words.filter((word) => /^(word|more) /.test(word)).length,
+      [...heard].filter((word) => /^(word|more) /.test(word)).length,
+    );
+    for (const { word, at } of crashed.said) {
+      const ofTheDead = Number(word.split(" ")[1]) >= 20;
+      if (!ofTheDead || at < killed - 500) assert(heard.has(word), `${word} was lost`);
+    }
+    for (const { word, at } of drained.said) {
+      const ofTheDrained = Number(word.split(" ")[1]) >= 10;
+      if (!ofTheDrained || at < signalled - 500) assert(heard.has(word), `${word} was lost`);
+    }
+    const before = as[0]!.transcript.length;
+    as[0]!.say("/ls");
+    await eventually(() => as[0]!.transcript.length > before, "the list");
+    assertEquals(
+      as[0]!.transcript.at(-1)!.split("\n").sort(),
+      Array.from({ length: 10 }, (_, i) => `a${i}`),
+    );
+    await Promise.all(as.map((person) => person.leave()));
+  },
+);
+
+needs(
+  "denokv",
+  "while storage is away people stay and are told, and everything works again by itself",
+  async () => {
+    await using kv = await DenoKv.start();
+    await using a = await start(kv);
+    await using b = await start(kv);
+    const [ann] = await enter(a, "a", 1);
+    const [bob] = await enter(b, "b", 1);
+    const both = [ann!, bob!];
+    ann!.say("the beginning");
+    await allHear(both, "the beginning");
+    const away = async (what: string, back: () => Promise<void>) => {
+      ann!.say(`into the void ${what}`);
+      const from = ann!.transcript.length;
+      await pause(1000);
+      bob!.say("/who nobody");
+      await back();
+      const answered = ({ transcript }: Person, answer: RegExp) =>
+        transcript.slice(answer.source.startsWith("^(Not sent") ? from : 0).some((frame) =>
+          answer.test(frame)
+        );
+      await eventually(
+        () => answered(ann!, new RegExp(`^(Not sent.*|a0: into the void ${what})$`)),
+        "the message is shown, or reported",
+      );
+      await eventually(
+        () => answered(bob!, /^(Not done|Nobody called "nobody")/),
+        "the command is answered",
+      );
+      // By itself, and for both.
+      await eventually(
+        async () => {
+          ann!.say(`back after ${what}`);
+          await pause(300);
+          return both.every(({ transcript }) => transcript.includes(`a0: back after ${what}`));
+        },
+        "it works again",
+        30_000,
+      );
+      for (const { socket } of both) assertEquals(socket.readyState, WebSocket.OPEN);
+    };
+    kv.signal("SIGSTOP");
+    await away("a pause", async () => {
+      await pause(9000);
+      kv.signal("SIGCONT");
+    });
+    await away("a restart", () => kv.restart(5000));
+    // Both saw the same, in the same order.
+    ann!.say("the end");
+    await allHear(both, "the end");
+    const said = (person: Person) =>
+      since(person, "the beginning").filter((frame) => /^[ab]0: /.test(frame));
+    assertEquals(said(ann!), said(bob!));
+    await Promise.all(both.map((person) => person.leave()));
+  },
+);
+
+needs("denokv", "two processes are one chat: rooms, people, names", async () => {
+  await using kv = await DenoKv.start();
+  const servers = await Promise.all([start(kv), start(kv)]);
+  await using a = servers[0]!;
+  await using b = servers[1]!;
+  const ann = await Person.connect(a.url);
+  const bob = await Person.connect(b.url);
+  await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+  await bob.asks("ann", 'The nickname "ann" is taken. Please choose another one.');
+  await bob.asks("Bob", "Using nickname: Bob\nType /help for list of commands.");
+  await ann.asks("/join red", 'Joined chat room "red"');
+  await bob.asks("/ls", "red");
+  await bob.asks("/who Ann", 'Ann is in room "red".');
+  await bob.asks("/join red", 'Joined chat room "red"');
+  await ann.hears("Bob joined room.");
+  await ann.asks("/ls", "Ann\nBob");
+  await bob.asks("/nick Rob", "Nickname is: Rob");
+  await ann.hears("Bob is now known as Rob.");
+  await ann.asks("hello", "Ann: hello");
+  await bob.hears("Ann: hello");
+  await bob.asks("/msg Ann psst", "[to Ann] psst");
+  await ann.hears("[from Rob] psst");
+  await bob.leave();
+  await ann.hears("Rob left room.");
+  await ann.leave();
+});
+
+needs("denokv", "a wrong access token is one line and exit code 1", async () => {
+  await using kv = await DenoKv.start();
+  const { code, stderr } = await soon(
+    new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "main.ts", "--port", "0", "--kv", kv.url],
+      cwd: PROJECT,
+      env: { DENO_KV_ACCESS_TOKEN: "not-the-token", NO_COLOR: "1" },
+      stdin: "null",
+    }).output(),
+    "the program to end",
+  );
+  assertEquals(code, 1);
+  assertMatch(new TextDecoder().decode(stderr), /^[^\n]*Look at its address[^\n]*\n$/);
+});
