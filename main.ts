@@ -168,9 +168,9 @@ async function runInstance(settings: Settings, place: Place): Promise<Running> {
   const server = listen(settings, place, starting.promise);
   const kv = await openKv(settings.kv);
   const remote = isRemote(settings.kv);
-  const bells = remote ? await openKv(settings.kv) : kv;
+  const connect = remote ? () => Deno.openKv(settings.kv) : undefined;
   const { limits } = settings;
-  const chat = await startChat({ kv, bells, local: !remote, sweepSilent: place.first, limits });
+  const chat = await startChat({ kv, connect, local: !remote, sweepSilent: place.first, limits });
   starting.resolve(chat);
   return {
     port: server.addr.port,
@@ -178,7 +178,6 @@ async function runInstance(settings: Settings, place: Place): Promise<Running> {
       // From here on the door answers 503; shutting the server down first would close sockets as 1001.
       await chat.close();
       void server.shutdown();
-      if (bells !== kv) bells.close();
       kv.close();
     },
   };

@@ -33,7 +33,7 @@ const MOST_MUTATIONS = 500;
 const MOST_BYTES = 600 * 1024;
 
 /** Bytes of events in one commit: they are one KV value, which ends at 64 KiB. */
-const MOST_EVENT_BYTES = 60 * 1024;
+export const MOST_EVENT_BYTES = 60 * 1024;
 
 /** Operations that may be passed over for the next batch before looking further is not worth it. */
 const MOST_LEFT = 64;
@@ -47,12 +47,12 @@ export interface Batch {
 
 /**
  * Takes from the front of `queue` what fits into one commit, and leaves the rest in its order.
- * The first operation is always taken.
+ * The first operation is always taken. `mostEventBytes` bounds the events.
  *
  * An operation that checks a key which an earlier one in the batch writes stays for the next
  * batch: an atomic's checks look at what was there before it, so both would pass.
  */
-export function takeBatch(queue: Operation[]): Batch {
+export function takeBatch(queue: Operation[], mostEventBytes = MOST_EVENT_BYTES): Batch {
   const operations: Operation[] = [];
   const left: Operation[] = [];
   const checks = new Map<string, Deno.AtomicCheck>();
@@ -65,7 +65,7 @@ export function takeBatch(queue: Operation[]): Batch {
     mutations += operation.mutations?.length ?? 0;
     bytes += size;
     eventBytes += eventSize;
-    const full = mutations > MOST_MUTATIONS || bytes > MOST_BYTES || eventBytes > MOST_EVENT_BYTES;
+    const full = mutations > MOST_MUTATIONS || bytes > MOST_BYTES || eventBytes > mostEventBytes;
     if (full && operations.length > 0) break;
     if (operation.checks !== undefined) {
       const more = operation.checks.map((check) => [keyText(check.key), check] as const);

@@ -20,10 +20,8 @@ export const COMPANY_BELL: Deno.KvKey = ["bell", "company"];
 
 /** What a feed is made of. */
 export interface FeedParts extends ShardParts {
-  /**
-   * The KV on which bells are watched. For KV Connect a second handle: on one HTTP/2 connection an
-   * open watch makes each commit wait for a delayed TCP acknowledgement (40 ms, measured).
-   */
+  readonly kv: Deno.Kv;
+  /** The handle on which bells are watched. */
   readonly bells: Deno.Kv;
   /** Called when another instance has come or gone. */
   companyChanged(): void;

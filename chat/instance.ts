@@ -15,11 +15,25 @@ import type { Log } from "./log.ts";
 import { CLOSE, Sender, type Socket } from "./sender.ts";
 import { Storage } from "./storage.ts";
 
+/**
+ * Handles to one KV. They may all be the same, but for KV Connect they should not be: on one
+ * connection a request, or an open watch, makes the next request wait for a delayed TCP
+ * acknowledgement (44 ms, measured against denokv on the same machine).
+ */
+export interface Handles {
+  /** For what is rare: people who come and go, lists, leases. */
+  readonly kv: Deno.Kv;
+  /** For watching. */
+  readonly bells: Deno.Kv;
+  /** For the commits and reads of each shard of the feed, which come one at a time. */
+  readonly shards: readonly Deno.Kv[];
+  /** Whether they are different ones. */
+  readonly apart: boolean;
+}
+
 /** What an instance is made of. */
 export interface InstanceParts {
-  readonly kv: Deno.Kv;
-  /** Where bells are watched: see {@linkcode Feed}. */
-  readonly bells: Deno.Kv;
+  readonly handles: Handles;
   /** Whether KV can only be reached from this machine: see {@linkcode Lease}. */
   readonly local: boolean;
   /** Whether to sweep at the start whoever is silent then: see {@linkcode Lease}. */
@@ -59,13 +73,16 @@ export class Instance {
   #open = true;
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
-    const { kv, bells, clock, limits, log: { log, warn }, local, sweepSilent } = parts;
+    const { handles, clock, limits, log: { log, warn }, local, sweepSilent } = parts;
+    const { kv, bells, shards } = handles;
     this.id = id;
     this.#parts = parts;
     const sender = this.#sender = new Sender(limits);
     const feed = this.#feed = new Feed({
       kv,
       bells,
+      shards,
+      smallIsFast: handles.apart,
       instance: id,
       lease: check,
       clock,
@@ -101,7 +118,7 @@ export class Instance {
    */
   static async start(parts: InstanceParts, lost: () => void): Promise<Instance> {
     const id = parts.ids();
-    const check = await Lease.take(parts.kv, parts.clock, id);
+    const check = await Lease.take(parts.handles.kv, parts.clock, id);
     const instance = new Instance(id, parts, check, lost);
     try {
       await instance.#feed.open();

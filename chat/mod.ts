@@ -15,7 +15,8 @@
  */
 import { monotonicUlid } from "@std/ulid";
 import { backOff, type Clock, systemClock } from "./clock.ts";
-import { type AcceptedSocket, Instance } from "./instance.ts";
+import { SHARDS } from "./feed.ts";
+import { type AcceptedSocket, type Handles, Instance } from "./instance.ts";
 import { type LimitSettings, limitsFrom } from "./limits.ts";
 import { type Log, quietLog } from "./log.ts";
 import { answer } from "./server.ts";
@@ -30,10 +31,10 @@ export interface ChatOptions {
   /** Where everything is kept. It stays the caller's to close, after {@linkcode Chat.close}. */
   readonly kv: Deno.Kv;
   /**
-   * A second handle to the same KV, for watching it. Wanted for KV Connect, where an open watch
-   * delays the commits on the same handle by 40 ms. Default: `kv`.
+   * Opens a further handle to the same KV. Wanted for KV Connect, where requests on one handle hold
+   * each other up; the chat opens nine, and closes them when it is closed. Default: `kv` does it all.
    */
-  readonly bells?: Deno.Kv;
+  readonly connect?: () => Promise<Deno.Kv>;
   /** Whether `kv` is a file of this machine, used by one process at a time. Default: false. */
   readonly local?: boolean;
   /**
@@ -77,8 +78,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
   const limits = limitsFrom(options.limits);
   const log = quietLog(options.log ?? console, clock);
   const parts = {
-    kv,
-    bells: options.bells ?? kv,
+    handles: await openHandles(kv, options.connect),
     local: options.local ?? false,
     sweepSilent: options.sweepSilent ?? true,
     clock,
@@ -129,9 +129,20 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     async close() {
       closing = true;
       await reborn;
-      if (instance.isOpen) await instance.close();
+      if (!instance.isOpen) return;
+      await instance.close();
+      const { bells, shards, apart } = parts.handles;
+      if (apart) { for (const handle of [bells, ...shards]) handle.close(); }
     },
   };
+}
+
+async function openHandles(kv: Deno.Kv, connect: ChatOptions["connect"]): Promise<Handles> {
+  if (connect === undefined) {
+    return { kv, bells: kv, shards: new Array(SHARDS).fill(kv), apart: false };
+  }
+  const [bells, ...shards] = await Promise.all(Array.from({ length: SHARDS + 1 }, connect));
+  return { kv, bells: bells!, shards, apart: true };
 }
 
 function greeting({ host, protocol }: URL): string {

@@ -7,7 +7,7 @@ import { PROJECT } from "./house.ts";
  * hands on, and helpers; what comes back comes by a function that it was given.
  */
 const WAY: Record<string, string[]> = {
-  "mod.ts": ["instance.ts", "server.ts"],
+  "mod.ts": ["instance.ts", "server.ts", "feed.ts"],
   "server.ts": [],
   "instance.ts": [
     "connection.ts",

@@ -14,6 +14,8 @@ async function open(kv: Deno.Kv, instance = "01A") {
   const feed = new Feed({
     kv,
     bells: kv,
+    shards: new Array(8).fill(kv),
+    smallIsFast: false,
     instance,
     lease: { key, versionstamp },
     clock: systemClock,
