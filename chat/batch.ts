@@ -70,7 +70,11 @@ export function takeBatch(queue: Operation[], mostEventBytes = MOST_EVENT_BYTES)
     if (operation.checks !== undefined) {
       const more = operation.checks.map((check) => [keyText(check.key), check] as const);
       const fresh = more.filter(([key]) => !checks.has(key)).length;
-      if (more.some(([key]) => written.has(key)) || checks.size + fresh > MOST_CHECKS) {
+      // Of two that expect different things of a key one must fail, and would take the other along.
+      const clashes = more.some(([key, { versionstamp }]) =>
+        written.has(key) || (checks.get(key) ?? { versionstamp }).versionstamp !== versionstamp
+      );
+      if (clashes || checks.size + fresh > MOST_CHECKS) {
         mutations -= operation.mutations?.length ?? 0;
         bytes -= size;
         eventBytes -= eventSize;

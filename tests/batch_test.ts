@@ -64,6 +64,16 @@ Deno.test("a batch has no more checks than denokv takes, and the same check coun
   assertEquals(sweep, []);
 });
 
+Deno.test("operations that expect different things of one key never share a batch", () => {
+  const key = ["instance", "dead"];
+  const queue = ["1", "2"].map((versionstamp) => ({
+    ...message("x"),
+    checks: [{ key, versionstamp }],
+  }));
+  assertEquals(takeBatch(queue).operations.length, 1);
+  assertEquals(takeBatch(queue).operations.length, 1);
+});
+
 Deno.test("the first operation is taken even if it is larger than a batch should be", () => {
   const huge = message("x".repeat(100_000));
   const queue = [huge, message("y")];

@@ -6,7 +6,7 @@ import { Feed } from "../chat/feed.ts";
 import { countingKv, eventually } from "./house.ts";
 
 /** A feed alone, and what it delivers. */
-async function open(kv: Deno.Kv, instance = "01A") {
+async function open(kv: Deno.Kv, instance = "01A", clock = systemClock) {
   const texts: string[] = [];
   const warnings: string[] = [];
   let lost = 0;
@@ -19,7 +19,7 @@ async function open(kv: Deno.Kv, instance = "01A") {
     smallIsFast: false,
     instance,
     lease: { key, versionstamp: (await kv.get(key)).versionstamp },
-    clock: systemClock,
+    clock,
     deliver({ text }) {
       texts.push(text);
       return 1;
@@ -104,6 +104,40 @@ Deno.test("two feeds on one KV deliver the same, in the same order, each exactly
     assertEquals(of(one.texts), of(other.texts));
     assertEquals(new Set(of(one.texts)).size, 200);
   }
+});
+
+Deno.test("in company a commit costs one range read and three mutations, however many messages share it", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const { kv: counted, use } = countingKv(kv);
+  await using one = await open(counted, "01A");
+  await using other = await open(kv, "01B");
+  await other.say("I am here");
+  await one.say("so we are two");
+  const before = { ...use };
+  for (let i = 0; i < 10; i++) await one.say(`one at a time ${i}`);
+  await Promise.all(Array.from({ length: 200 }, (_, i) => one.say(`at once ${i}`)));
+  const commits = use.commits - before.commits;
+  assert(commits <= 12, `${commits} commits`);
+  assertEquals([use.lists - before.lists, use.gets - before.gets], [commits, 0]);
+  assertEquals(use.mutations - before.mutations, 3 * commits);
+});
+
+Deno.test("after company a feed tries being alone again, and loses nothing by it", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const { kv: counted, use } = countingKv(kv);
+  let now = Date.now();
+  await using one = await open(counted, "01A", { ...systemClock, now: () => now });
+  await using other = await open(kv, "01B");
+  await other.say("I am here");
+  await one.say("so we are two");
+  now += 6_000;
+  const { lists } = use;
+  for (let i = 0; i < 5; i++) await one.say(`alone ${i}`);
+  assertEquals(use.lists, lists);
+  await other.say("back again");
+  await one.say("welcome");
+  assertEquals(one.texts.slice(-2), ["back again", "welcome"]);
+  assertEquals(new Set(one.texts).size, one.texts.length);
 });
 
 Deno.test("a feed that begins later delivers only what comes after", async () => {
