@@ -31,7 +31,10 @@ const READ_ROWS = 64;
 /** Frames handed to sockets before the event loop gets a turn to write them out and to read. */
 const FRAMES_A_TURN = 4096;
 
-/** Estimated bytes that may wait in one shard. More is answered at once: memory has an end. */
+/**
+ * Estimated bytes of messages that may wait in one shard. More is answered at once: memory has an
+ * end. Changes of state do not count: of each connection there is one at a time.
+ */
 const MOST_WAITING = 4 * 1024 * 1024;
 
 /**
@@ -116,7 +119,7 @@ export class Shard {
   /** Takes an operation for the next commit, or settles it as failed where too many wait. */
   submit(operation: Operation): void {
     const bytes = weight(operation);
-    if (this.#waiting + bytes > MOST_WAITING) return operation.settle("failed");
+    if (bytes > 0 && this.#waiting + bytes > MOST_WAITING) return operation.settle("failed");
     this.#waiting += bytes;
     this.#queue.push(operation);
     this.#wake();
@@ -401,7 +404,7 @@ function settle(operations: readonly Operation[], outcome: Outcome): void {
   for (const operation of operations) operation.settle(outcome);
 }
 
-/** An estimate of the memory that an operation holds while it waits, in bytes. */
+/** An estimate of the memory that a message holds while it waits, in bytes. */
 function weight({ event, mutations }: Operation): number {
-  return 64 + (event === undefined ? 0 : packedBytes(event)) + 1024 * (mutations?.length ?? 0);
+  return event === undefined || mutations !== undefined ? 0 : packedBytes(event);
 }

@@ -70,6 +70,23 @@ Deno.test("a thousand connections that say nothing do not keep the others from c
   await Promise.all(silent.map((person) => person.leave()));
 });
 
+Deno.test("when hundreds leave one room at the same instant, nobody who comes is turned away", async () => {
+  await using house = await House.open();
+  const crowd = await Promise.all(Array.from({ length: 700 }, async (_, i) => {
+    const person = await Person.connect(house.url);
+    person.say(`p${i}`, "/join red");
+    while (!(await person.next()).startsWith("Joined"));
+    return person;
+  }));
+  const ended = crowd.map((person) => person.leave());
+  const late = await Promise.all(Array.from({ length: 20 }, () => house.connect()));
+  await Promise.all(late.map(async (person, i) => {
+    await person.asks(`late${i}`, `Using nickname: late${i}\nType /help for list of commands.`);
+    await person.asks(`/join room${i}`, `Joined chat room "room${i}"`);
+  }));
+  await Promise.all(ended);
+});
+
 Deno.test("who sends faster than the chat can take is closed, and the others keep chatting", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");

@@ -367,6 +367,7 @@ export class ServerProcess implements AsyncDisposable {
     flags: string[],
     run: string[] = ["run", "-A", "main.ts"],
     env: Record<string, string> = {},
+    stderr: "inherit" | "null" = "inherit",
   ): Promise<ServerProcess> {
     const process = new Deno.Command(Deno.execPath(), {
       args: [...run, "--hostname", "127.0.0.1", "--port", "0", ...flags],
@@ -374,7 +375,7 @@ export class ServerProcess implements AsyncDisposable {
       env,
       stdin: "null",
       stdout: "piped",
-      stderr: "inherit",
+      stderr,
     }).spawn();
     const lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
     let said = "";
