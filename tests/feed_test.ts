@@ -3,31 +3,23 @@ import type { Outcome } from "../chat/batch.ts";
 import { systemClock } from "../chat/clock.ts";
 import type { RoomEvent } from "../chat/events.ts";
 import { Feed } from "../chat/feed.ts";
-import { countingKv, eventually } from "./house.ts";
+import { countingKv, eventually, feedParts } from "./house.ts";
 
 /** A feed alone, and what it delivers. */
 async function open(kv: Deno.Kv, instance = "01A", clock = systemClock) {
   const texts: string[] = [];
   const warnings: string[] = [];
   let lost = 0;
-  const key = ["instance", instance];
-  if ((await kv.get(key)).versionstamp === null) await kv.set(key, 1);
-  const feed = new Feed({
-    kv,
-    bells: kv,
-    shards: new Array(8).fill(kv),
-    smallIsFast: false,
-    instance,
-    lease: { key, versionstamp: (await kv.get(key)).versionstamp },
+  const parts = await feedParts(kv, instance, {
     clock,
     deliver({ text }) {
       texts.push(text);
       return 1;
     },
-    companyChanged: () => {},
     lost: () => void lost++,
     warn: (message) => void warnings.push(message),
   });
+  const feed = new Feed(parts);
   await feed.open();
   const say = (text: string, room = "red") =>
     new Promise<Outcome>((settle) => feed.submit(room, { event: message(text, room), settle }));

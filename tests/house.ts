@@ -3,6 +3,8 @@
  * parts that may not be on this machine.
  */
 import { assertEquals } from "@std/assert";
+import { systemClock } from "../chat/clock.ts";
+import { type FeedParts, SHARDS } from "../chat/feed.ts";
 import { type Chat, type ChatOptions, startChat } from "../chat/mod.ts";
 
 /** Milliseconds after which a frame that was waited for counts as missing. */
@@ -183,6 +185,31 @@ export async function eventually(
     if (Date.now() > until) throw new Error(`it never came that ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
+}
+
+/** What a feed needs, with a lease of its own on a KV, for tests of what stands around a feed. */
+export async function feedParts(
+  kv: Deno.Kv,
+  instance: string,
+  own: Pick<FeedParts, "deliver"> & Partial<FeedParts>,
+): Promise<FeedParts> {
+  const key = ["instance", instance];
+  if ((await kv.get(key)).versionstamp === null) await kv.set(key, 1);
+  return {
+    kv,
+    bells: kv,
+    shards: new Array(SHARDS).fill(kv),
+    smallIsFast: false,
+    instance,
+    lease: { key, versionstamp: (await kv.get(key)).versionstamp },
+    clock: systemClock,
+    companyChanged: () => {},
+    lost: () => {},
+    warn: (message) => {
+      throw new Error(message);
+    },
+    ...own,
+  };
 }
 
 /** How often a KV was used, and how much was asked of it. */

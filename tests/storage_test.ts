@@ -3,33 +3,19 @@ import { systemClock } from "../chat/clock.ts";
 import type { RoomEvent } from "../chat/events.ts";
 import { Feed } from "../chat/feed.ts";
 import { Storage } from "../chat/storage.ts";
-import { countingKv, eventually, rowsOf } from "./house.ts";
+import { countingKv, eventually, feedParts, rowsOf } from "./house.ts";
 
 /** Storage over a feed, without anything before or after them on the way of a message. */
 async function open(kv: Deno.Kv, instance = "01A") {
   const events: RoomEvent[] = [];
-  const key = ["instance", instance];
-  await kv.set(key, 1);
-  const { versionstamp } = await kv.get(key);
-  const feed = new Feed({
-    kv,
-    bells: kv,
-    shards: new Array(8).fill(kv),
-    smallIsFast: false,
-    instance,
-    lease: { key, versionstamp },
-    clock: systemClock,
+  const parts = await feedParts(kv, instance, {
     deliver(event) {
       storage.apply(event);
       events.push(event);
       return 1;
     },
-    companyChanged: () => {},
-    lost: () => {},
-    warn: (message) => {
-      throw new Error(message);
-    },
   });
+  const feed = new Feed(parts);
   const storage = new Storage({ kv, feed, clock: systemClock, instance });
   await feed.open();
   const person = async (id: string, nick: string, room?: string) => {
@@ -45,8 +31,8 @@ async function open(kv: Deno.Kv, instance = "01A") {
     [Symbol.asyncDispose]: async () => {
       await storage.deleteAll();
       await feed.close();
-      await kv.delete(key);
-      for await (const turn of kv.list({ prefix: key })) await kv.delete(turn.key);
+      await kv.delete(parts.lease.key);
+      for await (const turn of kv.list({ prefix: parts.lease.key })) await kv.delete(turn.key);
     },
   };
 }
