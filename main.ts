@@ -72,8 +72,9 @@ function readSettings(args: string[]): Settings | "help" | "version" {
   const workers = setting("workers", "CHAT_WORKERS") === "auto"
     ? navigator.hardwareConcurrency
     : count("workers", "CHAT_WORKERS", 1, 256) ?? 1;
-  if (workers > 1 && kv === ":memory:") {
-    throw new StartError("--workers needs a KV that they can share: a file, not :memory:.", 2);
+  // Without a name each worker would have a KV of its own, and be a chat of its own.
+  if (workers > 1 && (kv === undefined || kv === ":memory:")) {
+    throw new StartError("--workers needs a KV that they can share: name a file with --kv.", 2);
   }
   return {
     port: count("port", "PORT", 0, 65535) ?? 8000,

@@ -39,6 +39,10 @@ Deno.test("wrong usage is one line and exit code 2", async () => {
     [["--kv"]],
     [["--max-message", "1000000"]],
     [["--max-nickname", "0"]],
+    [["--workers", "0"]],
+    [["--workers", "many"]],
+    [["--workers", "2"]],
+    [["--workers", "2", "--kv", ":memory:"]],
     [[], { PORT: "eighty" }],
   ];
   await Promise.all(wrong.map(async ([args, env]) => {
