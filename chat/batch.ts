@@ -33,7 +33,7 @@ const MOST_MUTATIONS = 500;
 const MOST_BYTES = 600 * 1024;
 
 /** Bytes of events in one commit: they are one KV value, which ends at 64 KiB. */
-export const MOST_EVENT_BYTES = 60 * 1024;
+const MOST_EVENT_BYTES = 60 * 1024;
 
 /** Operations that may be passed over for the next batch before looking further is not worth it. */
 const MOST_LEFT = 64;

@@ -26,7 +26,7 @@ export const systemClock: Clock = {
 };
 
 /** Milliseconds until a call to storage that gives no answer counts as failed. */
-export const CALL_LIMIT = 4_000;
+const CALL_LIMIT = 4_000;
 
 /** Milliseconds for which something that fails is tried again before whoever asked is told. */
 export const PATIENCE = 8_000;

@@ -6,7 +6,7 @@
  */
 
 /** Every kind of event, in the spelling in which it is stored. Append only: rows outlive programs. */
-export const KINDS = ["message", "action", "join", "leave", "nick", "direct"] as const;
+const KINDS = ["message", "action", "join", "leave", "nick", "direct"] as const;
 
 /**
  * `message` and `action` (`/me`) are said to a room; `join`, `leave` and `nick` change who is in it;

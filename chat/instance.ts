@@ -59,7 +59,6 @@ const RESTARTING = "the server is restarting";
 
 /** One instance of the chat. */
 export class Instance {
-  readonly id: string;
   readonly #parts: InstanceParts;
   readonly #feed: Feed;
   readonly #storage: Storage;
@@ -75,7 +74,6 @@ export class Instance {
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
     const { handles, clock, limits, log: { log, warn }, local, sweepSilent } = parts;
     const { kv, bells, shards } = handles;
-    this.id = id;
     this.#parts = parts;
     const sender = this.#sender = new Sender(limits);
     const feed = this.#feed = new Feed({

@@ -9,7 +9,7 @@ import { type Clock, delay, eachLimited, limited, persist } from "./clock.ts";
 import { COMPANY_BELL } from "./feed.ts";
 
 /** Milliseconds between two beats. */
-export const BEAT = 5_000;
+const BEAT = 5_000;
 
 /** Our beats during which another's must stand still before it counts as dead: 15 to 20 s. */
 const MISSED_BEATS = 3;

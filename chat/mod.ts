@@ -88,16 +88,25 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
   };
   let closing = false;
   let reborn = Promise.resolve();
-  let instance = await start();
+  let instance: Instance;
+  try {
+    instance = await start();
+  } catch (error) {
+    closeHandles(parts.handles);
+    throw error;
+  }
+  let closed: Promise<void> | undefined;
 
   /** An instance that was taken for dead is replaced by a new one: it cannot come back. */
   function start(): Promise<Instance> {
     let lost = false;
-    return Instance.start(parts, () => {
+    const started = Instance.start(parts, () => {
       if (lost) return;
       lost = true;
-      reborn = reborn.then(replace);
+      // It may be lost while it starts. One that does not start is gone already.
+      reborn = Promise.all([reborn, started]).then(replace, () => {});
     });
+    return started;
   }
 
   async function replace(): Promise<void> {
@@ -126,15 +135,15 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     get size() {
       return instance.size;
     },
-    async close() {
-      closing = true;
-      await reborn;
-      if (!instance.isOpen) return;
-      await instance.close();
-      const { bells, shards, apart } = parts.handles;
-      if (apart) { for (const handle of [bells, ...shards]) handle.close(); }
-    },
+    close: () => closed ??= close(),
   };
+
+  async function close(): Promise<void> {
+    closing = true;
+    await reborn;
+    if (instance.isOpen) await instance.close();
+    closeHandles(parts.handles);
+  }
 }
 
 async function openHandles(kv: Deno.Kv, connect: ChatOptions["connect"]): Promise<Handles> {
@@ -143,6 +152,12 @@ async function openHandles(kv: Deno.Kv, connect: ChatOptions["connect"]): Promis
   }
   const [bells, ...shards] = await Promise.all(Array.from({ length: SHARDS + 1 }, connect));
   return { kv, bells: bells!, shards, apart: true };
+}
+
+function closeHandles({ bells, shards, apart }: Handles): void {
+  // Otherwise they are the caller's one.
+  if (!apart) return;
+  for (const handle of [bells, ...shards]) handle.close();
 }
 
 function greeting({ host, protocol }: URL): string {

@@ -141,23 +141,19 @@ needs(
     ann!.say("the beginning");
     await allHear(both, "the beginning");
     const away = async (what: string, back: () => Promise<void>) => {
-      ann!.say(`into the void ${what}`);
-      const from = ann!.transcript.length;
+      const asks = (person: Person, line: string, answer: RegExp) => {
+        const from = person.transcript.length;
+        person.say(line);
+        const answered = () => person.transcript.slice(from).some((frame) => answer.test(frame));
+        return () => eventually(answered, `an answer to ${line}`);
+      };
+      const line = `into the void ${what}`;
+      const shownOrReported = asks(ann!, line, new RegExp(`^(Not sent.*|a0: ${line})$`));
       await pause(1000);
-      bob!.say("/who nobody");
+      const answered = asks(bob!, "/who nobody", /^(Not done|Nobody called "nobody")/);
       await back();
-      const answered = ({ transcript }: Person, answer: RegExp) =>
-        transcript.slice(answer.source.startsWith("^(Not sent") ? from : 0).some((frame) =>
-          answer.test(frame)
-        );
-      await eventually(
-        () => answered(ann!, new RegExp(`^(Not sent.*|a0: into the void ${what})$`)),
-        "the message is shown, or reported",
-      );
-      await eventually(
-        () => answered(bob!, /^(Not done|Nobody called "nobody")/),
-        "the command is answered",
-      );
+      await shownOrReported();
+      await answered();
       // By itself, and for both.
       await eventually(
         async () => {
