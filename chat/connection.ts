@@ -1,17 +1,27 @@
 /**
- * One connection: takes its frames, refuses those that are no lines, and has the others handled
- * one at a time, in order.
+ * One connection: takes its frames, refuses those that no protocol knows, and has what is in the
+ * others handled one at a time, in order.
  *
- * The first step of a message after the socket. It does not know what a line means (Handler), and
- * sends nothing itself (Sender).
+ * The first step of a message after the socket. It does not know what a line means (that is its
+ * protocol's), and sends nothing itself (Sender).
  */
 import type { Handler, Speaker } from "./handler.ts";
+import type { Lines } from "./lines.ts";
 import type { Limits } from "./limits.ts";
-import { CLOSE, type Sender } from "./sender.ts";
-import { further } from "./text.ts";
+import { type Requests, Told } from "./requests.ts";
+import type { Seen } from "./resume.ts";
+import { CLOSE, type Peer, type Sender, TAKEN_OVER } from "./sender.ts";
+
+/** How somebody comes in: with a token of an earlier time, or without (empty). */
+export interface Entrance extends Seen {
+  readonly token: string;
+}
 
 /** What a connection is made of. */
 export interface ConnectionParts {
+  readonly id: string;
+  readonly peer: Peer;
+  readonly protocol: Lines | Requests;
   readonly handler: Handler;
   readonly sender: Sender;
   readonly limits: Limits;
@@ -22,7 +32,6 @@ const encoder = new TextEncoder();
 
 /** A connection, from its socket's opening to the removal of its rows. */
 export class Connection {
-  readonly #id: string;
   readonly #parts: ConnectionParts;
   readonly #inbox: string[] = [];
   #inboxUnits = 0;
@@ -33,37 +42,46 @@ export class Connection {
   #deaf = false;
   #ended: Promise<void> | undefined;
 
-  constructor(id: string, parts: ConnectionParts) {
-    this.#id = id;
+  constructor(parts: ConnectionParts) {
     this.#parts = parts;
   }
 
+  /** The id of the connection, once there is one: that of an earlier time for whoever came back. */
+  get id(): string | undefined {
+    return this.#speaker?.record.id;
+  }
+
   /** The socket is open. */
-  open(): void {
-    this.#work(this.#open());
+  open(entrance: Entrance): void {
+    this.#work(this.#open(entrance));
   }
 
   /** A frame came. */
   receive(data: unknown): void {
     if (this.#deaf) return;
-    const { sender, limits } = this.#parts;
+    const { sender, limits, peer, protocol } = this.#parts;
     if (typeof data !== "string") {
-      return sender.close(this.#id, CLOSE.unsupported, "only text is understood here");
+      return sender.close(peer, CLOSE.unsupported, "only text is understood here");
     }
-    const bytes = sizeOf(data, limits.messageBytes);
-    if (bytes > limits.frameBytes) {
-      return sender.close(this.#id, CLOSE.tooBig, `a frame has at most ${limits.frameBytes} bytes`);
+    for (const line of protocol.split(peer, data, sizeOf(data, limits.messageBytes))) {
+      if (this.#busy === undefined) {
+        this.#handle(line);
+        continue;
+      }
+      this.#inboxUnits += line.length;
+      if (this.#inbox.push(line) > limits.inboxFrames || this.#inboxUnits > limits.inboxUnits) {
+        return sender.close(peer, CLOSE.policy, "you send faster than the chat can take it");
+      }
     }
-    if (bytes > limits.messageBytes) {
-      return sender.reply(this.#id, further.tooLong(bytes, limits.messageBytes));
-    }
-    // `websocat` sends the end of the line that was typed with it, others do not.
-    const line = data.replace(/\r?\n$/, "");
-    if (this.#busy === undefined) return this.#handle(line);
-    this.#inboxUnits += line.length;
-    if (this.#inbox.push(line) > limits.inboxFrames || this.#inboxUnits > limits.inboxUnits) {
-      sender.close(this.#id, CLOSE.policy, "you send faster than the chat can take it");
-    }
+  }
+
+  /** Lets another socket have the connection. Resolves when nothing is done for this one any more. */
+  async detach(): Promise<void> {
+    const { sender, peer } = this.#parts;
+    this.#inbox.length = 0;
+    this.#ended = this.drain();
+    sender.close(peer, CLOSE.takenOver, TAKEN_OVER);
+    await this.#ended;
   }
 
   /** Takes no more frames. Resolves when those that have come are handled. */
@@ -72,24 +90,27 @@ export class Connection {
     while (this.#busy !== undefined) await this.#busy;
   }
 
-  /** The socket is closed, or of no use any more. Resolves when nothing is left of it. */
-  end(): Promise<void> {
-    return this.#ended ??= this.#end();
+  /**
+   * The socket is closed, or of no use any more; `dropped`: not because whoever had it wanted to go.
+   * Resolves when nothing is left of it.
+   */
+  end(dropped: boolean): Promise<void> {
+    return this.#ended ??= this.#end(dropped);
   }
 
-  async #open(): Promise<void> {
-    const { handler, sender } = this.#parts;
-    this.#speaker = await handler.open(this.#id);
+  async #open({ token, ...seen }: Entrance): Promise<void> {
+    const { id, peer, protocol, sender } = this.#parts;
+    sender.bind(peer, id);
+    this.#speaker = await protocol.open(id, peer, token, seen);
     if (this.#speaker !== undefined) return;
-    sender.close(this.#id, CLOSE.tryLater, "the chat's storage does not answer");
+    sender.close(peer, CLOSE.tryLater, "the chat's storage does not answer");
   }
 
   #handle(line: string): void {
-    const { handler } = this.#parts;
     // Without one, the connection is being closed.
     if (this.#speaker === undefined) return;
     try {
-      const work = handler.handle(this.#speaker, line);
+      const work = this.#parts.protocol.handle(this.#speaker, line);
       if (work !== undefined) this.#work(work);
     } catch (error) {
       this.#fault(error);
@@ -107,19 +128,20 @@ export class Connection {
     });
   }
 
-  async #end(): Promise<void> {
-    this.#parts.sender.remove(this.#id);
+  async #end(dropped: boolean): Promise<void> {
+    const { sender, peer, handler } = this.#parts;
+    sender.remove(peer);
     this.#deaf = true;
     this.#inbox.length = 0;
     while (this.#busy !== undefined) await this.#busy;
-    await this.#parts.handler.close(this.#id);
+    if (this.#speaker !== undefined) await handler.close(this.#speaker, dropped);
   }
 
   /** A fault of ours, or of storage: the operator reads why, the person one line. */
   #fault(error: unknown): void {
-    const { sender, warn } = this.#parts;
+    const { warn, protocol, peer } = this.#parts;
     warn(`a line could not be handled: ${error instanceof Error ? error.message : String(error)}`);
-    sender.reply(this.#id, further.notDone);
+    if (!(error instanceof Told)) protocol.fault(peer);
   }
 }
 

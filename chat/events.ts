@@ -1,58 +1,87 @@
 /**
- * What can happen in a room, and the form in which it is stored.
+ * What can happen in a room, the form in which it is stored, and the ids by which it is ordered.
  *
  * A helper below the way of a message: Storage and Handler make events, the feed orders them,
- * Sender shows them. What an event looks like to a client is not said here (see text.ts).
+ * Sender shows them. What an event looks like to a client is not said here (see text.ts, json.ts).
  */
 
 /** Every kind of event, in the spelling in which it is stored. Append only: rows outlive programs. */
-const KINDS = ["message", "action", "join", "leave", "nick", "direct"] as const;
+const KINDS = ["message", "action", "join", "leave", "nick", "direct", "resume"] as const;
 
 /**
  * `message` and `action` (`/me`) are said to a room; `join`, `leave` and `nick` change who is in it;
- * `direct` is said to one connection, in whatever room it is, or in none.
+ * `direct` is said to one connection, in whatever room it is, or in none; `resume` is shown to
+ * nobody: from there on another instance, or another socket, has the connection.
  */
 export type Kind = typeof KINDS[number];
 
 /** Something that happened, mostly in a room. All kinds have the same fields, so that code stays fast. */
 export interface RoomEvent {
   readonly kind: Kind;
-  /** For `direct` empty. */
+  /** For `direct`, and in no room, empty. */
   readonly room: string;
   /** The connection it is about; for `direct` the one it is for. */
   readonly id: string;
   /** Whose doing it is, by nickname; for `nick` the old one. */
   readonly nick: string;
-  /** What was said; for `nick` the new nickname; else empty. */
+  /** What was said; for `nick` the new nickname; for `resume` the instance that has it now; else empty. */
   readonly text: string;
   /** When it was asked for, by the clock of the instance that did, in Unix milliseconds. */
   readonly time: number;
+  /** The client's own id of what it said, or empty. */
+  readonly cid: string;
+}
+
+/** An event, and its place in the one order. */
+export interface Entry {
+  /** See {@linkcode eventId}. */
+  readonly at: string;
+  readonly event: RoomEvent;
 }
 
 /** An event as it stands in a feed row. */
-export type StoredEvent = readonly [string, string, string, string, string, number];
+export type StoredEvent = readonly (string | number)[];
 
 /** The stored form of an event. A tuple: the names of its fields would double the row. */
-export function pack(event: RoomEvent): StoredEvent {
-  return [event.kind, event.room, event.id, event.nick, event.text, event.time];
+export function pack({ kind, room, id, nick, text, time, cid }: RoomEvent): StoredEvent {
+  return cid === "" ? [kind, room, id, nick, text, time] : [kind, room, id, nick, text, time, cid];
 }
 
 /** The event in a stored form, or `undefined` for what this version of the program does not know. */
 export function unpack(stored: unknown): RoomEvent | undefined {
   if (!Array.isArray(stored) || stored.length < 6) return undefined;
-  const [kind, room, id, nick, text, time] = stored as unknown[];
+  const [kind, room, id, nick, text, time, cid = ""] = stored as unknown[];
   if (
     typeof room !== "string" || typeof id !== "string" || typeof nick !== "string" ||
-    typeof text !== "string" || typeof time !== "number"
+    typeof text !== "string" || typeof time !== "number" || typeof cid !== "string"
   ) return undefined;
   const known = KINDS.find((each) => each === kind);
-  return known && { kind: known, room, id, nick, text, time };
+  return known && { kind: known, room, id, nick, text, time, cid };
 }
 
 /** An upper bound of what an event takes in a KV value (V8's serialisation), in bytes. */
-export function packedBytes(event: RoomEvent): number {
-  return 64 + stringBytes(event.room) + stringBytes(event.id) + stringBytes(event.nick) +
-    stringBytes(event.text);
+export function packedBytes({ room, id, nick, text, cid }: RoomEvent): number {
+  return 64 + stringBytes(room) + stringBytes(id) + stringBytes(nick) + stringBytes(text) +
+    (cid === "" ? 0 : stringBytes(cid));
+}
+
+/**
+ * What the ids of the events of one commit begin with. A versionstamp without the zeros in front,
+ * and in front of that its length as a letter, so that ids still compare as strings.
+ */
+export function idPrefix(versionstamp: string): string {
+  const digits = versionstamp.replace(/^0+/, "");
+  return String.fromCharCode(97 + digits.length) + digits;
+}
+
+/** The id of the event at `index` of a commit: its place in the one order, compared as a string. */
+export function eventId(prefix: string, index: number): string {
+  return prefix + index.toString(16).padStart(3, "0");
+}
+
+/** What is greater than every id of that commit, and less than every later one. */
+export function afterCommit(versionstamp: string): string {
+  return idPrefix(versionstamp) + "~";
 }
 
 // deno-lint-ignore no-control-regex -- the whole of Latin-1 is meant, controls included

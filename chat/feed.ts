@@ -7,7 +7,9 @@
  */
 import type { Operation } from "./batch.ts";
 import { delay, limited } from "./clock.ts";
-import { bellKey, Shard, type ShardParts } from "./shard.ts";
+import { bellKey, ROW_LIFE, Shard, type ShardParts } from "./shard.ts";
+
+export { ROW_LIFE };
 
 /**
  * How many shards there are. All instances on one KV must agree. With the company's bell they are
@@ -47,15 +49,18 @@ export class Feed {
   }
 
   /**
-   * Begins: what is added from now on is delivered. Before that nothing may be handed in.
+   * Begins: what is added from now on is delivered. Before that nothing may be handed in. Gives
+   * where each shard stood: what it delivers comes after that.
    *
    * @throws when KV cannot be read.
    */
-  async open(): Promise<void> {
+  async open(): Promise<(string | null)[]> {
     const { clock, kv } = this.#parts;
     const bells = await limited(clock, kv.getMany(shardBells()));
-    this.#shards = bells.map((bell, i) => new Shard(i, bell.versionstamp, this.#parts));
+    const at = bells.map(({ versionstamp }) => versionstamp);
+    this.#shards = at.map((versionstamp, i) => new Shard(i, versionstamp, this.#parts));
     this.#listening = this.#listen();
+    return at;
   }
 
   /**
@@ -140,8 +145,11 @@ function shardBells(): Deno.KvKey[] {
   return Array.from({ length: SHARDS }, (_, shard) => bellKey(shard));
 }
 
-/** FNV-1a: cheap, and rooms with similar names land in different shards. */
-function shardOf(name: string): number {
+/**
+ * The shard of a name (of a room, or of a connection). FNV-1a: cheap, and rooms with similar names
+ * land in different shards.
+ */
+export function shardOf(name: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < name.length; i++) {
     hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);

@@ -1,207 +1,192 @@
 /**
- * What a line means: login, a command, or something to say.
+ * What a person can do: log in, come, go, speak, ask. One verb each, for both protocols.
  *
- * Connection hands in one line at a time; changes of state go to Storage, what is said to the feed,
- * replies to Sender. Every line gets an answer, or an event that everybody sees. It knows neither
- * sockets nor keys.
+ * Lines and Requests say what was asked for; changes of state go to Storage, what is said to the
+ * feed. Each verb ends in a result or a refusal, which whoever called tells the person. It knows
+ * neither the protocols' words nor sockets nor keys.
  */
 import type { Outcome } from "./batch.ts";
 import type { Clock } from "./clock.ts";
-import type { Kind } from "./events.ts";
+import type { Entry, Kind, RoomEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
+import type { History } from "./history.ts";
 import type { Limits } from "./limits.ts";
 import { nicknameFrom, roomFrom } from "./names.ts";
-import type { Sender } from "./sender.ts";
-import type { ConnectionRecord, Storage } from "./storage.ts";
-import { further, HELP, nicknameIs, reply } from "./text.ts";
+import { refusal, refuse, type Result } from "./refusals.ts";
+import type { Back, Resume, Seen } from "./resume.ts";
+import type { Peer } from "./sender.ts";
+import type { ConnectionRecord, Done, OwnRecord, Storage } from "./storage.ts";
+import { hashToken, newToken } from "./tokens.ts";
 
 /** What Handler is made of. */
 export interface HandlerParts {
   readonly storage: Storage;
   readonly feed: Feed;
-  readonly sender: Sender;
+  readonly history: History;
+  readonly resume: Resume;
   readonly limits: Limits;
   readonly clock: Clock;
+  /** Whether everybody may see the history of every room. */
+  readonly openHistory: boolean;
 }
 
 /** Somebody at the other end of a connection, and what of theirs is still on its way. */
 export interface Speaker {
-  /** Live: it changes as the connection's operations are delivered. */
-  readonly record: ConnectionRecord;
+  readonly peer: Peer;
+  /** Live: it changes as the connection's operations are delivered. Another one after a resumption. */
+  record: OwnRecord;
+  /** A token has been sent, and nothing has come since that shows that it arrived. */
+  unconfirmed: boolean;
   /** Messages handed to the feed and not settled yet. */
   pending: number;
   /** Called when there is one message less pending. */
   wake: (() => void) | undefined;
 }
 
-/** A command: gets what follows its name, and the first word of that. */
-type Command = (speaker: Speaker, rest: string, word: string) => void | Promise<void>;
+/** Something to say: what, in the client's own numbering if it has one, and who is told how it went. */
+export interface Words {
+  readonly kind: "message" | "action";
+  readonly text: string;
+  readonly cid?: string;
+  readonly settle: (result: Result<{ at: string }>) => void;
+}
 
-/** The meaning of lines, for all connections of an instance. */
+/** Which events of a room's history: the newest, those before an id, or those after one. */
+export interface Page {
+  readonly room?: string;
+  readonly before?: string;
+  readonly after?: string;
+  readonly limit: number;
+}
+
+/** Most events in a page of history. */
+export const MOST_PAST = 100;
+
+/** How many of somebody's own ids are remembered. */
+const MOST_SAID = 512;
+
+/** The verbs, for all connections of an instance. */
 export class Handler {
   readonly #storage: Storage;
   readonly #feed: Feed;
-  readonly #sender: Sender;
+  readonly #history: History;
+  readonly #resume: Resume;
   readonly #limits: Limits;
   readonly #clock: Clock;
-  readonly #commands = new Map<string, Command>([
-    ["help", (speaker) => this.#reply(speaker, HELP)],
-    ["join", (speaker, _, room) => this.#join(speaker, room)],
-    ["nick", (speaker, _, nick) => this.#nick(speaker, nick)],
-    ["room", ({ record }) => this.#reply({ record }, record.room ?? reply.notInRoom)],
-    ["ls", (speaker) => this.#list(speaker)],
-    ["quit", (speaker) => this.#quit(speaker)],
-    ["me", (speaker, action) => this.#act(speaker, action)],
-    ["msg", (speaker, rest) => this.#tell(speaker, rest)],
-    ["who", (speaker, nick) => this.#who(speaker, nick)],
-  ]);
+  readonly #openHistory: boolean;
 
-  constructor({ storage, feed, sender, limits, clock }: HandlerParts) {
-    this.#storage = storage;
-    this.#feed = feed;
-    this.#sender = sender;
-    this.#limits = limits;
-    this.#clock = clock;
+  constructor(parts: HandlerParts) {
+    this.#storage = parts.storage;
+    this.#feed = parts.feed;
+    this.#history = parts.history;
+    this.#resume = parts.resume;
+    this.#limits = parts.limits;
+    this.#clock = parts.clock;
+    this.#openHistory = parts.openHistory;
   }
 
-  /** A new connection; `undefined` when storage does not take it. */
-  async open(id: string): Promise<Speaker | undefined> {
+  /** A new connection, of which KV learns at its login. */
+  open(id: string, peer: Peer): Speaker {
+    const record = this.#storage.openConnection(id);
+    return { peer, record, unconfirmed: false, pending: 0, wake: undefined };
+  }
+
+  /** The same, with its rows at once; `undefined` when storage does not take it. */
+  async create(id: string, peer: Peer): Promise<Speaker | undefined> {
     const created = await this.#storage.createConnection(id);
-    const record = await this.#storage.getRecordByConnection(id);
-    if (created !== "done" || record === undefined) return undefined;
-    return { record, pending: 0, wake: undefined };
+    const record = this.#storage.own(id);
+    if (created === "done" && record !== undefined) {
+      return { peer, record, unconfirmed: false, pending: 0, wake: undefined };
+    }
+    // It may be there all the same.
+    void this.#storage.deleteConnection(id);
+    return undefined;
+  }
+
+  /** Takes a nickname for the first time; if `resumable`, the result holds a token. */
+  async login(
+    { record }: Speaker,
+    typed: string,
+    resumable: boolean,
+  ): Promise<Result<{ nick: string; token: string }>> {
+    const name = nicknameFrom(typed, this.#limits);
+    if (!name.ok) return refuse("bad-nickname", name.why);
+    const token = resumable ? newToken() : "";
+    const hash = resumable ? hashToken(token) : undefined;
+    const { outcome } = await this.#storage.setUsername(record.id, name.name, hash);
+    if (outcome === "taken") return refusal.nicknameTaken(name.name);
+    if (outcome === "failed") return refusal.notDone;
+    return { ok: true, nick: name.name, token };
   }
 
   /**
-   * Handles a line. The next one may come when what is returned has resolved; for a message that
-   * is at once, so that many can share a commit.
+   * Takes the place that a token leads to. Until {@linkcode Handler.caughtUp} nothing is shown but
+   * replies: first the person has to be told what they missed.
    */
-  handle(speaker: Speaker, line: string): void | Promise<void> {
-    const { record } = speaker;
-    if (record.nick === "") return this.#login(speaker, line);
-    if (line.startsWith("/")) return this.#command(speaker, line.slice(1));
-    if (record.room === undefined) return this.#reply(speaker, reply.cannotSend);
-    return this.#say(speaker, "message", line, record.room);
+  async comeBack(speaker: Speaker, token: string, seen: Seen): Promise<Result<Back>> {
+    const back = await this.#resume.comeBack(speaker.peer, token, seen);
+    if (!back.ok) return back;
+    // What it was until now has no name, and no rows.
+    await this.#storage.deleteConnection(speaker.record.id);
+    speaker.record = back.record;
+    speaker.unconfirmed = true;
+    return back;
   }
 
-  /** The connection is gone. */
-  async close(id: string): Promise<void> {
-    await this.#storage.deleteConnection(id);
+  /** Whoever came back has been told what they missed: life goes on. */
+  caughtUp({ peer }: Speaker, back: Back): void {
+    this.#resume.caughtUp(peer, back);
   }
 
-  async #login(speaker: Speaker, line: string): Promise<void> {
-    const name = nicknameFrom(line, this.#limits);
-    if (!name.ok) return this.#reply(speaker, further.tryNickname(name.why));
-    const changed = await this.#storage.setUsername(speaker.record.id, name.name);
-    if (changed === "done") this.#reply(speaker, reply.welcome(name.name));
-    else if (changed === "taken") this.#reply(speaker, further.nicknameTaken(name.name));
-    else this.#reply(speaker, further.notDone);
-  }
-
-  async #command(speaker: Speaker, line: string): Promise<void> {
-    // What was said before is seen before the answer, and in the room where it was said.
-    while (speaker.pending > 0) await settled(speaker);
-    const space = line.indexOf(" ");
-    const name = (space < 0 ? line : line.slice(0, space)).toLowerCase();
-    const rest = space < 0 ? "" : line.slice(space + 1);
-    const command = this.#commands.get(name);
-    if (command === undefined) this.#reply(speaker, reply.unknownCommand(name));
-    else await command(speaker, rest, rest.trim().split(/\s/u, 1)[0]!);
-  }
-
-  async #nick(speaker: Speaker, typed: string): Promise<void> {
-    const { id, nick, room } = speaker.record;
-    if (typed === "") return this.#reply(speaker, reply.currentNickname(nick));
+  /** Changes the nickname. Without an `at` nobody but the one who asked learns of it. */
+  async rename({ record }: Speaker, typed: string): Promise<Result<{ nick: string; at?: string }>> {
     const name = nicknameFrom(typed, this.#limits);
-    if (!name.ok) return this.#reply(speaker, name.why);
-    const changed = await this.#storage.setUsername(id, name.name);
-    if (changed === "taken") this.#reply(speaker, further.nicknameTaken(name.name));
-    else if (changed === "failed") this.#reply(speaker, further.notDone);
-    // In a room the event says so.
-    else if (room === undefined) this.#reply(speaker, nicknameIs(name.name));
+    if (!name.ok) return refuse("bad-nickname", name.why);
+    const { outcome, at } = await this.#storage.setUsername(record.id, name.name);
+    if (outcome === "taken") return refusal.nicknameTaken(name.name);
+    if (outcome === "failed") return refusal.notDone;
+    return { ok: true, nick: name.name, at };
   }
 
-  async #join(speaker: Speaker, typed: string): Promise<void> {
-    if (typed === "") return this.#reply(speaker, further.joinWhat);
+  /** Enters a room, after leaving the one that one is in. */
+  async join(speaker: Speaker, typed: string): Promise<Result<{ at?: string }>> {
     const name = roomFrom(typed, this.#limits);
-    if (!name.ok) return this.#reply(speaker, name.why);
-    if (speaker.record.room !== undefined && !(await this.#quit(speaker))) return;
-    const joined = await this.#storage.setRoom(speaker.record.id, name.name);
-    if (joined !== "done") this.#reply(speaker, further.notDone);
-  }
-
-  async #quit(speaker: Speaker): Promise<boolean> {
-    const { id, room } = speaker.record;
-    if (room === undefined) this.#reply(speaker, reply.notInRoom);
-    else if (await this.#storage.removeRoom(id) === "done") return true;
-    else this.#reply(speaker, further.notDone);
-    return false;
-  }
-
-  async #list(speaker: Speaker): Promise<void> {
-    const { room } = speaker.record;
-    if (room !== undefined) {
-      const people = await this.#storage.getConnectionIdsByRoom(room);
-      return this.#reply(speaker, [...people.values()].join("\n"));
+    if (!name.ok) return refuse("bad-room", name.why);
+    if (speaker.record.room !== undefined) {
+      const left = await this.leave(speaker);
+      if (!left.ok) return left;
     }
-    const rooms = await this.#storage.listRooms();
-    this.#reply(speaker, rooms.length === 0 ? further.noRooms : rooms.join("\n"));
+    return doneOrNot(await this.#storage.setRoom(speaker.record.id, name.name));
   }
 
-  #act(speaker: Speaker, action: string): void | Promise<void> {
-    const { room } = speaker.record;
-    if (action.trim() === "") return this.#reply(speaker, further.meWhat);
-    if (room === undefined) return this.#reply(speaker, reply.cannotSend);
-    return this.#say(speaker, "action", action, room);
+  /** Leaves the room. */
+  async leave({ record: { id, room } }: Speaker): Promise<Result<{ at?: string }>> {
+    if (room === undefined) return refusal.notInRoom;
+    return doneOrNot(await this.#storage.removeRoom(id));
   }
 
-  async #tell(speaker: Speaker, rest: string): Promise<void> {
-    const { nick, text } = splitAddressee(rest);
-    if (text === "") return this.#reply(speaker, further.msgWhat);
-    const to = await this.#find(speaker, nick);
-    if (to === undefined) return;
-    const told = await new Promise<Outcome>((settle) =>
-      this.#feed.submit(to.id, {
-        event: {
-          kind: "direct",
-          room: "",
-          id: to.id,
-          nick: speaker.record.nick,
-          text,
-          time: this.#clock.now(),
-        },
-        settle,
-      })
-    );
-    this.#reply(speaker, told === "done" ? further.sentTo(to.nick, text) : further.notSent);
-  }
-
-  /** Somebody online; `undefined` when there is nobody, which the one who asked has been told. */
-  async #find(speaker: Speaker, typed: string): Promise<ConnectionRecord | undefined> {
-    const name = nicknameFrom(typed, this.#limits);
-    if (!name.ok) return void this.#reply(speaker, name.why);
-    const id = await this.#storage.getConnectionByNickname(name.name);
-    const record = id === undefined ? id : await this.#storage.getRecordByConnection(id);
-    if (record === undefined) this.#reply(speaker, further.isNotOnline(name.name));
-    return record;
-  }
-
-  async #who(speaker: Speaker, typed: string): Promise<void> {
-    if (typed.trim() === "") return this.#reply(speaker, further.whoWhat);
-    const record = await this.#find(speaker, typed);
-    if (record === undefined) return;
-    if (record.room === undefined) this.#reply(speaker, further.isInNone(record.nick));
-    else this.#reply(speaker, further.isInRoom(record.nick, record.room));
-  }
-
-  #say(speaker: Speaker, kind: Kind, text: string, room: string): void | Promise<void> {
-    const { id, nick } = speaker.record;
+  /**
+   * Says something to the room. The next thing may be said when what is returned has resolved; that
+   * is mostly at once, so that many can share a commit. `settle` is called when everybody has seen
+   * it, or with the reason why nobody will.
+   */
+  say(speaker: Speaker, words: Words): void | Promise<void> {
+    const { record } = speaker;
+    const { kind, text, cid } = words;
+    const { id, nick, room } = record;
+    if (room === undefined) return words.settle(refusal.notInRoom);
+    const settle = (outcome: Outcome, at?: string) =>
+      words.settle(outcome === "done" ? { ok: true, at: at ?? "" } : refusal.notSent);
+    if (cid !== undefined && this.#wasSaid(record, cid, settle)) return;
     speaker.pending++;
     this.#feed.submit(room, {
-      event: { kind, room, id, nick, text, time: this.#clock.now() },
-      settle: (outcome) => {
+      // Nobody may say it once more elsewhere while this is on its way.
+      checks: cid === undefined ? undefined : this.#storage.fence(record),
+      event: { kind, room, id, nick, text, time: this.#clock.now(), cid: cid ?? "" },
+      settle: (outcome, at) => {
         speaker.pending--;
-        if (outcome !== "done") this.#reply(speaker, further.notSent);
+        if (cid !== undefined) this.#wasSettled(record, cid, outcome, at);
+        settle(outcome, at);
         speaker.wake?.();
       },
     });
@@ -209,18 +194,139 @@ export class Handler {
     if (speaker.pending >= this.#limits.pendingMessages) return settled(speaker);
   }
 
-  #reply({ record }: Pick<Speaker, "record">, text: string): void {
-    this.#sender.reply(record.id, text);
+  /** Resolves when everything that somebody said has been seen, or has failed. */
+  quiet(speaker: Speaker): Promise<void> | undefined {
+    if (speaker.pending === 0) return undefined;
+    return settled(speaker).then(() => this.quiet(speaker));
+  }
+
+  /** Says something to one person. */
+  async tell(
+    { record }: Speaker,
+    to: string,
+    text: string,
+    cid?: string,
+  ): Promise<Result<{ at?: string; to: string; event: RoomEvent }>> {
+    const found = await this.find(to);
+    if (!found.ok) return found;
+    const { id, nick } = found.record;
+    const time = this.#clock.now();
+    const event = { kind: "direct" as Kind, room: "", id, nick: record.nick, text, time };
+    const done = await this.#direct(record, { ...event, cid: cid ?? "" });
+    if (done.outcome === "failed") return refusal.notSent;
+    return { ok: true, at: done.at, to: nick, event: { ...event, cid: cid ?? "" } };
+  }
+
+  /** Somebody online, of whichever instance. */
+  async find(typed: string): Promise<Result<{ record: ConnectionRecord }>> {
+    const name = nicknameFrom(typed, this.#limits);
+    if (!name.ok) return refuse("bad-nickname", name.why);
+    const id = await this.#storage.getConnectionByNickname(name.name);
+    const record = id === undefined ? id : await this.#storage.getRecordByConnection(id);
+    return record === undefined ? refusal.notOnline(name.name) : { ok: true, record };
+  }
+
+  /** The rooms with somebody in them, and how many are in each. */
+  rooms(): Promise<Map<string, number>> {
+    return this.#storage.listRooms();
+  }
+
+  /** The nicknames of those in the room, in the order in which they connected. */
+  async members({ record: { room } }: Speaker): Promise<Result<{ room: string; nicks: string[] }>> {
+    if (room === undefined) return refusal.notInRoom;
+    const people = await this.#storage.getConnectionIdsByRoom(room);
+    return { ok: true, room, nicks: [...people.values()] };
+  }
+
+  /** A page of what was said in a room, oldest first; `more`: there is more in that direction. */
+  async history(
+    { record }: Speaker,
+    { room = record.room, before, after, limit }: Page,
+  ): Promise<Result<{ room: string; entries: Entry[]; more: boolean }>> {
+    if (this.#history.retention === 0) return refusal.historyOff;
+    if (room === undefined) return refusal.notInRoom;
+    if (room !== record.room && !this.#openHistory) return refusal.notAllowed(room);
+    const stream = ["log", room] as const;
+    const from = after === undefined
+      ? this.#history.backwards(stream, before)
+      : this.#history.forwards(stream, after);
+    const entries: Entry[] = [];
+    let more = false;
+    for await (const entry of from) {
+      more = entries.length === limit;
+      if (more) break;
+      entries.push(entry);
+    }
+    if (after === undefined) entries.reverse();
+    return { ok: true, room, entries, more };
+  }
+
+  /** Something came from somebody to whom a new token was sent: it has arrived. */
+  async confirm(speaker: Speaker): Promise<void> {
+    speaker.unconfirmed = false;
+    await this.#storage.confirm(speaker.record.id);
+  }
+
+  /** The connection is gone; `dropped`: whoever had it did not mean to go. */
+  async close({ record }: Speaker, dropped: boolean): Promise<void> {
+    // Another socket may have it by now.
+    if (this.#storage.own(record.id) !== record) return;
+    if (dropped && this.#resume.linger(record)) return;
+    await this.#storage.deleteConnection(record.id);
+  }
+
+  /** Whether something was said before, or is being said; then `settle` learns how that went. */
+  #wasSaid(
+    { said }: OwnRecord,
+    cid: string,
+    settle: (outcome: Outcome, at?: string) => void,
+  ): boolean {
+    const saying = said.get(cid);
+    if (saying === undefined) {
+      said.set(cid, { at: undefined, waiting: [] });
+      if (said.size > MOST_SAID) said.delete(said.keys().next().value!);
+      return false;
+    }
+    if (saying.at !== undefined) settle("done", saying.at);
+    else saying.waiting.push(settle);
+    return true;
+  }
+
+  #wasSettled({ said }: OwnRecord, cid: string, outcome: Outcome, at?: string): void {
+    const saying = said.get(cid);
+    if (saying === undefined) return;
+    saying.at = at;
+    if (outcome !== "done") said.delete(cid);
+    for (const settle of saying.waiting.splice(0)) settle(outcome, at);
+  }
+
+  async #direct(record: OwnRecord, event: RoomEvent): Promise<Done> {
+    const { cid } = event;
+    // Of what one person is told there is no trace where one comes back to: so KV has to know.
+    const key = ["said", record.id, cid];
+    const once = cid === "" ? {} : {
+      checks: [{ key, versionstamp: null }],
+      mutations: [{ type: "set", key, value: 1, expireIn: SAID_LIFE } as const],
+    };
+    return await new Promise((resolve) =>
+      this.#feed.submit(event.id, {
+        ...once,
+        event,
+        settle: (outcome, at) =>
+          resolve({ outcome: outcome === "conflict" ? "taken" : outcome, at }),
+      })
+    );
   }
 }
 
-/** Splits what follows `/msg`: a nickname with spaces in it stands in double quotes. */
-function splitAddressee(rest: string): { nick: string; text: string } {
-  const [, quoted, word, text] = /^\s*(?:"([^"]*)"|(\S+))\s(.*)$/s.exec(rest) ?? [];
-  return { nick: quoted ?? word ?? "", text: text ?? "" };
+/** Milliseconds for which KV knows what was said to one person. */
+const SAID_LIFE = 60 * 60_000;
+
+function doneOrNot({ outcome, at }: Done): Result<{ at?: string }> {
+  return outcome === "done" ? { ok: true, at } : refusal.notDone;
 }
 
-/** Resolves when one more of somebody's messages is settled. Only Handler waits, one at a time. */
+/** Resolves when one more of somebody's messages is settled. Only one at a time may wait. */
 function settled(speaker: Speaker): Promise<void> {
   return new Promise((resolve) => {
     speaker.wake = () => {

@@ -5,14 +5,20 @@
  * Around the way of a message, not on it. An instance whose lease is lost is over: another is made
  * in its place (mod.ts).
  */
+import { MOST_CHECKS, MOST_LOCAL_CHECKS } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
-import { Feed } from "./feed.ts";
+import type { RoomEvent } from "./events.ts";
+import { Feed, ROW_LIFE, shardOf, SHARDS } from "./feed.ts";
 import { Handler } from "./handler.ts";
+import { History } from "./history.ts";
 import { Lease } from "./lease.ts";
 import type { Limits } from "./limits.ts";
+import { Lines } from "./lines.ts";
 import type { Log } from "./log.ts";
-import { CLOSE, Sender, type Socket } from "./sender.ts";
+import { Requests } from "./requests.ts";
+import { Resume } from "./resume.ts";
+import { CLOSE, type Peer, Sender, type Socket } from "./sender.ts";
 import { Storage } from "./storage.ts";
 
 /**
@@ -25,6 +31,8 @@ export interface Handles {
   readonly kv: Deno.Kv;
   /** For watching. */
   readonly bells: Deno.Kv;
+  /** For history: its rows are large. */
+  readonly past: Deno.Kv;
   /** For the commits and reads of each shard of the feed, which come one at a time. */
   readonly shards: readonly Deno.Kv[];
   /** Whether they are different ones. */
@@ -42,8 +50,27 @@ export interface InstanceParts {
   /** New ids, each greater than those before. */
   readonly ids: () => string;
   readonly limits: Limits;
+  /** Milliseconds for which what is said is kept; 0: it is not. */
+  readonly retention: number;
+  /** Whether everybody may see the history of every room. */
+  readonly openHistory: boolean;
+  /** Milliseconds for which the place of somebody who dropped out is kept; 0: it is not. */
+  readonly grace: number;
   readonly log: Log;
 }
+
+/** How somebody comes in, besides over a socket. */
+export interface Hello {
+  /** The subprotocol that was agreed on; empty for plain text. */
+  readonly protocol: string;
+  /** In plain text: the token to come back with, empty for a new one; `undefined`: none is wanted. */
+  readonly resume?: string;
+  /** In plain text: the id of the last event that was seen. */
+  readonly last?: string;
+}
+
+/** The subprotocol for programs. */
+export const CHAT_V1 = "chat.v1";
 
 /** A WebSocket as the instance needs it. */
 export interface AcceptedSocket extends Socket {
@@ -60,10 +87,16 @@ const RESTARTING = "the server is restarting";
 /** One instance of the chat. */
 export class Instance {
   readonly #parts: InstanceParts;
+  readonly #id: string;
   readonly #feed: Feed;
   readonly #storage: Storage;
+  readonly #history: History;
+  readonly #resume: Resume;
   readonly #sender: Sender;
   readonly #handler: Handler;
+  readonly #lines: Lines;
+  readonly #linesWithIds: Lines;
+  readonly #requests: Requests;
   readonly #connections = new Set<Connection>();
   /** Sockets whose end has not been seen. */
   readonly #sockets = new Set<AcceptedSocket>();
@@ -73,21 +106,33 @@ export class Instance {
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
     const { handles, clock, limits, log: { log, warn }, local, sweepSilent } = parts;
-    const { kv, bells, shards } = handles;
+    const { retention, openHistory, grace } = parts;
+    const { kv, bells, shards, past } = handles;
     this.#parts = parts;
+    this.#id = id;
     const sender = this.#sender = new Sender(limits);
+    const history = this.#history = new History({
+      kv: past,
+      clock,
+      retention,
+      shards: SHARDS,
+      shardOf,
+      rowLife: ROW_LIFE,
+      warn,
+    });
     const feed = this.#feed = new Feed({
       kv,
       bells,
       shards,
       smallIsFast: handles.apart,
+      mostChecks: local ? MOST_LOCAL_CHECKS : MOST_CHECKS,
+      // What history has not got yet must be there even after a crash and a long while.
+      rowLife: retention + ROW_LIFE,
       instance: id,
       lease: check,
       clock,
-      deliver: (event) => {
-        storage.apply(event);
-        return sender.deliver(event);
-      },
+      deliver: (event, at, shard) => this.#deliver(event, at, shard),
+      delivered: (shard, versionstamp) => this.#delivered(shard, versionstamp),
       companyChanged: () => void lease.look().catch((error) => warn(String(error))),
       lost,
       warn,
@@ -99,13 +144,23 @@ export class Instance {
       instance: id,
       local,
       sweepSilent,
-      sweep: (dead, claim) => storage.sweep(dead, claim),
+      grace,
+      sweep: (dead, claim, everybody) => storage.sweep(dead, claim, everybody),
       keepCompany: (company) => feed.keepCompany(company),
       lost,
       warn,
       log,
     }, check);
-    this.#handler = new Handler({ storage, feed, sender, limits, clock });
+    const detach = (id: string) => this.#detach(id);
+    const resume = this.#resume = new Resume({
+      ...{ storage, history, sender, clock, instance: id, grace, detach },
+    });
+    const handler = this.#handler = new Handler({
+      ...{ storage, feed, history, resume, limits, clock, openHistory },
+    });
+    this.#lines = new Lines({ handler, sender, limits, grace }, false);
+    this.#linesWithIds = new Lines({ handler, sender, limits, grace }, true);
+    this.#requests = new Requests({ handler, sender, limits, grace, retention });
   }
 
   /**
@@ -119,7 +174,7 @@ export class Instance {
     const check = await Lease.take(parts.handles.kv, parts.clock, id);
     const instance = new Instance(id, parts, check, lost);
     try {
-      await instance.#feed.open();
+      instance.#history.begin(await instance.#feed.open());
       await instance.#lease.start();
       return instance;
     } catch (error) {
@@ -140,61 +195,100 @@ export class Instance {
   }
 
   /** Takes a socket that is not open yet. */
-  accept(socket: AcceptedSocket): void {
-    const id = this.#parts.ids();
-    const connection = new Connection(id, {
-      handler: this.#handler,
-      sender: this.#sender,
-      limits: this.#parts.limits,
-      warn: this.#parts.log.warn,
-    });
-    const end = () => {
-      connection.end().finally(() => this.#connections.delete(connection));
+  accept(socket: AcceptedSocket, { protocol, resume, last }: Hello = { protocol: "" }): void {
+    const speaks = protocol === CHAT_V1
+      ? this.#requests
+      : resume === undefined
+      ? this.#lines
+      : this.#linesWithIds;
+    let connection: Connection | undefined;
+    const end = (code: number) => {
+      // Whoever closes without a code, or with that of a normal end, means to go.
+      const dropped = code !== 1000 && code !== 1005 && code !== CLOSE.policy;
+      connection?.end(dropped).finally(() => this.#connections.delete(connection!));
     };
     socket.onopen = () => {
       if (!this.#open) return socket.close(CLOSE.restart, RESTARTING);
-      this.#connections.add(connection);
       this.#sockets.add(socket);
-      this.#sender.add(id, socket, end);
-      connection.open();
+      const peer = this.#sender.add(socket, speaks.wire, end);
+      connection = this.#connection(peer, speaks);
+      this.#connections.add(connection);
+      connection.open({ token: resume ?? "", last });
     };
-    socket.onmessage = ({ data }) => connection.receive(data);
+    socket.onmessage = ({ data }) => connection?.receive(data);
     // An error is always followed by a close.
-    socket.onclose = () => {
+    socket.onclose = ({ code }) => {
       this.#sockets.delete(socket);
       if (this.#sockets.size === 0) this.#lastClosed();
-      end();
+      end(code);
     };
+  }
+
+  #connection(peer: Peer, protocol: Lines | Requests): Connection {
+    const { limits, ids, log: { warn } } = this.#parts;
+    const handler = this.#handler, sender = this.#sender;
+    return new Connection({ id: ids(), peer, protocol, handler, sender, limits, warn });
+  }
+
+  #deliver(event: RoomEvent, at: string, shard: number): number {
+    this.#storage.apply(event);
+    this.#history.add(event, at, shard);
+    if (event.kind !== "resume") return this.#sender.deliver(event, at);
+    if (event.text === this.#id) this.#sender.arrive(event.id, event.room);
+    else this.#sender.takenOver(event.id);
+    return 0;
+  }
+
+  #delivered(shard: number, versionstamp: string): number | Promise<number> {
+    const frames = this.#sender.flush();
+    const slow = this.#history.added(shard, versionstamp);
+    return slow === undefined ? frames : slow.then(() => frames);
+  }
+
+  /** Has whatever socket of this instance has a connection let go of it. */
+  async #detach(id: string): Promise<void> {
+    for (const connection of this.#connections) {
+      if (connection.id === id) await connection.detach();
+    }
   }
 
   /**
    * Ends in peace: what has been said is committed and shown, the rows are removed, the people
-   * elsewhere learn who left, and only then the sockets are closed.
+   * elsewhere learn who left, and only then the sockets are closed. The places of those who can come
+   * back are kept, as if this instance had died.
    */
   async close(): Promise<void> {
     this.#open = false;
     await Promise.all([...this.#connections].map((connection) => connection.drain()));
     await this.#feed.flush();
     this.#sender.mute();
-    await this.#storage.deleteAll();
-    await this.#lease.end();
-    await this.#closeSockets();
-    await this.#feed.close();
+    this.#resume.close();
+    const kept = await this.#storage.deleteAll(this.#parts.grace > 0);
+    if (kept > 0) await this.#lease.retire();
+    else await this.#lease.end();
+    await this.#end();
   }
 
   /** Ends at once, leaving the rows to whoever sweeps: the lease is gone, nothing can be written. */
   async abandon(): Promise<void> {
     this.#open = false;
     this.#sender.mute();
+    this.#resume.close();
     this.#storage.abandon();
     await this.#lease.stop();
+    await this.#end();
+  }
+
+  async #end(): Promise<void> {
     await this.#closeSockets();
+    this.#resume.close();
     await this.#feed.close();
+    await this.#history.close();
   }
 
   async #closeSockets(): Promise<void> {
     this.#sender.closeAll(CLOSE.restart, RESTARTING);
-    await Promise.all([...this.#connections].map((connection) => connection.end()));
+    await Promise.all([...this.#connections].map((connection) => connection.end(true)));
     if (this.#sockets.size === 0) return;
     // Until the peers have seen it: a process that ends now would take the close frames with it.
     await new Promise<void>((resolve) => {

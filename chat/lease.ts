@@ -17,6 +17,9 @@ const MISSED_BEATS = 3;
 /** The same on a KV that only this machine can reach, where a restart must not wait for a lease. */
 const LOCAL_BEAT = 1_000;
 
+/** What stands in the place of a last beat when an instance ended, but people may come back to it. */
+const RETIRED = "retired";
+
 /** What a lease is made of. */
 export interface LeaseParts {
   readonly kv: Deno.Kv;
@@ -27,8 +30,17 @@ export interface LeaseParts {
   readonly local: boolean;
   /** Whether, on such a KV, who is silent while this one starts is swept at once. */
   readonly sweepSilent: boolean;
-  /** Removes what a dead instance left, under a check that only its sweeper can hold. */
-  sweep(instance: string, claim: Deno.AtomicCheck): Promise<number | undefined>;
+  /** Milliseconds for which a place is kept for those who may come back. */
+  readonly grace: number;
+  /**
+   * Removes what a dead instance left, under a check that only its sweeper can hold: `everybody`, or
+   * only those who cannot come back. See {@linkcode Storage.sweep}.
+   */
+  sweep(
+    instance: string,
+    claim: Deno.AtomicCheck,
+    everybody: boolean,
+  ): Promise<{ gone: number; left: number } | undefined>;
   /** Told whether any other instance is there: at each beat, and whenever that may have changed. */
   keepCompany(company: boolean): Promise<void>;
   /** Called when the lease is found to be gone. */
@@ -42,7 +54,14 @@ interface Seen {
   readonly at: string;
   /** Our beats since then. */
   missed: number;
+  /** It ended in peace. */
+  readonly retired: boolean;
+  /** Of its people only those are left who may come back. */
+  swept: boolean;
 }
+
+/** Whether an instance lives, is dead, or has been so for so long that nobody will come back. */
+type State = "alive" | "dead" | "forgotten";
 
 /** The lease of one instance. */
 export class Lease {
@@ -83,17 +102,19 @@ export class Lease {
     // Beating before looking: others may be looking at this one already.
     this.#schedule();
     await this.look();
-    const { local, sweepSilent, clock } = this.#parts;
-    if (!local || !sweepSilent || this.#others.size === 0) return;
+    const { local, sweepSilent, clock, grace } = this.#parts;
+    const silent = [...this.#others.values()].some(({ retired }) => !retired);
+    if (!local || !sweepSilent || !silent) return;
     // Left by a crash, or another process on the same file: a moment shows which.
     const before = this.#others;
     await delay(clock, LOCAL_BEAT * 1.5);
-    await this.#inTurn((id, at) => before.get(id)?.at === at);
+    const dead = grace > 0 ? "dead" : "forgotten";
+    await this.#inTurn((id, at) => before.get(id)?.at === at ? dead : "alive");
   }
 
   /** Looks who is there. To be called when somebody came or went. */
   async look(): Promise<void> {
-    await this.#inTurn(() => false);
+    await this.#inTurn(() => "alive");
   }
 
   /** Stops beating. */
@@ -110,6 +131,17 @@ export class Lease {
     const warned = (error: unknown) =>
       warn(`the lease could not be given back: ${(error as Error).message}`);
     await persist(clock, async () => void await this.#remove(instance, this.#check), warned);
+  }
+
+  /** Stops for good, but leaves the lease to be swept when nobody can come back any more. */
+  async retire(): Promise<void> {
+    await this.stop();
+    const { kv, clock, instance, warn } = this.#parts;
+    const warned = (error: unknown) =>
+      warn(`the lease could not be left: ${(error as Error).message}`);
+    const last = kv.atomic().check(this.#check).set(beatKey(instance), RETIRED)
+      .set(COMPANY_BELL, instance);
+    await persist(clock, async () => void await limited(clock, last.commit()), warned);
   }
 
   #schedule(): void {
@@ -139,41 +171,53 @@ export class Lease {
     try {
       await this.#inTurn((id, at) => {
         const seen = this.#others.get(id);
-        if (seen?.at !== at) return false;
-        return ++seen.missed >= MISSED_BEATS;
+        if (seen?.at !== at) return "alive";
+        seen.missed++;
+        if (seen.missed >= this.#beatsOfGrace()) return "forgotten";
+        return seen.missed >= MISSED_BEATS && !seen.swept ? "dead" : "alive";
       });
     } catch (error) {
       failed(error);
     }
   }
 
+  /**
+   * Our beats during which another's must stand still before nobody can come back to it. Where
+   * leases lapse slowly, all must be over within 30 s of its death if the grace is no longer.
+   */
+  #beatsOfGrace(): number {
+    const { local, grace } = this.#parts;
+    const beats = local ? grace / LOCAL_BEAT : (grace - 2 * BEAT) / BEAT;
+    return Math.max(MISSED_BEATS, Math.ceil(beats));
+  }
+
   /** One look at a time: whoever asks meanwhile wants one that starts after now. */
-  async #inTurn(isDead: (id: string, at: string) => boolean): Promise<void> {
+  async #inTurn(judge: (id: string, at: string) => State): Promise<void> {
     while (this.#looking !== undefined) await this.#looking.catch(() => {});
-    this.#looking = this.#look(isDead).finally(() => this.#looking = undefined);
+    this.#looking = this.#look(judge).finally(() => this.#looking = undefined);
     await this.#looking;
   }
 
-  async #look(isDead: (id: string, at: string) => boolean): Promise<void> {
+  async #look(judge: (id: string, at: string) => State): Promise<void> {
     const { kv, clock, instance, keepCompany } = this.#parts;
     const others = new Map<string, Seen>();
-    const dead: string[] = [];
+    const dead = new Map<string, State>();
     const beats = kv.list({ prefix: ["beat"] }, { batchSize: 500 });
-    for await (const beat of eachLimited(clock, beats)) {
-      const id = String(beat.key[1]);
+    for await (const { key, value, versionstamp: at } of eachLimited(clock, beats)) {
+      const id = String(key[1]);
       if (id === instance) continue;
-      if (isDead(id, beat.versionstamp)) dead.push(id);
+      const state = judge(id, at);
+      if (state !== "alive") dead.set(id, state);
       const before = this.#others.get(id);
-      const still = before?.at === beat.versionstamp;
-      others.set(id, still ? before : { at: beat.versionstamp, missed: 0 });
+      others.set(id, before?.at === at ? before : fresh(at, value === RETIRED));
     }
     this.#others = others;
-    for (const id of dead) if (await this.#bury(id)) others.delete(id);
+    for (const [id, state] of dead) if (await this.#bury(id, state)) others.delete(id);
     await keepCompany(others.size > 0);
   }
 
   /** Sweeps a dead instance, if nobody else does. Returns whether it is gone. */
-  async #bury(dead: string): Promise<boolean> {
+  async #bury(dead: string, state: State): Promise<boolean> {
     const { kv, clock, instance, sweep, log } = this.#parts;
     const key = ["instance", dead];
     const { versionstamp } = await limited(clock, kv.get(key));
@@ -184,10 +228,14 @@ export class Lease {
     );
     if (!claim.ok) return false;
     const check = { key, versionstamp: claim.versionstamp };
-    const people = await sweep(dead, check);
-    if (people === undefined) return false;
-    log(`swept ${people} connections that instance ${dead} left behind`);
-    return await this.#remove(dead, check);
+    const swept = await sweep(dead, check, state === "forgotten");
+    if (swept === undefined) return false;
+    const { gone, left } = swept;
+    if (gone > 0) log(`swept ${gone} connections that instance ${dead} left behind`);
+    if (left === 0) return await this.#remove(dead, check);
+    const seen = this.#others.get(dead);
+    if (seen !== undefined) seen.swept = true;
+    return false;
   }
 
   /** Removes what there is of an instance besides its connections. */
@@ -195,10 +243,16 @@ export class Lease {
     const { kv, clock } = this.#parts;
     const removal = kv.atomic().check(check).delete(check.key).delete(beatKey(instance))
       .set(COMPANY_BELL, instance);
-    const turns = kv.list({ prefix: ["instance", instance] });
-    for await (const { key } of eachLimited(clock, turns)) removal.delete(key);
+    for (const prefix of [["instance", instance], ["taken", instance]]) {
+      const rows = kv.list({ prefix }, { limit: 400 });
+      for await (const { key } of eachLimited(clock, rows)) removal.delete(key);
+    }
     return (await limited(clock, removal.commit())).ok;
   }
+}
+
+function fresh(at: string, retired: boolean): Seen {
+  return { at, missed: 0, retired, swept: retired };
 }
 
 function beatKey(instance: string): Deno.KvKey {

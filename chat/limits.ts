@@ -44,6 +44,23 @@ export interface LimitSettings {
   readonly message?: number;
 }
 
+/** What is kept, and for how long. */
+export interface KeepSettings {
+  /** Seconds for which what is said is kept: 0 (it is not) to ten years. Default 7 days. */
+  readonly history?: number;
+  /** Whether everybody may see the history of every room, and not only who is in it. Default: no. */
+  readonly openHistory?: boolean;
+  /** Seconds for which the place of somebody who dropped out is kept: 0 to an hour. Default 30. */
+  readonly grace?: number;
+}
+
+/** The same, in milliseconds. */
+export interface Keeping {
+  readonly retention: number;
+  readonly openHistory: boolean;
+  readonly grace: number;
+}
+
 /** What each setting may be at the most, and why: what KV can hold. */
 export const MOST = {
   /** 512 bytes of UTF-8 in a key of 2 KiB, which holds it twice at the most. */
@@ -52,7 +69,28 @@ export const MOST = {
   room: 256,
   /** In a KV value (64 KiB) a text may take two bytes a character, and others share the row. */
   message: 24 * 1024,
+  /** Ten years. */
+  history: 3650 * 86_400,
+  /** An hour: so long nobody else can have the nickname. */
+  grace: 3600,
 } as const;
+
+/**
+ * What follows from a user's settings of what is kept.
+ *
+ * @throws {RangeError} when a setting is not a number from 0 to its maximum.
+ */
+export function keepingFrom(
+  { history = 7 * 86_400, openHistory = false, grace = 30 }: KeepSettings = {},
+): Keeping {
+  for (const [name, seconds] of Object.entries({ history, grace })) {
+    const most = MOST[name as "history" | "grace"];
+    if (!(seconds >= 0 && seconds <= most)) {
+      throw new RangeError(`${name} must be a number of seconds from 0 to ${most}`);
+    }
+  }
+  return { retention: history * 1000, openHistory, grace: grace * 1000 };
+}
 
 /**
  * The limits that follow from a user's settings.

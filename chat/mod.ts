@@ -16,23 +16,23 @@
 import { monotonicUlid } from "@std/ulid";
 import { backOff, type Clock, systemClock } from "./clock.ts";
 import { SHARDS } from "./feed.ts";
-import { type AcceptedSocket, type Handles, Instance } from "./instance.ts";
-import { type LimitSettings, limitsFrom } from "./limits.ts";
+import { type AcceptedSocket, CHAT_V1, type Handles, type Hello, Instance } from "./instance.ts";
+import { keepingFrom, type KeepSettings, type LimitSettings, limitsFrom } from "./limits.ts";
 import { type Log, quietLog } from "./log.ts";
 import { answer } from "./server.ts";
 
-export { type LimitSettings, limitsFrom, MOST } from "./limits.ts";
+export { keepingFrom, type KeepSettings, type LimitSettings, limitsFrom, MOST } from "./limits.ts";
 export type { Clock } from "./clock.ts";
-export type { AcceptedSocket } from "./instance.ts";
+export { type AcceptedSocket, CHAT_V1, type Hello } from "./instance.ts";
 export type { Log } from "./log.ts";
 
 /** What a chat is made of. */
-export interface ChatOptions {
+export interface ChatOptions extends KeepSettings {
   /** Where everything is kept. It stays the caller's to close, after {@linkcode Chat.close}. */
   readonly kv: Deno.Kv;
   /**
    * Opens a further handle to the same KV. Wanted for KV Connect, where requests on one handle hold
-   * each other up; the chat opens nine, and closes them when it is closed. Default: `kv` does it all.
+   * each other up; the chat opens ten, and closes them when it is closed. Default: `kv` does it all.
    */
   readonly connect?: () => Promise<Deno.Kv>;
   /** Whether `kv` is a file of this machine, used by one process at a time. Default: false. */
@@ -57,7 +57,7 @@ export interface Chat {
   /** Answers a request: hand it to `Deno.serve`. */
   readonly fetch: (request: Request) => Response;
   /** Takes a socket that something else upgraded, before it opens. Closes it (1012) if it must. */
-  accept(socket: AcceptedSocket): void;
+  accept(socket: AcceptedSocket, hello?: Hello): void;
   /** How many people are connected here. */
   readonly size: number;
   /**
@@ -84,6 +84,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     clock,
     ids: options.ids ?? (() => monotonicUlid(clock.now())),
     limits,
+    ...keepingFrom(options),
     log,
   };
   let closing = false;
@@ -127,7 +128,8 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     greeting,
     idleSeconds: limits.idleSeconds,
     isOpen: () => !closing && instance.isOpen,
-    welcome: (socket: AcceptedSocket) => instance.accept(socket),
+    protocols: [CHAT_V1],
+    welcome: (socket: AcceptedSocket, hello?: Hello) => instance.accept(socket, hello),
   };
   return {
     fetch: (request) => answer(request, house),
@@ -148,16 +150,16 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
 
 async function openHandles(kv: Deno.Kv, connect: ChatOptions["connect"]): Promise<Handles> {
   if (connect === undefined) {
-    return { kv, bells: kv, shards: new Array(SHARDS).fill(kv), apart: false };
+    return { kv, bells: kv, past: kv, shards: new Array(SHARDS).fill(kv), apart: false };
   }
-  const [bells, ...shards] = await Promise.all(Array.from({ length: SHARDS + 1 }, connect));
-  return { kv, bells: bells!, shards, apart: true };
+  const [bells, past, ...shards] = await Promise.all(Array.from({ length: SHARDS + 2 }, connect));
+  return { kv, bells: bells!, past: past!, shards, apart: true };
 }
 
-function closeHandles({ bells, shards, apart }: Handles): void {
+function closeHandles({ bells, past, shards, apart }: Handles): void {
   // Otherwise they are the caller's one.
   if (!apart) return;
-  for (const handle of [bells, ...shards]) handle.close();
+  for (const handle of [bells, past, ...shards]) handle.close();
 }
 
 function greeting({ host, protocol }: URL): string {

@@ -1,11 +1,13 @@
 /**
  * The sockets of this instance, and who of them is in which room: the last step of a message.
  *
- * Replies come straight from Handler, events from the feed, in its order. Nothing else touches a
- * socket. Who is in a room changes here only when a join or leave is delivered, so that everyone's
- * membership begins and ends at a place in the one order.
+ * Replies come straight from Lines and Requests, events from the feed, in its order. Nothing else
+ * touches a socket. Who is in a room changes here only when a join or leave is delivered, so that
+ * everyone's membership begins and ends at a place in the one order. Those who speak `chat.v1` get
+ * all events of a commit in one frame, the others a frame an event.
  */
 import type { RoomEvent } from "./events.ts";
+import { encodeJson } from "./json.ts";
 import type { Limits } from "./limits.ts";
 import { encodeText, isPersonal } from "./text.ts";
 
@@ -17,29 +19,69 @@ export interface Socket {
   close(code: number, reason: string): void;
 }
 
-/** Close codes that the server uses (RFC 6455, section 7.4.1, and the IANA registry). */
+/** Close codes that the server uses (RFC 6455, section 7.4.1, the IANA registry, and one of our own). */
 export const CLOSE = {
   unsupported: 1003,
   policy: 1008,
   tooBig: 1009,
   restart: 1012,
   tryLater: 1013,
+  takenOver: 4001,
 } as const;
+
+/** What is said to a socket whose connection another one has now. */
+export const TAKEN_OVER = "you came back over another connection";
+
+/** How events are written for a peer: as lines, as lines with their ids in front, as JSON. */
+export type Wire = "text" | "text with ids" | "json";
 
 const OPEN = 1;
 
-interface Peer {
-  readonly id: string;
+/** An event that waits for its peer to have caught up. */
+interface Held {
+  readonly at: string;
+  readonly text: string;
+}
+
+/** A socket, and whose it is. Only Sender looks into it. */
+export interface Peer {
   readonly socket: Socket;
-  room: string | undefined;
-  /** Tells whoever handles its frames that the socket is of no use any more. */
-  readonly gone: () => void;
+  readonly wire: Wire;
+  /** The connection it belongs to; `undefined` until that is known. */
+  id: string | undefined;
+  room: Room | undefined;
+  /** What has to wait until the peer has been told what it missed. */
+  held: Held[] | undefined;
+  /** Characters of what is held. */
+  heldUnits: number;
+  /** Replies that share the next frame with the events of a commit. */
+  lines: string;
+  /** How much of its room's lines had been written when it came. */
+  skip: number;
+  /** Tells whoever handles its frames that the socket is of no use any more, and its close code. */
+  readonly gone: (code: number) => void;
+}
+
+/** Those of a room who are here. */
+interface Room {
+  readonly name: string;
+  readonly text: Set<Peer>;
+  readonly json: Set<Peer>;
+  /** Those who would be in `json`, but have not been told yet what they missed. */
+  readonly behind: Set<Peer>;
+  /** The events of this commit, a line each, not sent yet. */
+  lines: string;
 }
 
 /** The sockets of one instance. */
 export class Sender {
+  readonly #all = new Set<Peer>();
   readonly #peers = new Map<string, Peer>();
-  readonly #rooms = new Map<string, Set<Peer>>();
+  /** Peers that will have a connection when its resumption is delivered. */
+  readonly #expected = new Map<string, Peer>();
+  readonly #rooms = new Map<string, Room>();
+  readonly #dirtyRooms = new Set<Room>();
+  readonly #dirtyPeers = new Set<Peer>();
   readonly #limits: Limits;
   #muted = false;
 
@@ -49,69 +91,215 @@ export class Sender {
 
   /** How many sockets there are. */
   get size(): number {
-    return this.#peers.size;
+    return this.#all.size;
   }
 
   /** Takes a socket. `gone` is called, once, if Sender has to let go of it. */
-  add(id: string, socket: Socket, gone: () => void): void {
-    this.#peers.set(id, { id, socket, room: undefined, gone });
+  add(socket: Socket, wire: Wire, gone: (code: number) => void): Peer {
+    const peer: Peer = {
+      socket,
+      wire,
+      id: undefined,
+      room: undefined,
+      held: undefined,
+      heldUnits: 0,
+      lines: "",
+      skip: 0,
+      gone,
+    };
+    this.#all.add(peer);
+    return peer;
+  }
+
+  /** From now on the peer has that connection, and is shown what concerns it. */
+  bind(peer: Peer, id: string): void {
+    if (!this.#all.has(peer)) return;
+    if (peer.id !== undefined) this.#peers.delete(peer.id);
+    peer.id = id;
+    this.#peers.set(id, peer);
+  }
+
+  /** When a connection is resumed here, this peer is to have it. */
+  expect(id: string, peer: Peer): void {
+    this.#expected.set(id, peer);
+  }
+
+  /** That came to nothing. */
+  expectNoMore(id: string): void {
+    this.#expected.delete(id);
+  }
+
+  /** Whether there is a socket for a connection here. */
+  has(id: string): boolean {
+    return this.#peers.has(id);
   }
 
   /** Forgets a socket: nothing is sent to it from now on. */
-  remove(id: string): void {
-    const peer = this.#peers.get(id);
-    if (peer === undefined) return;
-    this.#peers.delete(id);
+  remove(peer: Peer): void {
+    if (!this.#all.delete(peer)) return;
     this.#leave(peer);
+    this.#dirtyPeers.delete(peer);
+    if (peer.id !== undefined && this.#peers.get(peer.id) === peer) this.#peers.delete(peer.id);
   }
 
-  /** Sends a line to one connection of this instance, if it is still there. */
-  reply(id: string, text: string): void {
-    const peer = this.#peers.get(id);
-    if (peer !== undefined) this.#send(peer, text);
+  /** Sends a line to one peer, if it is still there. What was delivered before it goes first. */
+  reply(peer: Peer, text: string): void {
+    this.flush();
+    if (this.#all.has(peer)) this.#send(peer, text);
+  }
+
+  /** The same, but in one frame with the events that are being delivered just now. */
+  confirm(peer: Peer, line: string): void {
+    if (!this.#all.has(peer)) return;
+    if (peer.held !== undefined) return this.#send(peer, line);
+    peer.lines += peer.lines === "" ? line : `\n${line}`;
+    // Nothing may be being delivered just now.
+    if (this.#dirtyPeers.size === 0) queueMicrotask(() => this.flush());
+    this.#dirtyPeers.add(peer);
   }
 
   /** Closes a connection and forgets it. */
-  close(id: string, code: number, reason: string): void {
-    const peer = this.#peers.get(id);
-    if (peer === undefined) return;
-    this.remove(id);
+  close(peer: Peer, code: number, reason: string): void {
+    if (!this.#all.has(peer)) return;
+    this.remove(peer);
     closeSocket(peer.socket, code, reason);
-    peer.gone();
+    peer.gone(code);
   }
 
-  /** Shows an event to those in its room. Returns how many frames that took. */
-  deliver(event: RoomEvent): number {
+  /** Closes whoever has a connection that another socket, or instance, has taken over. */
+  takenOver(id: string): void {
+    const peer = this.#peers.get(id);
+    if (peer !== undefined) this.close(peer, CLOSE.takenOver, TAKEN_OVER);
+  }
+
+  /**
+   * A connection has been resumed here, in a room or in none: the peer that was expected has it,
+   * and what concerns it is held from here on until {@linkcode Sender.release}.
+   */
+  arrive(id: string, room: string): void {
+    this.takenOver(id);
+    const peer = this.#expected.get(id);
+    this.#expected.delete(id);
+    if (peer === undefined || !this.#all.has(peer)) return;
+    peer.held = [];
+    this.bind(peer, id);
+    if (room !== "") this.#join(peer, room);
+  }
+
+  /** The peer has been told what it missed: what was held comes now, but for what it knows already. */
+  release(peer: Peer, known: ReadonlySet<string>): void {
+    const { held, room } = peer;
+    if (room?.behind.has(peer)) {
+      // What waits for the flush is among what was held.
+      this.#flushRoom(room);
+      room.behind.delete(peer);
+      room.json.add(peer);
+    }
+    peer.held = undefined;
+    peer.heldUnits = 0;
+    for (const { at, text } of held ?? []) if (!known.has(at)) this.#send(peer, text);
+  }
+
+  /**
+   * Shows an event to those in its room. Returns how many frames that took; those who speak JSON
+   * get theirs at the next {@linkcode Sender.flush}.
+   */
+  deliver(event: RoomEvent, at: string): number {
     if (this.#muted) return 0;
-    if (event.kind === "direct") return this.#deliverTo(event);
+    if (event.kind === "direct") return this.#deliverTo(event, at);
     const self = isPersonal(event) ? this.#peers.get(event.id) : undefined;
     if (self !== undefined && event.kind === "join") this.#join(self, event.room);
     const room = this.#rooms.get(event.room);
-    if (self !== undefined) this.#send(self, encodeText(event, true));
-    if (room === undefined) return 0;
-    const frames = room.size;
-    const text = encodeText(event, false);
-    for (const peer of room) if (peer !== self) this.#send(peer, text);
+    if (room !== undefined && room.json.size + room.behind.size > 0) this.#write(room, event, at);
+    if (self !== undefined && self.wire !== "json") this.#show(self, encodeText(event, true), at);
+    const frames = room === undefined ? 1 : room.text.size;
+    if (room !== undefined && frames > 0) {
+      const text = encodeText(event, false);
+      for (const peer of room.text) if (peer !== self) this.#show(peer, text, at);
+    }
     if (self !== undefined && event.kind === "leave") this.#leave(self);
     return frames;
   }
 
-  /** To one connection, if it is here: on all other instances it is nobody. */
-  #deliverTo(event: RoomEvent): number {
-    const peer = this.#peers.get(event.id);
-    if (peer === undefined) return 0;
-    this.#send(peer, encodeText(event, false));
-    return 1;
+  /** Sends what was held back to share a frame. Returns how many frames that took. */
+  flush(): number {
+    let frames = 0;
+    for (const room of this.#dirtyRooms) frames += this.#flushRoom(room);
+    for (const peer of this.#dirtyPeers) {
+      const { lines } = peer;
+      peer.lines = "";
+      this.#send(peer, lines);
+      frames++;
+    }
+    if (this.#dirtyPeers.size > 0) this.#dirtyPeers.clear();
+    return frames;
   }
 
   /** Stops showing events: what happens from now on is only for other instances. */
   mute(): void {
+    this.flush();
     this.#muted = true;
   }
 
   /** Closes every connection. */
   closeAll(code: number, reason: string): void {
-    for (const id of [...this.#peers.keys()]) this.close(id, code, reason);
+    for (const peer of [...this.#all]) this.close(peer, code, reason);
+  }
+
+  /** To one connection, if it is here: on all other instances it is nobody. */
+  #deliverTo(event: RoomEvent, at: string): number {
+    const peer = this.#peers.get(event.id);
+    if (peer === undefined) return 0;
+    if (peer.wire !== "json") this.#show(peer, encodeText(event, false), at);
+    else if (peer.held !== undefined) this.#hold(peer, encodeJson(event, at), at);
+    else this.confirm(peer, encodeJson(event, at));
+    return 1;
+  }
+
+  /** Keeps an event's line for the frame that those of the room who speak JSON will get. */
+  #write(room: Room, event: RoomEvent, at: string): void {
+    const line = encodeJson(event, at);
+    // Each ends in a line break, so that whoever came in between can be given the rest.
+    room.lines += `${line}\n`;
+    this.#dirtyRooms.add(room);
+    for (const peer of room.behind) this.#hold(peer, line, at);
+  }
+
+  #flushRoom(room: Room): number {
+    const { lines } = room;
+    if (lines === "") return 0;
+    room.lines = "";
+    this.#dirtyRooms.delete(room);
+    const text = lines.slice(0, -1);
+    for (const peer of room.json) {
+      if (peer.skip === 0 && peer.lines === "") this.#send(peer, text);
+      else this.#sendRest(peer, lines);
+    }
+    return room.json.size;
+  }
+
+  /** Sends what of its room's lines is for a peer, and its own replies after that. */
+  #sendRest(peer: Peer, lines: string): void {
+    const rest = lines.slice(peer.skip) + peer.lines;
+    peer.skip = 0;
+    peer.lines = "";
+    this.#dirtyPeers.delete(peer);
+    if (rest !== "") this.#send(peer, rest.endsWith("\n") ? rest.slice(0, -1) : rest);
+  }
+
+  /** Shows an event to somebody who reads lines. */
+  #show(peer: Peer, text: string, at: string): void {
+    const shown = peer.wire === "text" ? text : `${at} ${text}`;
+    if (peer.held === undefined) this.#send(peer, shown);
+    else this.#hold(peer, shown, at);
+  }
+
+  #hold(peer: Peer, text: string, at: string): void {
+    peer.heldUnits += text.length;
+    if (peer.heldUnits > this.#limits.bufferedBytes) {
+      return this.close(peer, CLOSE.tryLater, "more happens than you can catch up with");
+    }
+    peer.held!.push({ at, text });
   }
 
   #send(peer: Peer, text: string): void {
@@ -119,26 +307,41 @@ export class Sender {
     if (socket.readyState !== OPEN) return;
     // A socket queues without bound, so a peer that does not read has to be let go by us.
     if (socket.bufferedAmount > this.#limits.bufferedBytes) {
-      return this.close(peer.id, CLOSE.tryLater, "you do not read what is sent to you");
+      return this.close(peer, CLOSE.tryLater, "you do not read what is sent to you");
     }
     socket.send(text);
   }
 
-  #join(peer: Peer, room: string): void {
+  #join(peer: Peer, name: string): void {
     this.#leave(peer);
-    let peers = this.#rooms.get(room);
-    if (peers === undefined) this.#rooms.set(room, peers = new Set());
-    peers.add(peer);
+    let room = this.#rooms.get(name);
+    if (room === undefined) {
+      room = { name, text: new Set(), json: new Set(), behind: new Set(), lines: "" };
+      this.#rooms.set(name, room);
+    }
+    // What was said before is not for whoever comes now.
+    peer.skip = room.lines.length;
+    membersLike(peer, room).add(peer);
     peer.room = room;
   }
 
   #leave(peer: Peer): void {
-    if (peer.room === undefined) return;
-    const peers = this.#rooms.get(peer.room);
-    peers?.delete(peer);
-    if (peers?.size === 0) this.#rooms.delete(peer.room);
+    const { room } = peer;
+    if (room === undefined) return;
+    // Their own leaving, and what was said before it, is for them too.
+    if (room.json.has(peer)) this.#sendRest(peer, room.lines);
+    membersLike(peer, room).delete(peer);
+    if (room.text.size + room.json.size + room.behind.size === 0) {
+      this.#rooms.delete(room.name);
+      this.#dirtyRooms.delete(room);
+    }
     peer.room = undefined;
   }
+}
+
+function membersLike({ wire, held }: Peer, room: Room): Set<Peer> {
+  if (wire !== "json") return room.text;
+  return held === undefined ? room.json : room.behind;
 }
 
 function closeSocket(socket: Socket, code: number, reason: string): void {

@@ -5,6 +5,15 @@
  * does not listen: `Deno.serve`, or whatever the platform has, calls it.
  */
 
+/** What the door learned about somebody who comes in. */
+export interface Welcome {
+  /** The subprotocol that was agreed on, or empty. */
+  readonly protocol: string;
+  /** The address's parameters of these names. */
+  readonly resume: string | undefined;
+  readonly last: string | undefined;
+}
+
 /** What the door leads to. */
 export interface House {
   /** A short text on how to connect, for whoever asks without a WebSocket. */
@@ -13,8 +22,10 @@ export interface House {
   readonly idleSeconds: number;
   /** Whether new connections are taken now. */
   isOpen(): boolean;
+  /** The subprotocols that are spoken here, besides plain text. */
+  readonly protocols: readonly string[];
   /** Takes a new socket, not open yet. */
-  welcome(socket: WebSocket): void;
+  welcome(socket: WebSocket, hello: Welcome): void;
 }
 
 const TEXT = { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" };
@@ -32,7 +43,9 @@ export function answer(request: Request, house: House): Response {
   if (url.pathname === "/healthz") {
     return house.isOpen() ? text(200, "ok") : closed();
   }
-  if (request.headers.get("upgrade")?.toLowerCase() === "websocket") return upgrade(request, house);
+  if (request.headers.get("upgrade")?.toLowerCase() === "websocket") {
+    return upgrade(request, url.searchParams, house);
+  }
   if (isRoot) return text(200, house.greeting(url));
   return text(426, "This address speaks WebSocket only.", {
     upgrade: "websocket",
@@ -40,11 +53,22 @@ export function answer(request: Request, house: House): Response {
   });
 }
 
-function upgrade(request: Request, house: House): Response {
+function upgrade(request: Request, parameters: URLSearchParams, house: House): Response {
   if (!house.isOpen()) return closed();
+  const offered = request.headers.get("sec-websocket-protocol")?.split(",") ?? [];
+  const protocol = offered.map((each) => each.trim()).find((each) =>
+    house.protocols.includes(each)
+  );
   try {
-    const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: house.idleSeconds });
-    house.welcome(socket);
+    const { socket, response } = Deno.upgradeWebSocket(request, {
+      idleTimeout: house.idleSeconds,
+      ...protocol === undefined ? {} : { protocol },
+    });
+    house.welcome(socket, {
+      protocol: protocol ?? "",
+      resume: parameters.get("resume") ?? undefined,
+      last: parameters.get("last") ?? undefined,
+    });
     return response;
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;

@@ -17,16 +17,27 @@ import {
   PATIENCE,
   persist,
 } from "./clock.ts";
-import { pack, packedBytes, type RoomEvent, type StoredEvent, unpack } from "./events.ts";
+import {
+  eventId,
+  idPrefix,
+  pack,
+  packedBytes,
+  type RoomEvent,
+  type StoredEvent,
+  unpack,
+} from "./events.ts";
 
 /** Milliseconds a feed row is kept at least: longer than any lease, so that who is behind can catch up. */
-const ROW_LIFE = 10 * 60_000;
+export const ROW_LIFE = 10 * 60_000;
 
 /** Milliseconds without foreign rows after which a shard tries being alone again. */
 const ALONE_AFTER = 5_000;
 
 /** Feed rows in one read: a row has at most 64 KiB. */
 const READ_ROWS = 64;
+
+/** Keys in one `getMany`: KV takes no more. */
+const MOST_KEYS = 10;
 
 /** Frames handed to sockets before the event loop gets a turn to write them out and to read. */
 const FRAMES_A_TURN = 4096;
@@ -57,8 +68,20 @@ export interface ShardParts {
   readonly instance: string;
   /** Holds as long as this instance's lease does: without it nothing may be written. */
   readonly lease: Deno.AtomicCheck;
-  /** Shows an event to whom it concerns on this instance, and says how many frames that took. */
-  deliver(event: RoomEvent): number;
+  /** Checks that KV takes in one atomic, besides the shard's two. */
+  readonly mostChecks: number;
+  /** Milliseconds after which KV may remove a feed row: at least {@linkcode ROW_LIFE}. */
+  readonly rowLife: number;
+  /**
+   * Takes an event with its id, to show it to whom it concerns on this instance. Says how many
+   * frames that took.
+   */
+  deliver(event: RoomEvent, at: string, shard: number): number;
+  /**
+   * Called when all events of a commit have been delivered: what was held back to share a frame is
+   * to be sent. Says how many frames that took; what it promises is waited for.
+   */
+  delivered(shard: number, versionstamp: string): number | Promise<number>;
   /** Called when the lease is found to be gone. */
   lost(): void;
   readonly clock: Clock;
@@ -161,7 +184,7 @@ export class Shard {
 
   #take(): Batch {
     const small = this.#parts.smallIsFast && this.#waiting < BACKLOG;
-    return takeBatch(this.#queue, small ? SMALL : undefined);
+    return takeBatch(this.#queue, small ? SMALL : undefined, this.#parts.mostChecks);
   }
 
   async #commit(batch: Batch): Promise<void> {
@@ -215,7 +238,7 @@ export class Shard {
     operations: readonly Operation[],
     checks: readonly Deno.AtomicCheck[],
   ): Deno.AtomicOperation {
-    const { lease, instance } = this.#parts;
+    const { lease, instance, rowLife } = this.#parts;
     const atomic = this.#kv.atomic().check(this.#guardCheck(guard), lease, ...checks);
     if (guard === "turn") atomic.set(this.#turnKey(), n);
     const events: StoredEvent[] = [];
@@ -226,7 +249,7 @@ export class Shard {
     if (events.length > 0) {
       const row: FeedRow = { v: 1, from: instance, n, events };
       const key = ["feed", this.#index, this.#kv.commitVersionstamp()];
-      atomic.set(key, row, { expireIn: ROW_LIFE }).set(bellKey(this.#index), n);
+      atomic.set(key, row, { expireIn: rowLife }).set(bellKey(this.#index), n);
     }
     return atomic;
   }
@@ -246,7 +269,7 @@ export class Shard {
     }
     // The guard held: nothing can stand between the cursor and this row.
     this.#cursor = versionstamp;
-    await this.#deliverOwn(operations);
+    await this.#deliverOwn(operations, versionstamp);
   }
 
   /**
@@ -267,8 +290,9 @@ export class Shard {
     const stale = new Set<string>();
     let guardAt: string | null = null;
     const read = await this.#persist(async () => {
-      const found = await limited(clock, this.#kv.getMany(asked.map(({ key }) => key)));
+      const found = await this.#entries(asked.map(({ key }) => key));
       guardAt = found[0]!.versionstamp;
+      stale.clear();
       asked.forEach(({ key, versionstamp }, i) => {
         if (found[i]!.versionstamp !== versionstamp) stale.add(keyText(key));
       });
@@ -296,6 +320,15 @@ export class Shard {
     const keys = new Set(kept.flatMap((each) => each.checks?.map(({ key }) => keyText(key)) ?? []));
     settle(operations.filter((operation) => operation.checks?.some(isStale)), "conflict");
     return { operations: kept, checks: checks.filter(({ key }) => keys.has(keyText(key))), broken };
+  }
+
+  async #entries(keys: readonly Deno.KvKey[]): Promise<Deno.KvEntryMaybe<unknown>[]> {
+    const found: Deno.KvEntryMaybe<unknown>[] = [];
+    for (let i = 0; i < keys.length; i += MOST_KEYS) {
+      const some = this.#kv.getMany<unknown[]>(keys.slice(i, i + MOST_KEYS));
+      found.push(...await limited(this.#parts.clock, some));
+    }
+    return found;
   }
 
   /** Somebody else writes this shard. */
@@ -335,15 +368,15 @@ export class Shard {
     for await (const row of eachLimited(this.#parts.clock, rows)) {
       // Before delivery: a row is shown at most once, whatever goes wrong with it.
       this.#cursor = row.versionstamp;
-      await this.#deliverRow(row.value);
+      await this.#deliverRow(row.value, row.versionstamp);
     }
     // The bell was seen before the read, so all rows up to it have been: one that is not there
     // (expired, or removed by hand) must not make us look for it for ever.
     if (upTo > this.#cursor) this.#cursor = upTo;
   }
 
-  async #deliverRow(value: unknown): Promise<void> {
-    const { instance, warn } = this.#parts;
+  async #deliverRow(value: unknown, versionstamp: string): Promise<void> {
+    const { instance, warn, deliver } = this.#parts;
     const row = value as Partial<FeedRow> | null;
     if (row?.v !== 1 || !Array.isArray(row.events) || typeof row.n !== "number") {
       return warn("a feed row of an unknown version was skipped");
@@ -351,26 +384,42 @@ export class Shard {
     const own = row.from === instance ? this.#owed.get(row.n) : undefined;
     if (own !== undefined) {
       this.#owed.delete(row.n);
-      return await this.#deliverOwn(own);
+      return await this.#deliverOwn(own, versionstamp);
     }
     if (row.from !== instance) this.#meet();
-    for (const stored of row.events) {
+    const prefix = idPrefix(versionstamp);
+    for (const [index, stored] of row.events.entries()) {
       const event = unpack(stored);
       if (event === undefined) warn("an event of an unknown kind was skipped");
-      else await this.#deliver(event);
+      else this.#frames += deliver(event, eventId(prefix, index), this.#index);
+      if (this.#frames >= FRAMES_A_TURN) await this.#pause();
     }
+    await this.#delivered(versionstamp);
   }
 
-  async #deliverOwn(operations: readonly Operation[]): Promise<void> {
+  async #deliverOwn(operations: readonly Operation[], versionstamp: string): Promise<void> {
+    const prefix = idPrefix(versionstamp);
+    let index = 0;
     for (const { event, settle } of operations) {
-      if (event !== undefined) await this.#deliver(event);
-      settle("done");
+      if (event === undefined) {
+        settle("done");
+        continue;
+      }
+      const at = eventId(prefix, index++);
+      this.#frames += this.#parts.deliver(event, at, this.#index);
+      settle("done", at);
+      if (this.#frames >= FRAMES_A_TURN) await this.#pause();
     }
+    await this.#delivered(versionstamp);
   }
 
-  #deliver(event: RoomEvent): Promise<void> | undefined {
-    this.#frames += this.#parts.deliver(event);
-    if (this.#frames < FRAMES_A_TURN) return undefined;
+  async #delivered(versionstamp: string): Promise<void> {
+    const frames = this.#parts.delivered(this.#index, versionstamp);
+    this.#frames += typeof frames === "number" ? frames : await frames;
+    if (this.#frames >= FRAMES_A_TURN) await this.#pause();
+  }
+
+  #pause(): Promise<void> {
     this.#frames = 0;
     return delay(this.#parts.clock, 0);
   }

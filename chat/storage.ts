@@ -20,10 +20,26 @@ export interface ConnectionRecord {
   readonly room: string | undefined;
 }
 
+/** Something that was said under an id of the client's own, or is being said. */
+export interface Saying {
+  /** The id of its event, once it is stored. */
+  at: string | undefined;
+  /** Told when it is, or that it failed. */
+  readonly waiting: ((outcome: Outcome, at?: string) => void)[];
+}
+
 /** A record of this instance's own, which changes as its operations are delivered. */
-interface OwnRecord extends ConnectionRecord {
+export interface OwnRecord extends ConnectionRecord {
   nick: string;
   room: string | undefined;
+  /** When it came into being, by the clock of the instance where it did. */
+  readonly since: number;
+  /** The hashes of the tokens with which it can be resumed, the newest first; empty: it cannot. */
+  tokens: readonly string[];
+  /** What was said, by the client's own ids. */
+  readonly said: Map<string, Saying>;
+  /** It has rows in KV. */
+  stored: boolean;
   /** The last operation failed: it may have been written all the same. */
   unsure: boolean;
   removal: Promise<void> | undefined;
@@ -31,6 +47,24 @@ interface OwnRecord extends ConnectionRecord {
 
 /** How a verb ended: as {@linkcode Outcome}, where a conflict can only be a nickname in use. */
 export type Change = "done" | "taken" | "failed";
+
+/** A connection that can be resumed, as it stands in KV. */
+export interface Resumable extends ConnectionRecord {
+  /** The instance that has it. */
+  readonly instance: string;
+  readonly since: number;
+  /** The token that it was found by, and all that it has, as hashes. */
+  readonly token: string;
+  readonly tokens: readonly string[];
+  /** Hold as long as nothing about it has changed. */
+  readonly checks: readonly Deno.AtomicCheck[];
+}
+
+/** What is told to whoever asked for it: what came of the operation, and the id of its event. */
+export interface Done {
+  readonly outcome: Change;
+  readonly at: string | undefined;
+}
 
 /** What Storage is made of. */
 export interface StorageParts {
@@ -41,6 +75,12 @@ export interface StorageParts {
   readonly instance: string;
 }
 
+/**
+ * Milliseconds for which it is kept that a connection was taken over: longer than any lease, so
+ * that whoever had it learns of it, or is dead.
+ */
+const TAKEN_LIFE = 60 * 60_000;
+
 /** The state of the chat. */
 export class Storage {
   readonly #kv: Deno.Kv;
@@ -49,6 +89,8 @@ export class Storage {
   readonly #instance: string;
   readonly #table: Table;
   readonly #own = new Map<string, OwnRecord>();
+  /** Connections that are being taken over from another instance, or from another socket. */
+  readonly #arriving = new Map<string, OwnRecord>();
   readonly #untidy = new Set<string>();
   #tidying: Promise<void> | undefined;
 
@@ -60,29 +102,52 @@ export class Storage {
     this.#table = new Table(kv, clock);
   }
 
-  /** A new connection, not named yet and in no room. */
-  async createConnection(id: string): Promise<Change> {
-    const record: OwnRecord = { id, nick: "", room: undefined, unsure: false, removal: undefined };
+  /** A new connection, not named yet and in no room, of which KV learns only when it is named. */
+  openConnection(id: string): OwnRecord {
+    const record: OwnRecord = {
+      id,
+      nick: "",
+      room: undefined,
+      since: this.#clock.now(),
+      tokens: [],
+      said: new Map(),
+      stored: false,
+      unsure: false,
+      removal: undefined,
+    };
     this.#own.set(id, record);
-    return await this.#change(record, () => ({
-      mutations: [
-        ...this.#table.put(id, usernameKey(""), { nick: "" }),
-        this.#listed(record, "", undefined),
-      ],
-    }));
+    return record;
   }
 
-  /** Gives a connection a nickname, if nobody else who is online has it. */
-  async setUsername(id: string, nick: string): Promise<Change> {
+  /** The same, with rows at once. */
+  async createConnection(id: string): Promise<Change> {
+    const record = this.openConnection(id);
+    record.stored = true;
+    const { outcome } = await this.#change(record, () => ({
+      mutations: [
+        ...this.#table.put(id, usernameKey(""), { nick: "" }),
+        this.#listed(record),
+      ],
+    }));
+    return outcome;
+  }
+
+  /**
+   * Gives a connection a nickname, if nobody else who is online has it; with the hash of a token it
+   * can be resumed from now on.
+   */
+  async setUsername(id: string, nick: string, token?: string): Promise<Done> {
     const record = this.#record(id);
-    const outcome = await this.#change(record, () => {
-      const { nick: old, room } = record;
+    const done = await this.#change(record, () => {
+      const { nick: old, room, stored } = record;
+      if (token !== undefined) record.tokens = [token];
       const mutations = [
-        ...this.#table.delete(id, usernameKey(old)),
+        ...(stored ? this.#table.delete(id, usernameKey(old)) : []),
         ...this.#table.put(id, usernameKey(nick), { nick }),
-        this.#listed(record, nick, room),
+        this.#listed({ ...record, nick }),
+        ...record.tokens.map((each) => this.#resumable(each, id)),
       ];
-      const checks: Deno.AtomicCheck[] = [];
+      const checks = [...this.#notTaken(record)];
       if (nickKeyText(old) !== nickKeyText(nick)) {
         checks.push({ key: nickKey(nick), versionstamp: null });
         mutations.push({ type: "set", key: nickKey(nick), value: id });
@@ -92,32 +157,37 @@ export class Storage {
       mutations.push(...this.#table.put(id, roomKey(room), { nick }));
       return { mutations, checks, event: this.#event("nick", record, room, nick) };
     });
-    if (outcome === "done") record.nick = nick;
-    return outcome;
+    if (done.outcome === "done") record.nick = nick;
+    // Should it have failed, it may have been written all the same.
+    if (done.outcome !== "taken") record.stored = true;
+    else if (!record.stored) record.tokens = [];
+    return done;
   }
 
-  /** The names of the rooms with somebody in them, in order of their names. */
-  async listRooms(): Promise<string[]> {
-    const rooms: string[] = [];
+  /** The rooms with somebody in them, in order of their names, and how many are in each. */
+  async listRooms(): Promise<Map<string, number>> {
+    const rooms = new Map<string, number>();
     const entries = this.#kv.list<unknown>({ prefix: ["room"] }, { batchSize: 1000 });
     for await (const { key, value } of eachLimited(this.#clock, entries)) {
       const name = String(key[1]);
-      if (isEmpty(value)) this.#tidy(name);
-      else rooms.push(name);
+      const people = peopleIn(value);
+      if (people > 0) rooms.set(name, people);
+      else this.#tidy(name);
     }
     return rooms;
   }
 
   /** Puts a connection that is in no room into one; fails for one that turns out to be in one. */
-  async setRoom(id: string, room: string): Promise<Change> {
+  async setRoom(id: string, room: string): Promise<Done> {
     const record = this.#record(id);
     return await this.#change(record, () => {
       if (record.room !== undefined) return undefined;
       return {
+        checks: this.#notTaken(record),
         mutations: [
           ...this.#table.put(id, roomKey(room), { nick: record.nick }),
           addToRoom(room, 1),
-          this.#listed(record, record.nick, room),
+          this.#listed({ ...record, room }),
         ],
         event: this.#event("join", record, room),
       };
@@ -125,22 +195,23 @@ export class Storage {
   }
 
   /** Takes a connection out of the room it is in. */
-  async removeRoom(id: string): Promise<Change> {
+  async removeRoom(id: string): Promise<Done> {
     const record = this.#record(id);
     const { room } = record;
-    const outcome = await this.#change(record, () => {
+    const done = await this.#change(record, () => {
       if (record.room === undefined) return {};
       return {
+        checks: this.#notTaken(record),
         mutations: [
           ...this.#table.delete(id, roomKey(record.room)),
           addToRoom(record.room, -1),
-          this.#listed(record, record.nick, undefined),
+          this.#listed({ ...record, room: undefined }),
         ],
         event: this.#event("leave", record, record.room),
       };
     });
-    if (room !== undefined && outcome === "done") this.#tidy(room);
-    return outcome;
+    if (room !== undefined && done.outcome === "done") this.#tidy(room);
+    return done;
   }
 
   /** Who is in a room: the connections' ids in their order, each with its nickname. */
@@ -151,6 +222,8 @@ export class Storage {
 
   /** Forgets a connection; whoever is in its room learns that it left. Tried until it is done. */
   async deleteConnection(id: string): Promise<void> {
+    // Whoever takes it over will see to it.
+    if (this.#arriving.has(id)) return;
     const record = this.#own.get(id);
     // Once: the socket may close while all connections are being deleted.
     if (record !== undefined) await (record.removal ??= this.#remove(record));
@@ -168,8 +241,9 @@ export class Storage {
   }
 
   /** Keeps the records true to the feed: to be called with every event, before it is shown. */
-  apply({ kind, id, room, text }: RoomEvent): void {
+  apply({ kind, id, nick, room, text }: RoomEvent): void {
     if (kind === "message" || kind === "action" || kind === "direct") return;
+    if (kind === "resume") return this.#resumed({ id, nick, room: room || undefined }, text);
     const record = this.#own.get(id);
     if (record === undefined) return;
     if (kind === "join") record.room = room;
@@ -177,10 +251,88 @@ export class Storage {
     else record.nick = text;
   }
 
-  /** Forgets all connections of this instance, as `deleteConnection` does each. */
-  async deleteAll(): Promise<void> {
+  /** Whether this instance has a connection. */
+  has(id: string): boolean {
+    return this.#own.has(id);
+  }
+
+  /** The record of a connection of this instance. */
+  own(id: string): OwnRecord | undefined {
+    return this.#own.get(id);
+  }
+
+  /** The connection that can be resumed with the token of this hash, if there is one. */
+  async find(token: string): Promise<Resumable | undefined> {
+    const pointer = await limited(this.#clock, this.#kv.get<unknown>(["resume", token]));
+    const { id, instance } = (pointer.value ?? {}) as Partial<Record<string, string>>;
+    if (typeof id !== "string" || typeof instance !== "string") return undefined;
+    const key = ["instance_row", instance, id];
+    const row = await limited(this.#clock, this.#kv.get<unknown>(key));
+    const listed = listedFrom(row.value);
+    if (row.versionstamp === null || !listed.tokens.includes(token)) return undefined;
+    return { id, instance, token, ...listed, checks: [pointer, row] };
+  }
+
+  /**
+   * Makes a connection this instance's, and `fresh` (a hash) its new token; the one that it was
+   * found by stays good until {@linkcode Storage.confirm}. `taken`: it changed since it was found.
+   */
+  async takeOver(found: Resumable, fresh: string): Promise<Done> {
+    const { id, nick, room, since, instance, token } = found;
+    const record: OwnRecord = {
+      ...{ id, nick, room, since, stored: true, unsure: false, removal: undefined },
+      tokens: [fresh, token],
+      said: this.#own.get(id)?.said ?? new Map(),
+    };
+    const mutations = [
+      ...this.#forgottenTokens(found.tokens.filter((each) => each !== token)),
+      ...record.tokens.map((each) => this.#resumable(each, id)),
+      this.#listed(record),
+    ];
+    if (instance !== this.#instance) {
+      mutations.push(
+        { type: "delete", key: ["instance_row", instance, id] },
+        // From here on whoever had it can change nothing about it.
+        { type: "set", key: takenKey(instance, id), value: this.#instance, expireIn: TAKEN_LIFE },
+        { type: "delete", key: takenKey(this.#instance, id) },
+      );
+    }
+    this.#arriving.set(id, record);
+    const event = this.#event("resume", record, room ?? "", this.#instance);
+    const done = await this.#run(room ?? id, { mutations, checks: found.checks, event });
+    // What failed may be written yet.
+    if (done.outcome === "taken") this.#arriving.delete(id);
+    return done;
+  }
+
+  /** A connection whose taking over failed will not be kept if that turns out to have worked. */
+  forgetArrival(id: string): void {
+    this.#arriving.delete(id);
+  }
+
+  /** The newest token has arrived where it belongs: those before it are good for nothing now. */
+  async confirm(id: string): Promise<void> {
+    const record = this.#own.get(id);
+    if (record === undefined || record.tokens.length < 2) return;
+    const [fresh, ...old] = record.tokens;
+    const { outcome } = await this.#change(record, () => ({
+      checks: this.#notTaken(record),
+      mutations: [...this.#forgottenTokens(old), this.#listed({ ...record, tokens: [fresh!] })],
+    }));
+    if (outcome === "done") record.tokens = [fresh!];
+  }
+
+  /**
+   * Forgets all connections of this instance, as `deleteConnection` does each; but with `keep`
+   * those that can be resumed are left to be. Returns how many.
+   */
+  async deleteAll(keep: boolean): Promise<number> {
+    this.#arriving.clear();
+    const kept = [...this.#own.values()].filter(({ tokens }) => keep && tokens.length > 0);
+    for (const { id } of kept) this.#own.delete(id);
     await Promise.all([...this.#own.keys()].map((id) => this.deleteConnection(id)));
     await this.#tidying;
+    return kept.length;
   }
 
   /** Forgets all connections in memory only: the rows are somebody else's to sweep. */
@@ -189,26 +341,44 @@ export class Storage {
   }
 
   /**
-   * Removes what an instance left behind that no longer lives, and announces its people as left.
-   * Everything is done under `claim`, which only one survivor can hold. Returns how many people
-   * there were, or `undefined` if the claim was lost or storage failed: then somebody has to try
-   * again.
+   * Removes what an instance left behind that no longer lives, and announces its people as left;
+   * those who may come back only with `everybody`. Everything is done under `claim`, which only one
+   * survivor can hold. Returns how many people left, and how many are still there, or `undefined`
+   * if the claim was lost or storage failed: then somebody has to try again.
    */
-  async sweep(instance: string, claim: Deno.AtomicCheck): Promise<number | undefined> {
-    const left: Promise<Outcome>[] = [];
+  async sweep(
+    instance: string,
+    claim: Deno.AtomicCheck,
+    everybody: boolean,
+  ): Promise<{ gone: number; left: number } | undefined> {
+    const removals: Promise<Change>[] = [];
     const rooms = new Set<string>();
     const prefix = ["instance_row", instance];
     const entries = this.#kv.list<unknown>({ prefix }, { batchSize: 1000 });
+    let left = 0, failed = false;
     for await (const { key, value } of eachLimited(this.#clock, entries)) {
       const id = String(key[2]);
-      const { nick, room } = (value ?? {}) as Partial<ConnectionRecord>;
-      const record = { id, nick: String(nick ?? ""), room };
+      const record = { id, ...listedFrom(value) };
+      if (!everybody && record.tokens.length > 0) {
+        left++;
+        continue;
+      }
       if (record.room !== undefined) rooms.add(record.room);
-      left.push(this.#run(room ?? id, { ...this.#removal(record, instance), checks: [claim] }));
+      const { checks, ...removal } = this.#removal(record, instance);
+      const all = { ...removal, checks: [claim, ...checks ?? []] };
+      const mayBeBack = record.tokens.length > 0;
+      removals.push(
+        this.#run(record.room ?? id, all).then(({ outcome }) => {
+          // Whoever came back just now is not there any more: that is no failure.
+          if (outcome === "failed" || (outcome === "taken" && !mayBeBack)) failed = true;
+          return outcome;
+        }),
+      );
     }
-    const outcomes = await Promise.all(left);
+    const outcomes = await Promise.all(removals);
     rooms.forEach((room) => this.#tidy(room));
-    return outcomes.every((outcome) => outcome === "done") ? outcomes.length : undefined;
+    if (failed) return undefined;
+    return { gone: outcomes.filter((outcome) => outcome === "done").length, left };
   }
 
   async #read(id: string): Promise<ConnectionRecord | undefined> {
@@ -218,35 +388,78 @@ export class Storage {
     return name && { id, nick: name[1].nick, room: room?.slice(roomKey("").length) };
   }
 
+  #resumed(found: ConnectionRecord, instance: string): void {
+    const { id } = found;
+    if (instance !== this.#instance) return void this.#own.delete(id);
+    const record = this.#arriving.get(id);
+    this.#arriving.delete(id);
+    if (record !== undefined) this.#own.set(id, record);
+  }
+
   async #remove(record: OwnRecord): Promise<void> {
     const { id, room } = record;
-    while (await this.#change(record, () => this.#removal(record)) === "failed") {
-      await delay(this.#clock, 1000);
-      if (!this.#own.has(id)) return;
+    if (record.stored || record.unsure) {
+      while ((await this.#change(record, () => this.#removal(record))).outcome === "failed") {
+        await delay(this.#clock, 1000);
+        if (this.#own.get(id) !== record) return;
+      }
     }
-    this.#own.delete(id);
+    if (this.#own.get(id) === record) this.#own.delete(id);
     if (room !== undefined) this.#tidy(room);
   }
 
-  #removal(record: ConnectionRecord, instance = this.#instance): Partial<Operation> {
-    const { id, nick, room } = record;
+  #removal(
+    record: ConnectionRecord & Pick<OwnRecord, "tokens">,
+    instance = this.#instance,
+  ): Partial<Operation> {
+    const { id, nick, room, tokens } = record;
+    const checks = this.#notTaken(record, instance);
     const mutations = [
       ...this.#table.delete(id, usernameKey(nick)),
+      ...this.#forgottenTokens(tokens),
       { type: "delete", key: ["instance_row", instance, id] } as const,
     ];
     if (nick !== "") mutations.push({ type: "delete", key: nickKey(nick) });
-    if (room === undefined) return { mutations };
+    if (room === undefined) return { checks, mutations };
     mutations.push(...this.#table.delete(id, roomKey(room)), addToRoom(room, -1));
-    return { mutations, event: this.#event("leave", record, room) };
+    return { checks, mutations, event: this.#event("leave", record, room) };
   }
 
-  /** What whoever sweeps needs to know of a connection: it spares a read for each. */
-  #listed({ id }: ConnectionRecord, nick: string, room: string | undefined): Deno.KvMutation {
-    return { type: "set", key: ["instance_row", this.#instance, id], value: { nick, room } };
+  /** What whoever sweeps, or takes over, needs to know of a connection. */
+  #listed({ id, nick, room, since, tokens }: OwnRecord): Deno.KvMutation {
+    const value = { nick, room, since, tokens };
+    return { type: "set", key: ["instance_row", this.#instance, id], value };
   }
 
-  #event(kind: Kind, { id, nick }: ConnectionRecord, room: string, text = ""): RoomEvent {
-    return { kind, room, id, nick, text, time: this.#clock.now() };
+  /** By the hash of a token one finds the connection that it resumes. */
+  #resumable(token: string, id: string): Deno.KvMutation {
+    return { type: "set", key: ["resume", token], value: { id, instance: this.#instance } };
+  }
+
+  #forgottenTokens(tokens: readonly string[]): Deno.KvMutation[] {
+    return tokens.map((token) => ({ type: "delete", key: ["resume", token] }));
+  }
+
+  /** What holds as long as no other instance has taken a connection over. */
+  #notTaken(
+    { id, tokens }: Pick<OwnRecord, "id" | "tokens">,
+    instance = this.#instance,
+  ): Deno.AtomicCheck[] {
+    return tokens.length === 0 ? [] : [{ key: takenKey(instance, id), versionstamp: null }];
+  }
+
+  /** The checks under which something may be said that must not be said twice. */
+  fence(record: OwnRecord): readonly Deno.AtomicCheck[] {
+    return this.#notTaken(record);
+  }
+
+  #event(
+    kind: Kind,
+    { id, nick }: Pick<ConnectionRecord, "id" | "nick">,
+    room: string,
+    text = "",
+  ): RoomEvent {
+    return { kind, room, id, nick, text, time: this.#clock.now(), cid: "" };
   }
 
   #record(id: string): OwnRecord {
@@ -260,13 +473,14 @@ export class Storage {
     record: OwnRecord,
     make: () => Partial<Operation> | undefined,
     room?: string,
-  ): Promise<Change> {
-    if (record.unsure && !(await this.#reread(record))) return "failed";
+  ): Promise<Done> {
+    const failed: Done = { outcome: "failed", at: undefined };
+    if (record.unsure && !(await this.#reread(record))) return failed;
     const operation = make();
-    if (operation === undefined) return "failed";
-    const outcome = await this.#run(room ?? record.room ?? record.id, operation);
-    record.unsure = outcome === "failed";
-    return outcome === "conflict" ? "taken" : outcome;
+    if (operation === undefined) return failed;
+    const done = await this.#run(room ?? record.room ?? record.id, operation);
+    record.unsure = done.outcome === "failed";
+    return done;
   }
 
   /** What seemed to fail may have been written: makes the record true again. */
@@ -283,8 +497,12 @@ export class Storage {
     }
   }
 
-  #run(name: string, operation: Partial<Operation>): Promise<Outcome> {
-    return new Promise((settle) => this.#feed.submit(name, { ...operation, settle }));
+  #run(name: string, operation: Partial<Operation>): Promise<Done> {
+    return new Promise((resolve) => {
+      const settle = (outcome: Outcome, at?: string) =>
+        resolve({ outcome: outcome === "conflict" ? "taken" : outcome, at });
+      this.#feed.submit(name, { ...operation, settle });
+    });
   }
 
   /** Removes rooms that nobody is in any more, one at a time and off everybody's way. */
@@ -301,7 +519,7 @@ export class Storage {
           this.#clock,
           this.#kv.get<unknown>(["room", room]),
         );
-        if (versionstamp === null || !isEmpty(value)) continue;
+        if (versionstamp === null || peopleIn(value) > 0) continue;
         // The check: somebody may just have joined.
         const removal = this.#kv.atomic().check({ key, versionstamp }).delete(key).commit();
         await limited(this.#clock, removal);
@@ -334,6 +552,21 @@ function addToRoom(room: string, people: 1 | -1): Deno.KvMutation {
   return { type: "sum", key: ["room", room], value };
 }
 
-function isEmpty(people: unknown): boolean {
-  return !(people instanceof Deno.KvU64) || BigInt.asIntN(64, people.value) <= 0n;
+function peopleIn(count: unknown): number {
+  return count instanceof Deno.KvU64 ? Number(BigInt.asIntN(64, count.value)) : 0;
+}
+
+function takenKey(instance: string, id: string): Deno.KvKey {
+  return ["taken", instance, id];
+}
+
+/** What an `instance_row` holds. Rows outlive programs: they are read as something unknown. */
+function listedFrom(value: unknown): Pick<OwnRecord, "nick" | "room" | "since" | "tokens"> {
+  const { nick, room, since, tokens } = (value ?? {}) as Record<string, unknown>;
+  return {
+    nick: typeof nick === "string" ? nick : "",
+    room: typeof room === "string" ? room : undefined,
+    since: typeof since === "number" ? since : 0,
+    tokens: Array.isArray(tokens) ? tokens.map(String) : [],
+  };
 }

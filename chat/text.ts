@@ -21,6 +21,8 @@ export function encodeText({ kind, room, nick, text }: RoomEvent, own: boolean):
       return own ? nicknameIs(text) : `${nick} is now known as ${text}.`;
     case "direct":
       return `[from ${nick}] ${text}`;
+    case "resume":
+      return "";
   }
 }
 
@@ -43,10 +45,9 @@ export const reply = {
   cannotSend: "Cannot send message if not in chatroom.",
 } as const;
 
-/** Replies where the sample is silent, crashes or is unsafe, and those to our own commands. */
+/** Replies where the sample is silent or crashes, and those to our own commands. */
 export const further = {
   tryNickname: (why: string) => `${why} Type the nickname that you want to use.`,
-  nicknameTaken: (nick: string) => `The nickname "${nick}" is taken. Please choose another one.`,
   joinWhat: "Which room? Type /join {room_name} to join one.",
   noRooms: "There are no rooms yet. Type /join {room_name} to open one.",
   meWhat: "What do you do? Type /me {action}.",
@@ -55,12 +56,23 @@ export const further = {
   whoWhat: "Who? Type /who {nickname}.",
   isInRoom: (nick: string, room: string) => `${nick} is in room "${room}".`,
   isInNone: (nick: string) => `${nick} is online, in no room.`,
-  isNotOnline: (nick: string) => `Nobody called "${nick}" is online.`,
-  tooLong: (bytes: number, most: number) =>
-    `Not sent: this line has ${bytes} bytes, and at most ${most} are allowed.`,
-  notSent: "Not sent: the chat's storage does not answer. Please try again in a moment.",
-  notDone: "Not done: the chat's storage does not answer. Please try again in a moment.",
+  historyWhat: (most: number) => `How many? Type /history {n}, with a number from 1 to ${most}.`,
+  nothingSaid: "Nothing has been said here yet.",
+  comeBack: (token: string, seconds: number) =>
+    `To come back within ${seconds} s: ?resume=${token}&last={id}`,
+  welcomeBack: (nick: string, room: string | undefined) =>
+    room === undefined
+      ? `Welcome back, ${nick}. You are in no room.`
+      : `Welcome back, ${nick}. You are in room "${room}".`,
+  missed: (many: number) => many === 0 ? "You missed nothing." : `You missed the ${many} above.`,
+  missedMore: "You may have missed more than this. Type /history to see what was said.",
 } as const;
+
+/** A line of history: what was said, and when (UTC, to the minute). */
+export function encodePast(event: RoomEvent): string {
+  const time = new Date(event.time).toISOString();
+  return `[${time.slice(0, 10)} ${time.slice(11, 16)}] ${encodeText(event, false)}`;
+}
 
 /** The sample's help, unchanged, then our own commands in the same shape. */
 export const HELP = `Commands available:
@@ -83,6 +95,9 @@ export const HELP = `Commands available:
 If you are in a room, raw text messages that do not start\x20
 with a / will be sent to everyone else in the room.
 
+    /history {n}
+          Show the last {n} messages of the room, 20
+          if no {n} is provided. Times are UTC.
     /me {action}
           Tell the room what you do.
     /msg {nickname} {text}

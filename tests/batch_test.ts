@@ -5,7 +5,15 @@ import type { RoomEvent } from "../chat/events.ts";
 const settle = () => {};
 
 function message(text: string): Operation {
-  const event: RoomEvent = { kind: "message", room: "r", id: "1", nick: "Ann", text, time: 0 };
+  const event: RoomEvent = {
+    kind: "message",
+    room: "r",
+    id: "1",
+    nick: "Ann",
+    text,
+    time: 0,
+    cid: "",
+  };
   return { event, settle };
 }
 

@@ -36,7 +36,7 @@ async function open(kv: Deno.Kv, instance = "01A", clock = systemClock) {
 }
 
 function message(text: string, room: string): RoomEvent {
-  return { kind: "message", room, id: "1", nick: "Ann", text, time: 0 };
+  return { kind: "message", room, id: "1", nick: "Ann", text, time: 0, cid: "" };
 }
 
 Deno.test("what is said is delivered once, in the order in which it was said", async () => {

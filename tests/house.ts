@@ -4,7 +4,8 @@
  */
 import { assertEquals } from "@std/assert";
 import { systemClock } from "../chat/clock.ts";
-import { type FeedParts, SHARDS } from "../chat/feed.ts";
+import { MOST_LOCAL_CHECKS } from "../chat/batch.ts";
+import { type FeedParts, ROW_LIFE, SHARDS } from "../chat/feed.ts";
 import { type Chat, type ChatOptions, startChat } from "../chat/mod.ts";
 
 /** Milliseconds after which a frame that was waited for counts as missing. */
@@ -35,16 +36,18 @@ export class Person {
   private constructor(socket: WebSocket) {
     this.socket = socket;
     socket.onmessage = ({ data }) => {
-      this.#frames.push(data);
-      this.transcript.push(data);
+      // In chat.v1 many objects may share a frame, one a line.
+      const frames = socket.protocol === "" ? [data] : data.split("\n");
+      this.#frames.push(...frames);
+      this.transcript.push(...frames);
       this.#wake();
     };
     this.closed = new Promise((resolve) => socket.onclose = resolve);
   }
 
   /** Connects, without saying anything. */
-  static async connect(url: string): Promise<Person> {
-    const socket = new WebSocket(url);
+  static async connect(url: string, protocols: string | string[] = []): Promise<Person> {
+    const socket = new WebSocket(url, protocols);
     const person = new Person(socket);
     await soon(
       new Promise<void>((resolve, reject) => {
@@ -135,8 +138,8 @@ export class House implements AsyncDisposable {
   }
 
   /** Somebody who has connected, and not said anything. */
-  async connect(path = ""): Promise<Person> {
-    const person = await Person.connect(this.url + path);
+  async connect(path = "", protocols: string | string[] = []): Promise<Person> {
+    const person = await Person.connect(this.url + path, protocols);
     this.#people.push(person);
     return person;
   }
@@ -167,7 +170,10 @@ export class House implements AsyncDisposable {
 export async function rowsOf(kv: Deno.Kv): Promise<Deno.KvKey[]> {
   const keys: Deno.KvKey[] = [];
   for (
-    const first of ["row", "reverse_lookup", "nick", "room", "instance_row", "instance", "beat"]
+    const first of [
+      ...["row", "reverse_lookup", "nick", "room", "instance_row", "instance", "beat"],
+      ...["resume", "taken"],
+    ]
   ) {
     for await (const { key } of kv.list({ prefix: [first] })) keys.push(key);
   }
@@ -200,6 +206,9 @@ export async function feedParts(
     bells: kv,
     shards: new Array(SHARDS).fill(kv),
     smallIsFast: false,
+    mostChecks: MOST_LOCAL_CHECKS,
+    rowLife: ROW_LIFE,
+    delivered: () => 0,
     instance,
     lease: { key, versionstamp: (await kv.get(key)).versionstamp },
     clock: systemClock,

@@ -20,8 +20,8 @@ async function open(kv: Deno.Kv, instance = "01A") {
   await feed.open();
   const person = async (id: string, nick: string, room?: string) => {
     assertEquals(await storage.createConnection(id), "done");
-    assertEquals(await storage.setUsername(id, nick), "done");
-    if (room !== undefined) assertEquals(await storage.setRoom(id, room), "done");
+    assertEquals((await storage.setUsername(id, nick)).outcome, "done");
+    if (room !== undefined) assertEquals((await storage.setRoom(id, room)).outcome, "done");
   };
   return {
     storage,
@@ -29,7 +29,7 @@ async function open(kv: Deno.Kv, instance = "01A") {
     events,
     person,
     [Symbol.asyncDispose]: async () => {
-      await storage.deleteAll();
+      await storage.deleteAll(false);
       await feed.close();
       await kv.delete(parts.lease.key);
       for await (const turn of kv.list({ prefix: parts.lease.key })) await kv.delete(turn.key);
@@ -98,7 +98,7 @@ Deno.test("of a hundred who claim one nickname at the same instant exactly one g
   const ids = Array.from({ length: 100 }, (_, i) => `id${i}`);
   await Promise.all(ids.map((id) => storage.createConnection(id)));
   const outcomes = await Promise.all(
-    ids.map((id, i) => storage.setUsername(id, i % 2 === 0 ? "Ann" : "ANN")),
+    ids.map(async (id, i) => (await storage.setUsername(id, i % 2 === 0 ? "Ann" : "ANN")).outcome),
   );
   assertEquals(outcomes.filter((each) => each === "done").length, 1);
   assertEquals(outcomes.filter((each) => each === "taken").length, 99);
@@ -113,7 +113,7 @@ Deno.test("a failed check hurts only its own operation: the others of its commit
   const ids = Array.from({ length: 20 }, (_, i) => `id${i}`);
   await Promise.all(ids.map((id) => storage.createConnection(id)));
   const outcomes = await Promise.all(
-    ids.map((id, i) => storage.setUsername(id, i === 7 ? "ann" : `Bob${i}`)),
+    ids.map(async (id, i) => (await storage.setUsername(id, i === 7 ? "ann" : `Bob${i}`)).outcome),
   );
   assertEquals(outcomes, ids.map((_, i) => i === 7 ? "taken" : "done"));
   assertEquals((await storage.getRecordByConnection("id7"))?.nick, "");
@@ -125,18 +125,18 @@ Deno.test("a nickname is free again when its owner takes another, or leaves", as
   const { storage } = house;
   await house.person("1", "Ann");
   await house.person("2", "Bob");
-  assertEquals(await storage.setUsername("2", "Ann"), "taken");
+  assertEquals((await storage.setUsername("2", "Ann")).outcome, "taken");
   await storage.setUsername("1", "Cy");
-  assertEquals(await storage.setUsername("2", "ANN"), "done");
+  assertEquals((await storage.setUsername("2", "ANN")).outcome, "done");
   await storage.deleteConnection("2");
-  assertEquals(await storage.setUsername("1", "Ann"), "done");
+  assertEquals((await storage.setUsername("1", "Ann")).outcome, "done");
 });
 
 Deno.test("changing the case of one's own nickname is no conflict", async () => {
   using kv = await Deno.openKv(":memory:");
   await using house = await open(kv);
   await house.person("1", "ann");
-  assertEquals(await house.storage.setUsername("1", "Ann"), "done");
+  assertEquals((await house.storage.setUsername("1", "Ann")).outcome, "done");
   assertEquals((await house.storage.getRecordByConnection("1"))?.nick, "Ann");
   assertEquals(await keysOf(kv, "nick"), ["ann"]);
 });
@@ -164,13 +164,13 @@ Deno.test("rooms are listed by name, each once, without those whom everybody lef
   await house.person("2", "Bob", "red");
   await house.person("3", "Cy", "blue");
   const { gets, lists } = counting.use;
-  assertEquals(await storage.listRooms(), ["blue", "red"]);
+  assertEquals([...await storage.listRooms()], [["blue", 1], ["red", 2]]);
   assertEquals([counting.use.gets - gets, counting.use.lists - lists], [0, 1]);
   await storage.removeRoom("3");
   await storage.removeRoom("1");
-  assertEquals(await storage.listRooms(), ["red"]);
+  assertEquals([...await storage.listRooms()], [["red", 1]]);
   await storage.deleteConnection("2");
-  assertEquals(await storage.listRooms(), []);
+  assertEquals([...await storage.listRooms()], []);
   await eventually(async () => (await keysOf(kv, "room")).length === 0, "the rooms are gone");
 });
 
@@ -204,14 +204,14 @@ Deno.test("sweeping removes all rows of a dead instance and announces its people
   const key = ["instance", "01A"];
   const claim = { key, versionstamp: (await kv.get(key)).versionstamp };
   const swept = await Promise.all([
-    alive.storage.sweep("01A", claim),
-    alive.storage.sweep("01A", { key, versionstamp: "00000000000000000001" }),
+    alive.storage.sweep("01A", claim, false),
+    alive.storage.sweep("01A", { key, versionstamp: "00000000000000000001" }, false),
   ]);
-  assertEquals(swept, [3, undefined]);
+  assertEquals(swept, [{ gone: 3, left: 0 }, undefined]);
   assertEquals(alive.events.map(({ kind, nick }) => `${kind} ${nick}`), ["join Zoe", "leave Ann"]);
   assertEquals(await keysOf(kv, "row"), ["9 room_red", "9 username_Zoe"]);
   assertEquals(await keysOf(kv, "instance_row"), ["01B 9"]);
-  assertEquals(await alive.storage.listRooms(), ["red"]);
+  assertEquals([...await alive.storage.listRooms()], [["red", 1]]);
   await kv.delete(key);
   for await (const turn of kv.list({ prefix: key })) await kv.delete(turn.key);
 });
@@ -225,7 +225,7 @@ Deno.test("rows of another version of the program are passed over", async () => 
   await kv.set(["room", "strange"], "not a number");
   await kv.set(["nick", "bob"], { not: "an id" });
   assertEquals([...await house.storage.getConnectionIdsByRoom("red")], [["1", "Ann"]]);
-  assertEquals(await house.storage.listRooms(), ["red"]);
+  assertEquals([...await house.storage.listRooms()], [["red", 1]]);
   assertEquals(await house.storage.getConnectionByNickname("bob"), undefined);
   await kv.delete(["reverse_lookup", "room_red", "2"]);
   await kv.delete(["reverse_lookup", "room_red", "3"]);

@@ -138,8 +138,8 @@ class Simulation {
     const client = new Client(`p${this.#clients.length}`, host, this.#world);
     this.#clients.push(client);
     host.chat.accept(client);
-    client.id = host.ids.last;
     client.open();
+    client.id = host.ids.last;
     client.type(client.name);
     client.type(`/join ${this.#random.pick(ROOMS)}`);
   }

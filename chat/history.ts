@@ -1,0 +1,455 @@
+/**
+ * What was said and who came and went, per stream (a room's talk, its people, one person's direct
+ * messages), for as long as it is kept.
+ *
+ * Beside the way of a message: it is handed every event that is delivered, after the fact. The feed
+ * is the write-ahead log; this folds it, a moment later, from memory into a few larger rows per
+ * stream. Exactly one of all instances folds a row: the cursor `["fold", shard]` is checked by
+ * whoever moves it. What is newer than the cursor is read from memory, what is older from KV, so a
+ * crash in between loses nothing and a page costs a page. It does not know who may read what.
+ */
+import { type Clock, eachLimited, limited, persist } from "./clock.ts";
+import {
+  afterCommit,
+  type Entry,
+  eventId,
+  idPrefix,
+  packedBytes,
+  type RoomEvent,
+  unpack,
+} from "./events.ts";
+
+/** What a stream holds: what was said in a room, who came and went there, or what one person was told. */
+export type Stream = readonly ["log" | "people" | "direct", string];
+
+/** What history is made of. */
+export interface HistoryParts {
+  readonly kv: Deno.Kv;
+  readonly clock: Clock;
+  /** Milliseconds for which events are kept; 0 keeps nothing. */
+  readonly retention: number;
+  /** How many shards the feed has, and in which one a room's or a connection's events are. */
+  readonly shards: number;
+  shardOf(name: string): number;
+  /** Milliseconds for which the feed's rows must be left alone. */
+  readonly rowLife: number;
+  /** Tells the operator of a fault of ours, once each. */
+  warn(message: string): void;
+}
+
+/** The form of a row of history, under the id of its first event. */
+interface Chunk {
+  readonly v: 1;
+  /** Each event without its room, which is in the key. */
+  readonly events: readonly (readonly (string | number)[])[];
+}
+
+interface Remembered extends Entry {
+  readonly stream: Stream;
+}
+
+/** What one shard delivered here and has not been folded yet, as far as is known here. */
+interface Tail {
+  /** All events up to this versionstamp are in KV; `undefined` while that is being made so. */
+  folded: string | undefined;
+  entries: Remembered[];
+  streams: Map<string, Remembered[]>;
+  bytes: number;
+  /** The rows that these came in, in their order. */
+  rows: string[];
+}
+
+/** Rows of the feed that have been folded, and when. */
+interface Done {
+  readonly shard: number;
+  readonly at: number;
+  /** Versionstamps, 20 characters each, one after the other: a list of strings takes three times that. */
+  rows: string;
+}
+
+/** Milliseconds between an event and its folding: what comes in the meantime shares its rows. */
+const FOLD_AFTER = 1_000;
+
+/** Estimated bytes of events that wait in one shard from which on they are folded at once. */
+const MUCH = 512 * 1024;
+
+/** The same from which on the shard waits: memory has an end. */
+const TOO_MUCH = 8 * 1024 * 1024;
+
+/** Estimated bytes of events in one commit, and streams: KV takes 800 KiB and 1,000 mutations. */
+const MOST_BYTES = 400 * 1024;
+const MOST_STREAMS = 500;
+
+/** Estimated bytes of events in one row: a page must not have to read much more than itself. */
+const CHUNK_BYTES = 32 * 1024;
+
+/** Feed rows that one commit removes besides. */
+const MOST_REMOVED = 200;
+
+/** Feed rows in one read, of at most 64 KiB each, when an earlier instance left some unfolded. */
+const READ_ROWS = 32;
+
+const STAMP = 20;
+
+/** The history that one instance keeps and reads. */
+export class History {
+  readonly #parts: HistoryParts;
+  readonly #tails: Tail[];
+  readonly #done: Done[] = [];
+  #ready: Promise<void> = Promise.resolve();
+  #folding: Promise<void> | undefined;
+  #cancel: (() => void) | undefined;
+  #ended = false;
+
+  constructor(parts: HistoryParts) {
+    this.#parts = parts;
+    this.#tails = Array.from({ length: parts.shards }, () => ({
+      folded: undefined,
+      entries: [],
+      streams: new Map(),
+      bytes: 0,
+      rows: [],
+    }));
+  }
+
+  /** Milliseconds for which events are kept; 0: they are not. */
+  get retention(): number {
+    return this.#parts.retention;
+  }
+
+  /** Begins: `at` is where each shard stood before what will be added. Folds what is older. */
+  begin(at: readonly (string | null)[]): void {
+    if (this.retention === 0) return;
+    const folds = at.map((stamp, shard) => this.#foldStored(shard, stamp ?? ""));
+    this.#ready = Promise.all(folds).then(() => {});
+    this.#ready.catch(() => {});
+  }
+
+  /** Takes an event that was delivered. */
+  add(event: RoomEvent, at: string, shard: number): void {
+    if (this.retention === 0 || event.kind === "resume") return;
+    const tail = this.#tails[shard]!;
+    const entry = { at, event, stream: streamOf(event) };
+    tail.entries.push(entry);
+    tail.bytes += packedBytes(event);
+    const name = entry.stream.join(" ");
+    const stream = tail.streams.get(name);
+    if (stream === undefined) tail.streams.set(name, [entry]);
+    else stream.push(entry);
+  }
+
+  /** All events of a row have been added. What it returns, the shard has to wait for. */
+  added(shard: number, versionstamp: string): Promise<void> | undefined {
+    if (this.retention === 0) return undefined;
+    const tail = this.#tails[shard]!;
+    tail.rows.push(versionstamp);
+    if (tail.bytes > TOO_MUCH) return this.#fold();
+    if (tail.bytes > MUCH) void this.#fold();
+    else this.#schedule(FOLD_AFTER);
+    return undefined;
+  }
+
+  /**
+   * The events of a stream from the newest on backwards: those before an id, if one is given, and
+   * not past their time.
+   *
+   * @throws when KV cannot be read.
+   */
+  async *backwards(stream: Stream, before?: string): AsyncGenerator<Entry> {
+    if (this.retention === 0) return;
+    await this.#ready;
+    const { entries, end } = this.#snapshot(stream);
+    for (const entry of entries.reverse()) {
+      if (before === undefined || entry.at < before) yield entry;
+    }
+    const last = before !== undefined && before < end ? before : end;
+    // First few rows: often they are enough. A list cannot change its mind on how many it reads.
+    for (let limit = 2, from = last;; limit = 16) {
+      let rows = 0;
+      const selector = { prefix: [...stream], end: [...stream, from] };
+      for await (const { at, chunk } of this.#chunks(stream, selector, limit, true)) {
+        rows++;
+        from = at;
+        const fresh = chunk.filter((entry) => this.#isFresh(entry));
+        for (const entry of fresh.reverse()) if (entry.at < last) yield entry;
+        // All of it is past its time, and so is everything before it.
+        if (fresh.length === 0) return;
+      }
+      if (rows < limit) return;
+    }
+  }
+
+  /**
+   * The events of a stream after an id, in their order.
+   *
+   * @throws when KV cannot be read.
+   */
+  async *forwards(stream: Stream, after: string): AsyncGenerator<Entry> {
+    if (this.retention === 0) return;
+    await this.#ready;
+    const { entries, end } = this.#snapshot(stream);
+    // Rows are named by their first event: the one that holds `after` may begin before it.
+    let start = after;
+    const holding = { prefix: [...stream], end: [...stream, `${after}~`] };
+    for await (const { at } of this.#chunks(stream, holding, 1, true)) start = at;
+    if (start < end) {
+      const selector = { start: [...stream, start], end: [...stream, end] };
+      for await (const { chunk } of this.#chunks(stream, selector, undefined, false)) {
+        for (const entry of chunk) {
+          if (entry.at > after && entry.at < end && this.#isFresh(entry)) yield entry;
+        }
+      }
+    }
+    for (const entry of entries) if (entry.at > after) yield entry;
+  }
+
+  /** Stops. What has not been folded will be, by whoever is next. */
+  async close(): Promise<void> {
+    this.#ended = true;
+    this.#cancel?.();
+    await this.#ready.catch(() => {});
+    await this.#folding;
+  }
+
+  /** What of a stream is in memory, and the id at which what is read from KV must end. */
+  #snapshot(stream: Stream): { entries: Entry[]; end: string } {
+    const { folded, streams } = this.#tails[this.#parts.shardOf(stream[1])]!;
+    const end = afterCommit(folded!);
+    const entries = streams.get(stream.join(" ")) ?? [];
+    return { entries: entries.filter((entry) => entry.at > end && this.#isFresh(entry)), end };
+  }
+
+  #isFresh({ event }: Entry): boolean {
+    return event.time > this.#parts.clock.now() - this.retention;
+  }
+
+  async *#chunks(
+    stream: Stream,
+    selector: Deno.KvListSelector,
+    limit: number | undefined,
+    reverse: boolean,
+  ): AsyncGenerator<{ at: string; chunk: Entry[] }> {
+    const { kv, clock, warn } = this.#parts;
+    const options = { limit, reverse, batchSize: limit ?? 8 };
+    for await (const { key, value } of eachLimited(clock, kv.list<unknown>(selector, options))) {
+      const chunk = value as Partial<Chunk> | null;
+      const known = chunk?.v === 1 && Array.isArray(chunk.events);
+      if (!known) warn("a row of history of an unknown version was passed over");
+      const events = known ? chunk.events! : [];
+      yield { at: String(key.at(-1)), chunk: events.flatMap((each) => unfold(each, stream)) };
+    }
+  }
+
+  #schedule(ms: number): void {
+    if (this.#ended || this.#cancel !== undefined) return;
+    this.#cancel = this.#parts.clock.after(ms, () => {
+      this.#cancel = undefined;
+      void this.#fold();
+    });
+  }
+
+  #fold(): Promise<void> {
+    return this.#folding ??= this.#foldAll().finally(() => {
+      this.#folding = undefined;
+      if (this.#tails.some(({ rows }) => rows.length > 0)) return this.#schedule(FOLD_AFTER);
+      const next = this.#done[0];
+      if (next === undefined) return;
+      // Not long before they are due: nothing else may happen here for hours.
+      this.#schedule(Math.max(FOLD_AFTER, next.at + this.#parts.rowLife - this.#parts.clock.now()));
+    });
+  }
+
+  async #foldAll(): Promise<void> {
+    const { clock, warn } = this.#parts;
+    for (const [shard, tail] of this.#tails.entries()) {
+      if (tail.folded === undefined) continue;
+      const warned = (error: unknown) =>
+        warn(`history could not be written: ${(error as Error).message}`);
+      const due = () => !this.#ended && (tail.rows.length > 0 || this.#isDue(shard));
+      while (due()) {
+        const worked = await persist(clock, () => this.#foldOnce(shard, tail), warned);
+        // It stays in memory, and in the feed.
+        if (!worked) break;
+      }
+    }
+  }
+
+  /** Folds the oldest rows of a tail, unless somebody else did, and removes old rows of the feed. */
+  async #foldOnce(shard: number, tail: Tail): Promise<void> {
+    const { kv, clock } = this.#parts;
+    const cursor = await limited(clock, kv.get<unknown>(foldKey(shard)));
+    const folded = stampOf(cursor.value);
+    if (folded > tail.folded!) {
+      this.#forget(tail, folded);
+      if (tail.rows.length === 0) return;
+    }
+    const { entries, rows } = oldest(tail);
+    const atomic = kv.atomic().check(cursor);
+    if (rows.length > 0) {
+      const upTo = rows.at(-1)!;
+      atomic.set(foldKey(shard), { v: 1, upTo });
+      this.#write(atomic, entries);
+    }
+    const removed = this.#removeOld(atomic, shard);
+    if (rows.length === 0 && removed === 0) return;
+    const { ok } = await limited(clock, atomic.commit());
+    if (!ok) return;
+    if (removed > 0) this.#forgetRemoved(shard, removed);
+    if (rows.length === 0) return;
+    this.#done.push({ shard, at: clock.now(), rows: rows.join("") });
+    this.#forget(tail, rows.at(-1)!);
+  }
+
+  /** Adds the rows of history that hold these events. */
+  #write(atomic: Deno.AtomicOperation, entries: readonly Remembered[]): void {
+    const streams = Map.groupBy(entries, ({ stream }) => stream.join(" "));
+    for (const [first, ...rest] of streams.values()) {
+      let chunk = [first!], bytes = 0;
+      const end = () => {
+        const value: Chunk = { v: 1, events: chunk.map(fold) };
+        const key = [...first!.stream, chunk[0]!.at];
+        atomic.set(key, value, { expireIn: this.retention });
+      };
+      for (const entry of rest) {
+        bytes += packedBytes(entry.event);
+        if (bytes > CHUNK_BYTES) {
+          end();
+          chunk = [];
+          bytes = 0;
+        }
+        chunk.push(entry);
+      }
+      end();
+    }
+  }
+
+  #isDue(shard: number): boolean {
+    const first = this.#done.find((each) => each.shard === shard);
+    return first !== undefined && first.at + this.#parts.rowLife <= this.#parts.clock.now();
+  }
+
+  /** Removes rows of the feed that nobody needs any more; returns how many. */
+  #removeOld(atomic: Deno.AtomicOperation, shard: number): number {
+    if (!this.#isDue(shard)) return 0;
+    const { rows } = this.#done.find((each) => each.shard === shard)!;
+    const many = Math.min(rows.length / STAMP, MOST_REMOVED);
+    for (let i = 0; i < many; i++) {
+      atomic.delete(["feed", shard, rows.slice(i * STAMP, (i + 1) * STAMP)]);
+    }
+    return many;
+  }
+
+  #forgetRemoved(shard: number, many: number): void {
+    const at = this.#done.findIndex((each) => each.shard === shard);
+    const done = this.#done[at]!;
+    done.rows = done.rows.slice(many * STAMP);
+    if (done.rows === "") this.#done.splice(at, 1);
+  }
+
+  /** Everything up to a versionstamp is in KV: memory need not hold it. */
+  #forget(tail: Tail, folded: string): void {
+    const end = afterCommit(folded);
+    tail.folded = folded;
+    tail.rows = tail.rows.filter((stamp) => stamp > folded);
+    const kept = tail.entries.findIndex(({ at }) => at > end);
+    const gone = tail.entries.splice(0, kept < 0 ? tail.entries.length : kept);
+    for (const { event } of gone) tail.bytes -= packedBytes(event);
+    for (const name of new Set(gone.map(({ stream }) => stream.join(" ")))) {
+      const left = tail.streams.get(name)!.filter(({ at }) => at > end);
+      if (left.length > 0) tail.streams.set(name, left);
+      else tail.streams.delete(name);
+    }
+  }
+
+  /** Folds what stands in the feed up to where this instance begins: left by a crash, mostly. */
+  async #foldStored(shard: number, upTo: string): Promise<void> {
+    const { clock, warn } = this.#parts;
+    const tail = this.#tails[shard]!;
+    const warned = (error: unknown) =>
+      warn(`history could not be folded: ${(error as Error).message}`);
+    // Nobody is told of a failure here, and nobody can go on without: again and again.
+    while (!this.#ended && tail.folded === undefined) {
+      await persist(clock, async () => {
+        if (await this.#foldStoredOnce(shard, upTo)) tail.folded = upTo;
+      }, warned);
+    }
+  }
+
+  async #foldStoredOnce(shard: number, upTo: string): Promise<boolean> {
+    const { kv, clock } = this.#parts;
+    const cursor = await limited(clock, kv.get<unknown>(foldKey(shard)));
+    const folded = stampOf(cursor.value);
+    if (folded >= upTo) return true;
+    const prefix = ["feed", shard];
+    const selector = { start: [...prefix, `${folded}0`], end: [...prefix, `${upTo}0`] };
+    const rows = kv.list<{ events?: unknown }>(selector, { limit: READ_ROWS, batchSize: 8 });
+    const entries: Remembered[] = [];
+    const stamps: string[] = [];
+    let bytes = 0;
+    for await (const { versionstamp, value } of eachLimited(clock, rows)) {
+      const stored = value?.events;
+      const prefix = idPrefix(versionstamp);
+      stamps.push(versionstamp);
+      for (const [index, each] of (Array.isArray(stored) ? stored : []).entries()) {
+        const event = unpack(each);
+        if (event === undefined || event.kind === "resume") continue;
+        entries.push({ at: eventId(prefix, index), event, stream: streamOf(event) });
+        bytes += packedBytes(event);
+      }
+      if (bytes > MOST_BYTES || entries.length > MOST_STREAMS) break;
+    }
+    const last = stamps.at(-1) ?? upTo;
+    const atomic = kv.atomic().check(cursor).set(foldKey(shard), { v: 1, upTo: last });
+    this.#write(atomic, entries);
+    const { ok } = await limited(clock, atomic.commit());
+    if (ok && stamps.length > 0) {
+      this.#done.push({ shard, at: clock.now(), rows: stamps.join("") });
+      this.#schedule(FOLD_AFTER);
+    }
+    return ok && last >= upTo;
+  }
+}
+
+/** The stream of what is said to a room, of its people, of what one person is told. */
+function streamOf({ kind, room, id }: RoomEvent): Stream {
+  if (kind === "direct") return ["direct", id];
+  return [kind === "message" || kind === "action" ? "log" : "people", room];
+}
+
+/** As many of a tail's oldest rows as fit into one commit, and their events. */
+function oldest({ entries, rows }: Tail): { entries: Remembered[]; rows: string[] } {
+  const taken: Remembered[] = [];
+  const streams = new Set<string>();
+  let bytes = 0, many = 0;
+  for (const stamp of rows) {
+    const end = afterCommit(stamp);
+    let next = taken.length;
+    for (; next < entries.length && entries[next]!.at < end; next++) {
+      streams.add(entries[next]!.stream.join(" "));
+      bytes += packedBytes(entries[next]!.event);
+    }
+    if (many > 0 && (bytes > MOST_BYTES || streams.size > MOST_STREAMS)) break;
+    for (let i = taken.length; i < next; i++) taken.push(entries[i]!);
+    many++;
+  }
+  return { entries: taken, rows: rows.slice(0, many) };
+}
+
+function fold({ at, event: { kind, id, nick, text, time, cid } }: Entry): (string | number)[] {
+  return [at, kind, id, nick, text, time, cid];
+}
+
+function unfold(stored: readonly unknown[], [kind, name]: Stream): Entry[] {
+  const [at, what, id, nick, text, time, cid] = stored;
+  const event = unpack([what, kind === "direct" ? "" : name, id, nick, text, time, cid]);
+  return typeof at === "string" && event !== undefined ? [{ at, event }] : [];
+}
+
+function foldKey(shard: number): Deno.KvKey {
+  return ["fold", shard];
+}
+
+function stampOf(value: unknown): string {
+  const { upTo } = (value ?? {}) as { upTo?: unknown };
+  return typeof upTo === "string" ? upTo : "";
+}

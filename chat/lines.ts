@@ -1,0 +1,233 @@
+/**
+ * The plain-text protocol: what a line means, and what is answered to it.
+ *
+ * Connection hands in one line at a time; what it asks for is Handler's to do. Every line gets an
+ * answer, or an event that everybody sees. The words are in text.ts.
+ */
+import type { Handler, Speaker } from "./handler.ts";
+import { MOST_PAST } from "./handler.ts";
+import type { Limits } from "./limits.ts";
+import { type Refusal, refusal } from "./refusals.ts";
+import type { Back, Seen } from "./resume.ts";
+import { CLOSE, type Peer, type Sender } from "./sender.ts";
+import { encodePast, encodeText, further, HELP, nicknameIs, reply } from "./text.ts";
+
+/** What the plain-text protocol is made of. */
+export interface LinesParts {
+  readonly handler: Handler;
+  readonly sender: Sender;
+  readonly limits: Limits;
+  /** Milliseconds for which a place is kept. */
+  readonly grace: number;
+}
+
+/** A command: gets what follows its name, and the first word of that. */
+type Command = (speaker: Speaker, rest: string, word: string) => void | Promise<void>;
+
+/** How many events `/history` shows without a number. */
+const PAST = 20;
+
+/** The meaning of lines. `resumable`: it is spoken by people who may come back. */
+export class Lines {
+  readonly wire: "text" | "text with ids";
+  readonly #handler: Handler;
+  readonly #grace: number;
+  readonly #sender: Sender;
+  readonly #limits: Limits;
+  readonly #resumable: boolean;
+  readonly #commands = new Map<string, Command>([
+    ["help", (speaker) => this.#reply(speaker, HELP)],
+    ["join", (speaker, _, room) => this.#join(speaker, room)],
+    ["nick", (speaker, _, nick) => this.#nick(speaker, nick)],
+    ["room", (speaker) => this.#reply(speaker, speaker.record.room ?? reply.notInRoom)],
+    ["ls", (speaker) => this.#list(speaker)],
+    ["quit", (speaker) => this.#quit(speaker)],
+    ["history", (speaker, _, many) => this.#history(speaker, many)],
+    ["me", (speaker, action) => this.#act(speaker, action)],
+    ["msg", (speaker, rest) => this.#tell(speaker, rest)],
+    ["who", (speaker, nick) => this.#who(speaker, nick)],
+  ]);
+
+  constructor({ handler, sender, limits, grace }: LinesParts, resumable: boolean) {
+    this.#handler = handler;
+    this.#grace = grace;
+    this.#sender = sender;
+    this.#limits = limits;
+    this.#resumable = resumable;
+    this.wire = resumable ? "text with ids" : "text";
+  }
+
+  /** A new connection, of somebody who comes back if there is a token. */
+  async open(id: string, peer: Peer, token: string, seen: Seen): Promise<Speaker | undefined> {
+    if (!this.#resumable) return await this.#handler.create(id, peer);
+    const speaker = this.#handler.open(id, peer);
+    if (token !== "") await this.#comeBack(speaker, token, seen);
+    return speaker;
+  }
+
+  /** The lines of a frame: one, or none if it is too long. */
+  split(peer: Peer, frame: string, bytes: number): string[] {
+    const { frameBytes, messageBytes } = this.#limits;
+    if (bytes > frameBytes) {
+      this.#sender.close(peer, CLOSE.tooBig, `a frame has at most ${frameBytes} bytes`);
+    } else if (bytes > messageBytes) {
+      this.#sender.reply(peer, refusal.tooLong(bytes, messageBytes).message);
+    } else {
+      // `websocat` sends the end of the line that was typed with it, others do not.
+      return [frame.replace(/\r?\n$/, "")];
+    }
+    return [];
+  }
+
+  /** Handles a line. The next one may come when what is returned has resolved. */
+  handle(speaker: Speaker, line: string): void | Promise<void> {
+    if (speaker.record.nick === "") return this.#login(speaker, line);
+    if (speaker.unconfirmed) {
+      return this.#handler.confirm(speaker).then(() => this.handle(speaker, line));
+    }
+    if (line.startsWith("/")) return this.#command(speaker, line.slice(1));
+    if (speaker.record.room === undefined) return this.#reply(speaker, reply.cannotSend);
+    return this.#say(speaker, "message", line);
+  }
+
+  /** Something went wrong that is nobody's fault but ours. */
+  fault(peer: Peer): void {
+    this.#sender.reply(peer, refusal.notDone.message);
+  }
+
+  async #login(speaker: Speaker, line: string): Promise<void> {
+    const result = await this.#handler.login(speaker, line, this.#resumable);
+    if (!result.ok) {
+      const { code, message } = result;
+      return this.#reply(speaker, code === "bad-nickname" ? further.tryNickname(message) : message);
+    }
+    this.#reply(speaker, reply.welcome(result.nick));
+    if (this.#resumable) this.#reply(speaker, this.#howToComeBack(result.token));
+  }
+
+  async #comeBack(speaker: Speaker, token: string, seen: Seen): Promise<void> {
+    const back = await this.#handler.comeBack(speaker, token, seen);
+    if (!back.ok) return this.#reply(speaker, further.tryNickname(back.message));
+    const { nick, room } = back.record;
+    this.#reply(speaker, further.welcomeBack(nick, room));
+    this.#reply(speaker, this.#howToComeBack(back.token));
+    this.#showMissed(speaker, back, seen);
+    this.#handler.caughtUp(speaker, back);
+  }
+
+  #showMissed(speaker: Speaker, back: Back, { last }: Seen): void {
+    const { record, entries, recovered } = back;
+    // Whoever does not say what they saw last cannot be told what came after it.
+    if (last === undefined) return this.#reply(speaker, further.missedMore);
+    for (const { at, event } of entries) {
+      const personal = event.id === record.id && /^(join|leave|nick)$/.test(event.kind);
+      this.#reply(speaker, `${at} ${encodeText(event, personal)}`);
+    }
+    this.#reply(speaker, recovered ? further.missed(entries.length) : further.missedMore);
+  }
+
+  #howToComeBack(token: string): string {
+    return further.comeBack(token, this.#grace / 1000);
+  }
+
+  async #command(speaker: Speaker, line: string): Promise<void> {
+    // What was said before is seen before the answer, and in the room where it was said.
+    await this.#handler.quiet(speaker);
+    const space = line.indexOf(" ");
+    const name = (space < 0 ? line : line.slice(0, space)).toLowerCase();
+    const rest = space < 0 ? "" : line.slice(space + 1);
+    const command = this.#commands.get(name);
+    if (command === undefined) this.#reply(speaker, reply.unknownCommand(name));
+    else await command(speaker, rest, rest.trim().split(/\s/u, 1)[0]!);
+  }
+
+  async #nick(speaker: Speaker, typed: string): Promise<void> {
+    const { nick, room } = speaker.record;
+    if (typed === "") return this.#reply(speaker, reply.currentNickname(nick));
+    const result = await this.#handler.rename(speaker, typed);
+    if (!result.ok) this.#refuse(speaker, result);
+    // In a room the event says so.
+    else if (room === undefined) this.#reply(speaker, nicknameIs(result.nick));
+  }
+
+  async #join(speaker: Speaker, typed: string): Promise<void> {
+    if (typed === "") return this.#reply(speaker, further.joinWhat);
+    const result = await this.#handler.join(speaker, typed);
+    if (!result.ok) this.#refuse(speaker, result);
+  }
+
+  async #quit(speaker: Speaker): Promise<void> {
+    if (speaker.record.room === undefined) return this.#reply(speaker, reply.notInRoom);
+    const result = await this.#handler.leave(speaker);
+    if (!result.ok) this.#refuse(speaker, result);
+  }
+
+  async #list(speaker: Speaker): Promise<void> {
+    if (speaker.record.room !== undefined) {
+      const members = await this.#handler.members(speaker);
+      return members.ok ? this.#reply(speaker, members.nicks.join("\n")) : undefined;
+    }
+    const rooms = [...(await this.#handler.rooms()).keys()];
+    this.#reply(speaker, rooms.length === 0 ? further.noRooms : rooms.join("\n"));
+  }
+
+  async #history(speaker: Speaker, typed: string): Promise<void> {
+    const limit = typed === "" ? PAST : /^\d{1,9}$/.test(typed) ? Number(typed) : 0;
+    if (limit < 1 || limit > MOST_PAST) {
+      return this.#reply(speaker, further.historyWhat(MOST_PAST));
+    }
+    if (speaker.record.room === undefined) return this.#reply(speaker, reply.notInRoom);
+    const result = await this.#handler.history(speaker, { limit });
+    if (!result.ok) return this.#refuse(speaker, result);
+    const past = result.entries.map(({ event }) => encodePast(event));
+    this.#reply(speaker, past.length === 0 ? further.nothingSaid : past.join("\n"));
+  }
+
+  #act(speaker: Speaker, action: string): void | Promise<void> {
+    if (action.trim() === "") return this.#reply(speaker, further.meWhat);
+    if (speaker.record.room === undefined) return this.#reply(speaker, reply.cannotSend);
+    return this.#say(speaker, "action", action);
+  }
+
+  #say(speaker: Speaker, kind: "message" | "action", text: string): void | Promise<void> {
+    return this.#handler.say(speaker, {
+      kind,
+      text,
+      // Whoever said it sees it with everybody else.
+      settle: (result) => result.ok || this.#refuse(speaker, result),
+    });
+  }
+
+  async #tell(speaker: Speaker, rest: string): Promise<void> {
+    const { nick, text } = splitAddressee(rest);
+    if (text === "") return this.#reply(speaker, further.msgWhat);
+    const result = await this.#handler.tell(speaker, nick, text);
+    if (result.ok) this.#reply(speaker, further.sentTo(result.to, text));
+    else this.#refuse(speaker, result);
+  }
+
+  async #who(speaker: Speaker, typed: string): Promise<void> {
+    if (typed.trim() === "") return this.#reply(speaker, further.whoWhat);
+    const found = await this.#handler.find(typed);
+    if (!found.ok) return this.#refuse(speaker, found);
+    const { nick, room } = found.record;
+    this.#reply(
+      speaker,
+      room === undefined ? further.isInNone(nick) : further.isInRoom(nick, room),
+    );
+  }
+
+  #refuse(speaker: Speaker, { message }: Refusal): void {
+    this.#reply(speaker, message);
+  }
+
+  #reply({ peer }: Speaker, text: string): void {
+    this.#sender.reply(peer, text);
+  }
+}
+
+/** Splits what follows `/msg`: a nickname with spaces in it stands in double quotes. */
+function splitAddressee(rest: string): { nick: string; text: string } {
+  const [, quoted, word, text] = /^\s*(?:"([^"]*)"|(\S+))\s(.*)$/s.exec(rest) ?? [];
+  return { nick: quoted ?? word ?? "", text: text ?? "" };
+}

@@ -1,0 +1,44 @@
+/**
+ * What cannot be done, and why: a code for programs and a line for people.
+ *
+ * A helper below the way of a message: Handler refuses, Lines shows the line, Requests both.
+ * PROTOCOL.md names the codes, which do not change.
+ */
+
+/** Why something was not done. The connection stays open. */
+export interface Refusal {
+  readonly ok: false;
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What was done, or why not. */
+export type Result<T = unknown> = ({ readonly ok: true } & T) | Refusal;
+
+/** Says that, and why, something is not done. */
+export function refuse(code: string, message: string): Refusal {
+  return { ok: false, code, message };
+}
+
+/** What can be refused in more than one place, or in one line. */
+export const refusal = {
+  nicknameTaken: (nick: string) =>
+    refuse("nickname-taken", `The nickname "${nick}" is taken. Please choose another one.`),
+  notInRoom: refuse("not-in-room", "Not currently in a room."),
+  notInThatRoom: (room: string) => refuse("not-in-room", `You are not in room "${room}".`),
+  notOnline: (nick: string) => refuse("not-online", `Nobody called "${nick}" is online.`),
+  notAllowed: (room: string) =>
+    refuse("not-allowed", `Only who is in room "${room}" may see its history.`),
+  historyOff: refuse("history-off", "No history is kept here."),
+  badToken: refuse("bad-token", "There is nothing to come back to with this token."),
+  tooLong: (bytes: number, most: number) =>
+    refuse("too-long", `Not sent: this line has ${bytes} bytes, and at most ${most} are allowed.`),
+  notSent: refuse(
+    "unavailable",
+    "Not sent: the chat's storage does not answer. Please try again in a moment.",
+  ),
+  notDone: refuse(
+    "unavailable",
+    "Not done: the chat's storage does not answer. Please try again in a moment.",
+  ),
+} as const;

@@ -1,0 +1,236 @@
+/**
+ * Coming back: a place that is kept for a while, a token that leads back to it, and what was missed.
+ *
+ * Between Handler and Storage. A connection is taken over at a place in the one order, by an event
+ * of its own: what is before that and was not seen is read from history, what comes after is held
+ * until that has been told. So nothing is missing, and nothing comes twice.
+ */
+import type { Clock } from "./clock.ts";
+import type { Entry } from "./events.ts";
+import type { History } from "./history.ts";
+import { refusal, type Result } from "./refusals.ts";
+import type { Peer, Sender } from "./sender.ts";
+import type { OwnRecord, Resumable, Storage } from "./storage.ts";
+import { hashToken, isToken, newToken } from "./tokens.ts";
+
+/** What coming back is made of. */
+export interface ResumeParts {
+  readonly storage: Storage;
+  readonly history: History;
+  readonly sender: Sender;
+  readonly clock: Clock;
+  /** The id of this instance. */
+  readonly instance: string;
+  /** Milliseconds for which the place of somebody who dropped out is kept; 0: it is not. */
+  readonly grace: number;
+  /** Has the socket that has a connection now, if it is here, take nothing more. */
+  detach(id: string): Promise<void>;
+}
+
+/** Where somebody was: the ids of the last event of the room, and of the last direct one, if any. */
+export interface Seen {
+  readonly last?: string;
+  readonly direct?: string;
+}
+
+/** What was missed. */
+export interface Missed {
+  /** In their order; at most {@linkcode MOST_MISSED} of the room. */
+  readonly entries: readonly Entry[];
+  /** Nothing is missing. */
+  readonly recovered: boolean;
+  /** Why something may be. */
+  readonly reason?: "expired" | "too-many" | "history-off" | "unavailable";
+}
+
+/** Somebody who is back. */
+export interface Back extends Missed {
+  readonly record: OwnRecord;
+  /** The token for the next time. */
+  readonly token: string;
+}
+
+/** Most events that are told to whoever comes back. */
+export const MOST_MISSED = 1_000;
+
+/** How often a connection may change under the hands of whoever takes it over. */
+const TRIES = 5;
+
+/**
+ * Milliseconds: nobody is without a connection for longer than the grace and this, before that is
+ * noticed. So with a longer retention nothing that could have been missed is past its time.
+ */
+const UNNOTICED = 5 * 60_000;
+
+/** Milliseconds by which clocks may differ. */
+const SKEW = 10 * 60_000;
+
+/** Milliseconds within which what seemed to fail is written, if at all. */
+const LATE = 10_000;
+
+/** Storage does not answer, but the connection has been taken over: its owner has to know that. */
+function unknown(): Missed {
+  return { entries: [], recovered: false, reason: "unavailable" };
+}
+
+/** Coming back, for all connections of an instance. */
+export class Resume {
+  readonly #parts: ResumeParts;
+  readonly #timers = new Set<() => void>();
+  /** One at a time for each connection: two sockets may come with one token. */
+  readonly #coming = new Map<string, Promise<unknown>>();
+
+  constructor(parts: ResumeParts) {
+    this.#parts = parts;
+  }
+
+  /** Keeps the place of somebody who dropped out, if that can be. */
+  linger(record: OwnRecord): boolean {
+    const { storage, grace } = this.#parts;
+    if (grace === 0 || record.tokens.length === 0 || record.nick === "") return false;
+    this.#later(grace, () => {
+      if (storage.own(record.id) === record) void storage.deleteConnection(record.id);
+    });
+    return true;
+  }
+
+  /**
+   * Gives a peer the connection that a token leads to. What happens from then on is held until
+   * {@linkcode Resume.caughtUp}.
+   */
+  async comeBack(peer: Peer, token: string, seen: Seen): Promise<Result<Back>> {
+    if (!isToken(token)) return refusal.badToken;
+    const { storage } = this.#parts;
+    const hash = hashToken(token);
+    for (let tries = 0; tries < TRIES; tries++) {
+      const found = await storage.find(hash);
+      if (found === undefined) return refusal.badToken;
+      const { id } = found;
+      while (this.#coming.has(id)) await this.#coming.get(id);
+      const coming = this.#takeOver(peer, found, seen);
+      this.#coming.set(id, coming.catch(() => {}));
+      try {
+        const back = await coming;
+        if (back !== undefined) return back;
+      } finally {
+        this.#coming.delete(id);
+      }
+    }
+    return refusal.notDone;
+  }
+
+  /** Whoever came back has been told what they missed. */
+  caughtUp(peer: Peer, { entries }: Back): void {
+    this.#parts.sender.release(peer, new Set(entries.map(({ at }) => at)));
+  }
+
+  /** Stops waiting for anybody. */
+  close(): void {
+    for (const cancel of this.#timers) cancel();
+    this.#timers.clear();
+  }
+
+  /** `undefined`: the connection changed since it was found. */
+  async #takeOver(peer: Peer, found: Resumable, seen: Seen): Promise<Result<Back> | undefined> {
+    const { storage, sender, instance, detach } = this.#parts;
+    const { id } = found;
+    if (found.instance === instance) {
+      const own = storage.own(id);
+      // Gone, or going just now.
+      if (own === undefined || own.removal !== undefined) return refusal.badToken;
+      await detach(id);
+    }
+    const token = newToken();
+    sender.expect(id, peer);
+    const { outcome, at } = await storage.takeOver(found, hashToken(token));
+    const record = storage.own(id);
+    if (outcome === "done" && record !== undefined) {
+      // Whoever has seen it with an id of their own may not say it again.
+      const missed = await this.#missed(record, at!, seen).catch(unknown);
+      for (const { at, event: { id, cid } } of missed.entries) {
+        if (id === record.id && cid !== "") record.said.set(cid, { at, waiting: [] });
+      }
+      return { ok: true, record, token, ...missed };
+    }
+    sender.expectNoMore(id);
+    if (outcome === "taken") {
+      const still = storage.own(id);
+      if (still !== undefined) this.linger(still);
+      return undefined;
+    }
+    // It may be written yet, with nobody there to have it.
+    this.#later(Math.max(this.#parts.grace, LATE), () => {
+      storage.forgetArrival(id);
+      if (storage.has(id) && !sender.has(id)) void storage.deleteConnection(id);
+    });
+    return refusal.notDone;
+  }
+
+  /** What happened in somebody's room, and was said to them, before the place `at` and after what was seen. */
+  async #missed(record: OwnRecord, at: string, { last, direct = "" }: Seen): Promise<Missed> {
+    const { history } = this.#parts;
+    const { id, room } = record;
+    if (history.retention === 0) {
+      return { entries: [], recovered: false, reason: "history-off" };
+    }
+    const entries: Entry[] = [];
+    for await (const entry of history.backwards(["direct", id])) {
+      if (entry.at <= direct || entries.length === MOST_MISSED) break;
+      entries.push(entry);
+    }
+    if (room === undefined) return { entries: entries.reverse(), recovered: true };
+    const ofRoom = await this.#missedIn(room, id, at, last);
+    const newest = ofRoom.entries.slice(-MOST_MISSED);
+    const all = [...newest, ...entries].sort((a, b) => a.at < b.at ? -1 : 1);
+    if (newest.length < ofRoom.entries.length) {
+      return { entries: all, recovered: false, reason: "too-many" };
+    }
+    return ofRoom.found || this.#mustBeAll(record, last)
+      ? { entries: all, recovered: true }
+      : { entries: all, recovered: false, reason: "expired" };
+  }
+
+  /** The events of a room; `found`: they go back to the last one that was seen, or to the joining. */
+  async #missedIn(
+    room: string,
+    id: string,
+    at: string,
+    last = "",
+  ): Promise<{ entries: Entry[]; found: boolean }> {
+    const { history } = this.#parts;
+    const entries: Entry[] = [];
+    let found = false, from = last;
+    for await (const entry of history.backwards(["people", room], at)) {
+      found = entry.at === last;
+      if (entry.at <= last || entries.length > MOST_MISSED) break;
+      entries.push(entry);
+      // What was before that is none of their business, whatever they say that they have seen.
+      found = entry.event.kind === "join" && entry.event.id === id;
+      from = entry.at;
+      if (found) break;
+    }
+    if (!found) from = last;
+    const people = entries.length;
+    for await (const entry of history.backwards(["log", room], at)) {
+      if (entry.at === last) found = true;
+      if (entry.at <= from || entries.length > people + MOST_MISSED) break;
+      entries.push(entry);
+    }
+    return { entries: entries.sort((a, b) => a.at < b.at ? -1 : 1), found };
+  }
+
+  /** Whether what was seen last is past its time, but nothing that came after it can be. */
+  #mustBeAll({ since }: OwnRecord, last: string | undefined): boolean {
+    const { history, clock, grace } = this.#parts;
+    const old = clock.now() - since > history.retention - SKEW;
+    return last !== undefined && old && history.retention > grace + UNNOTICED + SKEW;
+  }
+
+  #later(ms: number, run: () => void): void {
+    const cancel = this.#parts.clock.after(ms, () => {
+      this.#timers.delete(cancel);
+      run();
+    });
+    this.#timers.add(cancel);
+  }
+}
