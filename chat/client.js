@@ -75,6 +75,7 @@
  * @property {((event: never) => void) | null} onmessage
  * @property {((event: never) => void) | null} onclose
  * @property {((event: never) => void) | null} onerror
+ * @property {string} [protocol]
  * @property {number} readyState
  * @property {number} bufferedAmount
  * @property {(text: string) => void} send
@@ -89,7 +90,7 @@
 /**
  * - `nick`: the nickname to log in with. One of a saved session goes before it.
  * - `room`: the room to be in after the login. One of a saved session goes before it.
- * - `session`: where the way back is kept, called after each frame that changed it; `undefined` is
+ * - `session`: where the way back is kept, called after each frame that changed it; `null` is
  *   saved when there is no way back.
  * - `outbox`: how many calls may wait for their answer, default 256.
  * - `connect`, `clock`, `ids`: other sockets, another time, other ids of messages. An id must be
@@ -98,7 +99,7 @@
  * @typedef {object} ClientOptions
  * @property {string} nick
  * @property {string} [room]
- * @property {{ load(): Session | undefined, save(session: Session | undefined): void }} [session]
+ * @property {{ load(): Session | null | undefined, save(session: Session | null): void }} [session]
  * @property {number} [outbox]
  * @property {(url: string, protocol: string) => WebSocketLike} [connect]
  * @property {Clock} [clock]
@@ -260,7 +261,10 @@ class Link {
       this.#open = true;
       this.#heardAt = clock.now();
       this.#watch(QUIET);
-      on.open();
+      // Browsers refuse this themselves; others would go on and log in with a line of JSON as name.
+      const { protocol = PROTOCOL } = socket;
+      if (protocol === PROTOCOL) on.open();
+      else on.malformed(`no sign that it speaks ${PROTOCOL}`);
     };
     socket.onmessage = (/** @type {{ data: unknown }} */ { data }) => this.#read(data);
     socket.onclose = (/** @type {{ code: number, reason: string }} */ { code, reason }) =>
@@ -745,7 +749,7 @@ export class ChatClient {
     const [from, to] = code === POLICY
       ? [LONGEST_PAUSE / 2, LONGEST_PAUSE]
       : [FIRST_PAUSE / 2, most];
-    const pause = from + this.#clock.jitter() * (to - from);
+    const pause = Math.round(from + this.#clock.jitter() * (to - from));
     this.#cancelRetry = this.#clock.after(pause, () => this.#retry());
     const retryAt = this.#clock.now() + pause;
     this.#setState({ type: "state", state: "offline", retryAt, code, reason });
@@ -1216,7 +1220,7 @@ export class ChatClient {
     const [nick, direct, grace] = [this.#nick, this.#direct.last, this.#grace];
     const tokens = [...this.#tokens];
     try {
-      this.#store.save(tokens.length > 0 ? { tokens, nick, room, last, direct, grace } : undefined);
+      this.#store.save(tokens.length > 0 ? { tokens, nick, room, last, direct, grace } : null);
     } catch (error) {
       reportUncaught(error);
     }
