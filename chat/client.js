@@ -371,7 +371,6 @@ class Link {
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     const lost = new ChatError("offline", "the connection was lost");
     for (const replied of this.#asked.values()) replied(lost);
-    this.#asked.clear();
     this.#on.end(code, reason);
   }
 

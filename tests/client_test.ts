@@ -517,7 +517,10 @@ Deno.test("a connection lost while it comes back after a lost place loses nothin
   const missed = [message("e16"), { type: "resumed", recovered: false, missed: 1 }];
   await socket.replies({ type: "resume", token: "n1" }, welcome("n2", "red"), ...missed);
   await socket.replies({ type: "ping" }, { type: "pong" });
+  // Joining again is leaving first: that was before, and is no end.
+  await socket.tells({ type: "left", id: "e17", room: "red", nick: "Ann", time: 0 });
   await socket.replies({ type: "join", room: "red" }, { type: "ok", id: "e18" });
+  await socket.tells(joined("e18"));
   await socket.replies({ type: "history", after: "e10", limit: 100 }, {
     type: "history",
     room: "red",
@@ -525,7 +528,40 @@ Deno.test("a connection lost while it comes back after a lost place loses nothin
     more: false,
   });
   assertEquals(stage.shown, ["e11", "e16"]);
+  assertEquals(stage.client.room, "red");
+  assert(!stage.events.some(({ type }) => type === "left"));
   assertEquals(stage.events.filter(({ type }) => type === "resumed").length, 1);
+  await stage.client.close();
+});
+
+Deno.test("a move that was lost together with the place is made again", async () => {
+  const stage = await new Stage().entered();
+  const left = outcome(stage.client.leave());
+  stage.socket.hears({ type: "leave" });
+  await stage.reopened();
+  await stage.socket.replies({ type: "resume", token: "t1", last: "e10" }, failure("bad-token"));
+  await stage.socket.replies({ type: "login", nick: "Ann" }, welcome("n1"));
+  await stage.reopened();
+  // In no room, but not because it left.
+  await stage.resumed({ token: "n1" }, welcome("n2"));
+  assert(!("value" in left));
+  await stage.socket.replies({ type: "join", room: "red" }, { type: "ok", id: "e15" });
+  const nothing = { type: "history", room: "red", events: [], more: false };
+  await stage.socket.replies({ type: "history", after: "e10", limit: 100 }, nothing);
+  await stage.socket.replies({ type: "leave" }, { type: "ok", id: "e16" });
+  assert("value" in left);
+  await stage.client.close();
+});
+
+Deno.test("a login whose welcome was lost makes a ghost, too", async () => {
+  const stage = new Stage();
+  await stage.socket.opens();
+  stage.socket.hears({ type: "login", nick: "Ann" });
+  await stage.reopened();
+  await stage.socket.replies({ type: "login", nick: "Ann" }, failure("nickname-taken"));
+  await stage.time.pass(1_000);
+  await stage.socket.replies({ type: "login", nick: "Ann" }, welcome("t1"));
+  assertEquals(stage.errors, []);
   await stage.client.close();
 });
 
@@ -598,6 +634,32 @@ Deno.test("a move whose answer was lost is not made again if it was made", async
   await stage.socket.replies({ type: "nick", nick: "Anna" }, { type: "ok" });
   assertEquals([renamed, stage.client.nick], [{ value: undefined }, "Anna"]);
   assertEquals(stage.socket.waiting, []);
+  await stage.client.close();
+});
+
+Deno.test("nothing is sent behind a move before it is answered: it may be refused", async () => {
+  const stage = await new Stage().entered();
+  const moved = outcome(stage.client.join("/"));
+  const said = outcome(stage.client.say("one"));
+  const { ref } = stage.socket.hears({ type: "join", room: "/" });
+  assertEquals(stage.socket.waiting, []);
+  await stage.socket.tells({ ...failure("bad-room"), ref });
+  await stage.socket.replies({ type: "message", text: "one", room: "/" }, failure("not-in-room"));
+  assertEquals([moved.value, said.value], ["bad-room", "not-in-room"]);
+  await stage.client.close();
+});
+
+Deno.test("it knows its own name and room by its own events", async () => {
+  const stage = await new Stage().entered();
+  const event = { room: "red", nick: "Ann", time: 0 };
+  await stage.socket.tells({ ...event, type: "nick", id: "e11", to: "Anna" });
+  assertEquals(stage.client.nick, "Anna");
+  await stage.socket.tells({ ...event, type: "left", id: "e12", nick: "Bob" });
+  assertEquals(stage.client.room, "red");
+  await stage.socket.tells({ ...event, type: "left", id: "e13", nick: "Anna" });
+  assertEquals(stage.client.room, undefined);
+  await stage.reopened();
+  await stage.resumed({ token: "t1" }, welcome("t2", undefined, "Anna"));
   await stage.client.close();
 });
 
@@ -721,6 +783,22 @@ Deno.test("while the storage is away a message is tried again a few times", asyn
   await stage.client.close();
 });
 
+Deno.test("what was refused was not said, so it is sent after the place was lost", async () => {
+  const stage = new Stage({ room: undefined });
+  await stage.socket.opens();
+  await stage.socket.replies({ type: "login", nick: "Ann" }, welcome("t1"));
+  const told = outcome(stage.client.tell("Bob", "psst"));
+  const direct = { type: "direct", to: "Bob", text: "psst" };
+  await stage.socket.replies(direct, failure("unavailable"));
+  await stage.reopened();
+  await stage.socket.replies({ type: "resume", token: "t1" }, failure("bad-token"));
+  await stage.socket.replies({ type: "login", nick: "Ann" }, welcome("n1"));
+  await stage.socket.replies(direct, failure("unavailable"));
+  assertEquals(told.value, undefined);
+  await stage.client.close();
+  assertEquals(stage.time.timers, 0);
+});
+
 Deno.test("an error of the server rejects the call that it answers, and no other", async () => {
   const stage = await new Stage().entered();
   const told = outcome(stage.client.tell("Cy", "psst"));
@@ -826,6 +904,19 @@ Deno.test("a listener may close the client in the midst of a frame", async () =>
   stage.client.on("message", () => void stage.client.close());
   await stage.socket.tells(message("e11"), message("e12"));
   assertEquals([stage.shown, stage.time.timers], [["e11"], 0]);
+  const lost = await new Stage().entered();
+  lost.client.on("message", () => void lost.client.close());
+  await lost.reopened();
+  await lost.socket.replies({ type: "resume", token: "t1", last: "e10" }, failure("bad-token"));
+  await lost.socket.replies({ type: "login", nick: "Ann" }, welcome("n1"));
+  await lost.socket.replies({ type: "join", room: "red" }, { type: "ok", id: "e15" });
+  await lost.socket.replies({ type: "history", after: "e10", limit: 100 }, {
+    type: "history",
+    room: "red",
+    events: [message("e11"), message("e12")],
+    more: false,
+  });
+  assertEquals([lost.shown, lost.client.state, lost.time.timers], [["e11"], "closed", 0]);
 });
 
 Deno.test("a page that is left takes its place again when it is loaded", async () => {
