@@ -47,6 +47,8 @@ export interface Speaker {
 export interface Words {
   readonly kind: "message" | "action";
   readonly text: string;
+  /** The room it is meant for, if only that one will do. */
+  readonly only?: string;
   readonly cid?: string;
   readonly settle: (result: Result<{ at: string }>) => void;
 }
@@ -171,13 +173,31 @@ export class Handler {
    * it, or with the reason why nobody will.
    */
   say(speaker: Speaker, words: Words): void | Promise<void> {
-    const { record } = speaker;
-    const { kind, text, cid } = words;
-    const { id, nick, room } = record;
-    if (room === undefined) return words.settle(refusal.notInRoom);
+    const { cid } = words;
     const settle = (outcome: Outcome, at?: string) =>
       words.settle(outcome === "done" ? { ok: true, at: at ?? "" } : refusal.notSent);
-    if (cid !== undefined && this.#wasSaid(record, cid, settle)) return;
+    const saying = cid === undefined ? undefined : speaker.record.said.get(cid);
+    // Before everything else: who asks again may be elsewhere by now.
+    if (saying?.at !== undefined) settle("done", saying.at);
+    else if (saying?.unsure) return this.#sayAgain(speaker, words);
+    else if (saying !== undefined) saying.waiting.push(settle);
+    else {
+      const { room } = speaker.record;
+      if (room === undefined) return words.settle(refusal.notInRoom);
+      if (room !== (words.only ?? room)) return words.settle(refusal.notInThatRoom(words.only!));
+      return this.#sayNow(speaker, words, room, settle);
+    }
+  }
+
+  #sayNow(
+    speaker: Speaker,
+    { kind, text, cid }: Words,
+    room: string,
+    settle: (outcome: Outcome, at?: string) => void,
+  ): void | Promise<void> {
+    const { record } = speaker;
+    const { id, nick } = record;
+    if (cid !== undefined) remember(record, cid);
     speaker.pending++;
     this.#feed.submit(room, {
       // Nobody may say it once more elsewhere while this is on its way.
@@ -192,6 +212,19 @@ export class Handler {
     });
     // Whoever sends faster than storage takes it waits here, and their further frames with them.
     if (speaker.pending >= this.#limits.pendingMessages) return settled(speaker);
+  }
+
+  /** What seemed to fail may have been stored all the same: that has to be known first. */
+  async #sayAgain(speaker: Speaker, words: Words): Promise<void> {
+    const { said } = speaker.record;
+    try {
+      await this.#storage.settleDoubts();
+    } catch {
+      return words.settle(refusal.notSent);
+    }
+    const saying = said.get(words.cid!);
+    if (saying?.unsure) said.delete(words.cid!);
+    await this.say(speaker, words);
   }
 
   /** Resolves when everything that somebody said has been seen, or has failed. */
@@ -275,28 +308,12 @@ export class Handler {
     await this.#storage.deleteConnection(record.id);
   }
 
-  /** Whether something was said before, or is being said; then `settle` learns how that went. */
-  #wasSaid(
-    { said }: OwnRecord,
-    cid: string,
-    settle: (outcome: Outcome, at?: string) => void,
-  ): boolean {
-    const saying = said.get(cid);
-    if (saying === undefined) {
-      said.set(cid, { at: undefined, waiting: [] });
-      if (said.size > MOST_SAID) said.delete(said.keys().next().value!);
-      return false;
-    }
-    if (saying.at !== undefined) settle("done", saying.at);
-    else saying.waiting.push(settle);
-    return true;
-  }
-
   #wasSettled({ said }: OwnRecord, cid: string, outcome: Outcome, at?: string): void {
     const saying = said.get(cid);
     if (saying === undefined) return;
     saying.at = at;
-    if (outcome !== "done") said.delete(cid);
+    saying.unsure = outcome === "failed";
+    if (outcome === "conflict") said.delete(cid);
     for (const settle of saying.waiting.splice(0)) settle(outcome, at);
   }
 
@@ -317,6 +334,12 @@ export class Handler {
       })
     );
   }
+}
+
+/** Remembers that something is being said under an id of the client's own. */
+function remember({ said }: OwnRecord, cid: string): void {
+  said.set(cid, { at: undefined, unsure: false, waiting: [] });
+  if (said.size > MOST_SAID) said.delete(said.keys().next().value!);
 }
 
 /** Milliseconds for which KV knows what was said to one person. */

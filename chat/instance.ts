@@ -231,7 +231,7 @@ export class Instance {
   }
 
   #deliver(event: RoomEvent, at: string, shard: number): number {
-    this.#storage.apply(event);
+    this.#storage.apply(event, at);
     this.#history.add(event, at, shard);
     if (event.kind !== "resume") return this.#sender.deliver(event, at);
     if (event.text === this.#id) this.#sender.arrive(event.id, event.room);

@@ -212,13 +212,10 @@ export class Requests {
   #say(speaker: Speaker, request: Of<"message" | "action">): void | Promise<void> {
     const { type: kind, text, room, cid, ref } = request;
     const { peer } = speaker;
-    if (room !== undefined && room !== speaker.record.room) {
-      return this.#refuse(peer, ref, refusal.notInThatRoom(room));
-    }
     const tooLong = this.#tooLong(text);
     if (tooLong !== undefined) return this.#refuse(peer, ref, tooLong);
     return this.#parts.handler.say(speaker, {
-      ...{ kind, text, cid },
+      ...{ kind, text, cid, only: room },
       settle: (result) => {
         if (!result.ok) this.#refuse(peer, ref, result);
         else if (ref !== undefined) {

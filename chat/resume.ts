@@ -148,7 +148,9 @@ export class Resume {
       // Whoever has seen it with an id of their own may not say it again.
       const missed = await this.#missed(record, at!, seen).catch(unknown);
       for (const { at, event: { id, cid } } of missed.entries) {
-        if (id === record.id && cid !== "") record.said.set(cid, { at, waiting: [] });
+        if (id === record.id && cid !== "") {
+          record.said.set(cid, { at, unsure: false, waiting: [] });
+        }
       }
       return { ok: true, record, token, ...missed };
     }

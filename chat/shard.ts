@@ -284,7 +284,7 @@ export class Shard {
     checks: Deno.AtomicCheck[],
     unsure: boolean,
   ): Promise<Batch & { broken: boolean }> {
-    const { clock, lease, lost } = this.#parts;
+    const { lease, lost } = this.#parts;
     const nothing = { operations: [], checks: [], broken: true };
     const asked = [this.#guardCheck(guard), lease, ...checks];
     const stale = new Set<string>();

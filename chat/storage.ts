@@ -24,6 +24,8 @@ export interface ConnectionRecord {
 export interface Saying {
   /** The id of its event, once it is stored. */
   at: string | undefined;
+  /** It seemed to fail: it may be stored all the same. */
+  unsure: boolean;
   /** Told when it is, or that it failed. */
   readonly waiting: ((outcome: Outcome, at?: string) => void)[];
 }
@@ -241,8 +243,13 @@ export class Storage {
   }
 
   /** Keeps the records true to the feed: to be called with every event, before it is shown. */
-  apply({ kind, id, nick, room, text }: RoomEvent): void {
-    if (kind === "message" || kind === "action" || kind === "direct") return;
+  apply({ kind, id, nick, room, text, cid }: RoomEvent, at: string): void {
+    if (kind === "direct") return;
+    if (kind === "message" || kind === "action") {
+      const saying = cid === "" ? undefined : this.#own.get(id)?.said.get(cid);
+      if (saying !== undefined) saying.at = at;
+      return;
+    }
     if (kind === "resume") return this.#resumed({ id, nick, room: room || undefined }, text);
     const record = this.#own.get(id);
     if (record === undefined) return;
@@ -483,12 +490,21 @@ export class Storage {
     return done;
   }
 
+  /**
+   * Whatever seemed to fail before this was called has been delivered if it did not.
+   *
+   * @throws when KV cannot be read.
+   */
+  async settleDoubts(): Promise<void> {
+    await this.#feed.poll();
+    await this.#feed.flush();
+  }
+
   /** What seemed to fail may have been written: makes the record true again. */
   async #reread(record: OwnRecord): Promise<boolean> {
     try {
       // First what the feed has, so that its events are not applied on top of what is read.
-      await this.#feed.poll();
-      await this.#feed.flush();
+      await this.settleDoubts();
       const { nick, room } = await this.#read(record.id) ?? { nick: "", room: undefined };
       Object.assign(record, { nick, room, unsure: false });
       return true;

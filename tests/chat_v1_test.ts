@@ -1,6 +1,6 @@
 /** `chat.v1` at the wire: PROTOCOL.md replayed, and what it says of bad input. */
 import { assert, assertEquals } from "@std/assert";
-import { eventually, House, Person, PROJECT } from "./house.ts";
+import { House, type Person, PROJECT } from "./house.ts";
 
 /** Somebody who speaks `chat.v1`: each line of a frame counts as a frame. */
 async function connect(house: House): Promise<Person> {

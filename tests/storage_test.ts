@@ -9,8 +9,8 @@ import { countingKv, eventually, feedParts, rowsOf } from "./house.ts";
 async function open(kv: Deno.Kv, instance = "01A") {
   const events: RoomEvent[] = [];
   const parts = await feedParts(kv, instance, {
-    deliver(event) {
-      storage.apply(event);
+    deliver(event, at) {
+      storage.apply(event, at);
       events.push(event);
       return 1;
     },
