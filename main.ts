@@ -4,7 +4,14 @@
  */
 import { parseArgs } from "@std/cli";
 import config from "./deno.json" with { type: "json" };
-import { type Chat, type LimitSettings, limitsFrom, MOST, startChat } from "./chat/mod.ts";
+import {
+  type Chat,
+  type KeepSettings,
+  type LimitSettings,
+  limitsFrom,
+  MOST,
+  startChat,
+} from "./chat/mod.ts";
 
 const USAGE = `Parley ${config.version}, a chat server.
 
@@ -17,6 +24,11 @@ Usage: deno task start [flags]
   --max-nickname N  longest nickname, in characters, to ${MOST.nickname}    [CHAT_MAX_NICKNAME, default 32]
   --max-room N      longest room name, in characters, to ${MOST.room}       [CHAT_MAX_ROOM, default 64]
   --max-message N   longest message, in bytes, to ${MOST.message}    [CHAT_MAX_MESSAGE, default 16384]
+  --history TIME    for how long what is said is kept, as 7d, 12h, 30m, 90s, or off
+                                               [CHAT_HISTORY, default 7d]
+  --open-history    let everybody read the history of every room  [CHAT_OPEN_HISTORY]
+  --grace TIME      for how long the place of somebody who dropped out is kept, or off
+                                               [CHAT_GRACE, default 30s]
   --workers N       instances that share the port, auto for one a core  [CHAT_WORKERS, default 1]
   --dev             listen on 127.0.0.1 only, unless told otherwise
   --help            show this
@@ -40,13 +52,17 @@ interface Settings {
   /** `undefined`: the platform's own. */
   readonly kv: string | undefined;
   readonly limits: LimitSettings;
+  readonly keep: KeepSettings;
   readonly workers: number;
 }
 
 function readSettings(args: string[]): Settings | "help" | "version" {
   const flags = parseArgs(args, {
-    string: ["port", "hostname", "kv", "max-nickname", "max-room", "max-message", "workers"],
-    boolean: ["dev", "help", "version"],
+    string: [
+      ...["port", "hostname", "kv", "max-nickname", "max-room", "max-message", "workers"],
+      ...["history", "grace"],
+    ],
+    boolean: ["dev", "help", "version", "open-history"],
     unknown: (arg: string) => {
       throw new StartError(`There is no "${arg}" here. Try --help.`, 2);
     },
@@ -68,6 +84,19 @@ function readSettings(args: string[]): Settings | "help" | "version" {
       2,
     );
   };
+  const seconds = (flag: "history" | "grace", variable: string) => {
+    const value = setting(flag, variable);
+    if (value === undefined) return undefined;
+    const time = value === "off" ? 0 : secondsIn(value);
+    if (time !== undefined && time <= MOST[flag]) return time;
+    const most = MOST[flag] / (flag === "history" ? 86_400 : 60);
+    throw new StartError(
+      `--${flag} (or ${variable}) must be a time as 7d, 12h, 30m or 90s, at most ${most}${
+        flag === "history" ? "d" : "m"
+      }, or off, not "${value}".`,
+      2,
+    );
+  };
   const kv = setting("kv", "CHAT_KV");
   const workers = setting("workers", "CHAT_WORKERS") === "auto"
     ? navigator.hardwareConcurrency
@@ -81,12 +110,32 @@ function readSettings(args: string[]): Settings | "help" | "version" {
     hostname: setting("hostname", "HOST") ?? (flags.dev ? "127.0.0.1" : "0.0.0.0"),
     kv,
     workers,
+    keep: {
+      history: seconds("history", "CHAT_HISTORY"),
+      grace: seconds("grace", "CHAT_GRACE"),
+      openHistory: flags["open-history"] === true || isOn("CHAT_OPEN_HISTORY"),
+    },
     limits: {
       nickname: count("max-nickname", "CHAT_MAX_NICKNAME", 1, MOST.nickname),
       room: count("max-room", "CHAT_MAX_ROOM", 1, MOST.room),
       message: count("max-message", "CHAT_MAX_MESSAGE", 1, MOST.message),
     },
   };
+}
+
+/** The seconds in a time like `90s`, `30m`, `12h` or `7d`. */
+function secondsIn(time: string): number | undefined {
+  const [, many, unit] = /^(\d{1,9})([smhd])$/.exec(time) ?? [];
+  const factor = { s: 1, m: 60, h: 3600, d: 86_400 }[unit ?? ""];
+  return factor === undefined ? undefined : Number(many) * factor;
+}
+
+/** Whether a variable says yes. */
+function isOn(variable: string): boolean {
+  const value = env(variable) ?? "";
+  if (/^(1|true|yes|on)$/i.test(value)) return true;
+  if (/^(0|false|no|off|)$/i.test(value)) return false;
+  throw new StartError(`${variable} must be 1 or 0, not "${value}".`, 2);
 }
 
 /** A variable that may not be read counts as not set: `deno run -N main.ts` is enough to start. */
@@ -170,8 +219,11 @@ async function runInstance(settings: Settings, place: Place): Promise<Running> {
   const kv = await openKv(settings.kv);
   const remote = isRemote(settings.kv);
   const connect = remote ? () => Deno.openKv(settings.kv) : undefined;
-  const { limits } = settings;
-  const chat = await startChat({ kv, connect, local: !remote, sweepSilent: place.first, limits });
+  const { limits, keep } = settings;
+  const chat = await startChat({
+    ...{ kv, connect, local: !remote, sweepSilent: place.first, limits },
+    ...keep,
+  });
   starting.resolve(chat);
   return {
     port: server.addr.port,

@@ -52,6 +52,8 @@ interface Remembered extends Entry {
 interface Tail {
   /** All events up to this versionstamp are in KV; `undefined` while that is being made so. */
   folded: string | undefined;
+  /** What is greater than the ids of all of these events. */
+  end: string;
   entries: Remembered[];
   streams: Map<string, Remembered[]>;
   bytes: number;
@@ -98,13 +100,16 @@ export class History {
   readonly #done: Done[] = [];
   #ready: Promise<void> = Promise.resolve();
   #folding: Promise<void> | undefined;
-  #cancel: (() => void) | undefined;
+  /** When folding is due by the timer that is set, if one is. */
+  #due = Infinity;
+  #cancel = (): void => {};
   #ended = false;
 
   constructor(parts: HistoryParts) {
     this.#parts = parts;
     this.#tails = Array.from({ length: parts.shards }, () => ({
       folded: undefined,
+      end: "",
       entries: [],
       streams: new Map(),
       bytes: 0,
@@ -129,6 +134,8 @@ export class History {
   add(event: RoomEvent, at: string, shard: number): void {
     if (this.retention === 0 || event.kind === "resume") return;
     const tail = this.#tails[shard]!;
+    // Others are ahead of this instance, and have folded it already.
+    if (at < tail.end) return;
     const entry = { at, event, stream: streamOf(event) };
     tail.entries.push(entry);
     tail.bytes += packedBytes(event);
@@ -142,6 +149,7 @@ export class History {
   added(shard: number, versionstamp: string): Promise<void> | undefined {
     if (this.retention === 0) return undefined;
     const tail = this.#tails[shard]!;
+    if (tail.folded !== undefined && versionstamp <= tail.folded) return undefined;
     tail.rows.push(versionstamp);
     if (tail.bytes > TOO_MUCH) return this.#fold();
     if (tail.bytes > MUCH) void this.#fold();
@@ -206,15 +214,14 @@ export class History {
   /** Stops. What has not been folded will be, by whoever is next. */
   async close(): Promise<void> {
     this.#ended = true;
-    this.#cancel?.();
+    this.#cancel();
     await this.#ready.catch(() => {});
     await this.#folding;
   }
 
   /** What of a stream is in memory, and the id at which what is read from KV must end. */
   #snapshot(stream: Stream): { entries: Entry[]; end: string } {
-    const { folded, streams } = this.#tails[this.#parts.shardOf(stream[1])]!;
-    const end = afterCommit(folded!);
+    const { end, streams } = this.#tails[this.#parts.shardOf(stream[1])]!;
     const entries = streams.get(stream.join(" ")) ?? [];
     return { entries: entries.filter((entry) => entry.at > end && this.#isFresh(entry)), end };
   }
@@ -240,10 +247,15 @@ export class History {
     }
   }
 
+  /** Folds in so many milliseconds, unless that happens earlier anyway. */
   #schedule(ms: number): void {
-    if (this.#ended || this.#cancel !== undefined) return;
-    this.#cancel = this.#parts.clock.after(ms, () => {
-      this.#cancel = undefined;
+    const { clock } = this.#parts;
+    const due = clock.now() + ms;
+    if (this.#ended || due >= this.#due) return;
+    this.#cancel();
+    this.#due = due;
+    this.#cancel = clock.after(ms, () => {
+      this.#due = Infinity;
       void this.#fold();
     });
   }
@@ -350,6 +362,7 @@ export class History {
   #forget(tail: Tail, folded: string): void {
     const end = afterCommit(folded);
     tail.folded = folded;
+    tail.end = end;
     tail.rows = tail.rows.filter((stamp) => stamp > folded);
     const kept = tail.entries.findIndex(({ at }) => at > end);
     const gone = tail.entries.splice(0, kept < 0 ? tail.entries.length : kept);
@@ -370,7 +383,7 @@ export class History {
     // Nobody is told of a failure here, and nobody can go on without: again and again.
     while (!this.#ended && tail.folded === undefined) {
       await persist(clock, async () => {
-        if (await this.#foldStoredOnce(shard, upTo)) tail.folded = upTo;
+        if (await this.#foldStoredOnce(shard, upTo)) this.#forget(tail, upTo);
       }, warned);
     }
   }

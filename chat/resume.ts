@@ -208,10 +208,11 @@ export class Resume {
       entries.push(entry);
       // What was before that is none of their business, whatever they say that they have seen.
       found = entry.event.kind === "join" && entry.event.id === id;
-      from = entry.at;
-      if (found) break;
+      if (found) {
+        from = entry.at;
+        break;
+      }
     }
-    if (!found) from = last;
     const people = entries.length;
     for await (const entry of history.backwards(["log", room], at)) {
       if (entry.at === last) found = true;

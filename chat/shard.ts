@@ -127,6 +127,8 @@ export class Shard {
   /** A commit was given up, and may yet be written. */
   #doubt = false;
   #turn: string | null = null;
+  /** What was committed alone and has not been delivered: at once, or while the next commit is under way. */
+  #undelivered: { operations: readonly Operation[]; versionstamp: string } | undefined;
   /** Commits whose row is to be delivered by reading, by their number. */
   readonly #owed = new Map<number, readonly Operation[]>();
   #frames = 0;
@@ -178,7 +180,10 @@ export class Shard {
     while (this.#doubt || this.#behind() || this.#queue.length > 0) {
       if (this.#doubt) await this.#persist(() => this.#resolveDoubt());
       else if (this.#behind()) await this.#catchUp();
-      else await this.#commit(this.#take());
+      else {
+        await this.#commit(this.#take());
+        if (this.#queue.length === 0 || this.#doubt || this.#behind()) await this.#deliverRest();
+      }
     }
   }
 
@@ -196,8 +201,10 @@ export class Shard {
     while (operations.length > 0) {
       let result: Deno.KvCommitResult | Deno.KvCommitError;
       try {
-        const atomic = this.#atomic(n, guard, operations, checks);
-        result = await limited(this.#parts.clock, atomic.commit());
+        const committing = this.#atomic(n, guard, operations, checks).commit();
+        // Storage and sockets work at the same time. Whatever this commit comes to, it comes after.
+        await this.#deliverRest();
+        result = await limited(this.#parts.clock, committing);
       } catch (error) {
         // It may have been written all the same. Trying again is safe: the guard lets one try pass.
         if (failures++ === 0) since = this.#parts.clock.now();
@@ -269,7 +276,13 @@ export class Shard {
     }
     // The guard held: nothing can stand between the cursor and this row.
     this.#cursor = versionstamp;
-    await this.#deliverOwn(operations, versionstamp);
+    this.#undelivered = { operations, versionstamp };
+  }
+
+  async #deliverRest(): Promise<void> {
+    const rest = this.#undelivered;
+    this.#undelivered = undefined;
+    if (rest !== undefined) await this.#deliverOwn(rest.operations, rest.versionstamp);
   }
 
   /**

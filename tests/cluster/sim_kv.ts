@@ -50,6 +50,8 @@ export class World {
   #timers: Timer[] = [];
   /** Calls to the real KV that have not answered. */
   #busy = 0;
+  /** The last of them. */
+  #last: Promise<void> = Promise.resolve();
 
   get now(): number {
     return this.#now;
@@ -82,10 +84,16 @@ export class World {
   /** Does something that takes real time: virtual time waits for it. */
   async real<T>(work: () => Promise<T>): Promise<T> {
     this.#busy++;
+    // One at a time: what happens at the same instant must happen in the same order in every run.
+    const before = this.#last;
+    const done = Promise.withResolvers<void>();
+    this.#last = done.promise;
+    await before;
     try {
       return await work();
     } finally {
       this.#busy--;
+      done.resolve();
     }
   }
 

@@ -7,11 +7,12 @@
  * `SEED=17 deno test -A tests/cluster/simulation_test.ts` replays one run; `SEEDS=5000` does more.
  */
 import { assert, assertEquals } from "@std/assert";
-import { type RoomEvent, unpack } from "../../chat/events.ts";
+import { type Entry, eventId, idPrefix, type RoomEvent, unpack } from "../../chat/events.ts";
 import { type AcceptedSocket, type Chat, startChat } from "../../chat/mod.ts";
 import { encodeText } from "../../chat/text.ts";
 import { rowsOf } from "../house.ts";
 import { Hub, Random, simulatedKv, type Weather, World } from "./sim_kv.ts";
+import { Visitor } from "./visitors.ts";
 
 const ROOMS = ["red", "green", "blue"];
 const STEPS = 60;
@@ -73,12 +74,16 @@ class Simulation {
   readonly #hub: Hub;
   readonly #hosts: Host[] = [];
   readonly #clients: Client[] = [];
+  readonly #visitors: Visitor[] = [];
+  readonly #keep: { grace: number; history: number };
   #ids = 0;
   #words = 0;
 
   constructor(seed: number, readonly kv: Deno.Kv) {
     this.#random = new Random(seed);
     this.#hub = new Hub(kv, this.#world, this.#random);
+    const history = this.#random.percent(10) ? 0 : 7 * 86_400;
+    this.#keep = { grace: this.#random.pick([10, 30]), history };
   }
 
   async run(): Promise<void> {
@@ -101,6 +106,7 @@ class Simulation {
       clock: this.#world.clock(this.#random.below(600_000) - 300_000, this.#random),
       ids: () => ids.last = `01${String(++this.#ids).padStart(8, "0")}`,
       log: { log: () => {}, warn: () => {} },
+      ...this.#keep,
     });
     const host = { chat, weather, ids, ending: undefined };
     this.#hosts.push(host);
@@ -115,6 +121,7 @@ class Simulation {
     const random = this.#random;
     const client = this.#clients.length > 0 ? random.pick(this.#clients) : undefined;
     const host = random.pick(this.#alive());
+    this.#visit();
     const chance = random.below(100);
     if (client === undefined || chance < 18) this.#connect(host);
     else if (chance < 32) client.type(`/join ${random.pick(ROOMS)}`);
@@ -130,8 +137,34 @@ class Simulation {
     else if (chance < 94) await this.#storm([host], 30_000, { silences: 100 });
     else if (chance < 96) host.weather.deaf = 100;
     else if (this.#alive().length < 2) await this.#world.until(this.#start());
-    else if (chance < 98) host.weather.dead = true;
+    else if (chance < 98) this.#kill(host);
     else host.ending = host.chat.close();
+  }
+
+  #kill(host: Host): void {
+    host.weather.dead = true;
+    for (const { connection } of this.#visitors) if (connection?.place === host) connection.cut();
+  }
+
+  /** Those who come back: they talk, move, and lose their connections. */
+  #visit(): void {
+    const random = this.#random;
+    const chance = random.below(100);
+    if (this.#visitors.length === 0 || (chance < 5 && this.#visitors.length < 6)) {
+      const nick = `v${this.#visitors.length}`;
+      const places = () => random.percent(5) ? this.#hosts : this.#alive();
+      const room = random.pick(ROOMS);
+      this.#visitors.push(new Visitor(nick, room, this.#world, random, places));
+      return;
+    }
+    const visitor = random.pick(this.#visitors);
+    if (visitor.gone) return;
+    if (chance < 40) visitor.say(`visitor's word ${++this.#words}`);
+    else if (chance < 60) visitor.connection?.cut();
+    else if (chance < 65) visitor.client.join(random.pick(ROOMS)).catch(() => {});
+    else if (chance < 67) visitor.client.leave().catch(() => {});
+    else if (chance < 69 && this.#visitors.length > 2) visitor.vanish();
+    else if (chance < 72) visitor.client.retryNow();
   }
 
   #connect(host: Host): void {
@@ -167,14 +200,15 @@ class Simulation {
     }
     // Until the last call from before has failed; from then on sweeping may take half a minute.
     await this.#world.pass(15_000);
-    await this.#world.pass(30_000);
+    for (const { client } of this.#visitors) client.retryNow();
+    await this.#world.pass(55_000);
     for (const { weather, ending } of this.#hosts) {
       if (!weather.dead && ending !== undefined) await this.#world.until(ending);
     }
   }
 
   /** Everything that happened, in the one order. */
-  async #log(): Promise<RoomEvent[]> {
+  async #log(): Promise<Entry[]> {
     const rows = await Array.fromAsync(
       this.kv.list<{ from: string; n: number; events: unknown[] }>({
         prefix: ["feed"],
@@ -183,18 +217,36 @@ class Simulation {
     const commits = rows.map(({ key, value: { from, n } }) => [key[1], from, n].join(" "));
     assertEquals(new Set(commits).size, commits.length, "a commit was made twice");
     return rows.toSorted((a, b) => a.versionstamp < b.versionstamp ? -1 : 1)
-      .flatMap(({ value }) => value.events.map((event) => unpack(event)!));
+      .flatMap(({ value, versionstamp }) => {
+        const prefix = idPrefix(versionstamp);
+        return value.events.map((event, i) => ({
+          at: eventId(prefix, i),
+          event: unpack(event)!,
+        }));
+      });
   }
 
   async #check(): Promise<void> {
-    const log = await this.#log();
+    const entries = await this.#log();
+    const log = entries.map(({ event }) => event);
     for (const client of this.#clients) this.#checkClient(client, log);
+    for (const visitor of this.#visitors) visitor.check(entries);
+    await this.#checkHistory(entries);
     const rooms = new Map<string, Set<string>>(ROOMS.map((room) => [room, new Set()]));
     for (const { kind, room, id } of log) {
       if (kind === "join") rooms.get(room)!.add(id);
       if (kind === "leave") assert(rooms.get(room)!.delete(id), `${id} left ${room} twice`);
     }
     const connected = new Set(this.#clients.filter((each) => each.isConnected).map(({ id }) => id));
+    for (const { client, gone, nick } of this.#visitors) {
+      if (gone) continue;
+      assertEquals(client.state, "online", `${nick} did not come back`);
+      const [id, ...more] = await this.#keys("reverse_lookup", `username_${nick}`);
+      assertEquals(more, [], `${nick} is there twice`);
+      connected.add(id!);
+      const isIn = [...rooms].filter(([, people]) => people.has(id!)).map(([room]) => room);
+      assertEquals(isIn, client.room === undefined ? [] : [client.room], `where ${nick} is`);
+    }
     for (const [room, people] of rooms) {
       for (const id of people) assert(connected.has(id), `${id} is a ghost in ${room}`);
       const stored = await this.#keys("reverse_lookup", `room_${room}`);
@@ -217,7 +269,7 @@ class Simulation {
     for (const event of log) {
       const own = event.id === client.id;
       if (own && event.kind === "join") room = event.room;
-      if (event.room !== room) continue;
+      if (event.room !== room || event.kind === "resume") continue;
       const personal = own && event.kind !== "message";
       expected.push(encodeText(event, personal));
       if (own && event.kind === "leave") room = undefined;
@@ -237,7 +289,22 @@ class Simulation {
     assert(missing <= told.length, `${client.name} was not told that something was not sent`);
   }
 
+  /** History holds what the log says, each message once, in its order. */
+  async #checkHistory(log: readonly Entry[]): Promise<void> {
+    for (const room of ROOMS) {
+      const rows = await Array.fromAsync(this.kv.list<{ events: string[][] }>({
+        prefix: ["log", room],
+      }));
+      const kept = rows.flatMap(({ value }) => value.events.map(([at]) => at!));
+      const said = log.filter(({ event: { kind, room: where } }) =>
+        kind === "message" && where === room
+      ).map(({ at }) => at);
+      assertEquals(kept, this.#keep.history === 0 ? [] : said, `the history of ${room}`);
+    }
+  }
+
   async #leave(): Promise<void> {
+    for (const { client } of this.#visitors) client.close();
     for (const client of this.#clients) client.close();
     await this.#world.pass(2_000);
     const survivors = this.#alive();
@@ -251,7 +318,7 @@ class Simulation {
     last.close();
     await this.#world.pass(1_000);
     assertEquals(
-      (await rowsOf(this.kv)).filter(([first]) => !/^(instance|beat)$/.test(String(first))),
+      (await rowsOf(this.kv)).filter(([first]) => !/^(instance|beat|taken)$/.test(String(first))),
       [],
     );
     await this.#world.until(Promise.all(survivors.map(({ chat }) => chat.close())));

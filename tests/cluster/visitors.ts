@@ -1,0 +1,227 @@
+/**
+ * People with the project's own client in a simulated cluster: their connections drop, on one side
+ * or both, and they come back over any instance. What each saw is compared with the room's order.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { ChatClient, type ChatEvent, type WebSocketLike } from "../../chat/client.js";
+import type { Entry } from "../../chat/events.ts";
+import { type AcceptedSocket, type Chat, CHAT_V1 } from "../../chat/mod.ts";
+import type { Random, World } from "./sim_kv.ts";
+
+/** Where one can connect to. */
+export interface Place {
+  readonly chat: Chat;
+  readonly weather: { readonly dead: boolean };
+}
+
+type Handler = ((event: never) => void) | null;
+
+/** One end of a connection. */
+class End {
+  readyState = 0;
+  bufferedAmount = 0;
+  readonly protocol = CHAT_V1;
+  onopen: Handler = null;
+  onmessage: Handler = null;
+  onclose: Handler = null;
+  onerror: Handler = null;
+  readonly #send: (text: string) => void;
+  readonly #close: (code: number) => void;
+
+  constructor(send: (text: string) => void, close: (code: number) => void) {
+    this.#send = send;
+    this.#close = close;
+  }
+
+  send(text: string): void {
+    if (this.readyState === 1) this.#send(text);
+  }
+
+  close(code = 1005): void {
+    if (this.readyState >= 2) return;
+    this.readyState = 2;
+    this.#close(code);
+  }
+
+  opened(): void {
+    if (this.readyState !== 0) return;
+    this.readyState = 1;
+    this.onopen?.(new Event("open") as never);
+  }
+
+  heard(data: string): void {
+    if (this.readyState === 1) this.onmessage?.(new MessageEvent("message", { data }) as never);
+  }
+
+  closed(code: number): void {
+    if (this.readyState === 3) return;
+    this.readyState = 3;
+    this.onclose?.(new CloseEvent("close", { code }) as never);
+  }
+}
+
+/** A connection over a network that delays, keeps the order, and may be cut. */
+class Connection {
+  readonly near: End;
+  readonly far: End;
+  readonly #world: World;
+  readonly #random: Random;
+  /** When the last frame of each direction arrives: the next one comes after it. */
+  readonly #due = { there: 0, back: 0 };
+  #cut = false;
+
+  constructor(readonly place: Place, world: World, random: Random) {
+    this.#world = world;
+    this.#random = random;
+    const there = (run: () => void) => this.#carry("there", run);
+    const back = (run: () => void) => this.#carry("back", run);
+    this.near = new End(
+      (text) => there(() => this.far.heard(text)),
+      (code) => (there(() => this.far.closed(code)), back(() => this.near.closed(code))),
+    );
+    this.far = new End(
+      (text) => back(() => this.near.heard(text)),
+      (code) => (back(() => this.near.closed(code)), there(() => this.far.closed(code))),
+    );
+    there(() => {
+      place.chat.accept(this.far as unknown as AcceptedSocket, { protocol: CHAT_V1 });
+      this.far.opened();
+      if (this.far.readyState === 1) back(() => this.near.opened());
+    });
+    // Nobody answers.
+    if (place.weather.dead) this.cut();
+  }
+
+  /** What is under way is lost, and each side learns of it when it does. */
+  cut(): void {
+    if (this.#cut) return;
+    this.#cut = true;
+    for (const end of [this.near, this.far]) {
+      this.#world.after(this.#random.below(5_000), () => end.closed(1006));
+    }
+  }
+
+  #carry(direction: "there" | "back", run: () => void): void {
+    const due = this.#due;
+    due[direction] = Math.max(due[direction], this.#world.now + this.#random.below(30));
+    this.#world.after(due[direction] - this.#world.now, () => {
+      if (!this.#cut && !this.place.weather.dead) run();
+    });
+  }
+}
+
+/** Somebody who said something, and how that went. */
+interface Saying {
+  readonly text: string;
+  id: string | undefined;
+  failed: string | undefined;
+}
+
+/** Somebody who talks over the client. */
+export class Visitor {
+  readonly events: ChatEvent[] = [];
+  readonly said: Saying[] = [];
+  readonly client: ChatClient;
+  connection: Connection | undefined;
+  /** Went away for good, without a word. */
+  gone = false;
+
+  constructor(
+    readonly nick: string,
+    room: string,
+    world: World,
+    random: Random,
+    places: () => Place[],
+  ) {
+    let ids = 0;
+    this.client = new ChatClient("ws://simulated/", {
+      nick,
+      room,
+      clock: world.clock(0, random),
+      ids: () => `${nick}.${ids++}`,
+      connect: () => {
+        this.connection = new Connection(random.pick(places()), world, random);
+        return this.connection.near as unknown as WebSocketLike;
+      },
+    });
+    this.client.on("*", (event) => void this.events.push(event));
+  }
+
+  say(text: string): void {
+    const saying: Saying = { text, id: undefined, failed: undefined };
+    this.said.push(saying);
+    this.client.say(text).then(
+      ({ id }) => saying.id = id,
+      (error) => saying.failed = error.code,
+    );
+  }
+
+  /** Goes for good; for the server it is a drop. */
+  vanish(): void {
+    this.gone = true;
+    this.connection?.cut();
+    this.client.close();
+  }
+
+  /** What was seen is the room's order, without a gap that was not owned up to. */
+  check(log: readonly Entry[]): void {if (Deno.env.get("DUMP")===this.nick) { for (const e of this.events) console.log("EV "+JSON.stringify(e)); for (const l of log) console.log("LOG "+JSON.stringify(l)); }
+    const runs = this.#runs();
+    for (const { room, ids } of runs) {
+      const ofRoom = log.filter(({ event }) => event.room === room && shown(event.kind));
+      const from = ofRoom.findIndex(({ at }) => at === ids[0]);
+      const expected = ofRoom.slice(from, from + ids.length).map(({ at }) => at);
+      assertEquals(ids, expected, `${this.nick} in ${room}`);
+    }
+    const last = runs.at(-1);
+    if (!this.gone && this.client.room !== undefined && last !== undefined) {
+      const newest = log.findLast(({ event }) => event.room === last.room && shown(event.kind));
+      assertEquals(last.ids.at(-1), newest?.at, `${this.nick} missed the newest`);
+    }
+    for (const { text, id, failed } of this.said) {
+      const found = log.filter(({ event }) => event.text === text);
+      assert(found.length <= 1, `${text} was posted twice`);
+      if (id !== undefined) assertEquals(found[0]?.at, id, text);
+      else if (!/^(unknown|unavailable|closed|offline)$/.test(failed ?? "unknown")) {
+        assertEquals(found, [], `${text} failed, ${failed}`);
+      }
+    }
+  }
+
+  /** Stretches in which nothing may be missing. */
+  #runs(): { room: string; ids: string[] }[] {
+    const runs: { room: string; ids: string[] }[] = [];
+    let run: { room: string; ids: string[] } | undefined;
+    let since: string[] = [];
+    let away = false;
+    const seen = new Set<string>();
+    for (const event of this.events) {
+      if (event.type === "state") away ||= event.state !== "online" && runs.length > 0;
+      else if (event.type === "resumed") {
+        // What came since the connection was lost belongs to the stretch only if all is there.
+        if (event.recovered) run?.ids.push(...since);
+        else run = undefined;
+        since = [];
+        away = false;
+      } else if ("room" in event) {
+        assert(!seen.has(event.id), `${this.nick} saw ${event.id} twice`);
+        seen.add(event.id);
+        if (event.type === "joined" && event.nick === this.nick) {
+          runs.push(run = { room: event.room, ids: [] });
+          away = false;
+          since = [];
+        } else if (!away && run === undefined) runs.push(run = { room: event.room, ids: [] });
+        if (away) since.push(event.id);
+        else {
+          assertEquals(event.room, run!.room, `${this.nick} heard something of another room`);
+          run!.ids.push(event.id);
+        }
+        if (event.type === "left" && event.nick === this.nick && !away) run = undefined;
+      }
+    }
+    return runs;
+  }
+}
+
+function shown(kind: string): boolean {
+  return kind !== "resume" && kind !== "direct";
+}
