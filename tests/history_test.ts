@@ -15,6 +15,12 @@ const neverFolding: Clock = {
   after: (ms, run) => ms === 1_000 ? () => {} : systemClock.after(ms, run),
 };
 
+/** A clock on which what waits for a second waits for a moment: folding, for one. */
+const quick: Clock = {
+  ...systemClock,
+  after: (ms, run) => systemClock.after(ms === 1_000 ? 50 : ms, run),
+};
+
 /** The rows of a room's history, and the texts in each. */
 async function chunks(kv: Deno.Kv, room: string): Promise<string[][]> {
   const rows: string[][] = [];
@@ -172,7 +178,7 @@ Deno.test("where no history is kept nothing of it is written, and whoever asks i
 });
 
 Deno.test("pages go back and forth through all that was said, without gap or overlap", async () => {
-  await using house = await House.open();
+  await using house = await House.open({ clock: quick });
   const ann = await Speaker.enter(house, "Ann", "red");
   const eve = await Speaker.enter(house, "Eve", "blue");
   const ids: string[] = [];
@@ -245,7 +251,7 @@ Deno.test("pages that are read while more is said and folded have neither gap no
 });
 
 Deno.test("ids of another room, and what is no id, are places like any other, and show no other room", async () => {
-  await using house = await House.open();
+  await using house = await House.open({ clock: quick });
   const ann = await Speaker.enter(house, "Ann", "red");
   const eve = await Speaker.enter(house, "Eve", "blue");
   await sayAll(ann, ["one", "two"]);
@@ -375,8 +381,8 @@ Deno.test("after a crash before the folding all that was said is there, once", a
 
 Deno.test("two chats on one KV fold each event exactly once, and both give all of it", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using one = await House.open({ kv, local: false });
-  await using other = await House.open({ kv, local: false });
+  await using one = await House.open({ kv, local: false, clock: quick });
+  await using other = await House.open({ kv, local: false, clock: quick });
   const ann = await Speaker.enter(one, "Ann", "red");
   const bob = await Speaker.enter(other, "Bob", "red");
   await ann.hears({ type: "joined", nick: "Bob" });
@@ -416,7 +422,7 @@ Deno.test("what is past its time is not shown, though KV still has it", async ()
   using kv = await Deno.openKv(":memory:");
   const began = Date.now();
   let now = began;
-  const clock = { ...systemClock, now: () => now };
+  const clock = { ...quick, now: () => now };
   await using house = await House.open({ kv, history: 60, clock });
   const ann = await Speaker.enter(house, "Ann", "red");
   const [old] = await sayAll(ann, ["old"]);
@@ -525,7 +531,7 @@ Deno.test("a feed row of an unknown version, left by a crash, is not folded", as
 
 Deno.test("the longest message comes back unharmed, whatever it consists of, from memory and from KV", async () => {
   const limit = 24 * 1024;
-  await using house = await House.open({ limits: { message: limit } });
+  await using house = await House.open({ clock: quick, limits: { message: limit } });
   const tim = await house.enter("Tim", "red");
   const ann = await Speaker.enter(house, "Ann", "red");
   await tim.hears("Ann joined room.");
@@ -551,7 +557,7 @@ Deno.test("the longest message comes back unharmed, whatever it consists of, fro
 });
 
 Deno.test("the longest messages in two bytes a letter, one after another, are folded too", async () => {
-  await using house = await House.open({ limits: { message: 24 * 1024 } });
+  await using house = await House.open({ clock: quick, limits: { message: 24 * 1024 } });
   const ann = await Speaker.enter(house, "Ann", "red");
   // One letter beyond Latin-1, and all of it is stored in two bytes each: 48 KiB, then 30 KiB.
   await sayAll(ann, [`ł${"x".repeat(24_000)}`, `ł${"x".repeat(15_000)}`, "the end"]);
@@ -560,7 +566,7 @@ Deno.test("the longest messages in two bytes a letter, one after another, are fo
 });
 
 Deno.test("what is said after the first folding is folded no later than that was", async () => {
-  await using house = await House.open();
+  await using house = await House.open({ clock: quick });
   const ann = await Speaker.enter(house, "Ann", "red");
   for (const many of [1, 2, 3]) {
     await ann.says(`${many}`);
@@ -572,7 +578,8 @@ Deno.test("after the largest page the connection is as good as before", async ()
   await using house = await House.open();
   const ann = await Speaker.enter(house, "Ann", "red");
   const text = "x".repeat(16_384);
-  for (let i = 0; i < 100; i++) await ann.says(text);
+  for (let i = 0; i < 100; i++) ann.say({ type: "message", text });
+  for (let i = 0; i < 100; i++) await ann.hears({ type: "message" });
   ann.say('{"type":"history","limit":100,"ref":1}\n{"type":"ping","ref":2}');
   const next = async (): Promise<Line> => {
     const line = await Promise.race([ann.next(), ann.person.closed]);
