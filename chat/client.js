@@ -445,6 +445,9 @@ export class ChatClient {
   #ghostUntil = 0;
   /** The server did not want the nickname: a rename that waits is tried instead. */
   #refused = false;
+  /** Came back over this connection, and is being told what was missed.
+   * @type {Link | undefined} */
+  #catchingUp;
   /** The place has to be taken anew: after a login, until the room is entered and what was missed
    * is given. Meanwhile events of the room are held back. */
   /** @type {{ held: RoomEvent[], again: boolean } | undefined} */
@@ -839,7 +842,27 @@ export class ChatClient {
       return;
     }
     if (room !== this.#place.room) this.#place = { room, last: undefined };
-    this.#cameOnline();
+    // Only after what was missed is it known what need not be said again.
+    this.#catchingUp = link;
+  }
+
+  /**
+   * What was missed has been given.
+   *
+   * @param {ResumedEvent} event
+   */
+  #caughtUp(event) {
+    const link = this.#catchingUp;
+    this.#catchingUp = undefined;
+    if (!event.recovered) {
+      // The server may not know either what was said before; a direct message it always does.
+      for (const call of this.#calls.filter(({ kind, sent }) => kind === "say" && sent)) {
+        call.doubtful = call.request.type !== "direct";
+      }
+      this.#giveUpDoubtful();
+    }
+    this.#emit(event);
+    if (link !== undefined && link === this.#link) this.#cameOnline();
   }
 
   /**
@@ -1003,7 +1026,7 @@ export class ChatClient {
       else this.#roomEvent(line);
     } else if (line.type === "direct") this.#directEvent(/** @type {DirectEvent} */ (line));
     else if (line.type === "resumed") {
-      if (!this.#entering) this.#emit(/** @type {ResumedEvent} */ (line));
+      if (!this.#entering) this.#caughtUp(/** @type {ResumedEvent} */ (line));
     } else if (!REPLIES.includes(line.type)) this.#emit({ type: "unknown", line });
   }
 

@@ -8,7 +8,7 @@
 import type { Handler, Speaker } from "./handler.ts";
 import type { Lines } from "./lines.ts";
 import type { Limits } from "./limits.ts";
-import { type Requests, Told } from "./requests.ts";
+import { Answered, type Requests } from "./requests.ts";
 import type { Seen } from "./resume.ts";
 import { CLOSE, type Peer, type Sender, TAKEN_OVER } from "./sender.ts";
 
@@ -141,7 +141,7 @@ export class Connection {
   #fault(error: unknown): void {
     const { warn, protocol, peer } = this.#parts;
     warn(`a line could not be handled: ${error instanceof Error ? error.message : String(error)}`);
-    if (!(error instanceof Told)) protocol.fault(peer);
+    if (!(error instanceof Answered)) protocol.fault(peer);
   }
 }
 

@@ -7,7 +7,7 @@
  */
 import type { Outcome } from "./batch.ts";
 import type { Clock } from "./clock.ts";
-import type { Entry, Kind, RoomEvent } from "./events.ts";
+import { type Entry, type Kind, packedBytes, type RoomEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
 import type { History } from "./history.ts";
 import type { Limits } from "./limits.ts";
@@ -53,6 +53,12 @@ export interface Words {
   readonly settle: (result: Result<{ at: string }>) => void;
 }
 
+/** What was said to one person, and that person's nickname as it is written. */
+export interface Told {
+  readonly to: string;
+  readonly event: RoomEvent;
+}
+
 /** Which events of a room's history: the newest, those before an id, or those after one. */
 export interface Page {
   readonly room?: string;
@@ -63,6 +69,9 @@ export interface Page {
 
 /** Most events in a page of history. */
 export const MOST_PAST = 100;
+
+/** Estimated bytes of a page: it must leave room in what a socket may hold. */
+const MOST_PAGE_BYTES = 256 * 1024;
 
 /** How many of somebody's own ids are remembered. */
 const MOST_SAID = 512;
@@ -184,7 +193,9 @@ export class Handler {
     else {
       const { room } = speaker.record;
       if (room === undefined) return words.settle(refusal.notInRoom);
-      if (room !== (words.only ?? room)) return words.settle(refusal.notInThatRoom(words.only!));
+      if (room !== (words.only?.normalize("NFC") ?? room)) {
+        return words.settle(refusal.notInThatRoom(words.only!));
+      }
       return this.#sayNow(speaker, words, room, settle);
     }
   }
@@ -205,8 +216,8 @@ export class Handler {
       event: { kind, room, id, nick, text, time: this.#clock.now(), cid: cid ?? "" },
       settle: (outcome, at) => {
         speaker.pending--;
-        if (cid !== undefined) this.#wasSettled(record, cid, outcome, at);
         settle(outcome, at);
+        if (cid !== undefined) this.#wasSettled(record, cid, outcome, at);
         speaker.wake?.();
       },
     });
@@ -233,21 +244,29 @@ export class Handler {
     return settled(speaker).then(() => this.quiet(speaker));
   }
 
-  /** Says something to one person. */
+  /** Says something to one person; `told` is missing if that was done before. */
   async tell(
     { record }: Speaker,
     to: string,
     text: string,
     cid?: string,
-  ): Promise<Result<{ at?: string; to: string; event: RoomEvent }>> {
+  ): Promise<Result<{ at?: string; told: Told | undefined }>> {
+    // Of messages to a room the same id may be used: these are not the same words.
+    const key = cid === undefined ? undefined : `direct ${cid}`;
+    const before = key === undefined ? undefined : record.said.get(key)?.at;
+    if (before !== undefined) return { ok: true, at: before, told: undefined };
     const found = await this.find(to);
     if (!found.ok) return found;
     const { id, nick } = found.record;
     const time = this.#clock.now();
-    const event = { kind: "direct" as Kind, room: "", id, nick: record.nick, text, time };
-    const done = await this.#direct(record, { ...event, cid: cid ?? "" });
-    if (done.outcome === "failed") return refusal.notSent;
-    return { ok: true, at: done.at, to: nick, event: { ...event, cid: cid ?? "" } };
+    const kind: Kind = "direct";
+    const event = { kind, room: "", id, nick: record.nick, text, time, cid: cid ?? "" };
+    const { outcome, at } = await this.#direct(record, event);
+    if (outcome === "failed") return refusal.notSent;
+    // It was said before, from another instance.
+    if (outcome === "taken") return { ok: true, at: undefined, told: undefined };
+    if (key !== undefined) remember(record, key, at);
+    return { ok: true, at, told: { to: nick, event } };
   }
 
   /** Somebody online, of whichever instance. */
@@ -278,15 +297,19 @@ export class Handler {
   ): Promise<Result<{ room: string; entries: Entry[]; more: boolean }>> {
     if (this.#history.retention === 0) return refusal.historyOff;
     if (room === undefined) return refusal.notInRoom;
+    const name = roomFrom(room, this.#limits);
+    if (name.ok) room = name.name;
+    else if (this.#openHistory) return refuse("bad-room", name.why);
     if (room !== record.room && !this.#openHistory) return refusal.notAllowed(room);
     const stream = ["log", room] as const;
     const from = after === undefined
       ? this.#history.backwards(stream, before)
       : this.#history.forwards(stream, after);
     const entries: Entry[] = [];
-    let more = false;
+    let more = false, bytes = 0;
     for await (const entry of from) {
-      more = entries.length === limit;
+      bytes += packedBytes(entry.event);
+      more = entries.length === limit || (bytes > MOST_PAGE_BYTES && entries.length > 0);
       if (more) break;
       entries.push(entry);
     }
@@ -337,8 +360,8 @@ export class Handler {
 }
 
 /** Remembers that something is being said under an id of the client's own. */
-function remember({ said }: OwnRecord, cid: string): void {
-  said.set(cid, { at: undefined, unsure: false, waiting: [] });
+function remember({ said }: OwnRecord, cid: string, at?: string): void {
+  said.set(cid, { at, unsure: false, waiting: [] });
   if (said.size > MOST_SAID) said.delete(said.keys().next().value!);
 }
 

@@ -181,7 +181,7 @@ export class History {
         const fresh = chunk.filter((entry) => this.#isFresh(entry));
         for (const entry of fresh.reverse()) if (entry.at < last) yield entry;
         // All of it is past its time, and so is everything before it.
-        if (fresh.length === 0) return;
+        if (chunk.length > 0 && fresh.length === 0) return;
       }
       if (rows < limit) return;
     }
@@ -198,7 +198,7 @@ export class History {
     const { entries, end } = this.#snapshot(stream);
     // Rows are named by their first event: the one that holds `after` may begin before it.
     let start = after;
-    const holding = { prefix: [...stream], end: [...stream, `${after}~`] };
+    const holding = { prefix: [...stream], end: [...stream, `${after}\0`] };
     for await (const { at } of this.#chunks(stream, holding, 1, true)) start = at;
     if (start < end) {
       const selector = { start: [...stream, start], end: [...stream, end] };
@@ -316,7 +316,7 @@ export class History {
   #write(atomic: Deno.AtomicOperation, entries: readonly Remembered[]): void {
     const streams = Map.groupBy(entries, ({ stream }) => stream.join(" "));
     for (const [first, ...rest] of streams.values()) {
-      let chunk = [first!], bytes = 0;
+      let chunk = [first!], bytes = packedBytes(first!.event);
       const end = () => {
         const value: Chunk = { v: 1, events: chunk.map(fold) };
         const key = [...first!.stream, chunk[0]!.at];
@@ -327,7 +327,7 @@ export class History {
         if (bytes > CHUNK_BYTES) {
           end();
           chunk = [];
-          bytes = 0;
+          bytes = packedBytes(entry.event);
         }
         chunk.push(entry);
       }
@@ -395,12 +395,15 @@ export class History {
     if (folded >= upTo) return true;
     const prefix = ["feed", shard];
     const selector = { start: [...prefix, `${folded}0`], end: [...prefix, `${upTo}0`] };
-    const rows = kv.list<{ events?: unknown }>(selector, { limit: READ_ROWS, batchSize: 8 });
+    const rows = kv.list<{ v?: unknown; events?: unknown }>(selector, {
+      limit: READ_ROWS,
+      batchSize: 8,
+    });
     const entries: Remembered[] = [];
     const stamps: string[] = [];
     let bytes = 0;
     for await (const { versionstamp, value } of eachLimited(clock, rows)) {
-      const stored = value?.events;
+      const stored = value?.v === 1 ? value.events : undefined;
       const prefix = idPrefix(versionstamp);
       stamps.push(versionstamp);
       for (const [index, each] of (Array.isArray(stored) ? stored : []).entries()) {
@@ -452,7 +455,8 @@ function fold({ at, event: { kind, id, nick, text, time, cid } }: Entry): (strin
   return [at, kind, id, nick, text, time, cid];
 }
 
-function unfold(stored: readonly unknown[], [kind, name]: Stream): Entry[] {
+function unfold(stored: unknown, [kind, name]: Stream): Entry[] {
+  if (!Array.isArray(stored)) return [];
   const [at, what, id, nick, text, time, cid] = stored;
   const event = unpack([what, kind === "direct" ? "" : name, id, nick, text, time, cid]);
   return typeof at === "string" && event !== undefined ? [{ at, event }] : [];

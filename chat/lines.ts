@@ -202,8 +202,8 @@ export class Lines {
     const { nick, text } = splitAddressee(rest);
     if (text === "") return this.#reply(speaker, further.msgWhat);
     const result = await this.#handler.tell(speaker, nick, text);
-    if (result.ok) this.#reply(speaker, further.sentTo(result.to, text));
-    else this.#refuse(speaker, result);
+    if (!result.ok) this.#refuse(speaker, result);
+    else if (result.told !== undefined) this.#reply(speaker, further.sentTo(result.told.to, text));
   }
 
   async #who(speaker: Speaker, typed: string): Promise<void> {

@@ -25,10 +25,11 @@ export const refusal = {
   nicknameTaken: (nick: string) =>
     refuse("nickname-taken", `The nickname "${nick}" is taken. Please choose another one.`),
   notInRoom: refuse("not-in-room", "Not currently in a room."),
-  notInThatRoom: (room: string) => refuse("not-in-room", `You are not in room "${room}".`),
+  notInThatRoom: (room: string) =>
+    refuse("not-in-room", `You are not in room "${room.slice(0, 64)}".`),
   notOnline: (nick: string) => refuse("not-online", `Nobody called "${nick}" is online.`),
   notAllowed: (room: string) =>
-    refuse("not-allowed", `Only who is in room "${room}" may see its history.`),
+    refuse("not-allowed", `Only who is in room "${room.slice(0, 64)}" may see its history.`),
   historyOff: refuse("history-off", "No history is kept here."),
   badToken: refuse("bad-token", "There is nothing to come back to with this token."),
   tooLong: (bytes: number, most: number) =>

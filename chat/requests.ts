@@ -26,6 +26,9 @@ export interface RequestsParts {
 /** Characters of a `ref`, a `cid` or an id of ours. */
 const MOST_ID = 64;
 
+/** Bytes of a frame. A text of the greatest length, all of it written with escapes, has room in it. */
+const FRAME = 256 * 1024;
+
 /** A frame of more bytes is no mistake. */
 const MOST_FRAME = 4 * 1024 * 1024;
 
@@ -35,8 +38,9 @@ const MOST_DEPTH = 16;
 const PAGE = 50;
 
 const short = z.string().max(MOST_ID);
+const cid = short.min(1).optional();
 const ref = z.union([short, z.int()]).optional();
-const words = { text: z.string().min(1), room: z.string().optional(), cid: short.optional(), ref };
+const words = { text: z.string().min(1), room: z.string().optional(), cid, ref };
 
 const Request = z.discriminatedUnion("type", [
   z.object({ type: z.literal("message"), ...words }),
@@ -45,7 +49,7 @@ const Request = z.discriminatedUnion("type", [
     type: z.literal("direct"),
     to: z.string(),
     text: z.string().min(1),
-    cid: short.optional(),
+    cid,
     ref,
   }),
   z.object({ type: z.literal("login"), nick: z.string(), ref }),
@@ -129,12 +133,10 @@ export class Requests {
 
   /** The requests of a frame, one a line; none if it is too long. */
   split(peer: Peer, frame: string, bytes: number): string[] {
-    const { frameBytes } = this.#parts.limits;
     if (bytes > MOST_FRAME) {
-      this.#parts.sender.close(peer, CLOSE.tooBig, `a frame has at most ${frameBytes} bytes`);
-    } else if (bytes > frameBytes) {
-      const message =
-        `Not done: this frame has ${bytes} bytes, and at most ${frameBytes} are allowed.`;
+      this.#parts.sender.close(peer, CLOSE.tooBig, `a frame has at most ${FRAME} bytes`);
+    } else if (bytes > FRAME) {
+      const message = `Not done: this frame has ${bytes} bytes, and at most ${FRAME} are allowed.`;
       this.#refuse(peer, undefined, refuse("too-long", message));
     } else if (!frame.includes("\n")) {
       return [frame];
@@ -176,7 +178,7 @@ export class Requests {
       : quiet.then(() => verb(speaker, request));
     return work?.catch((error) => {
       this.#refuse(speaker.peer, ref, refusal.notDone);
-      throw new Told(error);
+      throw new Answered(error);
     });
   }
 
@@ -230,9 +232,8 @@ export class Requests {
     const tooLong = this.#tooLong(text);
     const result = tooLong ?? await handler.tell(speaker, to, text, cid);
     if (!result.ok) return this.#refuse(speaker.peer, ref, result);
-    const { at, event, to: nick } = result;
-    // Without an id it was said before.
-    if (at !== undefined) sender.reply(speaker.peer, encodeSent(event, at, nick));
+    const { at, told } = result;
+    if (told !== undefined) sender.reply(speaker.peer, encodeSent(told.event, at!, told.to));
     this.#ok(speaker, ref, result);
   }
 
@@ -283,7 +284,7 @@ const notNamed = refuse("not-named", 'First log in: {"type":"login","nick":…}.
 const alreadyNamed = refuse("already-named", "You have logged in already.");
 
 /** A fault that the one who asked has been told of. */
-export class Told extends Error {
+export class Answered extends Error {
   constructor(cause: unknown) {
     super(cause instanceof Error ? cause.message : String(cause), { cause });
   }

@@ -5,8 +5,8 @@
  * of its own: what is before that and was not seen is read from history, what comes after is held
  * until that has been told. So nothing is missing, and nothing comes twice.
  */
-import type { Clock } from "./clock.ts";
-import type { Entry } from "./events.ts";
+import { type Clock, persist } from "./clock.ts";
+import { type Entry, packedBytes } from "./events.ts";
 import type { History } from "./history.ts";
 import { refusal, type Result } from "./refusals.ts";
 import type { Peer, Sender } from "./sender.ts";
@@ -53,6 +53,9 @@ export interface Back extends Missed {
 /** Most events that are told to whoever comes back. */
 export const MOST_MISSED = 1_000;
 
+/** Estimated bytes of them: they must leave room in what a socket may hold. */
+const MOST_MISSED_BYTES = 512 * 1024;
+
 /** How often a connection may change under the hands of whoever takes it over. */
 const TRIES = 5;
 
@@ -68,9 +71,15 @@ const SKEW = 10 * 60_000;
 /** Milliseconds within which what seemed to fail is written, if at all. */
 const LATE = 10_000;
 
-/** Storage does not answer, but the connection has been taken over: its owner has to know that. */
-function unknown(): Missed {
-  return { entries: [], recovered: false, reason: "unavailable" };
+/** The last of these events, as many as may be told at once. */
+function newestOf(entries: readonly Entry[]): readonly Entry[] {
+  let bytes = 0, many = 0;
+  while (many < Math.min(entries.length, MOST_MISSED)) {
+    bytes += packedBytes(entries[entries.length - 1 - many]!.event);
+    if (bytes > MOST_MISSED_BYTES) break;
+    many++;
+  }
+  return entries.slice(entries.length - many);
 }
 
 /** Coming back, for all connections of an instance. */
@@ -146,7 +155,7 @@ export class Resume {
     const record = storage.own(id);
     if (outcome === "done" && record !== undefined) {
       // Whoever has seen it with an id of their own may not say it again.
-      const missed = await this.#missed(record, at!, seen).catch(unknown);
+      const missed = await this.#missedAtLast(record, at!, seen);
       for (const { at, event: { id, cid } } of missed.entries) {
         if (id === record.id && cid !== "") {
           record.said.set(cid, { at, unsure: false, waiting: [] });
@@ -168,6 +177,15 @@ export class Resume {
     return refusal.notDone;
   }
 
+  /** It has been taken over: its owner must learn what was missed, or that it cannot be known. */
+  async #missedAtLast(record: OwnRecord, at: string, seen: Seen): Promise<Missed> {
+    let missed: Missed = { entries: [], recovered: false, reason: "unavailable" };
+    await persist(this.#parts.clock, async () => {
+      missed = await this.#missed(record, at, seen);
+    }, () => {});
+    return missed;
+  }
+
   /** What happened in somebody's room, and was said to them, before the place `at` and after what was seen. */
   async #missed(record: OwnRecord, at: string, { last, direct = "" }: Seen): Promise<Missed> {
     const { history } = this.#parts;
@@ -182,7 +200,7 @@ export class Resume {
     }
     if (room === undefined) return { entries: entries.reverse(), recovered: true };
     const ofRoom = await this.#missedIn(room, id, at, last);
-    const newest = ofRoom.entries.slice(-MOST_MISSED);
+    const newest = newestOf(ofRoom.entries);
     const all = [...newest, ...entries].sort((a, b) => a.at < b.at ? -1 : 1);
     if (newest.length < ofRoom.entries.length) {
       return { entries: all, recovered: false, reason: "too-many" };

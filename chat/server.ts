@@ -62,8 +62,8 @@ function upgrade(request: Request, parameters: URLSearchParams, house: House): R
   try {
     const { socket, response } = Deno.upgradeWebSocket(request, {
       idleTimeout: house.idleSeconds,
-      ...protocol === undefined ? {} : { protocol },
     });
+    if (protocol !== undefined) response.headers.set("sec-websocket-protocol", protocol);
     house.welcome(socket, {
       protocol: protocol ?? "",
       resume: parameters.get("resume") ?? undefined,

@@ -213,7 +213,7 @@ export class Shard {
         await backOff(this.#parts.clock, failures);
         continue;
       }
-      if (result.ok) return await this.#committed(n, guard, operations, result.versionstamp);
+      if (result.ok) return this.#committed(n, guard, operations, result.versionstamp);
       const kept = await this.#sift(n, guard, operations, checks, failures > 0);
       // Another guard is safe only when no earlier try can pass any more, or there was none.
       if (kept.broken || failures === 0) guard = this.#chooseGuard(kept.operations);
@@ -261,12 +261,12 @@ export class Shard {
     return atomic;
   }
 
-  async #committed(
+  #committed(
     n: number,
     guard: Guard,
     operations: readonly Operation[],
     versionstamp: string,
-  ): Promise<void> {
+  ): void {
     if (guard === "turn") this.#turn = versionstamp;
     if (!operations.some(hasEvent)) return settle(operations, "done");
     if (guard === "turn") {

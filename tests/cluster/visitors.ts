@@ -164,7 +164,11 @@ export class Visitor {
   }
 
   /** What was seen is the room's order, without a gap that was not owned up to. */
-  check(log: readonly Entry[]): void {if (Deno.env.get("DUMP")===this.nick) { for (const e of this.events) console.log("EV "+JSON.stringify(e)); for (const l of log) console.log("LOG "+JSON.stringify(l)); }
+  check(log: readonly Entry[]): void {
+    if (Deno.env.get("DUMP") === this.nick) {
+      for (const e of this.events) console.log("EV " + JSON.stringify(e));
+      for (const l of log) console.log("LOG " + JSON.stringify(l));
+    }
     const runs = this.#runs();
     for (const { room, ids } of runs) {
       const ofRoom = log.filter(({ event }) => event.room === room && shown(event.kind));
