@@ -738,7 +738,9 @@ export class ChatClient {
   #lost(code, reason) {
     this.#link = undefined;
     this.#endPause();
-    if (code === TAKEN_OVER) {
+    // While the token before still works it may be ourselves: an earlier connection that we gave up,
+    // and that the server was still busy with.
+    if (code === TAKEN_OVER && this.#tokens.length < 2) {
       // The token is now another's: whoever loaded it again would take the place back, and so on.
       this.#tokens = [];
       return void this.#shut("taken-over", code);

@@ -10,7 +10,7 @@ import type { Lines } from "./lines.ts";
 import type { Limits } from "./limits.ts";
 import { Answered, type Requests } from "./requests.ts";
 import type { Seen } from "./resume.ts";
-import { CLOSE, type Peer, type Sender, TAKEN_OVER } from "./sender.ts";
+import { CLOSE, type Peer, type Sender } from "./sender.ts";
 
 /** How somebody comes in: with a token of an earlier time, or without (empty). */
 export interface Entrance extends Seen {
@@ -75,13 +75,12 @@ export class Connection {
     }
   }
 
-  /** Lets another socket have the connection. Resolves when nothing is done for this one any more. */
-  async detach(): Promise<void> {
-    const { sender, peer } = this.#parts;
-    this.#inbox.length = 0;
-    this.#ended = this.drain();
-    sender.close(peer, CLOSE.takenOver, TAKEN_OVER);
-    await this.#ended;
+  /** Handles nothing more until what this resolves to is called: another socket may take over. */
+  async suspend(): Promise<() => void> {
+    while (this.#busy !== undefined) await this.#busy;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#work(promise);
+    return resolve;
   }
 
   /** Takes no more frames. Resolves when those that have come are handled. */

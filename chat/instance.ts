@@ -151,9 +151,9 @@ export class Instance {
       warn,
       log,
     }, check);
-    const detach = (id: string) => this.#detach(id);
+    const suspend = (id: string) => this.#suspend(id);
     const resume = this.#resume = new Resume({
-      ...{ storage, history, sender, clock, instance: id, grace, detach },
+      ...{ storage, history, sender, clock, instance: id, grace, suspend },
     });
     const handler = this.#handler = new Handler({
       ...{ storage, feed, history, resume, limits, clock, openHistory },
@@ -234,8 +234,9 @@ export class Instance {
     this.#storage.apply(event, at);
     this.#history.add(event, at, shard);
     if (event.kind !== "resume") return this.#sender.deliver(event, at);
-    if (event.text === this.#id) this.#sender.arrive(event.id, event.room);
-    else this.#sender.takenOver(event.id);
+    const record = this.#storage.own(event.id);
+    if (record === undefined) this.#sender.takenOver(event.id);
+    else if (record.from === at) this.#sender.arrive(event.id, event.room, at);
     return 0;
   }
 
@@ -245,11 +246,11 @@ export class Instance {
     return slow === undefined ? frames : slow.then(() => frames);
   }
 
-  /** Has whatever socket of this instance has a connection let go of it. */
-  async #detach(id: string): Promise<void> {
+  #suspend(id: string): Promise<() => void> {
     for (const connection of this.#connections) {
-      if (connection.id === id) await connection.detach();
+      if (connection.id === id) return connection.suspend();
     }
+    return Promise.resolve(() => {});
   }
 
   /**

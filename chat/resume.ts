@@ -23,8 +23,11 @@ export interface ResumeParts {
   readonly instance: string;
   /** Milliseconds for which the place of somebody who dropped out is kept; 0: it is not. */
   readonly grace: number;
-  /** Has the socket that has a connection now, if it is here, take nothing more. */
-  detach(id: string): Promise<void>;
+  /**
+   * Has the socket that has a connection now, if it is here, wait with everything until what this
+   * resolves to is called.
+   */
+  suspend(id: string): Promise<() => void>;
 }
 
 /** Where somebody was: the ids of the last event of the room, and of the last direct one, if any. */
@@ -141,14 +144,25 @@ export class Resume {
 
   /** `undefined`: the connection changed since it was found. */
   async #takeOver(peer: Peer, found: Resumable, seen: Seen): Promise<Result<Back> | undefined> {
-    const { storage, sender, instance, detach } = this.#parts;
+    const { storage, instance, suspend } = this.#parts;
     const { id } = found;
-    if (found.instance === instance) {
-      const own = storage.own(id);
-      // Gone, or going just now.
-      if (own === undefined || own.removal !== undefined) return refusal.badToken;
-      await detach(id);
+    if (found.instance !== instance) return await this.#move(peer, found, seen);
+    const own = storage.own(id);
+    // Gone, or going just now.
+    if (own === undefined || own.removal !== undefined) return refusal.badToken;
+    const proceed = await suspend(id);
+    try {
+      return await this.#move(peer, found, seen);
+    } finally {
+      proceed();
     }
+  }
+
+  async #move(peer: Peer, found: Resumable, seen: Seen): Promise<Result<Back> | undefined> {
+    const { storage, sender } = this.#parts;
+    const { id } = found;
+    // Whoever asked has gone, or asked somebody else by now.
+    if (!sender.isThere(peer)) return refusal.badToken;
     const token = newToken();
     sender.expect(id, peer);
     const { outcome, at } = await storage.takeOver(found, hashToken(token));
@@ -164,11 +178,7 @@ export class Resume {
       return { ok: true, record, token, ...missed };
     }
     sender.expectNoMore(id);
-    if (outcome === "taken") {
-      const still = storage.own(id);
-      if (still !== undefined) this.linger(still);
-      return undefined;
-    }
+    if (outcome === "taken") return undefined;
     // It may be written yet, with nobody there to have it.
     this.#later(Math.max(this.#parts.grace, LATE), () => {
       storage.forgetArrival(id);

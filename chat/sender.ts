@@ -49,6 +49,8 @@ export interface Peer {
   readonly wire: Wire;
   /** The connection it belongs to; `undefined` until that is known. */
   id: string | undefined;
+  /** The id of the event by which it got that; what happened to the connection before is old news. */
+  from: string;
   room: Room | undefined;
   /** What has to wait until the peer has been told what it missed. */
   held: Held[] | undefined;
@@ -100,6 +102,7 @@ export class Sender {
       socket,
       wire,
       id: undefined,
+      from: "",
       room: undefined,
       held: undefined,
       heldUnits: 0,
@@ -127,6 +130,11 @@ export class Sender {
   /** That came to nothing. */
   expectNoMore(id: string): void {
     this.#expected.delete(id);
+  }
+
+  /** Whether a socket is still there. */
+  isThere(peer: Peer): boolean {
+    return this.#all.has(peer);
   }
 
   /** Whether there is a socket for a connection here. */
@@ -176,12 +184,13 @@ export class Sender {
    * A connection has been resumed here, in a room or in none: the peer that was expected has it,
    * and what concerns it is held from here on until {@linkcode Sender.release}.
    */
-  arrive(id: string, room: string): void {
+  arrive(id: string, room: string, at: string): void {
     this.takenOver(id);
     const peer = this.#expected.get(id);
     this.#expected.delete(id);
     if (peer === undefined || !this.#all.has(peer)) return;
     peer.held = [];
+    peer.from = at;
     this.bind(peer, id);
     if (room !== "") this.#join(peer, room);
   }
@@ -207,7 +216,7 @@ export class Sender {
   deliver(event: RoomEvent, at: string): number {
     if (this.#muted) return 0;
     if (event.kind === "direct") return this.#deliverTo(event, at);
-    const self = isPersonal(event) ? this.#peers.get(event.id) : undefined;
+    const self = isPersonal(event) ? this.#self(event.id, at) : undefined;
     if (self !== undefined && event.kind === "join") this.#join(self, event.room);
     const room = this.#rooms.get(event.room);
     if (room !== undefined && room.json.size + room.behind.size > 0) this.#write(room, event, at);
@@ -244,6 +253,12 @@ export class Sender {
   /** Closes every connection. */
   closeAll(code: number, reason: string): void {
     for (const peer of [...this.#all]) this.close(peer, code, reason);
+  }
+
+  /** Whose doing an event is, if they are here, and were when it happened. */
+  #self(id: string, at: string): Peer | undefined {
+    const peer = this.#peers.get(id);
+    return peer !== undefined && at > peer.from ? peer : undefined;
   }
 
   /** To one connection, if it is here: on all other instances it is nobody. */
@@ -320,7 +335,7 @@ export class Sender {
       this.#rooms.set(name, room);
     }
     // What was said before is not for whoever comes now.
-    peer.skip = room.lines.length;
+    peer.skip = peer.held === undefined ? room.lines.length : 0;
     membersLike(peer, room).add(peer);
     peer.room = room;
   }

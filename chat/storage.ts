@@ -42,6 +42,11 @@ export interface OwnRecord extends ConnectionRecord {
   readonly said: Map<string, Saying>;
   /** It has rows in KV. */
   stored: boolean;
+  /**
+   * The id of the event by which this instance got it; empty: here it came into being. What is
+   * older may still be delivered here, from another shard, and is in the record already.
+   */
+  from: string;
   /** The last operation failed: it may have been written all the same. */
   unsure: boolean;
   removal: Promise<void> | undefined;
@@ -114,6 +119,7 @@ export class Storage {
       tokens: [],
       said: new Map(),
       stored: false,
+      from: "",
       unsure: false,
       removal: undefined,
     };
@@ -243,17 +249,18 @@ export class Storage {
   }
 
   /** Keeps the records true to the feed: to be called with every event, before it is shown. */
-  apply({ kind, id, nick, room, text, cid }: RoomEvent, at: string): void {
+  apply({ kind, id, room, text, cid }: RoomEvent, at: string): void {
     if (kind === "direct") return;
     if (kind === "message" || kind === "action") {
       const saying = cid === "" ? undefined : this.#own.get(id)?.said.get(cid);
       if (saying !== undefined) saying.at = at;
       return;
     }
-    if (kind === "resume") return this.#resumed({ id, nick, room: room || undefined }, text);
+    if (kind === "resume" && text === this.#instance) return this.#arrived(id, cid, at);
     const record = this.#own.get(id);
-    if (record === undefined) return;
-    if (kind === "join") record.room = room;
+    if (record === undefined || at < record.from) return;
+    if (kind === "resume") this.#own.delete(id);
+    else if (kind === "join") record.room = room;
     else if (kind === "leave") record.room = undefined;
     else record.nick = text;
   }
@@ -287,7 +294,7 @@ export class Storage {
   async takeOver(found: Resumable, fresh: string): Promise<Done> {
     const { id, nick, room, since, instance, token } = found;
     const record: OwnRecord = {
-      ...{ id, nick, room, since, stored: true, unsure: false, removal: undefined },
+      ...{ id, nick, room, since, stored: true, from: "", unsure: false, removal: undefined },
       tokens: [fresh, token],
       said: this.#own.get(id)?.said ?? new Map(),
     };
@@ -305,7 +312,8 @@ export class Storage {
       );
     }
     this.#arriving.set(id, record);
-    const event = this.#event("resume", record, room ?? "", this.#instance);
+    // By the token's hash this takeover is known from others of the same connection.
+    const event = { ...this.#event("resume", record, room ?? "", this.#instance), cid: fresh };
     const done = await this.#run(room ?? id, { mutations, checks: found.checks, event });
     // What failed may be written yet.
     if (done.outcome === "taken") this.#arriving.delete(id);
@@ -395,12 +403,13 @@ export class Storage {
     return name && { id, nick: name[1].nick, room: room?.slice(roomKey("").length) };
   }
 
-  #resumed(found: ConnectionRecord, instance: string): void {
-    const { id } = found;
-    if (instance !== this.#instance) return void this.#own.delete(id);
+  /** A connection has become this instance's, unless it did so in vain, or long ago. */
+  #arrived(id: string, token: string, at: string): void {
     const record = this.#arriving.get(id);
+    if (record === undefined || record.tokens[0] !== token) return;
     this.#arriving.delete(id);
-    if (record !== undefined) this.#own.set(id, record);
+    record.from = at;
+    this.#own.set(id, record);
   }
 
   async #remove(record: OwnRecord): Promise<void> {

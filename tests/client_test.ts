@@ -378,6 +378,45 @@ Deno.test("what is said while offline is sent in order, to the room that it was 
   await stage.client.close();
 });
 
+Deno.test("what may have been said before a gap is not said again: nobody knows", async () => {
+  const stage = await new Stage().entered();
+  const first = outcome(stage.client.say("one"));
+  const told = outcome(stage.client.tell("Bob", "psst"));
+  stage.socket.hears({ type: "message", text: "one", room: "red" });
+  await stage.socket.drops();
+  const second = outcome(stage.client.say("two"));
+  await stage.time.pass(250);
+  await stage.socket.opens();
+  const gap = { type: "resumed", recovered: false, missed: 0, reason: "too-many" };
+  await stage.resumed({ token: "t1", last: "e10" }, welcome("t2", "red"), gap);
+  assertEquals(first.value, "unknown");
+  // A direct message the server always knows; what was never sent is sent.
+  await stage.socket.replies({ type: "direct", text: "psst", to: "Bob" }, { type: "ok" });
+  await stage.socket.replies({ type: "message", text: "two", room: "red" }, {
+    type: "ok",
+    id: "e20",
+  });
+  assertEquals([told.value, second.value], [{ id: "" }, { id: "e20" }]);
+  assertEquals(stage.socket.waiting, []);
+  await stage.client.close();
+});
+
+Deno.test("taken over before it was sure of its token, it comes back: that was itself", async () => {
+  const stage = await new Stage().entered();
+  await stage.reopened();
+  await stage.socket.replies({ type: "resume", token: "t1", last: "e10" }, welcome("t2", "red"));
+  stage.socket.close(4001);
+  await settled();
+  assertEquals(stage.client.state, "offline");
+  await stage.time.pass(retryAt(stage.events)! - stage.time.now);
+  await stage.socket.opens();
+  const { ref } = stage.socket.hears({ type: "resume", token: "t2", last: "e10" });
+  await stage.socket.tells({ type: "error", ref, code: "bad-token", message: "" });
+  await stage.resumed({ token: "t1", last: "e10" }, welcome("t3", "red"));
+  assertEquals(stage.client.state, "online");
+  await stage.client.close();
+});
+
 Deno.test("a lost answer is asked for again by the same cid, before anything newer, and not twice", async () => {
   const stage = await new Stage().entered();
   const first = stage.client.say("one");

@@ -152,7 +152,7 @@ Deno.test("who comes back hears nothing until they caught up, then all of it, an
   deliver(event("message", "9", "id0"));
   for (const { peer } of [text, json]) {
     sender.expect("1", peer);
-    sender.arrive("1", "red");
+    sender.arrive("1", "red", "");
     deliver(event("message", "9", "seen"), event("message", "9", "new"));
     deliver({ ...event("direct", "1", "psst"), room: "" });
     assertEquals((peer === text.peer ? text : json).socket.sent, []);
@@ -168,11 +168,30 @@ Deno.test("who comes back hears nothing until they caught up, then all of it, an
   assertEquals(heard, ["seen", "new", "psst", "later"]);
 });
 
+Deno.test("who comes back in the middle of a commit hears all of the next ones", () => {
+  const { sender, deliver, enter } = house();
+  const { peer, socket } = enter("new", "json");
+  deliver(event("join", "1"));
+  enter("2", "json");
+  deliver(event("join", "2"));
+  sender.deliver(event("message", "2", "before"), "a1");
+  sender.expect("1", peer);
+  sender.arrive("1", "red", "");
+  sender.deliver(event("message", "2", "held"), "a2");
+  sender.flush();
+  sender.release(peer, new Set());
+  deliver(event("message", "2", "after"), event("message", "2", "more"));
+  const heard = socket.sent.flatMap((frame) => frame.split("\n")).map((line) =>
+    JSON.parse(line).text
+  );
+  assertEquals(heard, ["held", "after", "more"]);
+});
+
 Deno.test("of two sockets for one connection the one that came last has it, the other is closed", () => {
   const { sender, deliver, sockets: [old], enter } = open("1");
   const { peer, socket } = enter("new", "json");
   sender.expect("1", peer);
-  sender.arrive("1", "red");
+  sender.arrive("1", "red", "");
   sender.release(peer, new Set());
   deliver(event("message", "1", "hi"));
   assertEquals([old!.closed, old!.sent], [4001, []]);
