@@ -234,7 +234,7 @@ export class Handler {
       return words.settle(refusal.notSent);
     }
     const saying = said.get(words.cid!);
-    if (saying?.unsure) said.delete(words.cid!);
+    if (saying?.at === undefined) said.delete(words.cid!);
     await this.say(speaker, words);
   }
 

@@ -38,6 +38,8 @@ export interface OwnRecord extends ConnectionRecord {
   readonly since: number;
   /** The hashes of the tokens with which it can be resumed, the newest first; empty: it cannot. */
   tokens: readonly string[];
+  /** Tells the times apart that an instance had it: the token of the takeover, or empty. */
+  readonly era: string;
   /** What was said, by the client's own ids. */
   readonly said: Map<string, Saying>;
   /** It has rows in KV. */
@@ -60,6 +62,7 @@ export interface Resumable extends ConnectionRecord {
   /** The instance that has it. */
   readonly instance: string;
   readonly since: number;
+  readonly era: string;
   /** The token that it was found by, and all that it has, as hashes. */
   readonly token: string;
   readonly tokens: readonly string[];
@@ -117,6 +120,7 @@ export class Storage {
       room: undefined,
       since: this.#clock.now(),
       tokens: [],
+      era: "",
       said: new Map(),
       stored: false,
       from: "",
@@ -296,6 +300,7 @@ export class Storage {
     const record: OwnRecord = {
       ...{ id, nick, room, since, stored: true, from: "", unsure: false, removal: undefined },
       tokens: [fresh, token],
+      era: fresh,
       said: this.#own.get(id)?.said ?? new Map(),
     };
     const mutations = [
@@ -307,8 +312,7 @@ export class Storage {
       mutations.push(
         { type: "delete", key: ["instance_row", instance, id] },
         // From here on whoever had it can change nothing about it.
-        { type: "set", key: takenKey(instance, id), value: this.#instance, expireIn: TAKEN_LIFE },
-        { type: "delete", key: takenKey(this.#instance, id) },
+        { type: "set", key: takenKey(instance, found), value: 1, expireIn: TAKEN_LIFE },
       );
     }
     this.#arriving.set(id, record);
@@ -425,7 +429,7 @@ export class Storage {
   }
 
   #removal(
-    record: ConnectionRecord & Pick<OwnRecord, "tokens">,
+    record: ConnectionRecord & Pick<OwnRecord, "tokens" | "era">,
     instance = this.#instance,
   ): Partial<Operation> {
     const { id, nick, room, tokens } = record;
@@ -442,8 +446,8 @@ export class Storage {
   }
 
   /** What whoever sweeps, or takes over, needs to know of a connection. */
-  #listed({ id, nick, room, since, tokens }: OwnRecord): Deno.KvMutation {
-    const value = { nick, room, since, tokens };
+  #listed({ id, nick, room, since, tokens, era }: OwnRecord): Deno.KvMutation {
+    const value = { nick, room, since, tokens, era };
     return { type: "set", key: ["instance_row", this.#instance, id], value };
   }
 
@@ -458,10 +462,11 @@ export class Storage {
 
   /** What holds as long as no other instance has taken a connection over. */
   #notTaken(
-    { id, tokens }: Pick<OwnRecord, "id" | "tokens">,
+    record: Pick<OwnRecord, "id" | "tokens" | "era">,
     instance = this.#instance,
   ): Deno.AtomicCheck[] {
-    return tokens.length === 0 ? [] : [{ key: takenKey(instance, id), versionstamp: null }];
+    if (record.tokens.length === 0) return [];
+    return [{ key: takenKey(instance, record), versionstamp: null }];
   }
 
   /** The checks under which something may be said that must not be said twice. */
@@ -581,17 +586,20 @@ function peopleIn(count: unknown): number {
   return count instanceof Deno.KvU64 ? Number(BigInt.asIntN(64, count.value)) : 0;
 }
 
-function takenKey(instance: string, id: string): Deno.KvKey {
-  return ["taken", instance, id];
+function takenKey(instance: string, { id, era }: Pick<OwnRecord, "id" | "era">): Deno.KvKey {
+  return ["taken", instance, id, era];
 }
 
 /** What an `instance_row` holds. Rows outlive programs: they are read as something unknown. */
-function listedFrom(value: unknown): Pick<OwnRecord, "nick" | "room" | "since" | "tokens"> {
-  const { nick, room, since, tokens } = (value ?? {}) as Record<string, unknown>;
+function listedFrom(
+  value: unknown,
+): Pick<OwnRecord, "nick" | "room" | "since" | "tokens" | "era"> {
+  const { nick, room, since, tokens, era } = (value ?? {}) as Record<string, unknown>;
   return {
     nick: typeof nick === "string" ? nick : "",
     room: typeof room === "string" ? room : undefined,
     since: typeof since === "number" ? since : 0,
+    era: typeof era === "string" ? era : "",
     tokens: Array.isArray(tokens) ? tokens.map(String) : [],
   };
 }

@@ -117,6 +117,12 @@ interface Saying {
   failed: string | undefined;
 }
 
+/** Events of a room that follow each other. */
+interface Run {
+  readonly room: string;
+  readonly ids: string[];
+}
+
 /** Somebody who talks over the client. */
 export class Visitor {
   readonly events: ChatEvent[] = [];
@@ -169,17 +175,17 @@ export class Visitor {
       for (const e of this.events) console.log("EV " + JSON.stringify(e));
       for (const l of log) console.log("LOG " + JSON.stringify(l));
     }
-    const runs = this.#runs();
+    const { runs, run } = this.#runs();
     for (const { room, ids } of runs) {
       const ofRoom = log.filter(({ event }) => event.room === room && shown(event.kind));
       const from = ofRoom.findIndex(({ at }) => at === ids[0]);
       const expected = ofRoom.slice(from, from + ids.length).map(({ at }) => at);
       assertEquals(ids, expected, `${this.nick} in ${room}`);
     }
-    const last = runs.at(-1);
-    if (!this.gone && this.client.room !== undefined && last !== undefined) {
-      const newest = log.findLast(({ event }) => event.room === last.room && shown(event.kind));
-      assertEquals(last.ids.at(-1), newest?.at, `${this.nick} missed the newest`);
+    // Whose leaving was under way when the connection was lost is told no event of it.
+    if (!this.gone && run !== undefined && this.client.room === run.room) {
+      const newest = log.findLast(({ event }) => event.room === run.room && shown(event.kind));
+      assertEquals(run.ids.at(-1), newest?.at, `${this.nick} missed the newest`);
     }
     for (const { text, id, failed } of this.said) {
       const found = log.filter(({ event }) => event.text === text);
@@ -191,10 +197,10 @@ export class Visitor {
     }
   }
 
-  /** Stretches in which nothing may be missing. */
-  #runs(): { room: string; ids: string[] }[] {
-    const runs: { room: string; ids: string[] }[] = [];
-    let run: { room: string; ids: string[] } | undefined;
+  /** Stretches in which nothing may be missing, and the one that still goes on. */
+  #runs(): { runs: Run[]; run: Run | undefined } {
+    const runs: Run[] = [];
+    let run: Run | undefined;
     let since: string[] = [];
     let away = false;
     const seen = new Set<string>();
@@ -222,7 +228,7 @@ export class Visitor {
         if (event.type === "left" && event.nick === this.nick && !away) run = undefined;
       }
     }
-    return runs;
+    return { runs, run };
   }
 }
 
