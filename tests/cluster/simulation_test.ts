@@ -201,7 +201,10 @@ class Simulation {
     // Until the last call from before has failed; from then on sweeping may take half a minute.
     await this.#world.pass(15_000);
     for (const { client } of this.#visitors) client.retryNow();
-    await this.#world.pass(55_000);
+    await this.#world.pass(40_000);
+    // Who was told that the nickname is taken may have met their own ghost, which is gone by now.
+    for (const { client } of this.#visitors) if (client.state === "offline") client.retryNow();
+    await this.#world.pass(20_000);
     for (const { weather, ending } of this.#hosts) {
       if (!weather.dead && ending !== undefined) await this.#world.until(ending);
     }

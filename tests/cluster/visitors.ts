@@ -171,10 +171,6 @@ export class Visitor {
 
   /** What was seen is the room's order, without a gap that was not owned up to. */
   check(log: readonly Entry[]): void {
-    if (Deno.env.get("DUMP") === this.nick) {
-      for (const e of this.events) console.log("EV " + JSON.stringify(e));
-      for (const l of log) console.log("LOG " + JSON.stringify(l));
-    }
     const { runs, run } = this.#runs();
     for (const { room, ids } of runs) {
       const ofRoom = log.filter(({ event }) => event.room === room && shown(event.kind));

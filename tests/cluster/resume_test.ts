@@ -1,0 +1,163 @@
+/**
+ * Dropping out and coming back, with the project's own client, real processes and a real `denokv`.
+ * `RESUME_SECONDS=60` is what CI runs; by itself the test is shorter.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { ChatClient, type RoomEvent, type WebSocketLike } from "../../chat/client.js";
+import { DenoKv, eventually, needs, Person, ServerProcess } from "../house.ts";
+
+const SECONDS = Number(Deno.env.get("RESUME_SECONDS") ?? 15);
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A connection over TCP that can be torn, as a cable is: neither side is told. */
+class Cable {
+  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #ends = new Set<Deno.TcpConn>();
+  /** Where it leads to. */
+  port = 0;
+  drops = 0;
+
+  constructor() {
+    void this.#serve();
+  }
+
+  get url(): string {
+    return `ws://127.0.0.1:${this.#listener.addr.port}/`;
+  }
+
+  async #serve(): Promise<void> {
+    for await (const near of this.#listener) void this.#carry(near);
+  }
+
+  async #carry(near: Deno.TcpConn): Promise<void> {
+    try {
+      const far = await Deno.connect({ hostname: "127.0.0.1", port: this.port });
+      const ends = [near, far];
+      for (const end of ends) this.#ends.add(end);
+      const copy = async (from: Deno.TcpConn, to: Deno.TcpConn) => {
+        const bytes = new Uint8Array(64 * 1024);
+        while (true) {
+          const read = await from.read(bytes);
+          if (read === null) break;
+          for (let at = 0; at < read;) at += await to.write(bytes.subarray(at, read));
+        }
+      };
+      await Promise.race([copy(near, far), copy(far, near)]).catch(() => {});
+      for (const end of ends) this.#hangUp(end);
+    } catch {
+      this.#hangUp(near);
+    }
+  }
+
+  tear(): void {
+    this.drops++;
+    for (const end of [...this.#ends]) this.#hangUp(end);
+  }
+
+  #hangUp(end: Deno.TcpConn): void {
+    this.#ends.delete(end);
+    try {
+      end.close();
+    } catch {
+      // The other direction was first.
+    }
+  }
+
+  close(): void {
+    this.tear();
+    this.#listener.close();
+  }
+}
+
+needs(
+  "denokv",
+  `${SECONDS} s of dropping out and coming back under load, and a kill -9: no gap, nothing twice`,
+  async () => {
+    await using kv = await DenoKv.start();
+    const start = () => ServerProcess.start(["--kv", kv.url], undefined, kv.env, "null");
+    await using a = await start();
+    await using b = await start();
+    const c = await start();
+    const alive = [a, b, c];
+
+    // Who stays: what they hear is the room's order.
+    const witness = await Person.connect(a.url, "chat.v1");
+    witness.say('{"type":"login","nick":"witness"}', '{"type":"join","room":"red"}');
+    await eventually(
+      () => witness.transcript.some((line) => line.includes('"joined"')),
+      "they are in",
+    );
+
+    const cable = new Cable();
+    cable.port = c.port;
+    const seen: RoomEvent[] = [];
+    const gaps: string[] = [];
+    const dropper = new ChatClient(cable.url, {
+      nick: "dropper",
+      room: "red",
+      connect: (url, protocol) => {
+        cable.port = alive[Math.floor(Math.random() * alive.length)]!.port;
+        return new WebSocket(url, protocol) as WebSocketLike;
+      },
+    });
+    dropper.on("*", (event) => {
+      if ("room" in event) seen.push(event);
+      if (event.type === "resumed" && !event.recovered) gaps.push(event.reason ?? "?");
+      if (event.type === "error" && event.error.code !== "offline") gaps.push(event.error.code);
+    });
+    await eventually(() => dropper.state === "online", "the dropper is in");
+
+    const talkers = await Promise.all([a, b].map(async (server, i) => {
+      const person = await Person.connect(server.url);
+      person.say(`talker${i}`, "/join red");
+      await eventually(() => person.transcript.includes('Joined chat room "red"'), "they are in");
+      return person;
+    }));
+    const said: Promise<{ id: string }>[] = [];
+    let words = 0;
+    const timer = setInterval(() => {
+      words++;
+      talkers.forEach((person, i) => person.say(`word ${i} ${words}`));
+      if (words % 5 === 0) said.push(dropper.say(`dropper's word ${words}`));
+    }, 20);
+    const until = Date.now() + SECONDS * 1000;
+    let killed = false;
+    while (Date.now() < until) {
+      await pause(100 + Math.random() * 700);
+      if (!killed && Date.now() > until - SECONDS * 500) {
+        killed = true;
+        // Exactly the instance that has them.
+        alive.splice(alive.indexOf(c), 1);
+        cable.port = c.port;
+        await c.stop("SIGKILL");
+      }
+      cable.tear();
+    }
+    clearInterval(timer);
+    // Not after a pause that has grown over all these drops.
+    dropper.retryNow();
+    const answers = await Promise.all(said);
+    talkers[0]!.say("the end");
+    await eventually(
+      () => seen.some((event) => "text" in event && event.text === "the end"),
+      "the end",
+    );
+    const heard = () => witness.transcript.map((line) => JSON.parse(line));
+    await eventually(() => heard().some(({ text }) => text === "the end"), "the end, there too");
+
+    assertEquals(gaps, []);
+    assert(cable.drops > SECONDS, `${cable.drops} drops`);
+    const ids = heard().filter(({ id }) => id !== undefined).map(({ id }) => id);
+    assertEquals(seen.map(({ id }) => id), ids.slice(ids.indexOf(seen[0]!.id)));
+    const own = seen.filter((event) => "text" in event && event.nick === "dropper");
+    assertEquals(answers.map(({ id }) => id), own.map(({ id }) => id));
+    // The others noticed nothing of it all.
+    const comings = talkers[0]!.transcript.filter((line) => /^dropper (joined|left)/.test(line));
+    assertEquals(comings, []);
+
+    await dropper.close();
+    cable.close();
+    await Promise.all([...talkers, witness].map((person) => person.leave()));
+  },
+);
