@@ -316,11 +316,20 @@ export class Shard {
       lost();
       return nothing;
     }
-    const broken = stale.has(keyText(asked[0]!.key));
+    let broken = stale.has(keyText(asked[0]!.key));
+    let passed = broken;
+    if (unsure && !broken && stale.size > 0) {
+      // Nobody may be told of a conflict while a try from before can pass yet.
+      const barred = await this.#bar(n, guard);
+      if (barred === undefined) return this.#giveUp(operations, unsure), nothing;
+      broken = true;
+      ({ passed, at: guardAt } = barred);
+    }
     if (broken) {
       if (guard === "turn") this.#turn = guardAt;
       else this.#meet();
-      if (unsure && !operations.some(hasEvent)) return settle(operations, "done"), nothing;
+      const silent = !operations.some(hasEvent);
+      if (unsure && silent && passed) return settle(operations, "done"), nothing;
       // A try whose answer was lost is found among the rows; otherwise somebody else was here.
       this.#owed.set(n, operations);
       this.ring(guardAt);
@@ -333,6 +342,29 @@ export class Shard {
     const keys = new Set(kept.flatMap((each) => each.checks?.map(({ key }) => keyText(key)) ?? []));
     settle(operations.filter((operation) => operation.checks?.some(isStale)), "conflict");
     return { operations: kept, checks: checks.filter(({ key }) => keys.has(keyText(key))), broken };
+  }
+
+  /**
+   * Moves a guard that still stands, so that no try from before can pass any more. Says whether one
+   * had passed by then; `undefined` if storage does not answer.
+   */
+  async #bar(n: number, guard: Guard): Promise<{ passed: boolean; at: string } | undefined> {
+    const { clock, lease } = this.#parts;
+    const check = this.#guardCheck(guard);
+    let barred: { passed: boolean; at: string } | undefined;
+    await this.#persist(async () => {
+      const { versionstamp, value } = await limited(clock, this.#kv.get<unknown>(check.key));
+      if (versionstamp !== null && versionstamp !== check.versionstamp) {
+        // A turn has the number of the commit, or that of our own bar.
+        barred = { passed: value !== -n, at: versionstamp };
+        return;
+      }
+      const bar = this.#kv.atomic().check(check, lease).set(check.key, -n);
+      const moved = await limited(clock, bar.commit());
+      if (!moved.ok) throw new Error("the guard of a commit was moved, or the lease is gone");
+      barred = { passed: false, at: moved.versionstamp };
+    });
+    return barred;
   }
 
   async #entries(keys: readonly Deno.KvKey[]): Promise<Deno.KvEntryMaybe<unknown>[]> {
