@@ -6,7 +6,14 @@
  * and delivery of a shard never interleave: one of them moving the cursor under another would show
  * a row twice or never. It does not know rooms or sockets.
  */
-import { type Batch, keyText, type Operation, type Outcome, takeBatch } from "./batch.ts";
+import {
+  type Batch,
+  bytesOfEvent,
+  keyText,
+  type Operation,
+  type Outcome,
+  takeBatch,
+} from "./batch.ts";
 import {
   backOff,
   type Clock,
@@ -17,15 +24,7 @@ import {
   PATIENCE,
   persist,
 } from "./clock.ts";
-import {
-  eventId,
-  idPrefix,
-  pack,
-  packedBytes,
-  type RoomEvent,
-  type StoredEvent,
-  unpack,
-} from "./events.ts";
+import { eventId, idPrefix, pack, type RoomEvent, type StoredEvent, unpack } from "./events.ts";
 
 /** Milliseconds a feed row is kept at least: longer than any lease, so that who is behind can catch up. */
 export const ROW_LIFE = 10 * 60_000;
@@ -499,6 +498,6 @@ function settle(operations: readonly Operation[], outcome: Outcome): void {
 }
 
 /** An estimate of the memory that a message holds while it waits, in bytes. */
-function weight({ event, mutations }: Operation): number {
-  return event === undefined || mutations !== undefined ? 0 : packedBytes(event);
+function weight(operation: Operation): number {
+  return operation.mutations === undefined ? bytesOfEvent(operation) : 0;
 }

@@ -50,6 +50,8 @@ Deno.test("wrong usage is one line and exit code 2", async () => {
     [["--workers", "2"]],
     [["--workers", "2", "--kv", ":memory:"]],
     [[], { PORT: "eighty" }],
+    [[], { CHAT_HISTORY: "a week" }],
+    [[], { CHAT_OPEN_HISTORY: "perhaps" }],
   ];
   await Promise.all(wrong.map(async ([args, env]) => {
     const { code, stdout, stderr } = await run(args, env);
