@@ -126,8 +126,6 @@ export class Shard {
   /** A commit was given up, and may yet be written. */
   #doubt = false;
   #turn: string | null = null;
-  /** What was committed alone and has not been delivered: at once, or while the next commit is under way. */
-  #undelivered: { operations: readonly Operation[]; versionstamp: string } | undefined;
   /** Commits whose row is to be delivered by reading, by their number. */
   readonly #owed = new Map<number, readonly Operation[]>();
   #frames = 0;
@@ -179,10 +177,7 @@ export class Shard {
     while (this.#doubt || this.#behind() || this.#queue.length > 0) {
       if (this.#doubt) await this.#persist(() => this.#resolveDoubt());
       else if (this.#behind()) await this.#catchUp();
-      else {
-        await this.#commit(this.#take());
-        if (this.#queue.length === 0 || this.#doubt || this.#behind()) await this.#deliverRest();
-      }
+      else await this.#commit(this.#take());
     }
   }
 
@@ -200,10 +195,8 @@ export class Shard {
     while (operations.length > 0) {
       let result: Deno.KvCommitResult | Deno.KvCommitError;
       try {
-        const committing = this.#atomic(n, guard, operations, checks).commit();
-        // Storage and sockets work at the same time. Whatever this commit comes to, it comes after.
-        await this.#deliverRest();
-        result = await limited(this.#parts.clock, committing);
+        const atomic = this.#atomic(n, guard, operations, checks);
+        result = await limited(this.#parts.clock, atomic.commit());
       } catch (error) {
         // It may have been written all the same. Trying again is safe: the guard lets one try pass.
         if (failures++ === 0) since = this.#parts.clock.now();
@@ -212,7 +205,7 @@ export class Shard {
         await backOff(this.#parts.clock, failures);
         continue;
       }
-      if (result.ok) return this.#committed(n, guard, operations, result.versionstamp);
+      if (result.ok) return await this.#committed(n, guard, operations, result.versionstamp);
       const kept = await this.#sift(n, guard, operations, checks, failures > 0);
       // Another guard is safe only when no earlier try can pass any more, or there was none.
       if (kept.broken || failures === 0) guard = this.#chooseGuard(kept.operations);
@@ -260,12 +253,12 @@ export class Shard {
     return atomic;
   }
 
-  #committed(
+  async #committed(
     n: number,
     guard: Guard,
     operations: readonly Operation[],
     versionstamp: string,
-  ): void {
+  ): Promise<void> {
     if (guard === "turn") this.#turn = versionstamp;
     if (!operations.some(hasEvent)) return settle(operations, "done");
     if (guard === "turn") {
@@ -275,13 +268,9 @@ export class Shard {
     }
     // The guard held: nothing can stand between the cursor and this row.
     this.#cursor = versionstamp;
-    this.#undelivered = { operations, versionstamp };
-  }
-
-  async #deliverRest(): Promise<void> {
-    const rest = this.#undelivered;
-    this.#undelivered = undefined;
-    if (rest !== undefined) await this.#deliverOwn(rest.operations, rest.versionstamp);
+    // Before the next commit begins: while these are shown more comes in, and shares it. (To commit
+    // and to show at the same time was tried: smaller commits, smaller frames, 10 to 20 % slower.)
+    await this.#deliverOwn(operations, versionstamp);
   }
 
   /**
