@@ -289,10 +289,10 @@ export class Shard {
     const nothing = { operations: [], checks: [], broken: true };
     const asked = [this.#guardCheck(guard), lease, ...checks];
     const stale = new Set<string>();
-    let guardAt: string | null = null;
+    let guardAt: string | null = null, guardIs: unknown;
     const read = await this.#persist(async () => {
       const found = await this.#entries(asked.map(({ key }) => key));
-      guardAt = found[0]!.versionstamp;
+      ({ versionstamp: guardAt, value: guardIs } = found[0]!);
       stale.clear();
       asked.forEach(({ key, versionstamp }, i) => {
         if (found[i]!.versionstamp !== versionstamp) stale.add(keyText(key));
@@ -305,7 +305,8 @@ export class Shard {
       return nothing;
     }
     let broken = stale.has(keyText(asked[0]!.key));
-    let passed = broken;
+    // A turn holds the number of the commit that moved it.
+    let passed = guardIs === n;
     if (unsure && !broken && stale.size > 0) {
       // Nobody may be told of a conflict while a try from before can pass yet.
       const barred = await this.#bar(n, guard);
@@ -343,8 +344,7 @@ export class Shard {
     await this.#persist(async () => {
       const { versionstamp, value } = await limited(clock, this.#kv.get<unknown>(check.key));
       if (versionstamp !== null && versionstamp !== check.versionstamp) {
-        // A turn has the number of the commit, or that of our own bar.
-        barred = { passed: value !== -n, at: versionstamp };
+        barred = { passed: value === n, at: versionstamp };
         return;
       }
       const bar = this.#kv.atomic().check(check, lease).set(check.key, -n);
@@ -382,12 +382,17 @@ export class Shard {
   async #resolveDoubt(): Promise<void> {
     const { clock, lease, lost } = this.#parts;
     const n = ++this.#commits;
-    const moved = await limited(
-      clock,
-      this.#kv.atomic().check(lease).set(bellKey(this.#index), n).set(this.#turnKey(), n).commit(),
-    );
+    const asked: [Deno.KvKey, Deno.KvKey] = [this.#turnKey(), lease.key];
+    const [turn, held] = await limited(clock, this.#kv.getMany<[unknown, unknown]>(asked));
+    if (held.versionstamp !== lease.versionstamp) {
+      this.#doubt = false;
+      return lost();
+    }
+    // The check of the turn: nor can this one pass later than it seems to, over a newer commit.
+    const move = this.#kv.atomic().check(lease, turn).set(bellKey(this.#index), n).set(turn.key, n);
+    const moved = await limited(clock, move.commit());
+    if (!moved.ok) throw new Error("the guards of a commit were moved meanwhile");
     this.#doubt = false;
-    if (!moved.ok) return lost();
     this.#turn = moved.versionstamp;
     this.ring(moved.versionstamp);
   }
