@@ -1,6 +1,6 @@
 /** Coming back, at the wire: in plain text, in `chat.v1`, over one instance and the next. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { eventually, House, Person } from "./house.ts";
+import { eventually, House, type Person } from "./house.ts";
 
 const HOW = /^To come back within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
 
