@@ -12,8 +12,11 @@ import { type Happenings, PortableSockets } from "./sockets.ts";
 import { cpuSeconds, openFilesLimit, residentMb } from "./usage.ts";
 import { WIRES } from "./wire.ts";
 
-/** Milliseconds for all to come in, between two looks at the time, and of silence that is the end. */
-const SETUP = 180_000, TICK = 5, SILENCE = 500;
+/**
+ * Milliseconds: for all to come in; between two looks at the time; of silence that is the end; for
+ * the end.
+ */
+const SETUP = 180_000, TICK = 5, SILENCE = 500, DRAIN = 20_000;
 
 class Generator implements Watcher {
   readonly #job: Job;
@@ -30,6 +33,7 @@ class Generator implements Watcher {
   #sent = 0;
   #seen = 0;
   #delivered = 0;
+  /** When the list was asked for that is waited for; 0 before the first. */
   #asked = 0;
 
   constructor(job: Job) {
@@ -78,9 +82,10 @@ class Generator implements Watcher {
 
   settled(): void {
     this.#settled++;
-    if (!this.#running || this.#job.load.kind !== "list") return;
-    this.#latencies.add(micros() - this.#asked);
+    if (this.#asked === 0) return;
     this.#seen++;
+    if (!this.#running) return;
+    this.#latencies.add(micros() - this.#asked);
     this.#list();
   }
 
@@ -116,7 +121,7 @@ class Generator implements Watcher {
       p99: this.#latencies.at(0.99),
       max: this.#latencies.max,
     };
-    await this.#drain();
+    if (this.#sent > 0) await this.#drain();
     return { ...result, lost: this.#sent - this.#seen };
   }
 
@@ -166,9 +171,10 @@ class Generator implements Watcher {
     }
   }
 
-  /** Until nothing comes any more. */
+  /** Until nothing comes any more, or it takes too long: what is missing then counts as lost. */
   async #drain(): Promise<void> {
-    for (let before = -1; this.#delivered !== before;) {
+    const until = micros() + DRAIN * 1000;
+    for (let before = -1; this.#delivered !== before && micros() < until;) {
       before = this.#delivered;
       await this.#pass(SILENCE);
     }

@@ -71,7 +71,6 @@ const socketIo: Wire = {
 /** IRC over WebSocket, a line a frame; one's own words come back (`echo-message`). */
 const irc: Wire = {
   path: "/",
-  subprotocol: "text.ircv3.net",
   enter: (nick, room) => [
     { say: ["CAP REQ :echo-message", `NICK ${nick}`, "USER u 0 * :u", "CAP END"], until: " 001 " },
     { say: [`JOIN #${room}`], until: " 366 " },
