@@ -45,7 +45,7 @@ const rss = { ...first("RSS MB", (r) => r.rss), better: "less" as const };
 const cpuEach = first("CPU µs/delivery", (r) => r.serverCpu * 1e6 / r.delivered);
 const cpuPerMessage = (result: Result) => result.serverCpu * 1e6 / result.sent;
 
-const CROWD = { size: 32, backlog: 64, rooms: 1 };
+const CROWD = { size: 32, backlog: 256, rooms: 1 };
 
 function closed(
   name: string,
@@ -141,7 +141,6 @@ export function loads(quick: boolean): readonly Load[] {
         rooms: 500,
         senders: 0,
         seconds: 0,
-        backlog: 256,
         load: { kind: "closed", window: 1 },
       }],
       main: { ...first("arrivals/s", (r) => r.ready / r.setup), better: "more" },

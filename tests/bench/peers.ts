@@ -21,6 +21,8 @@ const BUN_PACKAGE = `@oven/bun-${Deno.build.os}-${
 export interface Running extends AsyncDisposable {
   readonly port: number;
   readonly pid: number;
+  /** Whether it still runs: what was measured on one that died counts for nothing. */
+  alive(): boolean;
 }
 
 /** Somebody to measure. */
@@ -48,13 +50,13 @@ export const PEERS: readonly Peer[] = [
   {
     name: BASE,
     what: "a loop over sockets on Deno, nothing stored",
-    wire: "text",
+    wire: "plain",
     start: () => program(Deno.execPath(), ["run", "-A", here("peers/bare.ts")]),
   },
   {
     name: "ws",
     what: `ws ${PACKAGES.ws} on Node, nothing stored`,
-    wire: "text",
+    wire: "plain",
     start: async () => program(needed("node"), [await withPackages("ws.mjs")]),
   },
   {
@@ -66,7 +68,7 @@ export const PEERS: readonly Peer[] = [
   {
     name: "bun",
     what: `publish of Bun ${PACKAGES.bun}, nothing stored`,
-    wire: "text",
+    wire: "plain",
     start: async () => {
       const path = await withPackages("bun.mjs");
       return program(bunPath(), [path]);
@@ -105,6 +107,7 @@ function parley(
       return {
         port: server.port,
         pid: server.process.pid,
+        alive: watched(server.process),
         async [Symbol.asyncDispose]() {
           await server.stop("SIGKILL");
           await Deno.remove(folder, { recursive: true });
@@ -131,6 +134,7 @@ function running(child: Deno.ChildProcess, port: number, after: () => Promise<vo
   return {
     port,
     pid: child.pid,
+    alive: watched(child),
     async [Symbol.asyncDispose]() {
       try {
         child.kill("SIGKILL");
@@ -141,6 +145,12 @@ function running(child: Deno.ChildProcess, port: number, after: () => Promise<vo
       await after();
     },
   };
+}
+
+function watched(child: Deno.ChildProcess): () => boolean {
+  let alive = true;
+  child.status.then(() => alive = false);
+  return () => alive;
 }
 
 async function inspircd(): Promise<Running> {

@@ -29,7 +29,8 @@ export interface Wire {
   answer?(frame: string): string | undefined;
 }
 
-const text: Wire = {
+/** Lines, as the little peers know them. */
+const plain: Wire = {
   path: "/",
   enter: (nick, room) => [
     { say: [nick], until: "Using nickname: " },
@@ -37,8 +38,9 @@ const text: Wire = {
   ],
   move: (_, to) => [{ say: [`/join ${to}`], until: "Joined chat room" }],
   say: (text) => text,
-  list: () => ({ say: ["/ls"], until: "\n" }),
 };
+
+const text: Wire = { ...plain, list: () => ({ say: ["/ls"], until: "\n" }) };
 
 const json = (value: unknown) => JSON.stringify(value);
 
@@ -84,7 +86,7 @@ const irc: Wire = {
 };
 
 /** All wires, by name. */
-export const WIRES = { text, "chat.v1": chatV1, "socket.io": socketIo, irc } as const;
+export const WIRES = { plain, text, "chat.v1": chatV1, "socket.io": socketIo, irc } as const;
 
 /** The name of a wire. */
 export type WireName = keyof typeof WIRES;
