@@ -20,6 +20,7 @@ const COLOURS = [
 
 const STYLE = `
   text { font: 11px system-ui, sans-serif; fill: #24292f }
+  .n { font-size: 8px }
   .axis { stroke: #8c959f; stroke-width: 1 }
   .grid { stroke: #8c959f; stroke-width: .5; opacity: .4 }
   @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }
@@ -34,7 +35,7 @@ export function chart(outcomes: Outcomes): string {
     name: load.name,
     bars: peers.flatMap(({ name }, i) => {
       const ratio = outcomes.ratio(load, name, BASE);
-      return Number.isFinite(ratio) && ratio > 0 ? [{ name, ratio, colour: COLOURS[i]! }] : [];
+      return Number.isFinite(ratio) && ratio > 0 ? [{ ratio, colour: COLOURS[i]! }] : [];
     }),
   })).filter(({ bars }) => bars.length > 0);
   const logs = rows.flatMap(({ bars }) => bars.map(({ ratio }) => Math.log2(ratio)));
@@ -45,16 +46,12 @@ export function chart(outcomes: Outcomes): string {
   for (const { name, bars } of rows) {
     const height = bars.length * BAR;
     parts.push(text(LEFT - 8, y + height / 2 + 4, name, "end"));
-    for (const { name: peer, ratio, colour } of bars) {
+    for (const { ratio, colour } of bars) {
       const from = Math.min(x(0), x(Math.log2(ratio))), to = Math.max(x(0), x(Math.log2(ratio)));
       parts.push(
         `<rect x="${from.toFixed(1)}" y="${y}" width="${Math.max(1, to - from).toFixed(1)}" ` +
-          `height="${BAR - 1}" fill="${colour}"><title>${escaped(peer)} ${
-            shown(ratio)
-          }</title></rect>`,
-        `<text x="${(to + 3).toFixed(1)}" y="${y + BAR - 1}" style="font-size:8px">${
-          shown(ratio)
-        }</text>`,
+          `height="${BAR - 1}" fill="${colour}"/>`,
+        `<text class="n" x="${(to + 3).toFixed(0)}" y="${y + BAR - 1}">${shown(ratio)}</text>`,
       );
       y += BAR;
     }
@@ -70,7 +67,7 @@ export function chart(outcomes: Outcomes): string {
     );
   }
   const legend = peers.map(({ name }, i) => {
-    const at = LEFT + i * (WIDTH - LEFT) / peers.length;
+    const at = 8 + i * WIDTH / peers.length;
     return `<rect x="${at.toFixed(1)}" y="18" width="8" height="8" fill="${COLOURS[i]!}"/>` +
       text(at + 11, 26, name, "start");
   });
@@ -78,7 +75,7 @@ export function chart(outcomes: Outcomes): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y}" role="img">`,
     `<title>${title}</title><style>${STYLE}</style>`,
-    text(LEFT, 12, title, "start"),
+    text(8, 12, title, "start"),
     ...legend,
     ...grid,
     ...parts,
