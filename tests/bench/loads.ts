@@ -100,6 +100,7 @@ export function loads(quick: boolean): readonly Load[] {
   const soak = day("soak", "the same for ten minutes", 600);
   return [
     closed("busy32", "one room of 32, all talk", 32, 1, 32, 1, seconds),
+    closed("busy32x64", "one room of 32, 8 talk, 64 outstanding", 32, 1, 8, 64, seconds),
     closed("room1000x1", "one room of 1,000, 10 talk, 1 outstanding", 1000, 1, 10, 1, seconds),
     closed("room1000x20", "one room of 1,000, 10 talk, 20 outstanding", 1000, 1, 10, 20, seconds),
     closed("rooms10x1", "100 rooms of 10, one talks, 1 outstanding", 1000, 100, 100, 1, seconds),

@@ -51,7 +51,19 @@ export const PEERS: readonly Peer[] = [
     name: BASE,
     what: "a loop over sockets on Deno, nothing stored",
     wire: "plain",
-    start: () => program(Deno.execPath(), ["run", "-A", here("peers/bare.ts")]),
+    start: () => loop("bare"),
+  },
+  {
+    name: "durable",
+    what: "the same loop, which stores what was said in Deno KV, on a file, before it shows it",
+    wire: "plain",
+    start: durable,
+  },
+  {
+    name: "batched",
+    what: "the same loop in lines of JSON, all of a turn in one frame, nothing stored",
+    wire: "plain",
+    start: () => loop("batched"),
   },
   {
     name: "ws",
@@ -81,6 +93,22 @@ export const PEERS: readonly Peer[] = [
     start: inspircd,
   },
 ];
+
+function loop(...args: string[]): Promise<Running> {
+  return program(Deno.execPath(), ["run", "-A", "--unstable-kv", here("peers/loop.ts"), ...args]);
+}
+
+async function durable(): Promise<Running> {
+  const folder = await Deno.makeTempDir({ prefix: "parley-bench-" });
+  const server = await loop("durable", `${folder}/kv`);
+  return {
+    ...server,
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
 
 /** Starts what the generator's ceiling is measured against. */
 export function startSink(deliveriesEach: number): Promise<Running> {

@@ -25,7 +25,8 @@ const value = (peer: string, read: (result: Result) => number) => (all: Outcomes
 const main = (peer: string) => (outcomes: Outcomes, load: Load) =>
   outcomes.value(load, peer, load.main.read);
 
-const FAN_OUT = ["busy32", "room1000x1", "room1000x20", "rooms10x1", "rooms10x10"];
+const FAN_OUT = ["busy32", "busy32x64", "room1000x1", "room1000x20", "rooms10x1", "rooms10x10"];
+const MANY_OUTSTANDING = ["busy32x64", "room1000x20"];
 
 const TARGETS: readonly Target[] = [
   ...FAN_OUT.flatMap((load): Target[] => [
@@ -33,9 +34,17 @@ const TARGETS: readonly Target[] = [
     { what: "text / ws", load, measure: ratio("text", "ws"), least: 1 },
     { what: "text / socket.io", load, measure: ratio("text", "socket.io"), least: 1 },
   ]),
-  ...["room1000x20", "busy32"].map((load): Target => (
+  ...MANY_OUTSTANDING.map((load): Target => (
     { what: "chat.v1 / bun", load, measure: ratio("chat.v1", "bun"), least: 1 }
   )),
+  // What the platform leaves to us, where the others are beyond it.
+  ...FAN_OUT.map((load): Target => (
+    { what: "text / durable", load, measure: ratio("text", "durable"), least: 0.95 }
+  )),
+  ...MANY_OUTSTANDING.map((load): Target => (
+    { what: "chat.v1 / batched", load, measure: ratio("chat.v1", "batched"), least: 0.95 }
+  )),
+  { what: "text / bare", load: "storm5k", measure: ratio("text", "bare"), least: 0.95 },
   ...["room1000x1", "room1000x20"].map((load): Target => (
     { what: "chat.v1 / inspircd", load, measure: ratio("chat.v1", "inspircd"), least: 3 }
   )),
