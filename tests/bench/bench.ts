@@ -7,7 +7,7 @@
  */
 import { parseArgs } from "@std/cli";
 import { PROJECT } from "../house.ts";
-import { chart } from "./chart.ts";
+import { chart, growthChart } from "./chart.ts";
 import { hasEpoll } from "./epoll.ts";
 import { type Job, type Refusal, type Result, Skip } from "./job.ts";
 import { type Load, loads, type Shape } from "./loads.ts";
@@ -183,6 +183,8 @@ async function main(): Promise<void> {
   await Deno.mkdir(wanted.out, { recursive: true });
   await Deno.writeTextFile(`${wanted.out}/table.md`, table);
   await Deno.writeTextFile(`${wanted.out}/chart.svg`, chart(outcomes));
+  const growth = growthChart(outcomes);
+  if (growth !== undefined) await Deno.writeTextFile(`${wanted.out}/growth.svg`, growth);
   console.log(table);
 }
 

@@ -45,6 +45,11 @@ const rss = { ...first("RSS MB", (r) => r.rss), better: "less" as const };
 const cpuEach = first("CPU µs/delivery", (r) => r.serverCpu * 1e6 / r.delivered);
 const cpuPerMessage = (result: Result) => result.serverCpu * 1e6 / result.sent;
 
+/** The load that shows how the cost of a message grows: with the people, with silent rooms beside. */
+export const GROWING = "growth";
+export const PEOPLE = [100, 200, 400, 800] as const;
+export const SILENT = [10, 100, 1000] as const;
+
 const CROWD = { size: 32, backlog: 256, rooms: 1 };
 
 function closed(
@@ -149,18 +154,17 @@ export function loads(quick: boolean): readonly Load[] {
     },
     day("day5m", "200 people in 20 rooms talk, move, leave: 500 a second", quick ? 20 : 300),
     {
-      name: "growth",
-      what: "CPU per message in a room of 100, 200, 400, 800; beside 100 and 1,000 silent rooms",
+      name: GROWING,
+      what: "CPU per message in a room of 100 to 800, and beside 10 to 1,000 silent rooms",
       steps: [
-        ...[100, 200, 400, 800].map((clients): Shape => ({
+        ...PEOPLE.map((clients): Shape => ({
           ...CROWD,
           clients,
           senders: 5,
           seconds,
           load: { kind: "closed", window: 1 },
         })),
-        beside(100, seconds),
-        beside(1000, seconds),
+        ...SILENT.map((rooms) => beside(rooms, seconds)),
       ],
       main: {
         name: "most, on doubling",
@@ -169,14 +173,14 @@ export function loads(quick: boolean): readonly Load[] {
           Math.max(...[1, 2, 3].map((i) => cpuPerMessage(all[i]!) / cpuPerMessage(all[i - 1]!))),
       },
       further: [
-        ...[100, 200, 400, 800].map((people, i): Reading => ({
+        ...PEOPLE.map((people, i): Reading => ({
           name: `µs at ${people}`,
           read: (all) => cpuPerMessage(all[i]!),
         })),
-        {
-          name: "1,000 / 100 silent rooms",
-          read: (all) => cpuPerMessage(all[5]!) / cpuPerMessage(all[4]!),
-        },
+        ...SILENT.map((rooms, i): Reading => ({
+          name: `µs beside ${rooms} silent rooms`,
+          read: (all) => cpuPerMessage(all[PEOPLE.length + i]!),
+        })),
       ],
     },
     {
