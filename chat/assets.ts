@@ -2,8 +2,8 @@
  * The page's files, as texts: they are part of the program, so that a bundle and an executable carry
  * them.
  *
- * A helper below the way of a message: the door serves what stands here. Nothing is built; only the
- * comments of modules are left out, which nobody on the other side of a network reads.
+ * A helper below the way of a message: the door serves what stands here. Nothing is built; only
+ * comments and indentation are left out, which nobody on the other side of a network reads.
  */
 import client from "./client.js" with { type: "text" };
 import chat from "./page/chat.js" with { type: "text" };
@@ -35,12 +35,12 @@ export async function loadAssets(): Promise<ReadonlyMap<string, Asset>> {
     "/page/page.js": main,
   };
   const files: [path: string, type: string, body: string][] = [
-    ["/", "text/html", page],
-    ["/page/style.css", "text/css", style],
+    ["/", "text/html", lean(page)],
+    ["/page/style.css", "text/css", lean(style)],
     ...Object.entries(modules).map(([path, text]): [string, string, string] => [
       path,
       "text/javascript",
-      withoutComments(text),
+      lean(text),
     ]),
   ];
   const assets = await Promise.all(
@@ -52,9 +52,16 @@ export async function loadAssets(): Promise<ReadonlyMap<string, Asset>> {
   return new Map(assets);
 }
 
-/** Without lines that hold a comment and nothing else. The house's modules have none in strings. */
-function withoutComments(text: string): string {
-  return text.replace(/^[ \t]*\/\*\*[^]*?\*\/[ \t]*\n/gm, "").replace(/^[ \t]*\/\/.*\n/gm, "");
+/**
+ * Without comments and indentation. Not a parser: the house's own files have nothing in their
+ * strings that looks like a comment, and no string over several lines that needs its spaces.
+ */
+function lean(text: string): string {
+  return text
+    .replace(/^[ \t]*\/\*[^]*?\*\/[ \t]*\n/gm, "")
+    .replace(/^[ \t]*\/\/.*\n/gm, "")
+    .replace(/\/\*\* .*?\*\/ ?/g, "")
+    .replace(/^[ \t]+|\n(?=\n)/gm, "");
 }
 
 async function etagOf(body: string): Promise<string> {

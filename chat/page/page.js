@@ -37,6 +37,12 @@ let drawing = false;
 let drafted = "";
 
 function start() {
+  // Who closed the tab a moment ago takes their place in the next one.
+  const left = home.get("left");
+  home.set("left", null);
+  if (left?.session && !tab.get("session") && Date.now() - left.at < left.session.grace * 1000) {
+    tab.set("session", left.session);
+  }
   const nick = home.get("nick");
   const { room } = placeOf(location.hash);
   byId("door-nick").value = nick ?? "";
@@ -118,7 +124,10 @@ function stateChanged(event) {
     byId("chat").hidden = false;
     named();
     lookSoon();
-    if (!wasOnline) text.focus({ preventScroll: true });
+    if (!wasOnline && chat) {
+      draw(chat);
+      focusText();
+    }
     say(wasOnline ? back || "Back online." : "", "good");
     lineTimer = setTimeout(() => say("", ""), SHOWN);
     wasOnline = true;
@@ -224,7 +233,12 @@ function route() {
   }
   swapDraft();
   drawSoon();
-  if (matchMedia("(pointer: fine)").matches) text.focus({ preventScroll: true });
+  if (chat.client.state === "online") focusText();
+}
+
+/** Where nothing pops up when one does that. */
+function focusText() {
+  if (!matchMedia("(pointer: coarse)").matches) text.focus({ preventScroll: true });
 }
 
 /** What was typed and not sent stays with its conversation. */
@@ -404,7 +418,7 @@ function openDrawer(/** @type {"places" | "people"} */ which) {
   document.body.dataset.drawer = which;
   byId("talk").inert = true;
   byId(`open-${which}`).setAttribute("aria-expanded", "true");
-  byId(which).querySelector("a, input")?.focus();
+  (byId(which).querySelector("li a") ?? byId(which).querySelector("input"))?.focus();
 }
 
 function closeDrawer() {
@@ -475,7 +489,10 @@ function listen() {
 function listenOutside() {
   addEventListener("hashchange", route);
   addEventListener("online", () => chat?.client.retryNow());
-  addEventListener("pagehide", () => chat?.client.detach());
+  addEventListener("pagehide", () => {
+    home.set("left", { at: Date.now(), session: tab.get("session") });
+    chat?.client.detach();
+  });
   addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
   addEventListener("focus", () => shownLog()?.look());
   document.addEventListener("visibilitychange", () => {

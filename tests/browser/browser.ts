@@ -5,7 +5,12 @@
  */
 import { assertEquals } from "@std/assert";
 import chromium from "@sparticuz/chromium";
-import puppeteer, { type Browser, type BrowserContext, type Page, type Viewport } from "puppeteer-core";
+import puppeteer, {
+  type Browser,
+  type BrowserContext,
+  type Page,
+  type Viewport,
+} from "puppeteer-core";
 
 /** What the package asks for so that it runs on a small server, without what makes it unlike others. */
 const ARGS = chromium.args.filter((arg) =>
