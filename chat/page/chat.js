@@ -84,7 +84,7 @@ export class Chat {
 
   /** The conversation with somebody. */
   direct(/** @type {string} */ nick) {
-    const known = this.directs.get(nick);
+    const known = this.directs.get(this.#written(nick));
     if (known) return known;
     const log = this.#newLog(`Messages with ${nick}`, undefined);
     this.directs.set(nick, log);
@@ -93,12 +93,10 @@ export class Chat {
     return log;
   }
 
-  /** No longer shows the conversation with somebody. */
-  forget(/** @type {string} */ nick) {
-    this.directs.get(nick)?.element.remove();
-    this.directs.delete(nick);
-    delete this.#said[nick];
-    this.#kept.set("directs", this.#said);
+  /** A nickname as it is written here already: its case does not matter. */
+  #written(/** @type {string} */ nick) {
+    const folded = nick.toLowerCase();
+    return [...this.directs.keys()].find((each) => each.toLowerCase() === folded) ?? nick;
   }
 
   /**
@@ -206,7 +204,7 @@ export class Chat {
   #told({ id, nick, text, time, to, cid }) {
     // Who writes to themself is told once.
     if (to === undefined && nick === this.client.nick) return;
-    const other = to ?? nick;
+    const other = this.#written(to ?? nick);
     /** @type {Entry} */
     const entry = { kind: "message", id, nick, text, time, cid, own: to !== undefined };
     this.direct(other).add(entry);

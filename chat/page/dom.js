@@ -115,10 +115,10 @@ export function noon(/** @type {Date} */ at) {
 /** The colour, one of eight, and the letter that stand for somebody. */
 export function face(/** @type {string} */ nick) {
   let sum = 0;
-  for (const letter of nick) sum = (sum * 31 + (letter.codePointAt(0) ?? 0)) % 65_521;
+  for (const letter of nick) sum = Math.imul(sum ^ (letter.codePointAt(0) ?? 0), 16_777_619);
   const [first = ""] = new Intl.Segmenter().segment(nick);
   const letter = typeof first === "string" ? first : first.segment.toUpperCase();
-  return { hue: `h${sum % 8}`, letter };
+  return { hue: `h${(sum >>> 9) % 8}`, letter };
 }
 
 /** How many things. */

@@ -64,6 +64,7 @@ export class Log {
   #busy = false;
   #filled = false;
   #settling = false;
+  #place = 0;
   #options;
 
   /** @param {LogOptions} options */
@@ -104,9 +105,13 @@ export class Log {
 
   /** @param {boolean} shown */
   show(shown) {
+    // What is not shown forgets where it was.
+    if (!shown) this.#place = this.scroller.scrollTop;
     this.element.hidden = !shown;
-    if (shown && this.#stuck) this.#settle();
-    if (shown) this.look();
+    if (!shown) return;
+    if (this.#stuck) this.#settle();
+    else this.scroller.scrollTop = this.#place;
+    this.look();
   }
 
   /** Whether the newest is being looked at. */

@@ -85,17 +85,18 @@ function comeIn(nick, room) {
   client.on("state", stateChanged);
   client.on("resumed", ({ recovered, missed }) => {
     const many = missed > 0
-      ? `${count(missed, "thing")} happened meanwhile.`
+      ? `${count(missed, "thing")} happened meanwhile, all are here.`
       : "Nothing was missed.";
     back = recovered ? `Back online. ${many}` : "Back online. Some messages may be missing.";
   });
   client.on("error", ({ error }) => {
-    if (client.state === "offline" || byId("chat").hidden) {
-      byId("door-error").textContent = error.message;
-    } else notice(error.message);
+    failure = error.message;
+    if (client.state === "online") notice(failure);
   });
   client.on("nick", ({ to }) => to === client.nick && named());
   for (const type of /** @type {const} */ (["joined", "left", "nick"])) client.on(type, lookSoon);
+  byId("chat").hidden = !byId("door").hidden;
+  stateChanged({ type: "state", state: "connecting" });
   if (room !== undefined && client.room !== room) join(room);
   else route();
   drawSoon();
@@ -111,51 +112,51 @@ function named() {
 
 /** What is said about coming back. */
 let back = "";
+/** What went wrong last. */
+let failure = "";
 let wasOnline = false;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let lineTimer;
 
 /** @param {import("../client.js").StateEvent} event */
 function stateChanged(event) {
-  const { state } = event;
   clearInterval(lineTimer);
-  if (state === "online") {
-    byId("door").hidden = true;
-    byId("chat").hidden = false;
-    named();
-    lookSoon();
-    if (!wasOnline && chat) {
-      draw(chat);
-      focusText();
-    }
-    say(wasOnline ? back || "Back online." : "", "good");
-    lineTimer = setTimeout(() => say("", ""), SHOWN);
-    wasOnline = true;
-    back = "";
-  } else if (state === "connecting") {
+  if (event.state === "online") cameOnline();
+  else if (event.state === "connecting") {
     const connecting = () => say("Connecting…", "");
     if (wasOnline) connecting();
     else lineTimer = setTimeout(connecting, HASTE);
-    if (byId("door").hidden) byId("chat").hidden = false;
-  } else if (state === "offline" && event.retryAt === undefined) {
-    // The nickname was refused; the reason came as an error just before.
-    openDoor(byId("door-error").textContent || "This nickname cannot be used.");
-  } else if (state === "offline") {
-    const { retryAt = 0 } = event;
-    const left = () => {
-      const seconds = Math.ceil((retryAt - Date.now()) / 1000);
-      say(
-        `Offline. ${seconds > 0 ? `Trying again in ${seconds} s.` : "Trying again…"}`,
-        "bad",
-        "Try now",
-      );
-    };
-    left();
-    lineTimer = setInterval(left, 1000);
-    byId("chat").hidden = false;
-  } else if (event.state === "closed" && event.reason === "taken-over") {
-    say("This chat goes on in another tab.", "bad", "Go on here");
+  } else if (event.state === "closed") {
+    if (event.reason === "taken-over") {
+      say("This chat goes on in another tab.", "bad", "", "Go on here");
+    }
+  } else if (event.state === "offline") wentOffline(event.retryAt);
+}
+
+/** @param {number | undefined} retryAt - None: the nickname was refused */
+function wentOffline(retryAt) {
+  if (retryAt === undefined) return openDoor(failure || "This nickname cannot be used.");
+  const left = () => {
+    const seconds = Math.ceil((retryAt - Date.now()) / 1000);
+    say("Offline.", "bad", `Trying again${seconds > 0 ? ` in ${seconds} s.` : "…"}`, "Try now");
+  };
+  left();
+  lineTimer = setInterval(left, 1000);
+}
+
+function cameOnline() {
+  byId("door").hidden = true;
+  byId("chat").hidden = false;
+  named();
+  lookSoon();
+  if (!wasOnline && chat) {
+    draw(chat);
+    focusText();
   }
+  say(wasOnline ? back || "Back online." : "", "good");
+  lineTimer = setTimeout(() => say("", ""), SHOWN);
+  wasOnline = true;
+  back = "";
 }
 
 /**
@@ -163,12 +164,15 @@ function stateChanged(event) {
  *
  * @param {string} words
  * @param {string} look
+ * @param {string} [rest] only to be seen: it changes too often to be heard
  * @param {string} [button]
  */
-function say(words, look, button) {
-  const [line, action] = byId("line").children;
+function say(words, look, rest = "", button) {
+  if (!byId("door").hidden) return void (byId("door-error").textContent = words);
+  const [line, more, action] = byId("line").children;
   if (line.textContent !== words) line.textContent = words;
   byId("line").className = words === "" ? "" : `shown ${look}`;
+  more.textContent = rest;
   action.hidden = button === undefined;
   action.textContent = button ?? "";
 }
@@ -272,13 +276,17 @@ function draw(/** @type {Chat} */ chat) {
     if (each && each.element.hidden === (each === log)) each.show(each === log);
   }
   const here = room !== undefined && direct === undefined;
-  byId("title").replaceChildren(make("bdi", {}, direct ?? room ?? "No room"));
+  byId("title").replaceChildren(
+    make("bdi", {}, direct ?? room ?? (client.state === "online" ? "No room" : "Parley")),
+  );
   byId("title").className = here ? "room" : "";
   byId("subtitle").textContent = direct !== undefined
     ? "Only the two of you see this"
     : here
     ? count(members.length, "person")
-    : "Choose one, or open your own";
+    : client.state === "online"
+    ? "Choose one, or open your own"
+    : "";
   byId("people-count").textContent = String(members.length);
   byId("open-people").hidden = !here;
   byId("people").hidden = !here;

@@ -204,6 +204,22 @@ inBrowser("of thousands of messages the older ones leave the document", async (b
   await ann.go();
 });
 
+inBrowser("the door says when the server is away, and opens when it is back", async (browser) => {
+  const first = await House.open();
+  const { port } = first;
+  const ann = await Visitor.come(browser);
+  await ann.page.goto(addressOf({ port }));
+  await first.chat.close();
+  await ann.fill("#door-nick", "Ann");
+  await ann.page.keyboard.press("Enter");
+  await ann.reads("Offline.", "#door-error");
+  assertEquals(await ann.page.$("#chat:not([hidden])"), null);
+  await first[Symbol.asyncDispose]();
+  await using _server = await ServerProcess.start(["--port", String(port), "--kv", ":memory:"]);
+  await ann.reads("Nobody else is here yet", "#chat");
+  await ann.go(/WebSocket connection|ERR_CONNECTION_REFUSED/);
+});
+
 inBrowser("whatever comes from the network is text, never markup", async (browser) => {
   await using house = await House.open();
   const evil = "<img/src=x/onerror=alert(1)>";
@@ -441,4 +457,14 @@ Deno.test("the page is served with what keeps it safe, and asked again only for 
       headers.get("etag"),
     ]);
   }
+});
+
+Deno.test("the page is small: without its client, which is a module for all, under 60 KB", async () => {
+  const sizes = [...await loadAssets()].map(([path, { body }]): [string, number] => [
+    path,
+    new TextEncoder().encode(body).length,
+  ]);
+  const sum = (some: [string, number][]) => some.reduce((sum, [, size]) => sum + size, 0);
+  assert(sum(sizes.filter(([path]) => path !== "/client.js")) < 60_000, JSON.stringify(sizes));
+  assert(sum(sizes) < 85_000, JSON.stringify(sizes));
 });
