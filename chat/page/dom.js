@@ -118,7 +118,7 @@ export function face(/** @type {string} */ nick) {
   for (const letter of nick) sum = Math.imul(sum ^ (letter.codePointAt(0) ?? 0), 16_777_619);
   const [first = ""] = new Intl.Segmenter().segment(nick);
   const letter = typeof first === "string" ? first : first.segment.toUpperCase();
-  return { hue: `h${(sum >>> 9) % 8}`, letter };
+  return { hue: `h${((sum ^ (sum >>> 15)) >>> 3) % 8}`, letter };
 }
 
 /** How many things. */
