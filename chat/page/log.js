@@ -65,6 +65,8 @@ export class Log {
   #filled = false;
   #settling = false;
   #place = 0;
+  /** How often all rows were let go: an answer to what was asked before is none any more. */
+  #turn = 0;
   #options;
 
   /** @param {LogOptions} options */
@@ -241,9 +243,11 @@ export class Log {
     this.#busy = true;
     this.scroller.ariaBusy = "true";
     this.top.textContent = "Loading…";
+    const turn = this.#turn;
     const before = this.#rows.find(({ id }) => id !== undefined)?.id;
     try {
       const { entries, more } = await ask({ before, limit });
+      if (turn !== this.#turn) return;
       this.#more = more;
       this.#filled = true;
       this.#prepend(entries);
@@ -256,6 +260,7 @@ export class Log {
       this.#busy = false;
       this.scroller.ariaBusy = "false";
       this.#changed();
+      if (turn !== this.#turn) void this.older();
     }
     // Too little to scroll, and so to ask for more.
     if (this.#more && this.#stuck && this.scroller.scrollHeight <= this.scroller.clientHeight) {
@@ -268,9 +273,11 @@ export class Log {
     const { ask } = this.#options;
     if (this.#busy || !ask) return;
     this.#busy = true;
+    const turn = this.#turn;
     const after = this.#rows.findLast(({ id }) => id !== undefined)?.id;
     try {
       const { entries, more } = await ask({ after, limit: PAGE });
+      if (turn !== this.#turn) return;
       const ends = !more ? this.#tail : [];
       for (const entry of [...entries, ...ends]) {
         const last = this.#rows.findLast(({ id }) => id !== undefined)?.id;
@@ -284,7 +291,9 @@ export class Log {
       // Offline: again at the next scroll.
     } finally {
       this.#busy = false;
-      this.look();
+      this.#changed();
+      if (this.#atEnd) this.#scrolled();
+      if (turn !== this.#turn) void this.older();
     }
   }
 
@@ -293,6 +302,7 @@ export class Log {
     this.#stuck = true;
     if (!this.#atEnd) {
       this.#forget(this.#rows.splice(0));
+      this.#turn++;
       this.#atEnd = true;
       this.#tail = [];
       this.#more = true;
@@ -316,7 +326,7 @@ export class Log {
     if (this.#settling || this.element.hidden) return;
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     const rest = scrollHeight - scrollTop - clientHeight;
-    const stuck = rest < AT_END;
+    const stuck = rest < AT_END && this.#atEnd;
     if (stuck !== this.#stuck) {
       this.#stuck = stuck;
       this.look();

@@ -168,7 +168,10 @@ function cameOnline() {
  * @param {string} [button]
  */
 function say(words, look, rest = "", button) {
-  if (!byId("door").hidden) return void (byId("door-error").textContent = words);
+  if (!byId("door").hidden) {
+    return void (byId("door-error").textContent = `${words} ${button ? "Trying again…" : ""}`
+      .trim());
+  }
   const [line, more, action] = byId("line").children;
   if (line.textContent !== words) line.textContent = words;
   byId("line").className = words === "" ? "" : `shown ${look}`;

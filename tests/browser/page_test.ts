@@ -204,6 +204,55 @@ inBrowser("of thousands of messages the older ones leave the document", async (b
   await ann.go();
 });
 
+inBrowser(
+  "who scrolls up far lets the newest go, and gets it back: by scrolling, and by a key",
+  async (browser) => {
+    await using house = await House.open();
+    const bob = await talkMuch(house, "lobby", 1300);
+    const ann = await Visitor.come(browser);
+    await ann.enter(addressOf(house), "Ann");
+    await ann.reads("message 1300", ".rows > :last-child");
+    const scroll = (to: "up" | "down", until: string) =>
+      ann.page.evaluate(
+        async (to, until) => {
+          const log = document.querySelector(".log")!;
+          const end = () =>
+            (to === "up" ? log.querySelector(".text") : [...log.querySelectorAll(".text")].at(-1))
+              ?.textContent;
+          for (let i = 0; i < 400 && end() !== until; i++) {
+            log.scrollTop = to === "up" ? 0 : log.scrollHeight;
+            await new Promise((done) => setTimeout(done, 15));
+          }
+          return end();
+        },
+        to,
+        until,
+      );
+    assertEquals(await scroll("up", "message 1"), "message 1");
+    const held = await ann.texts(".text");
+    assert(held.length <= 1000 && !held.includes("message 1300"), `${held.length}`);
+    bob.say("message 1301");
+    await ann.reads("1 new message", ".jump");
+    assertEquals(await scroll("down", "message 1301"), "message 1301");
+    const again = await ann.texts(".text");
+    assertEquals(
+      again,
+      Array.from({ length: again.length }, (_, i) => `message ${1302 - again.length + i}`),
+    );
+    assertEquals(await scroll("up", "message 1"), "message 1");
+    await ann.page.keyboard.press("Escape");
+    await ann.reads("message 1301", ".rows > :last-child");
+    bob.say("message 1302");
+    await ann.reads("message 1302", ".rows > :last-child");
+    const last = await ann.texts(".text");
+    assertEquals(
+      last,
+      Array.from({ length: last.length }, (_, i) => `message ${1303 - last.length + i}`),
+    );
+    await ann.go();
+  },
+);
+
 inBrowser("the door says when the server is away, and opens when it is back", async (browser) => {
   const first = await House.open();
   const { port } = first;
