@@ -19,6 +19,8 @@ import style from "./page/style.css" with { type: "text" };
 export interface Asset {
   readonly type: string;
   readonly body: string;
+  /** The same, compressed. */
+  readonly gzip: Uint8Array<ArrayBuffer>;
   /** Changes with the body, and with nothing else. */
   readonly etag: string;
 }
@@ -46,7 +48,12 @@ export async function loadAssets(): Promise<ReadonlyMap<string, Asset>> {
   const assets = await Promise.all(
     files.map(async ([path, type, body]): Promise<[string, Asset]> => [
       path,
-      { type: `${type}; charset=utf-8`, body, etag: await etagOf(body) },
+      {
+        type: `${type}; charset=utf-8`,
+        body,
+        gzip: await compressed(body),
+        etag: await etagOf(body),
+      },
     ]),
   );
   return new Map(assets);
@@ -64,7 +71,13 @@ function lean(text: string): string {
     .replace(/^[ \t]+|\n(?=\n)/gm, "");
 }
 
+async function compressed(body: string): Promise<Uint8Array<ArrayBuffer>> {
+  const stream = new Blob([body]).stream().pipeThrough(new CompressionStream("gzip"));
+  return new Uint8Array(await new Blob(await Array.fromAsync(stream)).arrayBuffer());
+}
+
 async function etagOf(body: string): Promise<string> {
   const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(body));
-  return `"${new Uint8Array(hash).toBase64({ alphabet: "base64url" }).slice(0, 22)}"`;
+  // Weak: whoever holds it compressed holds the same.
+  return `W/"${new Uint8Array(hash).toBase64({ alphabet: "base64url" }).slice(0, 22)}"`;
 }

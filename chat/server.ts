@@ -63,23 +63,30 @@ export function answer(request: Request, house: House): Response {
 }
 
 /** A file of the page: it is asked each time whether it is still the same. */
-function serve({ type, body, etag }: Asset, request: Request, { host, pathname }: URL): Response {
+function serve(asset: Asset, request: Request, { host, pathname }: URL): Response {
+  const { type, etag } = asset;
+  const isCompressed = /\bgzip\b(?!;q=0(\.0*)?(,|$))/.test(
+    request.headers.get("accept-encoding") ?? "",
+  );
   const headers: Record<string, string> = {
     "content-type": type,
     "cache-control": "no-cache",
+    vary: pathname === "/" ? "accept, accept-encoding" : "accept-encoding",
     etag,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
   };
   if (pathname === "/") {
-    headers.vary = "accept";
     headers["content-security-policy"] = policy(host);
     headers["cross-origin-opener-policy"] = "same-origin";
   }
   const known = request.headers.get("if-none-match")?.split(",") ?? [];
-  const isKnown = known.some((each) => each.trim().replace(/^W\//, "") === etag);
-  return isKnown ? new Response(null, { status: 304, headers }) : new Response(body, { headers });
+  if (known.some((each) => each.trim() === etag)) {
+    return new Response(null, { status: 304, headers });
+  }
+  if (isCompressed) headers["content-encoding"] = "gzip";
+  return new Response(isCompressed ? asset.gzip : asset.body, { headers });
 }
 
 /** What the page may do: load its own files, talk to this server, and nothing else. */

@@ -513,6 +513,8 @@ Deno.test("the page is small: without its client, which is a module for all, und
     path,
     new TextEncoder().encode(body).length,
   ]);
+  const gzip = [...(await loadAssets()).values()].reduce((sum, { gzip }) => sum + gzip.length, 0);
+  assert(gzip < 30_000, `${gzip}`);
   const sum = (some: [string, number][]) => some.reduce((sum, [, size]) => sum + size, 0);
   assert(sum(sizes.filter(([path]) => path !== "/client.js")) < 60_000, JSON.stringify(sizes));
   assert(sum(sizes) < 85_000, JSON.stringify(sizes));
