@@ -19,6 +19,8 @@ export interface Operation {
   readonly checks?: readonly Deno.AtomicCheck[];
   readonly mutations?: readonly Deno.KvMutation[];
   readonly event?: RoomEvent;
+  /** Estimated bytes of the event: whoever queues it may note it here, so that it is reckoned once. */
+  eventBytes?: number;
   /** Called exactly once, for an event that was delivered with its id. It must not throw. */
   readonly settle: (outcome: Outcome, at?: string) => void;
 }
@@ -68,7 +70,7 @@ export function takeBatch(
   for (; next < queue.length; next++) {
     const operation = queue[next]!;
     const size = operation.mutations === undefined ? 0 : mutationBytes(operation.mutations);
-    const eventSize = operation.event === undefined ? 0 : packedBytes(operation.event);
+    const eventSize = bytesOfEvent(operation);
     mutations += operation.mutations?.length ?? 0;
     bytes += size;
     eventBytes += eventSize;
@@ -99,6 +101,11 @@ export function takeBatch(
   }
   queue.splice(0, next, ...left);
   return { operations, checks: [...checks.values()] };
+}
+
+/** Estimated bytes of an operation's event. */
+export function bytesOfEvent(operation: Operation): number {
+  return operation.eventBytes ??= operation.event === undefined ? 0 : packedBytes(operation.event);
 }
 
 /** A key as text, to compare keys by. */

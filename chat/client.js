@@ -1185,7 +1185,8 @@ export class ChatClient {
       // Over the next connection it is asked again.
       if (reply.code === "offline" && call.kind !== "ask") return;
       if (reply.code === "unavailable" && ++call.failures < MOST_FAILURES) {
-        call.sent = false;
+        // What was said may be stored all the same: the server knows by its cid, nobody else does.
+        if (call.kind !== "say") call.sent = false;
         const most = STORAGE_PAUSE * 2 ** call.failures;
         return this.#pause(most / 2 * (1 + this.#clock.jitter()));
       }

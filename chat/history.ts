@@ -46,6 +46,10 @@ interface Chunk {
 
 interface Remembered extends Entry {
   readonly stream: Stream;
+  /** Its name in memory. */
+  readonly name: string;
+  /** Estimated. */
+  readonly bytes: number;
 }
 
 /** What one shard delivered here and has not been folded yet, as far as is known here. */
@@ -136,12 +140,11 @@ export class History {
     const tail = this.#tails[shard]!;
     // Others are ahead of this instance, and have folded it already.
     if (at < tail.end) return;
-    const entry = { at, event, stream: streamOf(event) };
+    const entry = remember(event, at);
     tail.entries.push(entry);
-    tail.bytes += packedBytes(event);
-    const name = entry.stream.join(" ");
-    const stream = tail.streams.get(name);
-    if (stream === undefined) tail.streams.set(name, [entry]);
+    tail.bytes += entry.bytes;
+    const stream = tail.streams.get(entry.name);
+    if (stream === undefined) tail.streams.set(entry.name, [entry]);
     else stream.push(entry);
   }
 
@@ -314,20 +317,20 @@ export class History {
 
   /** Adds the rows of history that hold these events. */
   #write(atomic: Deno.AtomicOperation, entries: readonly Remembered[]): void {
-    const streams = Map.groupBy(entries, ({ stream }) => stream.join(" "));
+    const streams = Map.groupBy(entries, ({ name }) => name);
     for (const [first, ...rest] of streams.values()) {
-      let chunk = [first!], bytes = packedBytes(first!.event);
+      let chunk = [first!], bytes = first!.bytes;
       const end = () => {
         const value: Chunk = { v: 1, events: chunk.map(fold) };
         const key = [...first!.stream, chunk[0]!.at];
         atomic.set(key, value, { expireIn: this.retention });
       };
       for (const entry of rest) {
-        bytes += packedBytes(entry.event);
+        bytes += entry.bytes;
         if (bytes > CHUNK_BYTES) {
           end();
           chunk = [];
-          bytes = packedBytes(entry.event);
+          bytes = entry.bytes;
         }
         chunk.push(entry);
       }
@@ -366,8 +369,8 @@ export class History {
     tail.rows = tail.rows.filter((stamp) => stamp > folded);
     const kept = tail.entries.findIndex(({ at }) => at > end);
     const gone = tail.entries.splice(0, kept < 0 ? tail.entries.length : kept);
-    for (const { event } of gone) tail.bytes -= packedBytes(event);
-    for (const name of new Set(gone.map(({ stream }) => stream.join(" ")))) {
+    for (const { bytes } of gone) tail.bytes -= bytes;
+    for (const name of new Set(gone.map(({ name }) => name))) {
       const left = tail.streams.get(name)!.filter(({ at }) => at > end);
       if (left.length > 0) tail.streams.set(name, left);
       else tail.streams.delete(name);
@@ -409,8 +412,9 @@ export class History {
       for (const [index, each] of (Array.isArray(stored) ? stored : []).entries()) {
         const event = unpack(each);
         if (event === undefined || event.kind === "resume") continue;
-        entries.push({ at: eventId(prefix, index), event, stream: streamOf(event) });
-        bytes += packedBytes(event);
+        const entry = remember(event, eventId(prefix, index));
+        entries.push(entry);
+        bytes += entry.bytes;
       }
       if (bytes > MOST_BYTES || entries.length > MOST_STREAMS) break;
     }
@@ -424,6 +428,11 @@ export class History {
     }
     return ok && last >= upTo;
   }
+}
+
+function remember(event: RoomEvent, at: string): Remembered {
+  const stream = streamOf(event);
+  return { at, event, stream, name: stream.join(" "), bytes: packedBytes(event) };
 }
 
 /** The stream of what is said to a room, of its people, of what one person is told. */
@@ -441,8 +450,8 @@ function oldest({ entries, rows }: Tail): { entries: Remembered[]; rows: string[
     const end = afterCommit(stamp);
     let next = taken.length;
     for (; next < entries.length && entries[next]!.at < end; next++) {
-      streams.add(entries[next]!.stream.join(" "));
-      bytes += packedBytes(entries[next]!.event);
+      streams.add(entries[next]!.name);
+      bytes += entries[next]!.bytes;
     }
     if (many > 0 && (bytes > MOST_BYTES || streams.size > MOST_STREAMS)) break;
     for (let i = taken.length; i < next; i++) taken.push(entries[i]!);

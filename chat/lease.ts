@@ -221,6 +221,11 @@ export class Lease {
     const { kv, clock, instance, sweep, log } = this.#parts;
     const key = ["instance", dead];
     const { versionstamp } = await limited(clock, kv.get(key));
+    if (versionstamp === null) {
+      // Another was faster: to claim it now would only make a row that somebody has to remove.
+      await limited(clock, kv.atomic().delete(beatKey(dead)).commit());
+      return true;
+    }
     // From here on the dead one, should it wake up, can write no more, and no other sweeper can.
     const claim = await limited(
       clock,

@@ -179,12 +179,22 @@ export class Resume {
     }
     sender.expectNoMore(id);
     if (outcome === "taken") return undefined;
-    // It may be written yet, with nobody there to have it.
-    this.#later(Math.max(this.#parts.grace, LATE), () => {
-      storage.forgetArrival(id);
-      if (storage.has(id) && !sender.has(id)) void storage.deleteConnection(id);
-    });
+    this.#letGoLater(id, hashToken(token));
     return refusal.notDone;
+  }
+
+  /** What seemed to fail may have been written, or be yet, with nobody there to have it. */
+  #letGoLater(id: string, token: string): void {
+    const { storage, sender, grace } = this.#parts;
+    this.#later(Math.max(grace, LATE), async () => {
+      try {
+        await storage.settleDoubts();
+      } catch {
+        return this.#letGoLater(id, token);
+      }
+      storage.forgetArrival(id, token);
+      if (storage.has(id) && !sender.has(id)) await storage.deleteConnection(id);
+    });
   }
 
   /** It has been taken over: its owner must learn what was missed, or that it cannot be known. */
@@ -257,10 +267,10 @@ export class Resume {
     return last !== undefined && old && history.retention > grace + UNNOTICED + SKEW;
   }
 
-  #later(ms: number, run: () => void): void {
+  #later(ms: number, run: () => void | Promise<void>): void {
     const cancel = this.#parts.clock.after(ms, () => {
       this.#timers.delete(cancel);
-      run();
+      void run();
     });
     this.#timers.add(cancel);
   }

@@ -150,10 +150,12 @@ export class Storage {
    */
   async setUsername(id: string, nick: string, token?: string): Promise<Done> {
     const record = this.#record(id);
+    const before = record.tokens;
     const done = await this.#change(record, () => {
       const { nick: old, room, stored } = record;
       if (token !== undefined) record.tokens = [token];
       const mutations = [
+        ...this.#forgottenTokens(token === undefined ? [] : before),
         ...(stored ? this.#table.delete(id, usernameKey(old)) : []),
         ...this.#table.put(id, usernameKey(nick), { nick }),
         this.#listed({ ...record, nick }),
@@ -172,7 +174,8 @@ export class Storage {
     if (done.outcome === "done") record.nick = nick;
     // Should it have failed, it may have been written all the same.
     if (done.outcome !== "taken") record.stored = true;
-    else if (!record.stored) record.tokens = [];
+    if (done.outcome === "taken") record.tokens = before;
+    else if (done.outcome === "failed" && token !== undefined) record.tokens = [token, ...before];
     return done;
   }
 
@@ -320,13 +323,13 @@ export class Storage {
     const event = { ...this.#event("resume", record, room ?? "", this.#instance), cid: fresh };
     const done = await this.#run(room ?? id, { mutations, checks: found.checks, event });
     // What failed may be written yet.
-    if (done.outcome === "taken") this.#arriving.delete(id);
+    if (done.outcome === "taken") this.forgetArrival(id, fresh);
     return done;
   }
 
   /** A connection whose taking over failed will not be kept if that turns out to have worked. */
-  forgetArrival(id: string): void {
-    this.#arriving.delete(id);
+  forgetArrival(id: string, token: string): void {
+    if (this.#arriving.get(id)?.tokens[0] === token) this.#arriving.delete(id);
   }
 
   /** The newest token has arrived where it belongs: those before it are good for nothing now. */

@@ -34,6 +34,12 @@ Deno.test("wrong usage is one line and exit code 2", async () => {
     [["--port", "http"]],
     [["--port", "65536"]],
     [["--port", "-1"]],
+    [["--history", "7"]],
+    [["--history", "-1d"]],
+    [["--history", "9999d"]],
+    [["--history", "soon"]],
+    [["--grace", "61m"]],
+    [["--grace", ""]],
     [["--port", "80.5"]],
     [["--port="]],
     [["--kv"]],
@@ -44,6 +50,8 @@ Deno.test("wrong usage is one line and exit code 2", async () => {
     [["--workers", "2"]],
     [["--workers", "2", "--kv", ":memory:"]],
     [[], { PORT: "eighty" }],
+    [[], { CHAT_HISTORY: "a week" }],
+    [[], { CHAT_OPEN_HISTORY: "perhaps" }],
   ];
   await Promise.all(wrong.map(async ([args, env]) => {
     const { code, stdout, stderr } = await run(args, env);

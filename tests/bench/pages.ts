@@ -1,0 +1,75 @@
+/**
+ * How long a page of history takes in a room where 1,000 messages were said, and in one where
+ * 100,000 were: the last page, and one in the middle. Prints one Markdown table.
+ *
+ *     deno run -A tests/bench/pages.ts
+ */
+import { Person, ServerProcess } from "../house.ts";
+
+const ROUNDS = 200;
+
+async function fill(server: ServerProcess, room: string, many: number): Promise<string> {
+  const person = await Person.connect(server.url, "chat.v1");
+  person.say(`{"type":"login","nick":"${room}"}`, `{"type":"join","room":"${room}"}`);
+  let middle = "";
+  for (let said = 0; said < many; said += 200) {
+    const lines = Array.from(
+      { length: 200 },
+      (_, i) => `{"type":"message","text":"word ${said + i}"}`,
+    );
+    person.say(lines.join("\n"));
+    for (let heard = 0; heard < 200;) {
+      const line = await person.next();
+      if (!line.startsWith('{"type":"message"')) continue;
+      heard++;
+      if (said + heard === many / 2) middle = JSON.parse(line).id;
+    }
+    person.transcript.length = 0;
+  }
+  await person.leave();
+  return middle;
+}
+
+async function measure(server: ServerProcess, room: string, before?: string): Promise<number[]> {
+  const person = await Person.connect(server.url, "chat.v1");
+  person.say(`{"type":"login","nick":"reader"}`, `{"type":"join","room":"${room}"}`);
+  await person.next();
+  await person.next();
+  const took: number[] = [];
+  for (let i = 0; i < ROUNDS; i++) {
+    const started = performance.now();
+    person.say(JSON.stringify({ type: "history", before, limit: 50 }));
+    const { events } = JSON.parse(await person.next());
+    took.push(performance.now() - started);
+    if (events.length !== 50) throw new Error(`${events.length} events`);
+  }
+  person.socket.close(1000);
+  await person.closed;
+  return took.sort((a, b) => a - b);
+}
+
+const folder = await Deno.makeTempDir();
+await using server = await ServerProcess.start(["--kv", `${folder}/kv`]);
+const middles = new Map<string, string>();
+for (const many of [1_000, 100_000]) {
+  middles.set(String(many), await fill(server, String(many), many));
+}
+// What was said last has become history by then.
+await new Promise((resolve) => setTimeout(resolve, 3_000));
+console.log(
+  "| page of 50 | messages in the room | p50 ms | p99 ms |\n| --- | ---: | ---: | ---: |",
+);
+for (
+  const [page, at] of [["the last", () => undefined], [
+    "in the middle",
+    (room: string) => middles.get(room),
+  ]] as const
+) {
+  for (const room of middles.keys()) {
+    const took = await measure(server, room, at(room));
+    const ms = (part: number) => took[Math.floor(took.length * part)]!.toFixed(2);
+    console.log(`| ${page} | ${Number(room).toLocaleString("en")} | ${ms(0.5)} | ${ms(0.99)} |`);
+  }
+}
+await server.stop();
+await Deno.remove(folder, { recursive: true });
