@@ -7,7 +7,7 @@
  */
 import type { Handler, Speaker } from "./handler.ts";
 import type { Lines } from "./lines.ts";
-import type { Limits } from "./limits.ts";
+import { type Limits, sizeOf } from "./limits.ts";
 import { Answered, type Requests } from "./requests.ts";
 import type { Seen } from "./resume.ts";
 import { CLOSE, type Peer, type Sender } from "./sender.ts";
@@ -27,8 +27,6 @@ export interface ConnectionParts {
   readonly limits: Limits;
   warn(message: string): void;
 }
-
-const encoder = new TextEncoder();
 
 /** A connection, from its socket's opening to the removal of its rows. */
 export class Connection {
@@ -142,9 +140,4 @@ export class Connection {
     warn(`a line could not be handled: ${error instanceof Error ? error.message : String(error)}`);
     if (!(error instanceof Answered)) protocol.fault(peer);
   }
-}
-
-/** Bytes of UTF-8; an upper bound of them where that is within `enough`. */
-function sizeOf(text: string, enough: number): number {
-  return text.length * 3 <= enough ? text.length * 3 : encoder.encode(text).length;
 }

@@ -7,9 +7,9 @@
  */
 import type { Operation } from "./batch.ts";
 import { delay, limited } from "./clock.ts";
-import { bellKey, ROW_LIFE, Shard, type ShardParts } from "./shard.ts";
+import { bellKey, Shard, type ShardParts } from "./shard.ts";
 
-export { ROW_LIFE };
+export { ROW_LIFE } from "./shard.ts";
 
 /**
  * How many shards there are. All instances on one KV must agree. With the company's bell they are

@@ -15,7 +15,13 @@ import { nicknameFrom, roomFrom } from "./names.ts";
 import { refusal, refuse, type Result } from "./refusals.ts";
 import type { Back, Resume, Seen } from "./resume.ts";
 import type { Peer } from "./sender.ts";
-import type { ConnectionRecord, Done, OwnRecord, Storage } from "./storage.ts";
+import {
+  type ConnectionRecord,
+  type Done,
+  type OwnRecord,
+  remember,
+  type Storage,
+} from "./storage.ts";
 import { hashToken, newToken } from "./tokens.ts";
 
 /** What Handler is made of. */
@@ -73,9 +79,6 @@ export const MOST_PAST = 100;
 /** Estimated bytes of a page: it must leave room in what a socket may hold. */
 const MOST_PAGE_BYTES = 256 * 1024;
 
-/** How many of somebody's own ids are remembered. */
-const MOST_SAID = 512;
-
 /** The verbs, for all connections of an instance. */
 export class Handler {
   readonly #storage: Storage;
@@ -98,17 +101,14 @@ export class Handler {
 
   /** A new connection, of which KV learns at its login. */
   open(id: string, peer: Peer): Speaker {
-    const record = this.#storage.openConnection(id);
-    return { peer, record, unconfirmed: false, pending: 0, wake: undefined };
+    return speakerOf(this.#storage.openConnection(id), peer);
   }
 
   /** The same, with its rows at once; `undefined` when storage does not take it. */
   async create(id: string, peer: Peer): Promise<Speaker | undefined> {
     const created = await this.#storage.createConnection(id);
     const record = this.#storage.own(id);
-    if (created === "done" && record !== undefined) {
-      return { peer, record, unconfirmed: false, pending: 0, wake: undefined };
-    }
+    if (created === "done" && record !== undefined) return speakerOf(record, peer);
     // It may be there all the same.
     void this.#storage.deleteConnection(id);
     return undefined;
@@ -116,18 +116,13 @@ export class Handler {
 
   /** Takes a nickname for the first time; if `resumable`, the result holds a token. */
   async login(
-    { record }: Speaker,
+    speaker: Speaker,
     typed: string,
     resumable: boolean,
   ): Promise<Result<{ nick: string; token: string }>> {
-    const name = nicknameFrom(typed, this.#limits);
-    if (!name.ok) return refuse("bad-nickname", name.why);
     const token = resumable ? newToken() : "";
-    const hash = resumable ? hashToken(token) : undefined;
-    const { outcome } = await this.#storage.setUsername(record.id, name.name, hash);
-    if (outcome === "taken") return refusal.nicknameTaken(name.name);
-    if (outcome === "failed") return refusal.notDone;
-    return { ok: true, nick: name.name, token };
+    const named = await this.rename(speaker, typed, resumable ? hashToken(token) : undefined);
+    return named.ok ? { ...named, token } : named;
   }
 
   /**
@@ -149,11 +144,18 @@ export class Handler {
     this.#resume.caughtUp(peer, back);
   }
 
-  /** Changes the nickname. Without an `at` nobody but the one who asked learns of it. */
-  async rename({ record }: Speaker, typed: string): Promise<Result<{ nick: string; at?: string }>> {
+  /**
+   * Changes the nickname. Without an `at` nobody but the one who asked learns of it. With the hash
+   * of a token the connection can be resumed from now on.
+   */
+  async rename(
+    { record }: Speaker,
+    typed: string,
+    token?: string,
+  ): Promise<Result<{ nick: string; at?: string }>> {
     const name = nicknameFrom(typed, this.#limits);
     if (!name.ok) return refuse("bad-nickname", name.why);
-    const { outcome, at } = await this.#storage.setUsername(record.id, name.name);
+    const { outcome, at } = await this.#storage.setUsername(record.id, name.name, token);
     if (outcome === "taken") return refusal.nicknameTaken(name.name);
     if (outcome === "failed") return refusal.notDone;
     return { ok: true, nick: name.name, at };
@@ -212,7 +214,7 @@ export class Handler {
     speaker.pending++;
     this.#feed.submit(room, {
       // Nobody may say it once more elsewhere while this is on its way.
-      checks: cid === undefined ? undefined : this.#storage.fence(record),
+      checks: cid === undefined ? undefined : this.#storage.notTaken(record),
       event: { kind, room, id, nick, text, time: this.#clock.now(), cid: cid ?? "" },
       settle: (outcome, at) => {
         speaker.pending--;
@@ -261,7 +263,7 @@ export class Handler {
     const time = this.#clock.now();
     const kind: Kind = "direct";
     const event = { kind, room: "", id, nick: record.nick, text, time, cid: cid ?? "" };
-    const { outcome, at } = await this.#direct(record, event);
+    const { outcome, at } = await this.#storage.tell(record.id, event);
     if (outcome === "failed") return refusal.notSent;
     // It was said before, from another instance.
     if (outcome === "taken") return { ok: true, at: undefined, told: undefined };
@@ -339,34 +341,11 @@ export class Handler {
     if (outcome === "conflict") said.delete(cid);
     for (const settle of saying.waiting.splice(0)) settle(outcome, at);
   }
-
-  async #direct(record: OwnRecord, event: RoomEvent): Promise<Done> {
-    const { cid } = event;
-    // Of what one person is told there is no trace where one comes back to: so KV has to know.
-    const key = ["said", record.id, cid];
-    const once = cid === "" ? {} : {
-      checks: [{ key, versionstamp: null }],
-      mutations: [{ type: "set", key, value: 1, expireIn: SAID_LIFE } as const],
-    };
-    return await new Promise((resolve) =>
-      this.#feed.submit(event.id, {
-        ...once,
-        event,
-        settle: (outcome, at) =>
-          resolve({ outcome: outcome === "conflict" ? "taken" : outcome, at }),
-      })
-    );
-  }
 }
 
-/** Remembers that something is being said under an id of the client's own. */
-function remember({ said }: OwnRecord, cid: string, at?: string): void {
-  said.set(cid, { at, unsure: false, waiting: [] });
-  if (said.size > MOST_SAID) said.delete(said.keys().next().value!);
+function speakerOf(record: OwnRecord, peer: Peer): Speaker {
+  return { peer, record, unconfirmed: false, pending: 0, wake: undefined };
 }
-
-/** Milliseconds for which KV knows what was said to one person. */
-const SAID_LIFE = 60 * 60_000;
 
 function doneOrNot({ outcome, at }: Done): Result<{ at?: string }> {
   return outcome === "done" ? { ok: true, at } : refusal.notDone;

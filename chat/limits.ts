@@ -122,3 +122,10 @@ export function limitsFrom(settings: LimitSettings = {}): Limits {
     idleSeconds: 30,
   };
 }
+
+const encoder = new TextEncoder();
+
+/** Bytes of UTF-8, to hold against a limit: an upper bound of them where that is within `enough`. */
+export function sizeOf(text: string, enough: number): number {
+  return text.length * 3 <= enough ? text.length * 3 : encoder.encode(text).length;
+}

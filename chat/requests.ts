@@ -8,7 +8,7 @@ import * as z from "zod";
 import type { Handler, Speaker } from "./handler.ts";
 import { MOST_PAST } from "./handler.ts";
 import { encodeJson, encodeReply, encodeSent, type Ref } from "./json.ts";
-import type { Limits } from "./limits.ts";
+import { type Limits, sizeOf } from "./limits.ts";
 import { type Refusal, refusal, refuse, type Result } from "./refusals.ts";
 import { CLOSE, type Peer, type Sender } from "./sender.ts";
 
@@ -91,8 +91,6 @@ type Verbs = {
 };
 
 const TYPES: readonly string[] = Request.options.map(({ shape }) => shape.type.value);
-
-const encoder = new TextEncoder();
 
 /** The meaning of requests. */
 export class Requests {
@@ -261,8 +259,7 @@ export class Requests {
 
   #tooLong(text: string): Refusal | undefined {
     const { messageBytes } = this.#parts.limits;
-    if (text.length * 3 <= messageBytes) return undefined;
-    const bytes = encoder.encode(text).length;
+    const bytes = sizeOf(text, messageBytes);
     return bytes > messageBytes ? refusal.tooLong(bytes, messageBytes) : undefined;
   }
 

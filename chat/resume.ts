@@ -10,7 +10,7 @@ import { type Entry, packedBytes } from "./events.ts";
 import type { History } from "./history.ts";
 import { refusal, type Result } from "./refusals.ts";
 import type { Peer, Sender } from "./sender.ts";
-import type { OwnRecord, Resumable, Storage } from "./storage.ts";
+import { type OwnRecord, remember, type Resumable, type Storage } from "./storage.ts";
 import { hashToken, isToken, newToken } from "./tokens.ts";
 
 /** What coming back is made of. */
@@ -83,6 +83,10 @@ function newestOf(entries: readonly Entry[]): readonly Entry[] {
     many++;
   }
   return entries.slice(entries.length - many);
+}
+
+function inOrder(entries: Entry[]): Entry[] {
+  return entries.sort((a, b) => a.at < b.at ? -1 : 1);
 }
 
 /** Coming back, for all connections of an instance. */
@@ -171,9 +175,7 @@ export class Resume {
       // Whoever has seen it with an id of their own may not say it again.
       const missed = await this.#missedAtLast(record, at!, seen);
       for (const { at, event: { id, cid } } of missed.entries) {
-        if (id === record.id && cid !== "") {
-          record.said.set(cid, { at, unsure: false, waiting: [] });
-        }
+        if (id === record.id && cid !== "") remember(record, cid, at);
       }
       return { ok: true, record, token, ...missed };
     }
@@ -193,7 +195,7 @@ export class Resume {
         return this.#letGoLater(id, token);
       }
       storage.forgetArrival(id, token);
-      if (storage.has(id) && !sender.has(id)) await storage.deleteConnection(id);
+      if (storage.own(id) !== undefined && !sender.has(id)) await storage.deleteConnection(id);
     });
   }
 
@@ -221,7 +223,7 @@ export class Resume {
     if (room === undefined) return { entries: entries.reverse(), recovered: true };
     const ofRoom = await this.#missedIn(room, id, at, last);
     const newest = newestOf(ofRoom.entries);
-    const all = [...newest, ...entries].sort((a, b) => a.at < b.at ? -1 : 1);
+    const all = inOrder([...newest, ...entries]);
     if (newest.length < ofRoom.entries.length) {
       return { entries: all, recovered: false, reason: "too-many" };
     }
@@ -257,7 +259,7 @@ export class Resume {
       if (entry.at <= from || entries.length > people + MOST_MISSED) break;
       entries.push(entry);
     }
-    return { entries: entries.sort((a, b) => a.at < b.at ? -1 : 1), found };
+    return { entries: inOrder(entries), found };
   }
 
   /** Whether what was seen last is past its time, but nothing that came after it can be. */

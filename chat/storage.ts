@@ -30,6 +30,15 @@ export interface Saying {
   readonly waiting: ((outcome: Outcome, at?: string) => void)[];
 }
 
+/** How many of somebody's own ids are remembered. */
+const MOST_SAID = 512;
+
+/** Remembers that something was said under an id of the client's own, or without `at`: is being said. */
+export function remember({ said }: OwnRecord, cid: string, at?: string): void {
+  said.set(cid, { at, unsure: false, waiting: [] });
+  if (said.size > MOST_SAID) said.delete(said.keys().next().value!);
+}
+
 /** A record of this instance's own, which changes as its operations are delivered. */
 export interface OwnRecord extends ConnectionRecord {
   nick: string;
@@ -90,6 +99,9 @@ export interface StorageParts {
  * that whoever had it learns of it, or is dead.
  */
 const TAKEN_LIFE = 60 * 60_000;
+
+/** Milliseconds for which KV knows what was said to one person. */
+const SAID_LIFE = 60 * 60_000;
 
 /** The state of the chat. */
 export class Storage {
@@ -161,7 +173,7 @@ export class Storage {
         this.#listed({ ...record, nick }),
         ...record.tokens.map((each) => this.#resumable(each, id)),
       ];
-      const checks = [...this.#notTaken(record)];
+      const checks = [...this.notTaken(record)];
       if (nickKeyText(old) !== nickKeyText(nick)) {
         checks.push({ key: nickKey(nick), versionstamp: null });
         mutations.push({ type: "set", key: nickKey(nick), value: id });
@@ -198,7 +210,7 @@ export class Storage {
     return await this.#change(record, () => {
       if (record.room !== undefined) return undefined;
       return {
-        checks: this.#notTaken(record),
+        checks: this.notTaken(record),
         mutations: [
           ...this.#table.put(id, roomKey(room), { nick: record.nick }),
           addToRoom(room, 1),
@@ -216,7 +228,7 @@ export class Storage {
     const done = await this.#change(record, () => {
       if (record.room === undefined) return {};
       return {
-        checks: this.#notTaken(record),
+        checks: this.notTaken(record),
         mutations: [
           ...this.#table.delete(id, roomKey(record.room)),
           addToRoom(record.room, -1),
@@ -227,6 +239,19 @@ export class Storage {
     });
     if (room !== undefined && done.outcome === "done") this.#tidy(room);
     return done;
+  }
+
+  /** Says something to one person; `taken`: it was said before, under the same id of the client's. */
+  async tell(from: string, event: RoomEvent): Promise<Done> {
+    const { cid } = event;
+    if (cid === "") return await this.#run(event.id, { event });
+    // Of what one person is told there is no trace where one comes back to: so KV has to know.
+    const key = ["said", from, cid];
+    return await this.#run(event.id, {
+      checks: [{ key, versionstamp: null }],
+      mutations: [{ type: "set", key, value: 1, expireIn: SAID_LIFE }],
+      event,
+    });
   }
 
   /** Who is in a room: the connections' ids in their order, each with its nickname. */
@@ -270,11 +295,6 @@ export class Storage {
     else if (kind === "join") record.room = room;
     else if (kind === "leave") record.room = undefined;
     else record.nick = text;
-  }
-
-  /** Whether this instance has a connection. */
-  has(id: string): boolean {
-    return this.#own.has(id);
   }
 
   /** The record of a connection of this instance. */
@@ -338,7 +358,7 @@ export class Storage {
     if (record === undefined || record.tokens.length < 2) return;
     const [fresh, ...old] = record.tokens;
     const { outcome } = await this.#change(record, () => ({
-      checks: this.#notTaken(record),
+      checks: this.notTaken(record),
       mutations: [...this.#forgottenTokens(old), this.#listed({ ...record, tokens: [fresh!] })],
     }));
     if (outcome === "done") record.tokens = [fresh!];
@@ -436,7 +456,7 @@ export class Storage {
     instance = this.#instance,
   ): Partial<Operation> {
     const { id, nick, room, tokens } = record;
-    const checks = this.#notTaken(record, instance);
+    const checks = this.notTaken(record, instance);
     const mutations = [
       ...this.#table.delete(id, usernameKey(nick)),
       ...this.#forgottenTokens(tokens),
@@ -463,18 +483,13 @@ export class Storage {
     return tokens.map((token) => ({ type: "delete", key: ["resume", token] }));
   }
 
-  /** What holds as long as no other instance has taken a connection over. */
-  #notTaken(
+  /** The checks that hold as long as no other instance has taken a connection over. */
+  notTaken(
     record: Pick<OwnRecord, "id" | "tokens" | "era">,
     instance = this.#instance,
   ): Deno.AtomicCheck[] {
     if (record.tokens.length === 0) return [];
     return [{ key: takenKey(instance, record), versionstamp: null }];
-  }
-
-  /** The checks under which something may be said that must not be said twice. */
-  fence(record: OwnRecord): readonly Deno.AtomicCheck[] {
-    return this.#notTaken(record);
   }
 
   #event(
