@@ -65,7 +65,7 @@ export async function loadAssets(): Promise<ReadonlyMap<string, Asset>> {
  */
 function lean(text: string): string {
   return text
-    .replace(/^[ \t]*\/\*[^]*?\*\/[ \t]*\n/gm, "")
+    .replace(/^[ \t]*\/\*(?:(?!\*\/)[^])*\*\/[ \t]*\n/gm, "")
     .replace(/^[ \t]*\/\/.*\n/gm, "")
     .replace(/\/\*\* .*?\*\/ ?/g, "")
     .replace(/^[ \t]+|\n(?=\n)/gm, "");

@@ -8,93 +8,84 @@
  * How the page around the conversations looks is page.js's.
  */
 import { ChatClient } from "../client.js";
-import { Kept } from "./dom.js";
+import { tab, ui } from "./dom.js";
 import { Log } from "./log.js";
-
-/** Direct messages that a tab keeps, of one person. */
-const MOST_KEPT = 50;
 
 /** @typedef {import("./log.js").Entry} Entry */
 /** @typedef {import("../client.js").RoomEvent} RoomEvent */
 /** @typedef {import("../client.js").ChatError} ChatError */
 
-/** Not randomUUID: browsers have that only where the page came over HTTPS. */
-function newId() {
-  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("");
-}
-
 export class Chat {
-  /** @type {string[]} */
+  /** Who is in the room: another list when it changes. @type {string[]} */
   members = [];
-  /** The room whose conversation is shown. @type {string | undefined} */
+  /** The room that one is in. @type {string | undefined} */
   room;
-  /** @type {Log | undefined} */
+  /** Its conversation. @type {Log | undefined} */
   log;
+  /** With whom one talks alone, if that is what is shown. @type {string | undefined} */
+  to;
   /** @type {Map<string, Log>} */
   directs = new Map();
-  #kept = new Kept("sessionStorage");
-  /** @type {Record<string, Entry[]>} */
-  #said;
-  /** Came while it was asked who is there. @type {RoomEvent[] | undefined} */
+  /** What happened while it is asked who is here. @type {RoomEvent[] | undefined} */
   #late;
   #cid = "";
   #on;
 
   /**
    * @param {{ nick: string, room?: string }} who
-   * @param {{ logs: HTMLElement, changed(): void, edit(entry: Entry): void,
-   *   entered(room: string | undefined): void, came(nick: string): void }} on
+   * @param {{ changed(): void, edit(entry: Entry): void, entered(room?: string): void }} on
    */
   constructor(who, on) {
     this.#on = on;
-    const { protocol, host } = location;
-    this.client = new ChatClient(`${protocol === "https:" ? "wss" : "ws"}://${host}/ws`, {
-      ...who,
-      session: {
-        load: () => this.#kept.get("session"),
-        save: (session) => this.#kept.set("session", session),
+    const client = this.client = new ChatClient(
+      new URL("/ws", location.href.replace("http", "ws")),
+      {
+        ...who,
+        session: {
+          load: () => tab.get("session"),
+          save: (session) => tab.set("session", session),
+        },
+        // Not randomUUID: browsers have that only where the page came over HTTPS.
+        ids: () => this.#cid = crypto.getRandomValues(new Uint32Array(4)).join("-"),
       },
-      ids: () => this.#cid,
-    });
-    this.#said = this.#kept.get("directs") ?? {};
-    for (const nick of Object.keys(this.#said)) this.direct(nick);
-    const { client } = this;
+    );
+    for (const [nick, said] of tab.get("directs") ?? []) {
+      const log = this.direct(nick);
+      for (const entry of said) log.add(entry);
+      log.unread = 0;
+    }
     for (const type of /** @type {const} */ (["message", "action", "joined", "left", "nick"])) {
       client.on(type, (event) => this.#happened(event));
     }
     client.on("direct", (event) => this.#told(event));
-    client.on("resumed", ({ recovered, from }) => {
-      if (!recovered) this.log?.gap(from);
-    });
+    client.on("resumed", ({ recovered, from }) => recovered || this.log?.gap(from));
     client.on("state", ({ state }) => {
-      if (state === "online") this.#cameOnline();
+      if (state !== "online") return;
+      this.#enter(client.room);
+      this.#fill();
     });
   }
 
-  /** How much nobody has read yet. */
-  get unread() {
-    const logs = [...this.directs.values(), ...this.log ? [this.log] : []];
-    return logs.reduce((sum, { unread }) => sum + unread, 0);
+  /** The conversation that is shown. */
+  get shown() {
+    return this.to === undefined ? this.log : this.direct(this.to);
   }
 
-  /** Whether something would be lost with the page. */
-  get isSending() {
-    return [...this.directs.values()].some((log) => log.isSending) || this.log?.isSending === true;
+  /** All conversations. */
+  get logs() {
+    return [...this.directs.values(), ...this.log ? [this.log] : []];
   }
 
   /** The conversation with somebody. */
   direct(/** @type {string} */ nick) {
-    const known = this.directs.get(this.#written(nick));
-    if (known) return known;
-    const log = this.#newLog(`Messages with ${nick}`, undefined);
-    this.directs.set(nick, log);
-    for (const entry of this.#said[nick] ?? []) log.add(entry);
-    log.unread = 0;
+    const written = this.written(nick);
+    const log = this.directs.get(written) ?? this.#newLog(`Messages with ${nick}`);
+    this.directs.set(written, log);
     return log;
   }
 
   /** A nickname as it is written here already: its case does not matter. */
-  #written(/** @type {string} */ nick) {
+  written(/** @type {string} */ nick) {
     const folded = nick.toLowerCase();
     return [...this.directs.keys()].find((each) => each.toLowerCase() === folded) ?? nick;
   }
@@ -102,115 +93,93 @@ export class Chat {
   /**
    * Says something where it belongs; shown at once, as not sent yet.
    *
-   * @param {"message" | "action"} kind
+   * @param {"message" | "action"} type
    * @param {string} text
    * @param {string} [to] one person
    */
-  say(kind, text, to) {
+  say(type, text, to) {
+    const { client } = this;
     const log = to === undefined ? this.log : this.direct(to);
-    if (!log) return;
-    const cid = this.#cid = newId();
-    log.send({ kind, nick: this.client.nick, text, time: Date.now(), cid });
     const said = to !== undefined
-      ? this.client.tell(to, text)
-      : kind === "action"
-      ? this.client.act(text)
-      : this.client.say(text);
-    said.then(({ id }) => log.sent(cid, id), (/** @type {ChatError} */ { code, message }) => {
+      ? client.tell(to, text)
+      : type === "action"
+      ? client.act(text)
+      : client.say(text);
+    const cid = this.#cid;
+    log?.send({ type, nick: client.nick, text, time: Date.now(), own: true, cid });
+    said.then(() => log?.sent(cid), (/** @type {ChatError} */ { code, message }) => {
       // The page is being left.
       if (code === "closed") return;
       const why = code === "unknown"
         ? "The connection was lost: it may have been sent, or not."
-        : `Not sent: ${message}`;
-      log.failed(cid, why);
+        : `Not sent: ${message.replace(/^Not sent: /, "")}`;
+      log?.failed(cid, why);
     });
   }
 
   /**
    * @param {string} label
-   * @param {string | undefined} room
+   * @param {import("./log.js").Ask} [ask]
    */
-  #newLog(label, room) {
-    const ask = async (/** @type {{ before?: string, after?: string, limit: number }} */ which) => {
-      if (room === undefined || this.client.room !== room) throw new Error("not in that room");
-      const { events, more } = await this.client.history(which).catch((error) => {
-        if (error.code !== "history-off") throw error;
-        return { events: [], more: false };
-      });
-      const own = this.client.nick;
-      const entries = events.map(({ type, ...said }) => (
-        { kind: type, ...said, own: said.nick === own }
-      ));
-      return { entries, more };
-    };
-    const log = new Log({
-      label,
-      ask: room === undefined ? undefined : ask,
-      again: ({ kind, text }) => {
-        const to = [...this.directs].find(([, direct]) => direct === log)?.[0];
-        this.say(kind === "action" ? "action" : "message", text, to);
+  #newLog(label, ask) {
+    /** @type {Log} */
+    const log = new Log(label, {
+      ...this.#on,
+      again: ({ type, text }) => {
+        const [to] = [...this.directs].find(([, direct]) => direct === log) ?? [];
+        this.say(type === "action" ? type : "message", text, to);
       },
-      edit: (entry) => this.#on.edit(entry),
-      changed: () => this.#on.changed(),
-    });
-    this.#on.logs.append(log.element);
+    }, ask);
+    log.element.hidden = true;
+    ui.logs.append(log.element);
     return log;
   }
 
-  /** @param {RoomEvent} event */
+  /** @param {RoomEvent & { text?: string }} event */
   #happened(event) {
-    const { type, nick, room } = event;
+    const { id, type, nick, room, time } = event;
     const { client } = this;
-    if (type === "joined" && nick === client.nick) this.#enter(room);
-    if (type === "left" && nick === client.nick && client.room === undefined) return this.#enter();
+    const own = nick === client.nick;
+    if (own && type === "joined") this.#enter(room);
+    if (own && type === "left" && client.room === undefined) return this.#enter();
     if (room !== this.room) return;
-    if (type === "message" || type === "action") {
-      const { id, text, time, cid } = event;
-      this.log?.add({ kind: type, id, nick, text, time, cid, own: nick === client.nick });
-      return;
-    }
+    if (type === "message" || type === "action") return this.log?.add({ ...event, own });
     this.#late?.push(event);
     this.#moved(event);
-    if (nick !== client.nick) {
-      const text = type === "nick" ? `is now ${event.to}` : type;
-      this.log?.add({ kind: "quiet", id: event.id, nick, text, time: event.time });
-    }
+    const text = type === "nick" ? `is now ${event.to}` : type;
+    if (!own) this.log?.add({ id, type: "quiet", nick, text, time });
     this.#on.changed();
   }
 
   /** Who is here now. @param {RoomEvent} event */
-  #moved(event) {
-    const { type, nick } = event;
-    if (type === "joined" && !this.members.includes(nick)) this.members.push(nick);
-    if (type === "left") this.members = this.members.filter((each) => each !== nick);
-    if (type === "nick") {
-      this.members = this.members.map((each) => each === nick ? event.to : each);
-      this.#renamed(nick, event.to);
-    }
-  }
-
-  /** A conversation goes on with whoever changed their nickname. */
-  #renamed(/** @type {string} */ nick, /** @type {string} */ to) {
+  #moved({ type, nick, ...event }) {
+    const others = this.members.filter((each) => each !== nick);
+    if (type === "joined") this.members = [...others, nick];
+    if (type === "left") this.members = others;
+    if (!("to" in event)) return;
+    const { to } = event;
+    this.members = this.members.map((each) => each === nick ? to : each);
+    // A conversation goes on with whoever changed their nickname.
     const log = this.directs.get(nick);
     if (!log || this.directs.has(to)) return;
     this.directs.delete(nick);
     this.directs.set(to, log);
-    this.#said[to] = this.#said[nick] ?? [];
-    delete this.#said[nick];
-    this.#on.came(to);
+    if (this.to === nick) this.to = to;
+    this.#keep();
   }
 
   /** @param {import("../client.js").DirectEvent} event */
-  #told({ id, nick, text, time, to, cid }) {
+  #told(event) {
+    const { nick, to } = event;
     // Who writes to themself is told once.
     if (to === undefined && nick === this.client.nick) return;
-    const other = this.#written(to ?? nick);
-    /** @type {Entry} */
-    const entry = { kind: "message", id, nick, text, time, cid, own: to !== undefined };
-    this.direct(other).add(entry);
-    this.#said[other] = [...this.#said[other] ?? [], entry].slice(-MOST_KEPT);
-    this.#kept.set("directs", this.#said);
-    this.#on.changed();
+    this.direct(to ?? nick).add({ ...event, type: "message", own: to !== undefined });
+    this.#keep();
+  }
+
+  /** The server keeps no direct messages: until the tab is closed, the browser does. */
+  #keep() {
+    tab.set("directs", [...this.directs].map(([nick, { said }]) => [nick, said]));
   }
 
   /** The conversation of a room, or of none. @param {string} [room] */
@@ -219,36 +188,30 @@ export class Chat {
     this.log?.element.remove();
     this.room = room;
     this.members = [];
-    this.log = room === undefined ? undefined : this.#newLog(`Messages in ${room}`, room);
+    this.log = room === undefined
+      ? undefined
+      : this.#newLog(`Messages in ${room}`, async (which) => {
+        const { client } = this;
+        const { events, more } = await client.history({ room, ...which });
+        const entries = events.map((event) => ({ ...event, own: event.nick === client.nick }));
+        return { entries, more };
+      });
     this.#on.entered(room);
     if (this.client.state === "online") this.#fill();
   }
 
-  #cameOnline() {
-    this.#enter(this.client.room);
-    this.#fill();
-    this.#on.changed();
-  }
-
-  #fill() {
-    if (this.room === undefined) return;
-    if (this.log?.isUnfilled) void this.log.older();
-    void this.#ask();
-  }
-
-  /** Who is here: what happens while that is asked comes after the answer. */
-  async #ask() {
+  /** What was said, and who is here: what happens while that is asked comes after the answer. */
+  async #fill() {
+    const { room, log } = this;
+    if (!log) return;
+    if (!log.isFilled) log.load();
     const late = this.#late = /** @type {RoomEvent[]} */ ([]);
-    try {
-      const { room, nicks } = await this.client.members();
-      if (room !== this.room || late !== this.#late) return;
-      this.members = nicks;
-      for (const event of late) this.#moved(event);
-    } catch {
-      // Offline, or on the way elsewhere: it is asked again then.
-    } finally {
-      if (late === this.#late) this.#late = undefined;
-    }
+    const { nicks } = await this.client.members().catch(() => ({ nicks: undefined }));
+    // Offline, or elsewhere by now: it is asked again then.
+    if (!nicks || late !== this.#late || room !== this.room) return;
+    this.members = nicks;
+    for (const event of late) this.#moved(event);
+    this.#late = undefined;
     this.#on.changed();
   }
 }

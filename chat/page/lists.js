@@ -10,80 +10,73 @@
 import { count, face, make, name } from "./dom.js";
 
 /**
- * Has a list show these, in this order.
+ * Where one is or may go: a room, or (`to`) to talk with one person.
  *
- * @template T
- * @param {HTMLElement} list
- * @param {T[]} items
- * @param {(item: T) => string} key
- * @param {(item: T, element: HTMLElement) => void} draw
+ * @typedef {{ room?: string, to?: string }} Where
  */
-function show(list, items, key, draw) {
-  const drawn = new Map(
-    [...list.children].map((element) => [element.getAttribute("data-key"), element]),
-  );
-  let place = list.firstElementChild;
-  for (const item of items) {
-    const known = drawn.get(key(item));
-    const element = /** @type {HTMLElement} */ (known ?? make("li", { "data-key": key(item) }));
-    drawn.delete(key(item));
-    draw(item, element);
-    if (element === place) place = place.nextElementSibling;
-    else list.insertBefore(element, place);
-  }
-  for (const element of drawn.values()) element.remove();
+/** @typedef {Where & { people?: number, unread: number, current: boolean }} Place */
+
+/** What an address ends with that leads there: `#room`, or `#@nickname`. */
+export function addressOf(/** @type {Where} */ { room = "", to }) {
+  return to === undefined ? `#${encodeURIComponent(room)}` : `#@${encodeURIComponent(to)}`;
 }
 
-/** Where an address leads: `#room`, or `#@nickname`. */
-export function addressOf(/** @type {{ room?: string, direct?: string }} */ { room, direct }) {
-  return direct !== undefined
-    ? `#@${encodeURIComponent(direct)}`
-    : room !== undefined
-    ? `#${encodeURIComponent(room)}`
-    : "#";
-}
-
-/** The other way round. */
-export function placeOf(/** @type {string} */ hash) {
+/**
+ * The other way round.
+ *
+ * @param {string} hash
+ * @returns {Where}
+ */
+export function placeOf(hash) {
   try {
     const text = decodeURIComponent(hash.replace(/^#@?/, "")).trim().normalize("NFC");
-    if (text === "") return {};
-    return hash.startsWith("#@") ? { direct: text } : { room: text };
+    return !text ? {} : hash[1] === "@" ? { to: text } : { room: text };
   } catch {
     return {};
   }
 }
 
-/** @typedef {{ room?: string, direct?: string, people?: number, unread: number, current: boolean }} Place */
+/**
+ * Has a list show these, in this order.
+ *
+ * @template T
+ * @param {HTMLElement} list
+ * @param {Map<string, T>} items by what tells them apart
+ * @param {(item: T, element: HTMLElement) => void} draw
+ */
+function show(list, items, draw) {
+  const drawn = new Map();
+  for (const element of [.../** @type {any} */ (list.children)]) {
+    if (items.has(element.key)) drawn.set(element.key, element);
+    else element.remove();
+  }
+  let at = 0;
+  for (const [key, item] of items) {
+    const element = drawn.get(key) ?? make("li", { key });
+    draw(item, element);
+    const place = list.children[at++] ?? null;
+    if (place !== element) list.insertBefore(element, place);
+  }
+}
 
 /**
  * @param {HTMLElement} list
  * @param {Place[]} places
  */
 export function showPlaces(list, places) {
-  show(list, places, addressOf, (place, element) => {
-    const { room, direct, people, unread, current } = place;
+  show(list, new Map(places.map((place) => [addressOf(place), place])), (place, element) => {
+    const { room = "", to, people, unread, current } = place;
     if (!element.firstChild) {
-      const label = room === undefined
-        ? [mark(direct ?? ""), name(direct ?? "")]
-        : [make("span", { className: "hash", "aria-hidden": "true" }, "#"), name(room)];
-      element.append(make("a", { href: addressOf(place) }, ...label, make("span")));
+      const mark = to ? face(to) : make("span", { className: "hash", ariaHidden: "true" }, "#");
+      const link = make("a", { href: addressOf(place) }, mark, name(to ?? room), make("span", {}));
+      element.append(link);
     }
     const link = /** @type {HTMLElement} */ (element.firstChild);
+    link.ariaCurrent = current ? "page" : null;
     const end = /** @type {HTMLElement} */ (link.lastChild);
-    if (current) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-    end.className = unread > 0 ? "badge" : "people";
-    const shown = unread > 0 ? unread : people || "";
-    const spoken = unread > 0
-      ? ` ${count(unread, "new message")}`
-      : people
-      ? count(people, "person")
-      : "";
-    end.replaceChildren(
-      make("span", { "aria-hidden": "true" }, String(shown)),
-      make("span", { className: "hidden" }, ` ${spoken}`),
-    );
+    end.className = unread ? "badge" : "people";
+    end.textContent = `${unread || people || ""}`;
+    end.title = unread ? count(unread, "new message") : people ? count(people, "person") : "";
   });
 }
 
@@ -93,20 +86,13 @@ export function showPlaces(list, places) {
  * @param {string} own
  */
 export function showMembers(list, nicks, own) {
-  show(list, nicks, (nick) => nick, (nick, element) => {
+  show(list, new Map(nicks.map((nick) => [nick, nick])), (nick, element) => {
     const isOwn = nick === own;
     if (element.firstChild && element.classList.contains("own") === isOwn) return;
     element.classList.toggle("own", isOwn);
-    if (isOwn) element.replaceChildren(make("span", {}, mark(nick), name(nick), " (you)"));
-    else {
-      const title = `Write to ${nick}`;
-      const href = addressOf({ direct: nick });
-      element.replaceChildren(make("a", { href, title }, mark(nick), name(nick)));
-    }
+    const what = isOwn ? {} : { href: addressOf({ to: nick }), title: `Write to ${nick}` };
+    element.replaceChildren(
+      make(isOwn ? "span" : "a", what, face(nick), name(nick), isOwn ? "(you)" : ""),
+    );
   });
-}
-
-function mark(/** @type {string} */ nick) {
-  const { hue, letter } = face(nick);
-  return make("span", { className: `face ${hue}`, "aria-hidden": "true" }, letter);
 }

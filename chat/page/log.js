@@ -5,27 +5,29 @@
  * One conversation as one sees it: its messages in order, days, who came and went, what is still
  * being sent, what is new, and where one has scrolled to.
  *
- * It holds at most a thousand rows; what leaves it is asked for again when one scrolls there. It
- * knows no connection: what was said before is asked for by a function that it was given.
+ * It holds about a thousand rows; what leaves it is asked for again when one scrolls there. It knows
+ * no connection: what was said before is asked for by a function that it was given.
  */
-import { count, dayOf, face, isEmoji, linked, make, name, noon, timeOf } from "./dom.js";
+import { count, dayOf, dye, face, isEmoji, isSameDay, linked, make, name, timeOf } from "./dom.js";
 
 /** Rows in the document, and how many leave it at once. */
 const MOST_ROWS = 1_000;
 const LEAVING = 200;
-/** Messages that are asked for at once. */
+/** Messages that are asked for at once, and that are kept of those that nobody can be asked for. */
 const PAGE = 50;
 /** Pixels from an end at which more is asked for, or which count as being there. */
 const NEAR = 300;
 const AT_END = 30;
+/** Further down than any log is high. */
+const BOTTOM = 1e9;
 /** Milliseconds within which somebody's messages stand together. */
 const TOGETHER = 5 * 60_000;
 
 /**
- * Something said, or a quiet line. Without `id` it did not happen on the server (yet).
+ * Something said, or a quiet line, or a note. Without `id` it did not happen on the server (yet).
  *
  * @typedef {object} Entry
- * @property {"message" | "action" | "quiet" | "note"} kind
+ * @property {"message" | "action" | "quiet" | "note"} type
  * @property {string} [id]
  * @property {string} nick
  * @property {string} text
@@ -35,14 +37,16 @@ const TOGETHER = 5 * 60_000;
  */
 /** @typedef {Entry & { element: HTMLElement }} Row */
 /**
- * - `ask`: what was said before, or after, an id; without it there is nothing but what is added.
+ * What was said before, or after, an id.
+ *
+ * @typedef {(which: { before?: string, after?: string, limit: number }) =>
+ *   Promise<{ entries: Entry[], more: boolean }>} Ask
+ */
+/**
  * - `again`, `edit`: what to do about something that was not sent.
  * - `changed`: how much is unread has changed, or whether one is at the end.
  *
  * @typedef {object} LogOptions
- * @property {string} label
- * @property {(which: { before?: string, after?: string, limit: number }) =>
- *   Promise<{ entries: Entry[], more: boolean }>} [ask]
  * @property {(entry: Entry) => void} again
  * @property {(entry: Entry) => void} edit
  * @property {() => void} changed
@@ -51,88 +55,78 @@ const TOGETHER = 5 * 60_000;
 export class Log {
   /** How many messages have come that nobody has seen. */
   unread = 0;
-  /** @type {Row[]} */
+  /** Whether what was said before has ever been asked for with success. */
+  isFilled = false;
+  /** Replaced when all are let go: who still adds to the old ones is late. @type {Row[]} */
   #rows = [];
   /** @type {Row[]} */
   #pending = [];
-  /** Everything that came while the newest rows had left. @type {Entry[]} */
-  #tail = [];
-  #ids = new Set();
+  /** Whether one is at the end, and whether the newest is there at all. */
   #stuck = true;
-  #atEnd = true;
+  #whole = true;
+  /** Whether something came that is not there, since the newest was asked for. */
+  #came = false;
   #more = false;
   #busy = false;
-  #filled = false;
-  #settling = false;
-  #place = 0;
-  /** How often all rows were let go: an answer to what was asked before is none any more. */
-  #turn = 0;
-  #options;
+  #lastTop = 0;
+  #on;
 
-  /** @param {LogOptions} options */
-  constructor(options) {
-    this.#options = options;
+  /**
+   * @param {string} label
+   * @param {LogOptions} on
+   * @param {Ask} [ask] without it there is nothing but what is added
+   */
+  constructor(label, on, ask) {
+    this.#on = on;
+    this.ask = ask;
     this.top = make("p", { className: "top" });
-    this.empty = make("div", { className: "empty" });
     this.list = make("div", { className: "rows" });
+    const onscroll = () => this.#scrolled();
     this.scroller = make(
       "div",
-      { className: "log", role: "log", tabIndex: 0, "aria-label": options.label },
+      { className: "log", role: "log", tabIndex: 0, ariaLabel: label, onscroll },
       this.top,
-      this.empty,
       this.list,
     );
-    this.jump = make("button", { className: "jump", hidden: true, onclick: () => this.toEnd() });
-    this.element = make("section", { className: "conversation", hidden: true }, this.scroller);
-    this.element.append(this.jump);
-    this.scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    // The keyboard of a phone, a longer draft: who is at the end stays there.
-    new ResizeObserver(() => this.#stuck && this.#settle()).observe(this.scroller);
+    this.jump = make("button", { className: "jump", onclick: () => this.toEnd() });
+    this.element = make("section", { className: "conversation" }, this.scroller, this.jump);
+    // More to read, the keyboard of a phone, a longer draft: who is at the end stays there.
+    const sizes = new ResizeObserver(() => this.#stuck && this.#scrollTo(BOTTOM));
+    sizes.observe(this.scroller);
+    sizes.observe(this.list);
   }
 
-  /** Whether there is anything to read. */
+  /** Whether there is nothing to read. */
   get isEmpty() {
-    return !this.#more && [...this.#rows, ...this.#pending].every(({ kind }) => kind === "quiet");
-  }
-
-  /** Whether what was said before has never been asked for with success. */
-  get isUnfilled() {
-    return !this.#filled;
+    return !this.#more && this.#pending.length === 0 && this.#rows.length < 3 &&
+      this.#rows.every(({ type }) => type === "quiet");
   }
 
   /** Whether something is still being sent. */
   get isSending() {
-    return this.#pending.some(({ element }) => element.classList.contains("sending"));
+    return this.#pending.some(({ element }) => element.matches(".sending"));
   }
 
-  /** @param {boolean} shown */
-  show(shown) {
-    // What is not shown forgets where it was.
-    if (!shown) this.#place = this.scroller.scrollTop;
-    this.element.hidden = !shown;
-    if (!shown) return;
-    if (this.#stuck) this.#settle();
-    else this.scroller.scrollTop = this.#place;
-    this.look();
-  }
-
-  /** Whether the newest is being looked at. */
-  get isSeen() {
-    return !this.element.hidden && this.#stuck && this.#atEnd &&
-      document.visibilityState === "visible";
+  /** The newest messages. */
+  get said() {
+    const said = this.#rows.filter(({ type }) => type === "message").slice(-PAGE);
+    return said.map(({ element: _, ...entry }) => entry);
   }
 
   /** What is at the end and looked at is read. */
   look() {
-    if (this.isSeen) this.unread = 0;
+    if (this.#isSeen) this.unread = 0;
     this.#changed();
   }
 
+  get #isSeen() {
+    return this.#stuck && !this.element.hidden && !document.hidden;
+  }
+
   #changed() {
-    const away = !this.#stuck || !this.#atEnd;
-    this.jump.hidden = !away;
-    this.jump.textContent = this.unread > 0 ? `↓ ${count(this.unread, "new message")}` : "↓ Newest";
-    this.#options.changed();
+    this.jump.hidden = this.#stuck;
+    this.jump.textContent = `↓ ${this.unread ? count(this.unread, "new message") : "Newest"}`;
+    this.#on.changed();
   }
 
   /**
@@ -141,71 +135,56 @@ export class Log {
    * @param {Entry} entry
    */
   add(entry) {
-    if (entry.id !== undefined && this.#ids.has(entry.id)) return;
-    if (entry.own && entry.cid !== undefined) this.#drop(entry.cid);
-    const counts = entry.kind !== "quiet" && !entry.own;
-    const isNew = counts && !this.isSeen;
+    const { id, type, own, cid } = entry;
+    if (own) this.#drop(cid);
+    if (id && id <= this.#lastId) return;
+    const isNew = type !== "quiet" && !own && !this.#isSeen;
     if (isNew) this.unread++;
-    if (!this.#stuck && this.#rows.length >= MOST_ROWS) this.#atEnd = false;
-    if (this.#atEnd) {
-      if (entry.kind !== "quiet" || !this.#joinQuiet(entry)) {
-        const row = this.#append(entry);
-        if (isNew && this.unread === 1) this.#divide(row);
+    // Who reads far above the end is not disturbed by what comes there.
+    if (!this.#stuck && this.ask && this.#rows.length >= MOST_ROWS) this.#whole = false;
+    if (!this.#whole) this.#came = true;
+    else if (type !== "quiet" || !this.#joinQuiet(entry)) {
+      const { element } = this.#append(entry);
+      if (isNew && this.unread === 1) {
+        this.list.querySelector(".new")?.remove();
+        element.prepend(make("p", { className: "new" }, "New messages"));
+        element.classList.add("first");
       }
-      if (this.#stuck && this.#rows.length > MOST_ROWS) this.#trimTop();
-    } else this.#tail = [...this.#tail.slice(1 - LEAVING), entry];
-    if (entry.own) this.toEnd();
-    this.#settle();
+      this.#trimTop();
+    }
     this.#changed();
   }
 
-  /**
-   * A line that only this page shows.
-   *
-   * @param {string} text
-   */
-  note(text) {
-    this.#append({ kind: "note", nick: "", text, time: Date.now() });
+  /** A line that only this page shows. */
+  note(/** @type {string} */ text) {
     this.toEnd();
+    this.#append({ type: "note", nick: "", text, time: Date.now() });
     this.#changed();
   }
 
-  /**
-   * Something may be missing, before the event with this id or at the end.
-   *
-   * @param {string | undefined} from
-   */
-  gap(from) {
-    const at = this.#rows.findIndex(({ id }) => from !== undefined && (id ?? "") >= from);
-    const next = this.#rows[at];
-    const line = make("p", { className: "gap" }, "Messages may be missing here.");
-    if (next) next.element.before(line);
-    else this.list.insertBefore(line, this.#pending[0]?.element ?? null);
+  /** Something may be missing, before the event with this id or at the end. */
+  gap(/** @type {string | undefined} */ from) {
+    const next = from && this.#rows.find(({ id }) => id && id >= from);
+    this.list.insertBefore(
+      make("p", { className: "gap" }, "Messages may be missing here."),
+      (next || this.#pending[0])?.element ?? null,
+    );
   }
 
-  /**
-   * Something that is being sent.
-   *
-   * @param {Entry} entry
-   */
-  send(entry) {
-    const row = { ...entry, own: true, element: draw({ ...entry, own: true }) };
+  /** Something that is being sent. */
+  send(/** @type {Entry} */ entry) {
+    this.toEnd();
+    this.list.querySelector(".new")?.remove();
+    const row = { ...entry, element: draw(entry) };
     row.element.classList.add("sending", "first");
     this.#pending.push(row);
     this.list.append(row.element);
-    this.list.querySelector(".new")?.remove();
-    this.toEnd();
     this.#changed();
   }
 
-  /**
-   * @param {string} cid
-   * @param {string} id of its event, which may have come or not
-   */
-  sent(cid, id) {
-    const row = this.#pending.find((row) => row.cid === cid);
-    row?.element.classList.remove("sending");
-    if (this.#ids.has(id)) this.#drop(cid);
+  /** It was sent. Its event may have come, or not yet. */
+  sent(/** @type {string} */ cid) {
+    this.#pending.find((row) => row.cid === cid)?.element.classList.remove("sending");
   }
 
   /**
@@ -218,138 +197,118 @@ export class Log {
     const row = this.#pending.find((row) => row.cid === cid);
     if (!row) return;
     row.element.classList.replace("sending", "failed");
-    const again = () => {
-      this.#drop(cid);
-      this.#options.again(row);
+    const button = (/** @type {"again" | "edit"} */ what, /** @type {string} */ label) => {
+      const onclick = () => {
+        this.#drop(cid);
+        this.#on[what](row);
+      };
+      return make("button", { onclick }, label);
     };
-    const edit = () => {
-      this.#drop(cid);
-      this.#options.edit(row);
-    };
-    row.element.append(make(
-      "p",
-      { className: "fate", role: "alert" },
-      make("span", {}, why),
-      make("button", { onclick: again }, "Try again"),
-      make("button", { onclick: edit }, "Edit"),
-    ));
-    this.#settle();
+    const buttons = [button("again", "Try again"), button("edit", "Edit")];
+    row.element.append(make("p", { className: "fate", role: "alert" }, why, ...buttons));
   }
 
-  /** Asks for what was said before all that is here. */
-  async older(limit = PAGE) {
-    const { ask } = this.#options;
-    if (this.#busy || !ask) return;
+  /** Asks for what was said before all that is here, or after it. */
+  async load(newer = false, limit = PAGE) {
+    if (this.#busy || !this.ask) return;
     this.#busy = true;
-    this.scroller.ariaBusy = "true";
-    this.top.textContent = "Loading…";
-    const turn = this.#turn;
-    const before = this.#rows.find(({ id }) => id !== undefined)?.id;
+    this.#came = false;
+    this.top.textContent = newer ? "" : "Loading…";
+    const rows = this.#rows;
+    let isDone = true;
     try {
-      const { entries, more } = await ask({ before, limit });
-      if (turn !== this.#turn) return;
-      this.#more = more;
-      this.#filled = true;
-      this.#prepend(entries);
-      this.top.textContent = more || this.isEmpty ? "" : "The beginning of what is kept.";
+      const which = newer ? { after: this.#lastId } : { before: rows.find(({ id }) => id)?.id };
+      const { entries, more } = await this.ask({ ...which, limit });
+      if (rows === this.#rows) {
+        if (newer) this.#addNewer(entries, more);
+        else this.#addOlder(entries, more);
+      }
     } catch {
       // Offline: it is asked for again when one is back, or scrolls.
-      this.#more = true;
-      this.top.textContent = "";
-    } finally {
-      this.#busy = false;
-      this.scroller.ariaBusy = "false";
-      this.#changed();
-      if (turn !== this.#turn) void this.older();
+      this.#more ||= !newer;
+      isDone = false;
     }
-    // Too little to scroll, and so to ask for more.
-    if (this.#more && this.#stuck && this.scroller.scrollHeight <= this.scroller.clientHeight) {
-      if (!this.element.hidden && before !== this.#rows[0]?.id) await this.older();
-    }
+    this.#busy = false;
+    this.top.textContent = this.#more || this.isEmpty ? "" : "The beginning of what is kept.";
+    this.#changed();
+    if (rows !== this.#rows) this.load();
+    else if (isDone) this.#scrolled();
   }
 
-  /** Asks for what was said after all that is here, when the newest had left. */
-  async #newer() {
-    const { ask } = this.#options;
-    if (this.#busy || !ask) return;
-    this.#busy = true;
-    const turn = this.#turn;
-    const after = this.#rows.findLast(({ id }) => id !== undefined)?.id;
-    try {
-      const { entries, more } = await ask({ after, limit: PAGE });
-      if (turn !== this.#turn) return;
-      const ends = !more ? this.#tail : [];
-      for (const entry of [...entries, ...ends]) {
-        const last = this.#rows.findLast(({ id }) => id !== undefined)?.id;
-        if (entry.id !== undefined && entry.id <= (last ?? "")) continue;
-        this.#append(entry);
-      }
-      this.#atEnd = !more;
-      if (!more) this.#tail = [];
-      if (this.#rows.length > MOST_ROWS) this.#keepPlace(() => this.#trimTop());
-    } catch {
-      // Offline: again at the next scroll.
-    } finally {
-      this.#busy = false;
-      this.#changed();
-      if (this.#atEnd) this.#scrolled();
-      if (turn !== this.#turn) void this.older();
+  /**
+   * @param {Entry[]} entries
+   * @param {boolean} more
+   */
+  #addNewer(entries, more) {
+    for (const entry of entries) if (entry.id && entry.id > this.#lastId) this.#append(entry);
+    this.#whole = !more && !this.#came;
+    this.#trimTop();
+  }
+
+  /**
+   * @param {Entry[]} entries
+   * @param {boolean} more
+   */
+  #addOlder(entries, more) {
+    // What has come meanwhile may be in both.
+    const first = this.#rows.find(({ id }) => id)?.id;
+    const old = entries.filter(({ id = "" }) => !first || id < first);
+    const rows = old.map((entry) => ({ ...entry, element: draw(entry) }));
+    this.isFilled = true;
+    this.#more = more && rows.length > 0;
+    this.#keepPlace(() => {
+      this.list.prepend(...rows.map(({ element }) => element));
+      this.#rows.unshift(...rows);
+      for (let i = 0; i <= rows.length; i++) this.#decorate(i);
+    });
+    if (this.#rows.length > MOST_ROWS && !this.#stuck) {
+      this.#forget(MOST_ROWS - LEAVING);
+      this.#whole = false;
     }
   }
 
   /** To the newest, which may have left. */
   toEnd() {
     this.#stuck = true;
-    if (!this.#atEnd) {
-      this.#forget(this.#rows.splice(0));
-      this.#turn++;
-      this.#atEnd = true;
-      this.#tail = [];
-      this.#more = true;
-      void this.older();
+    if (!this.#whole) {
+      this.#forget(0);
+      this.#rows = [];
+      this.#whole = this.#more = true;
+      this.load();
     }
-    this.#settle();
+    this.#scrollTo(BOTTOM);
     this.look();
   }
 
-  /** Once for all that happens until the next picture. */
-  #settle() {
-    if (this.#settling) return;
-    this.#settling = true;
-    requestAnimationFrame(() => {
-      this.#settling = false;
-      if (this.#stuck) this.scroller.scrollTop = this.scroller.scrollHeight;
-    });
+  /** @param {number} top */
+  #scrollTo(top) {
+    this.scroller.scrollTop = top;
+    this.#lastTop = this.scroller.scrollTop;
   }
 
   #scrolled() {
-    if (this.#settling || this.element.hidden) return;
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     const rest = scrollHeight - scrollTop - clientHeight;
-    const stuck = rest < AT_END && this.#atEnd;
+    // More to read is no scrolling away from the end: only going up is.
+    const stuck = rest < AT_END ? this.#whole : this.#stuck && scrollTop >= this.#lastTop;
+    this.#lastTop = scrollTop;
     if (stuck !== this.#stuck) {
       this.#stuck = stuck;
       this.look();
     }
-    if (scrollTop < NEAR && this.#more) void this.older();
-    else if (rest < NEAR && !this.#atEnd) void this.#newer();
+    if (scrollTop < NEAR && this.#more) this.load();
+    else if (rest < NEAR && !this.#whole) this.load(true);
   }
 
-  /** @param {Entry[]} entries */
-  #prepend(entries) {
-    const first = this.#rows.find(({ id }) => id !== undefined)?.id;
-    const old = entries.filter(({ id }) => first === undefined || (id ?? "") < first);
-    const rows = old.map((entry) => ({ ...entry, element: draw(entry) }));
-    for (const { id } of rows) this.#ids.add(id);
-    this.#keepPlace(() => {
-      this.list.prepend(...rows.map(({ element }) => element));
-      this.#rows.unshift(...rows);
-      for (let i = 0; i <= rows.length; i++) this.#decorate(i);
-      if (this.#rows.length > MOST_ROWS && !this.#stuck) {
-        this.#forget(this.#rows.splice(MOST_ROWS - LEAVING));
-        this.#atEnd = false;
-      }
-    });
+  /** Changes what is above, and what is looked at stays where it is. */
+  #keepPlace(/** @type {() => void} */ change) {
+    const rest = this.scroller.scrollHeight - this.scroller.scrollTop;
+    change();
+    this.#scrollTo(this.scroller.scrollHeight - rest);
+  }
+
+  get #lastId() {
+    return this.#rows.findLast(({ id }) => id)?.id ?? "";
   }
 
   /**
@@ -358,28 +317,20 @@ export class Log {
    */
   #append(entry) {
     const row = { ...entry, element: draw(entry) };
-    if (row.id !== undefined) this.#ids.add(row.id);
     this.#rows.push(row);
     this.list.insertBefore(row.element, this.#pending[0]?.element ?? null);
     this.#decorate(this.#rows.length - 1);
     return row;
   }
 
-  /**
-   * Who comes and goes is told in one line, as long as nobody says anything.
-   *
-   * @param {Entry} entry
-   */
-  #joinQuiet(entry) {
+  /** Who comes and goes is told in one line, as long as nobody says anything. */
+  #joinQuiet(/** @type {Entry} */ { id, nick, text, time }) {
     const last = this.#rows.at(-1);
-    if (last?.kind !== "quiet" || noon(new Date(last.time)) !== noon(new Date(entry.time))) {
-      return false;
-    }
-    const line = last.element.querySelector(".quiet");
+    if (last?.type !== "quiet" || !isSameDay(last.time, time)) return false;
+    const line = last.element.lastElementChild;
     if (!line || line.childNodes.length > 30) return false;
-    line.append(" · ", name(entry.nick), ` ${entry.text}`);
-    last.id = entry.id;
-    if (entry.id !== undefined) this.#ids.add(entry.id);
+    line.append(" · ", name(nick), ` ${text}`);
+    last.id = id;
     return true;
   }
 
@@ -387,54 +338,36 @@ export class Log {
   #decorate(/** @type {number} */ at) {
     const row = this.#rows[at];
     if (!row) return;
+    const { element, nick, own, time } = row;
     const before = this.#rows[at - 1];
-    const sameDay = before && noon(new Date(before.time)) === noon(new Date(row.time));
-    row.element.querySelector(".day")?.remove();
-    if (!sameDay) row.element.prepend(make("p", { className: "day" }, dayOf(row.time)));
-    const follows = sameDay && before.kind === "message" && before.nick === row.nick &&
-      before.own === row.own && row.time - before.time < TOGETHER;
-    row.element.classList.toggle("first", !follows);
-  }
-
-  /** Shows where the new messages begin. */
-  #divide(/** @type {Row} */ row) {
-    this.list.querySelector(".new")?.remove();
-    row.element.prepend(make("p", { className: "new" }, "New messages"));
-    row.element.classList.add("first");
+    const sameDay = before && isSameDay(before.time, time);
+    element.querySelector(".day")?.remove();
+    if (!sameDay) element.prepend(make("p", { className: "day" }, dayOf(time)));
+    const follows = sameDay && before.type === "message" && before.nick === nick &&
+      before.own === own && time - before.time < TOGETHER;
+    element.classList.toggle("first", !follows);
   }
 
   #trimTop() {
-    this.#forget(this.#rows.splice(0, LEAVING));
-    this.#more = this.#options.ask !== undefined;
-    this.#decorate(0);
-  }
-
-  #forget(/** @type {Row[]} */ rows) {
-    for (const { id, element } of rows) {
-      element.remove();
-      this.#ids.delete(id);
-    }
-  }
-
-  #drop(/** @type {string} */ cid) {
-    const at = this.#pending.findIndex((row) => row.cid === cid);
-    if (at >= 0) this.#pending.splice(at, 1)[0]?.element.remove();
+    if (this.#rows.length <= MOST_ROWS) return;
+    this.#keepPlace(() => {
+      this.#forget(0, LEAVING);
+      this.#decorate(0);
+    });
+    this.#more = this.ask !== undefined;
   }
 
   /**
-   * Changes what is above, and what is looked at stays where it is.
-   *
-   * @param {() => void} change
+   * @param {number} from
+   * @param {number} [many]
    */
-  #keepPlace(change) {
-    const { top } = this.scroller.getBoundingClientRect();
-    const held = this.#stuck
-      ? undefined
-      : this.#rows.find(({ element }) => element.getBoundingClientRect().bottom > top);
-    const from = held?.element.getBoundingClientRect().bottom ?? 0;
-    change();
-    if (!held) return this.#settle();
-    this.scroller.scrollTop += held.element.getBoundingClientRect().bottom - from;
+  #forget(from, many = MOST_ROWS * 2) {
+    for (const { element } of this.#rows.splice(from, many)) element.remove();
+  }
+
+  #drop(/** @type {string | undefined} */ cid) {
+    const at = this.#pending.findIndex((row) => row.cid === cid);
+    if (at >= 0) this.#pending.splice(at, 1)[0]?.element.remove();
   }
 }
 
@@ -442,22 +375,23 @@ export class Log {
  * @param {Entry} entry
  * @returns {HTMLElement}
  */
-function draw(entry) {
-  const { kind, nick, text, time, own } = entry;
-  if (kind === "quiet") {
+function draw({ type, nick, text, time, own }) {
+  if (type === "quiet") {
     return make("div", {}, make("p", { className: "quiet" }, name(nick), ` ${text}`));
   }
-  if (kind === "note") {
+  if (type === "note") {
     return make("div", {}, make("p", { className: "note", dir: "auto" }, ...linked(text)));
   }
-  const { hue, letter } = face(nick);
-  const words = make("div", { className: "text", dir: "auto" });
-  if (kind === "action") words.append(name(nick), " ");
-  words.append(...linked(text));
-  if (isEmoji(text)) words.classList.add("emoji");
-  const said = make("div", { className: `said ${kind} ${hue}` });
-  const who = make("span", { className: "who" }, own ? "You" : name(nick));
-  const picture = make("span", { className: "face", "aria-hidden": "true" }, letter);
-  said.append(picture, who, make("div", { className: "bubble" }, words, timeOf(time)));
-  return make("div", { className: own ? "own" : "other" }, said);
+  const action = type === "action" ? [name(nick), " "] : [];
+  const words = make("div", { className: "text", dir: "auto" }, ...action, ...linked(text));
+  words.classList.toggle("emoji", isEmoji(text));
+  const said = make("div", { className: `said ${type}` });
+  if (!own) said.append(face(nick));
+  const who = make(
+    "p",
+    { className: own || action[0] ? "unseen" : "who" },
+    own ? "You" : name(nick),
+  );
+  said.append(who, make("div", { className: "bubble" }, words, timeOf(time)));
+  return make("div", { className: own ? "own" : "other" }, dye(said, nick));
 }

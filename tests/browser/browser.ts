@@ -12,10 +12,15 @@ import puppeteer, {
   type Viewport,
 } from "puppeteer-core";
 
+import { eventually } from "../house.ts";
+
 /** What the package asks for so that it runs on a small server, without what makes it unlike others. */
 const ARGS = chromium.args.filter((arg) =>
   !/web-security|insecure-content|single-process|zygote|site-isolation|features=|headless/.test(arg)
 );
+
+/** Milliseconds after which what was waited for counts as missing: a loaded machine is slow. */
+const PATIENCE = 4_000;
 
 /** Starts one, or says why that cannot be. */
 export async function launch(): Promise<Browser> {
@@ -49,6 +54,7 @@ export class Visitor {
   private constructor(context: BrowserContext, page: Page) {
     this.#context = context;
     this.page = page;
+    page.setDefaultTimeout(PATIENCE);
     page.on("console", (message) => {
       if (message.type() === "error" || message.type() === "warn") {
         this.complaints.push(message.text());
@@ -75,7 +81,7 @@ export class Visitor {
   /** Opens an address, and comes in under a nickname. */
   async enter(url: string, nick: string): Promise<void> {
     await this.page.goto(url);
-    await this.fill("#door-nick", nick);
+    await this.fill("#doorNick", nick);
     await this.page.keyboard.press("Enter");
     await this.sees("#chat:not([hidden])");
   }
@@ -95,7 +101,7 @@ export class Visitor {
 
   /** Waits until something is there to be seen. */
   async sees(selector: string): Promise<void> {
-    await this.page.waitForSelector(selector, { visible: true, timeout: 10_000 });
+    await this.page.waitForSelector(selector, { visible: true });
   }
 
   /** Waits until a text is there to be read. */
@@ -106,7 +112,7 @@ export class Visitor {
           [...document.querySelectorAll<HTMLElement>(within)].some((each) =>
             each.innerText.includes(text)
           ),
-        { timeout: 10_000 },
+        {},
         text,
         within,
       );
@@ -119,6 +125,12 @@ export class Visitor {
   /** The texts of all elements of a kind. */
   async texts(selector: string): Promise<string[]> {
     return await this.page.$$eval(selector, (all) => all.map((each) => each.textContent ?? ""));
+  }
+
+  /** Waits until the elements of a kind say exactly this. */
+  async shows(selector: string, texts: string[]): Promise<void> {
+    const shown = async () => JSON.stringify(await this.texts(selector));
+    await eventually(async () => await shown() === JSON.stringify(texts), `${selector}: ${texts}`);
   }
 
   /** Goes, having complained about nothing but what is passed over. */
