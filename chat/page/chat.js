@@ -130,7 +130,6 @@ export class Chat {
         this.say(type === "action" ? type : "message", text, to);
       },
     }, ask);
-    log.element.hidden = true;
     ui.logs.append(log.element);
     return log;
   }
@@ -204,7 +203,7 @@ export class Chat {
   async #fill() {
     const { room, log } = this;
     if (!log) return;
-    if (!log.isFilled) log.load();
+    log.scrolled();
     const late = this.#late = /** @type {RoomEvent[]} */ ([]);
     const { nicks } = await this.client.members().catch(() => ({ nicks: undefined }));
     // Offline, or elsewhere by now: it is asked again then.

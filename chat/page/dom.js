@@ -18,13 +18,14 @@ export const ui = Object.fromEntries(
 /**
  * Makes an element.
  *
- * @param {string} tag
+ * @param {string} kind its tag, with a point before its classes, if any
  * @param {Record<string, unknown>} properties of the element
  * @param {(Node | string)[]} children
  * @returns {HTMLElement}
  */
-export function make(tag, properties, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
+export function make(kind, properties, ...children) {
+  const [tag = "", className = ""] = kind.split(".");
+  const element = Object.assign(document.createElement(tag), { className }, properties);
   element.append(...children);
   return element;
 }
@@ -110,7 +111,7 @@ export function dye(/** @type {HTMLElement} */ element, /** @type {string} */ ni
 export function face(/** @type {string} */ nick) {
   const [first] = new Intl.Segmenter().segment(nick);
   return dye(
-    make("span", { className: "face", ariaHidden: "true" }, first?.segment.toUpperCase() ?? ""),
+    make("span.face", { ariaHidden: "true" }, first?.segment.toUpperCase() ?? ""),
     nick,
   );
 }

@@ -14,7 +14,7 @@ import { count, face, make, name } from "./dom.js";
  *
  * @typedef {{ room?: string, to?: string }} Where
  */
-/** @typedef {Where & { people?: number, unread: number, current: boolean }} Place */
+/** @typedef {Where & { people?: number, unread?: number, current?: boolean }} Place */
 
 /** What an address ends with that leads there: `#room`, or `#@nickname`. */
 export function addressOf(/** @type {Where} */ { room = "", to }) {
@@ -67,7 +67,7 @@ export function showPlaces(list, places) {
   show(list, new Map(places.map((place) => [addressOf(place), place])), (place, element) => {
     const { room = "", to, people, unread, current } = place;
     if (!element.firstChild) {
-      const mark = to ? face(to) : make("span", { className: "hash", ariaHidden: "true" }, "#");
+      const mark = to ? face(to) : make("span.hash", { ariaHidden: "true" }, "#");
       const link = make("a", { href: addressOf(place) }, mark, name(to ?? room), make("span", {}));
       element.append(link);
     }

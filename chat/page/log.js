@@ -55,18 +55,17 @@ const TOGETHER = 5 * 60_000;
 export class Log {
   /** How many messages have come that nobody has seen. */
   unread = 0;
-  /** Whether what was said before has ever been asked for with success. */
-  isFilled = false;
   /** Replaced when all are let go: who still adds to the old ones is late. @type {Row[]} */
   #rows = [];
-  /** @type {Row[]} */
-  #pending = [];
+  /** What is being sent, or was not, by `cid`. @type {Map<string | undefined, Row>} */
+  #pending = new Map();
   /** Whether one is at the end, and whether the newest is there at all. */
   #stuck = true;
   #whole = true;
   /** Whether something came that is not there, since the newest was asked for. */
   #came = false;
-  #more = false;
+  /** Whether more was said before. */
+  #more;
   #busy = false;
   #lastTop = 0;
   #on;
@@ -79,32 +78,34 @@ export class Log {
   constructor(label, on, ask) {
     this.#on = on;
     this.ask = ask;
-    this.top = make("p", { className: "top" });
-    this.list = make("div", { className: "rows" });
-    const onscroll = () => this.#scrolled();
+    this.#more = ask !== undefined;
+    this.top = make("p.top", {});
+    this.list = make("div.rows", {});
+    this.waiting = make("div.rows", {});
+    const onscroll = () => this.scrolled();
     this.scroller = make(
-      "div",
-      { className: "log", role: "log", tabIndex: 0, ariaLabel: label, onscroll },
+      "div.log",
+      { role: "log", tabIndex: 0, ariaLabel: label, onscroll },
       this.top,
       this.list,
+      this.waiting,
     );
-    this.jump = make("button", { className: "jump", onclick: () => this.toEnd() });
-    this.element = make("section", { className: "conversation" }, this.scroller, this.jump);
+    this.jump = make("button.jump", { onclick: () => this.toEnd() });
+    this.element = make("section.conversation", { hidden: true }, this.scroller, this.jump);
     // More to read, the keyboard of a phone, a longer draft: who is at the end stays there.
     const sizes = new ResizeObserver(() => this.#stuck && this.#scrollTo(BOTTOM));
-    sizes.observe(this.scroller);
-    sizes.observe(this.list);
+    for (const each of [this.scroller, this.list, this.waiting]) sizes.observe(each);
   }
 
   /** Whether there is nothing to read. */
   get isEmpty() {
-    return !this.#more && this.#pending.length === 0 && this.#rows.length < 3 &&
+    return !this.#more && this.#pending.size === 0 && this.#rows.length < 3 &&
       this.#rows.every(({ type }) => type === "quiet");
   }
 
   /** Whether something is still being sent. */
   get isSending() {
-    return this.#pending.some(({ element }) => element.matches(".sending"));
+    return this.waiting.querySelector(".sending") !== null;
   }
 
   /** The newest messages. */
@@ -147,7 +148,7 @@ export class Log {
       const { element } = this.#append(entry);
       if (isNew && this.unread === 1) {
         this.list.querySelector(".new")?.remove();
-        element.prepend(make("p", { className: "new" }, "New messages"));
+        element.prepend(make("p.new", {}, "New messages"));
         element.classList.add("first");
       }
       this.#trimTop();
@@ -164,11 +165,9 @@ export class Log {
 
   /** Something may be missing, before the event with this id or at the end. */
   gap(/** @type {string | undefined} */ from) {
-    const next = from && this.#rows.find(({ id }) => id && id >= from);
-    this.list.insertBefore(
-      make("p", { className: "gap" }, "Messages may be missing here."),
-      (next || this.#pending[0])?.element ?? null,
-    );
+    const next = this.#rows.find(({ id }) => from && id && id >= from);
+    const line = make("p.gap", {}, "Messages may be missing here.");
+    this.list.insertBefore(line, next?.element ?? null);
   }
 
   /** Something that is being sent. */
@@ -177,14 +176,14 @@ export class Log {
     this.list.querySelector(".new")?.remove();
     const row = { ...entry, element: draw(entry) };
     row.element.classList.add("sending", "first");
-    this.#pending.push(row);
-    this.list.append(row.element);
+    this.#pending.set(row.cid, row);
+    this.waiting.append(row.element);
     this.#changed();
   }
 
   /** It was sent. Its event may have come, or not yet. */
   sent(/** @type {string} */ cid) {
-    this.#pending.find((row) => row.cid === cid)?.element.classList.remove("sending");
+    this.#pending.get(cid)?.element.classList.remove("sending");
   }
 
   /**
@@ -194,18 +193,20 @@ export class Log {
    * @param {string} why
    */
   failed(cid, why) {
-    const row = this.#pending.find((row) => row.cid === cid);
+    const row = this.#pending.get(cid);
     if (!row) return;
     row.element.classList.replace("sending", "failed");
-    const button = (/** @type {"again" | "edit"} */ what, /** @type {string} */ label) => {
+    const button = (/** @type {(entry: Entry) => void} */ act, /** @type {string} */ label) => {
       const onclick = () => {
         this.#drop(cid);
-        this.#on[what](row);
+        act(row);
       };
       return make("button", { onclick }, label);
     };
-    const buttons = [button("again", "Try again"), button("edit", "Edit")];
-    row.element.append(make("p", { className: "fate", role: "alert" }, why, ...buttons));
+    const { again, edit } = this.#on;
+    row.element.append(
+      make("p.fate", { role: "alert" }, why, button(again, "Try again"), button(edit, "Edit")),
+    );
   }
 
   /** Asks for what was said before all that is here, or after it. */
@@ -223,16 +224,19 @@ export class Log {
         if (newer) this.#addNewer(entries, more);
         else this.#addOlder(entries, more);
       }
-    } catch {
+    } catch (error) {
       // Offline: it is asked for again when one is back, or scrolls.
-      this.#more ||= !newer;
       isDone = false;
+      if (/** @type {{ code?: string }} */ (error).code === "history-off") {
+        this.ask = undefined;
+        this.#more = false;
+      }
     }
     this.#busy = false;
     this.top.textContent = this.#more || this.isEmpty ? "" : "The beginning of what is kept.";
     this.#changed();
     if (rows !== this.#rows) this.load();
-    else if (isDone) this.#scrolled();
+    else if (isDone) this.scrolled();
   }
 
   /**
@@ -254,7 +258,6 @@ export class Log {
     const first = this.#rows.find(({ id }) => id)?.id;
     const old = entries.filter(({ id = "" }) => !first || id < first);
     const rows = old.map((entry) => ({ ...entry, element: draw(entry) }));
-    this.isFilled = true;
     this.#more = more && rows.length > 0;
     this.#keepPlace(() => {
       this.list.prepend(...rows.map(({ element }) => element));
@@ -286,7 +289,8 @@ export class Log {
     this.#lastTop = this.scroller.scrollTop;
   }
 
-  #scrolled() {
+  /** Asks for more where there is more, and looks whether this is the end. */
+  scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     const rest = scrollHeight - scrollTop - clientHeight;
     // More to read is no scrolling away from the end: only going up is.
@@ -318,7 +322,7 @@ export class Log {
   #append(entry) {
     const row = { ...entry, element: draw(entry) };
     this.#rows.push(row);
-    this.list.insertBefore(row.element, this.#pending[0]?.element ?? null);
+    this.list.append(row.element);
     this.#decorate(this.#rows.length - 1);
     return row;
   }
@@ -342,7 +346,7 @@ export class Log {
     const before = this.#rows[at - 1];
     const sameDay = before && isSameDay(before.time, time);
     element.querySelector(".day")?.remove();
-    if (!sameDay) element.prepend(make("p", { className: "day" }, dayOf(time)));
+    if (!sameDay) element.prepend(make("p.day", {}, dayOf(time)));
     const follows = sameDay && before.type === "message" && before.nick === nick &&
       before.own === own && time - before.time < TOGETHER;
     element.classList.toggle("first", !follows);
@@ -366,8 +370,8 @@ export class Log {
   }
 
   #drop(/** @type {string | undefined} */ cid) {
-    const at = this.#pending.findIndex((row) => row.cid === cid);
-    if (at >= 0) this.#pending.splice(at, 1)[0]?.element.remove();
+    this.#pending.get(cid)?.element.remove();
+    this.#pending.delete(cid);
   }
 }
 
@@ -377,21 +381,17 @@ export class Log {
  */
 function draw({ type, nick, text, time, own }) {
   if (type === "quiet") {
-    return make("div", {}, make("p", { className: "quiet" }, name(nick), ` ${text}`));
+    return make("div", {}, make("p.quiet", {}, name(nick), ` ${text}`));
   }
   if (type === "note") {
-    return make("div", {}, make("p", { className: "note", dir: "auto" }, ...linked(text)));
+    return make("div", {}, make("p.note", { dir: "auto" }, ...linked(text)));
   }
   const action = type === "action" ? [name(nick), " "] : [];
-  const words = make("div", { className: "text", dir: "auto" }, ...action, ...linked(text));
+  const words = make("div.text", { dir: "auto" }, ...action, ...linked(text));
   words.classList.toggle("emoji", isEmoji(text));
-  const said = make("div", { className: `said ${type}` });
+  const said = make(`div.said ${type}`, {});
   if (!own) said.append(face(nick));
-  const who = make(
-    "p",
-    { className: own || action[0] ? "unseen" : "who" },
-    own ? "You" : name(nick),
-  );
-  said.append(who, make("div", { className: "bubble" }, words, timeOf(time)));
-  return make("div", { className: own ? "own" : "other" }, dye(said, nick));
+  const who = make(own || action[0] ? "p.unseen" : "p.who", {}, own ? "You" : name(nick));
+  said.append(who, make("div.bubble", {}, words, timeOf(time)));
+  return make(own ? "div.own" : "div.other", {}, dye(said, nick));
 }

@@ -19,15 +19,13 @@ const SHOWN = 5_000;
 const HASTE = 600;
 /** Milliseconds within which all that happens is drawn at once. */
 const TOGETHER = 16;
-/** Rooms that are remembered. */
-const MOST_RECENT = 8;
 
 /** @type {Chat | undefined} */
 let chat;
 /** The rooms with somebody in them. @type {import("../client.js").RoomReply[]} */
 let rooms = [];
-/** Where the draft belongs that stands in the text. @type {string | undefined} */
-let drafted;
+/** Where the draft belongs that stands in the text. */
+let drafted = "";
 /** The members that are shown. @type {string[] | undefined} */
 let members;
 /** What is said about coming back, and what went wrong last. */
@@ -48,19 +46,18 @@ function start() {
   if (!tab.get("session") && Date.now() - left?.at < left?.session?.grace * 1000) {
     tab.set("session", left.session);
   }
-  const nick = home.get("nick") ?? "";
-  const { room = "lobby" } = placeOf(location.hash);
-  ui.doorNick.value = nick;
-  ui.doorRoom.value = room;
-  if (nick || tab.get("session")) comeIn(nick, placeOf(location.hash).room);
-  else openDoor("");
+  route();
+  const nick = ui.doorNick.value = home.get("nick") ?? "";
+  if (!nick) return openDoor("");
+  ui.chat.hidden = false;
+  comeIn(nick, placeOf(location.hash).room);
 }
 
 /** Asks for a nickname. */
 function openDoor(/** @type {string} */ error) {
   ui.door.hidden = false;
   ui.chat.hidden = true;
-  ui.doorWhere.hidden = chat !== undefined;
+  ui.doorRoom.disabled = chat !== undefined;
   ui.doorError.textContent = error;
   ui.doorNick.ariaInvalid = error !== "";
   ui.doorNick.focus();
@@ -83,17 +80,15 @@ function comeIn(nick, room) {
   const { client } = chat;
   client.on("state", stateChanged);
   client.on("resumed", ({ recovered, missed }) => {
-    const all = missed
-      ? `${count(missed, "thing")} happened meanwhile, all are here.`
-      : "Nothing was missed.";
+    const all = missed ? "What you missed is here." : "Nothing was missed.";
     back = recovered ? all : "Some messages may be missing.";
   });
   client.on("error", ({ error }) => {
     failure = error.message;
     if (client.state === "online") notice(failure);
   });
-  for (const type of /** @type {const} */ (["joined", "left", "nick"])) client.on(type, lookSoon);
-  ui.chat.hidden = !ui.door.hidden;
+  client.on("joined", () => lookSoon());
+  client.on("left", () => lookSoon());
   stateChanged({ type: "state", state: "connecting" });
   if (room !== undefined && client.room !== room) join(room);
   else route();
@@ -162,25 +157,20 @@ function notice(/** @type {string} */ words) {
 
 /** Goes to a room. */
 async function join(/** @type {string} */ room) {
-  if (!chat) return;
-  const { client } = chat;
+  shown();
   try {
-    await client.join(room);
+    await chat?.client.join(room);
   } catch (error) {
     const { code, message } = /** @type {import("../client.js").ChatError} */ (error);
     if (code === "replaced" || code === "closed") return;
     notice(message);
   }
   // Where one is now, whether that is there or not.
-  entered(client.room);
+  entered(chat?.client.room);
 }
 
 /** One is in a room now, or in none. */
 function entered(/** @type {string | undefined} */ room) {
-  if (room !== undefined) {
-    const recent = /** @type {string[]} */ (home.get("rooms") ?? []);
-    home.set("rooms", [...new Set([room, ...recent])].slice(0, MOST_RECENT));
-  }
   if (chat?.to === undefined) history.replaceState(null, "", addressOf({ room }));
   shown();
 }
@@ -191,9 +181,8 @@ function route() {
   ui.doorRoom.value = room ?? "lobby";
   if (!chat) return;
   chat.to = to && chat.written(to);
-  if (to === undefined && room !== undefined && room !== chat.client.room) join(room);
+  if (room !== undefined && room !== chat.client.room) join(room);
   else entered(chat.client.room);
-  shown();
   if (chat.client.state === "online") focusText();
 }
 
@@ -204,14 +193,14 @@ function go(/** @type {import("./lists.js").Where} */ where) {
 /** Something else is shown: what was typed and not sent stays with its conversation. */
 function shown() {
   closeLists();
-  const where = chat?.to === undefined && chat?.room === undefined ? undefined : addressOf(chat);
+  const where = addressOf(chat ?? {});
   if (where !== drafted) ui.text.value = tab.get(`draft.${where}`) ?? "";
   drafted = where;
   drawSoon();
 }
 
 function keepDraft() {
-  if (drafted) tab.set(`draft.${drafted}`, ui.text.value || null);
+  tab.set(`draft.${drafted}`, ui.text.value);
 }
 
 function closeLists() {
@@ -239,7 +228,7 @@ function draw() {
     each.element.hidden = each !== log;
     each.look();
   }
-  home.set("nick", client.nick);
+  if (home.get("nick") !== client.nick) home.set("nick", client.nick);
   if (document.activeElement !== ui.meNick) ui.meNick.value = client.nick;
   if (to !== undefined && placeOf(location.hash).to !== to) {
     history.replaceState(null, "", addressOf({ to }));
@@ -247,10 +236,9 @@ function draw() {
   const isRoom = to === undefined && room !== undefined;
   ui.title.replaceChildren(name(to ?? room ?? "Parley"));
   ui.title.className = isRoom ? "room" : "";
-  ui.subtitle.textContent = isRoom
-    ? count(chat.members.length, "person")
-    : to !== undefined && "Only the two of you see this";
-  ui.peopleCount.textContent = chat.members.length;
+  const people = count(chat.members.length, "person");
+  ui.openPeople.textContent = people;
+  ui.peopleTitle.textContent = `${people} here`;
   ui.openPeople.hidden = ui.people.hidden = !isRoom;
   ui.composer.hidden = !log;
   ui.text.placeholder = `Write to ${to ?? `#${room}`}`;
@@ -258,35 +246,22 @@ function draw() {
   drawPlaces(chat);
   drawEmpty(chat);
   const unread = logs.reduce((sum, { unread }) => sum + unread, 0);
+  ui.elsewhere.textContent = unread - (log?.unread ?? 0) || "";
   document.title = `${unread ? `(${unread}) ` : ""}${log ? `${to ?? `#${room}`} · ` : ""}Parley`;
 }
 
 function drawPlaces(/** @type {Chat} */ { room, to, log, members, directs }) {
-  const recent = /** @type {string[]} */ (home.get("rooms") ?? []);
-  const people = new Map([
-    ...recent.map((room) => /** @type {const} */ ([room, 0])),
-    ...rooms.map(({ room, people }) => /** @type {const} */ ([room, people])),
-  ]);
-  if (room !== undefined) people.set(room, members.length);
-  const places = [...people].map(([each, people]) => ({
-    room: each,
-    people,
-    unread: each === room && log?.unread || 0,
-    current: each === room && to === undefined,
-  }));
-  places.sort((a, b) => a.room.localeCompare(b.room));
-  const talks = [...directs].map(([nick, { unread }]) => ({
-    to: nick,
-    unread,
-    current: nick === to,
-  }));
-  showPlaces(ui.rooms, places);
-  showPlaces(ui.directs, talks);
-  const elsewhere = [...places, ...talks].reduce(
-    (sum, { unread, current }) => sum + (current ? 0 : unread),
-    0,
+  /** @type {(import("./lists.js").Place & { room: string })[]} */
+  const places = rooms.filter((each) => each.room !== room);
+  if (room !== undefined) {
+    const { unread } = log ?? {};
+    places.push({ room, people: members.length, unread, current: to === undefined });
+  }
+  showPlaces(ui.rooms, places.sort((a, b) => a.room.localeCompare(b.room)));
+  showPlaces(
+    ui.directs,
+    [...directs].map(([nick, { unread }]) => ({ to: nick, unread, current: nick === to })),
   );
-  ui.elsewhere.textContent = elsewhere || "";
 }
 
 /** What is there to see where there is nothing to read. */
@@ -307,7 +282,6 @@ function drawEmpty(/** @type {Chat} */ { client, room, to, members, shown }) {
   ui.empty.hidden = shown?.isEmpty === false;
   ui.share.hidden = to !== undefined || room === undefined || !isAlone;
   ui.address.textContent = decodeURI(location.href);
-  ui.choose.hidden = room !== undefined || to !== undefined;
 }
 
 /** Looks at the rooms, unless nobody looks at the page. */
@@ -318,9 +292,9 @@ async function look() {
   drawSoon();
 }
 
-function lookSoon(/** @type {unknown} */ ms = SOON) {
+function lookSoon(ms = SOON) {
   clearTimeout(looking);
-  looking = setTimeout(look, typeof ms === "number" ? ms : SOON);
+  looking = setTimeout(look, ms);
 }
 
 /** Sends what stands in the text. */
@@ -357,6 +331,7 @@ function step(/** @type {number} */ by) {
 function onSubmit(form, submit) {
   form.onsubmit = (event) => {
     event.preventDefault();
+    closeLists();
     submit();
   };
 }
@@ -371,12 +346,10 @@ function listen() {
   onSubmit(ui.join, () => {
     go({ room: ui.joinRoom.value.trim() });
     ui.joinRoom.value = "";
-    closeLists();
   });
   onSubmit(ui.me, () => {
     chat?.client.rename(ui.meNick.value).catch(({ message }) => notice(message)).finally(drawSoon);
     ui.meNick.blur();
-    closeLists();
   });
   onSubmit(ui.composer, () => {
     send();
