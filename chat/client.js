@@ -626,9 +626,9 @@ export class ChatClient {
    * @throws {ChatError}
    */
   who(nick) {
-    return this.#do("ask", { type: "who", nick }, (reply) => ({
-      nick: String(reply.nick),
-      room: typeof reply.room === "string" ? reply.room : null,
+    return this.#do("ask", { type: "who", nick }, ({ nick, room }) => ({
+      nick: String(nick),
+      room: typeof room === "string" ? room : null,
     }));
   }
 
@@ -653,10 +653,11 @@ export class ChatClient {
    * @throws {ChatError}
    */
   members() {
-    return this.#do("ask", { type: "members" }, ({ room, nicks }) => ({
-      room: String(room),
-      nicks: /** @type {string[]} */ (nicks),
-    }));
+    return this.#do(
+      "ask",
+      { type: "members" },
+      ({ room, nicks }) => /** @type {MembersReply} */ ({ room, nicks }),
+    );
   }
 
   /**
@@ -668,11 +669,10 @@ export class ChatClient {
    * @throws {ChatError}
    */
   history({ room, before, after, limit } = {}) {
-    return this.#do("ask", { type: "history", room, before, after, limit }, (reply) => ({
-      room: String(reply.room),
-      events: /** @type {HistoryReply["events"]} */ (reply.events),
-      more: reply.more === true,
-    }));
+    return this.#do("ask", { type: "history", room, before, after, limit }, (reply) => {
+      const { room, events, more } = /** @type {Line & HistoryReply} */ (reply);
+      return { room, events, more: more === true };
+    });
   }
 
   /**
@@ -891,14 +891,11 @@ export class ChatClient {
       if (rename) this.#settle(rename, reply);
       else if (reply.code !== "nickname-taken" || now >= this.#ghostUntil) {
         return this.#refuse(link, reply);
-      } else await this.#pauseAfterGhost(link);
+      } else {
+        const ms = GHOST_PAUSE * (1 + this.#clock.jitter());
+        await new Promise((/** @type {(value: void) => void} */ done) => link.after(ms, done));
+      }
     }
-  }
-
-  /** @param {Link} link */
-  #pauseAfterGhost(link) {
-    const ms = GHOST_PAUSE * (1 + this.#clock.jitter());
-    return new Promise((/** @type {(value: void) => void} */ done) => link.after(ms, done));
   }
 
   /**
@@ -965,12 +962,9 @@ export class ChatClient {
         return { missed, reason: reply.code === "history-off" ? "history-off" : "expired" };
       }
       const events = /** @type {Line[]} */ (reply.events).filter(isSaid);
-      for (const event of events) {
-        if (event.id >= until) return { missed, reason: "expired" };
-        missed.push(event);
-        after = event.id;
-      }
-      if (reply.more !== true || events.length === 0) return { missed, reason: "expired" };
+      missed.push(...events.filter(({ id }) => id < until));
+      after = events.at(-1)?.id ?? until;
+      if (reply.more !== true || after >= until) return { missed, reason: "expired" };
     }
     return { missed, reason: "too-many" };
   }
@@ -1121,9 +1115,11 @@ export class ChatClient {
     const promise = new Promise((resolve, reject) => {
       settle = (answer) => answer instanceof ChatError ? reject(answer) : resolve(pick(answer));
     });
-    const state = { sent: false, over: undefined, doubtful: false, failures: 0 };
     /** @type {Call} */
-    const call = { kind, request, units, ...state, cancel() {}, settle, promise };
+    const call = {
+      ...{ kind, request, units, sent: false, over: undefined, doubtful: false, failures: 0 },
+      ...{ cancel() {}, settle, promise },
+    };
     if (kind === "ask") {
       const late = new ChatError("offline", "there was no answer in time");
       call.cancel = this.#clock.after(ANSWER_LIMIT, () => this.#settle(call, late));
@@ -1225,8 +1221,8 @@ export class ChatClient {
   #load() {
     try {
       const session = this.#store?.load();
-      if (!Array.isArray(session?.tokens) || session.tokens.length === 0) return undefined;
-      return typeof session.nick === "string" ? session : undefined;
+      const isWhole = Array.isArray(session?.tokens) && typeof session.nick === "string";
+      return isWhole && session.tokens.length > 0 ? session : undefined;
     } catch (error) {
       // A browser may forbid its storage: then there is no way back after a reload, but a chat.
       reportUncaught(error);
@@ -1237,11 +1233,11 @@ export class ChatClient {
   #save() {
     if (!this.#unsaved || !this.#store) return;
     this.#unsaved = false;
-    const { room, last } = this.#place;
-    const [nick, direct, grace] = [this.#nick, this.#direct.last, this.#grace];
     const tokens = [...this.#tokens];
+    const [nick, direct, grace] = [this.#nick, this.#direct.last, this.#grace];
+    const session = { tokens, nick, ...this.#place, direct, grace };
     try {
-      this.#store.save(tokens.length > 0 ? { tokens, nick, room, last, direct, grace } : null);
+      this.#store.save(tokens.length > 0 ? session : null);
     } catch (error) {
       reportUncaught(error);
     }

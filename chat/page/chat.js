@@ -54,15 +54,15 @@ export class Chat {
       for (const entry of said) log.add(entry);
       log.unread = 0;
     }
-    for (const type of /** @type {const} */ (["message", "action", "joined", "left", "nick"])) {
-      client.on(type, (event) => this.#happened(event));
-    }
-    client.on("direct", (event) => this.#told(event));
-    client.on("resumed", ({ recovered, from }) => recovered || this.log?.gap(from));
-    client.on("state", ({ state }) => {
-      if (state !== "online") return;
-      this.#enter(client.room);
-      this.#fill();
+    client.on("*", (event) => {
+      const { type } = event;
+      if (type === "direct") this.#told(event);
+      else if ("room" in event) this.#happened(event);
+      else if (type === "resumed" && !event.recovered) this.log?.gap(event.from);
+      else if (type === "state" && event.state === "online") {
+        this.#enter(client.room);
+        this.#fill();
+      }
     });
   }
 

@@ -101,9 +101,9 @@ export function isSameDay(...times) {
 /** The colour that stands for somebody, on an element. */
 export function dye(/** @type {HTMLElement} */ element, /** @type {string} */ nick) {
   let sum = 0;
-  for (const letter of nick) sum = Math.imul(sum ^ (letter.codePointAt(0) ?? 0), 16_777_619);
+  for (const letter of nick) sum = (sum * 43 + (letter.codePointAt(0) ?? 0)) % 360;
   element.classList.add("dyed");
-  element.style.setProperty("--angle", `${((sum >>> 11) % 12) * 30}`);
+  element.style.setProperty("--angle", `${sum}`);
   return element;
 }
 

@@ -380,18 +380,16 @@ export class Log {
  * @returns {HTMLElement}
  */
 function draw({ type, nick, text, time, own }) {
-  if (type === "quiet") {
-    return make("div", {}, make("p.quiet", {}, name(nick), ` ${text}`));
+  const actor = nick && type !== "message" ? [name(nick), " "] : [];
+  const words = make("div.text", { dir: "auto" }, ...actor, ...linked(text));
+  if (type === "quiet" || type === "note") {
+    words.className = type;
+    return make("div", {}, words);
   }
-  if (type === "note") {
-    return make("div", {}, make("p.note", { dir: "auto" }, ...linked(text)));
-  }
-  const action = type === "action" ? [name(nick), " "] : [];
-  const words = make("div.text", { dir: "auto" }, ...action, ...linked(text));
   words.classList.toggle("emoji", isEmoji(text));
   const said = make(`div.said ${type}`, {});
   if (!own) said.append(face(nick));
-  const who = make(own || action[0] ? "p.unseen" : "p.who", {}, own ? "You" : name(nick));
-  said.append(who, make("div.bubble", {}, words, timeOf(time)));
+  if (!actor[0]) said.append(make(own ? "p.unseen" : "p.who", {}, own ? "You" : name(nick)));
+  said.append(make("div.bubble", {}, words, timeOf(time)));
   return make(own ? "div.own" : "div.other", {}, dye(said, nick));
 }

@@ -8,7 +8,7 @@
  */
 import { Chat } from "./chat.js";
 import { command } from "./commands.js";
-import { count, home, name, tab, ui } from "./dom.js";
+import { count, face, home, name, tab, ui } from "./dom.js";
 import { addressOf, placeOf, showMembers, showPlaces } from "./lists.js";
 
 /** Milliseconds between two looks at the rooms, and after something that may have changed them. */
@@ -49,18 +49,21 @@ function start() {
   route();
   const nick = ui.doorNick.value = home.get("nick") ?? "";
   if (!nick) return openDoor("");
-  ui.chat.hidden = false;
+  atDoor(false);
   comeIn(nick, placeOf(location.hash).room);
 }
 
 /** Asks for a nickname. */
 function openDoor(/** @type {string} */ error) {
-  ui.door.hidden = false;
-  ui.chat.hidden = true;
+  atDoor(true);
   ui.doorRoom.disabled = chat !== undefined;
   ui.doorError.textContent = error;
-  ui.doorNick.ariaInvalid = error !== "";
   ui.doorNick.focus();
+}
+
+function atDoor(/** @type {boolean} */ isThere) {
+  ui.door.hidden = !isThere;
+  ui.chat.hidden = isThere;
 }
 
 /**
@@ -99,7 +102,7 @@ function stateChanged(event) {
   clearInterval(lineTimer);
   if (event.state === "online") cameOnline();
   else if (event.state === "connecting") {
-    lineTimer = setTimeout(() => say("Connecting…"), wasOnline ? 0 : HASTE);
+    lineTimer = setTimeout(() => say("Connecting…"), HASTE);
   } else if (event.state === "closed") {
     if (event.reason === "taken-over") say("This chat goes on in another tab.", "", "Go on here");
   } else if (event.state === "offline") {
@@ -115,8 +118,7 @@ function stateChanged(event) {
 }
 
 function cameOnline() {
-  ui.door.hidden = true;
-  ui.chat.hidden = false;
+  atDoor(false);
   lookSoon();
   draw();
   if (!wasOnline) focusText();
@@ -211,7 +213,7 @@ function closeLists() {
 
 /** Where no keyboard pops up when one does that. */
 function focusText() {
-  if (!matchMedia("(pointer: coarse)").matches) ui.text.focus({ preventScroll: true });
+  if (!matchMedia("(pointer: coarse)").matches) ui.text.focus();
 }
 
 function drawSoon() {
@@ -229,7 +231,9 @@ function draw() {
     each.look();
   }
   if (home.get("nick") !== client.nick) home.set("nick", client.nick);
-  if (document.activeElement !== ui.meNick) ui.meNick.value = client.nick;
+  if (ui.me.lastChild?.textContent !== client.nick) {
+    ui.me.replaceChildren(face(client.nick), name(client.nick));
+  }
   if (to !== undefined && placeOf(location.hash).to !== to) {
     history.replaceState(null, "", addressOf({ to }));
   }
@@ -268,7 +272,7 @@ function drawPlaces(/** @type {Chat} */ { room, to, log, members, directs }) {
 function drawEmpty(/** @type {Chat} */ { client, room, to, members, shown }) {
   const isAlone = members.length < 2;
   const [title, hint] = to !== undefined
-    ? [`You and ${to}`, "What you write here is seen by the two of you, and kept in this tab."]
+    ? [`You and ${to}`, "Only the two of you see what is written here."]
     : room === undefined
     ? client.state === "online"
       ? ["No room yet", "Choose a room, or open one by its name."]
@@ -322,7 +326,7 @@ function send() {
 
 /** The next conversation in the lists, or the one before. */
 function step(/** @type {number} */ by) {
-  const links = [...ui.rooms.querySelectorAll("a"), ...ui.directs.querySelectorAll("a")];
+  const links = [...ui.places.querySelectorAll("a")];
   const at = links.findIndex((link) => link.ariaCurrent);
   links.at((at + by) % links.length)?.click();
 }
@@ -340,17 +344,18 @@ function listen() {
   onSubmit(ui.door.firstElementChild, () => {
     const nick = ui.doorNick.value;
     ui.doorError.textContent = "";
-    if (chat) chat.client.rename(nick).catch(({ message }) => openDoor(message));
-    else comeIn(nick, ui.doorRoom.value.trim().normalize("NFC") || undefined);
+    if (chat) {
+      chat.client.rename(nick).then(() => {
+        atDoor(false);
+        drawSoon();
+      }, ({ message }) => openDoor(message));
+    } else comeIn(nick, ui.doorRoom.value.trim().normalize("NFC") || undefined);
   });
   onSubmit(ui.join, () => {
     go({ room: ui.joinRoom.value.trim() });
     ui.joinRoom.value = "";
   });
-  onSubmit(ui.me, () => {
-    chat?.client.rename(ui.meNick.value).catch(({ message }) => notice(message)).finally(drawSoon);
-    ui.meNick.blur();
-  });
+  ui.me.onclick = () => openDoor("");
   onSubmit(ui.composer, () => {
     send();
     ui.text.focus();
@@ -391,8 +396,9 @@ function listenOutside() {
     if (chat?.logs.some(({ isSending }) => isSending)) event.preventDefault();
   });
   addEventListener("keydown", ({ key, altKey }) => {
-    if (key === "Escape" && !document.querySelector(":popover-open")) {
-      chat?.shown?.toEnd();
+    if (key === "Escape" && chat) {
+      if (chat.client.state === "online") atDoor(false);
+      chat.shown?.toEnd();
       ui.text.focus();
     }
     if (altKey && key === "ArrowUp") step(-1);

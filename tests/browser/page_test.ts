@@ -386,7 +386,8 @@ inBrowser(
     assertEquals(await ann.page.$eval("#text", (text) => (text as HTMLTextAreaElement).value), "");
     await ann.page.goBack();
     await ann.reads("I was here", ".bubble");
-    await ann.fill("#meNick", "Anna");
+    await ann.page.click("#me");
+    await ann.fill("#doorNick", "Anna");
     await ann.page.keyboard.press("Enter");
     await ann.reads("Anna", "#members");
     assertEquals(await ann.page.evaluate(() => localStorage.getItem("parley.nick")), '"Anna"');
