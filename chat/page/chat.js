@@ -78,16 +78,13 @@ export class Chat {
 
   /** The conversation with somebody. */
   direct(/** @type {string} */ nick) {
-    const written = this.written(nick);
-    const log = this.directs.get(written) ?? this.#newLog(`Messages with ${nick}`);
-    this.directs.set(written, log);
-    return log;
-  }
-
-  /** A nickname as it is written here already: its case does not matter. */
-  written(/** @type {string} */ nick) {
+    // The case of a nickname does not matter.
     const folded = nick.toLowerCase();
-    return [...this.directs.keys()].find((each) => each.toLowerCase() === folded) ?? nick;
+    const known = [...this.directs].find(([each]) => each.toLowerCase() === folded);
+    if (known) return known[1];
+    const log = this.#newLog(`Messages with ${nick}`);
+    this.directs.set(nick, log);
+    return log;
   }
 
   /**

@@ -39,7 +39,7 @@ export function name(/** @type {string} */ nick) {
  * No spaces, nor what ends a link in a text, nor what turns the direction of writing. Brackets only
  * in pairs, and no full stop of a sentence at the end.
  */
-const CHARACTER = String.raw`[^\s<>"()\x60\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]`;
+const CHARACTER = String.raw`[^\s<>"()\x60\p{Cc}\p{Bidi_C}]`;
 const LINK = new RegExp(
   String.raw`\bhttps?://(?:\(${CHARACTER}*\)|${CHARACTER})+(?<![.,:;!?'*_~\]}])`,
   "giu",
@@ -67,22 +67,13 @@ export function linked(text) {
   return [...parts, text.slice(end)];
 }
 
-/** Whether a text is a few emoji and nothing else: those are shown larger. */
-export function isEmoji(/** @type {string} */ text) {
-  return /^(?:\p{RGI_Emoji}\s*){1,8}$/v.test(text);
-}
-
 const clock = new Intl.DateTimeFormat([], { timeStyle: "short" });
 const date = new Intl.DateTimeFormat([], { dateStyle: "full" });
 
 /** The time of day, with the date for whoever points at it. */
 export function timeOf(/** @type {number} */ time) {
   const at = new Date(time);
-  return make(
-    "time",
-    { dateTime: at.toISOString(), title: at.toLocaleString() },
-    clock.format(at),
-  );
+  return make("small", { title: at.toLocaleString() }, clock.format(at));
 }
 
 /** The name of the day, as somebody who lives now would call it. */

@@ -7,7 +7,7 @@
  *
  * They know nothing but what they are told to show.
  */
-import { count, face, make, name } from "./dom.js";
+import { face, make, name } from "./dom.js";
 
 /**
  * Where one is or may go: a room, or (`to`) to talk with one person.
@@ -76,7 +76,7 @@ export function showPlaces(list, places) {
     const end = /** @type {HTMLElement} */ (link.lastChild);
     end.className = unread ? "badge" : "people";
     end.textContent = `${unread || people || ""}`;
-    end.title = unread ? count(unread, "new message") : people ? count(people, "person") : "";
+    end.title = unread ? "new messages" : "people";
   });
 }
 
@@ -86,13 +86,13 @@ export function showPlaces(list, places) {
  * @param {string} own
  */
 export function showMembers(list, nicks, own) {
-  show(list, new Map(nicks.map((nick) => [nick, nick])), (nick, element) => {
-    const isOwn = nick === own;
-    if (element.firstChild && element.classList.contains("own") === isOwn) return;
-    element.classList.toggle("own", isOwn);
-    const what = isOwn ? {} : { href: addressOf({ to: nick }), title: `Write to ${nick}` };
-    element.replaceChildren(
-      make(isOwn ? "span" : "a", what, face(nick), name(nick), isOwn ? "(you)" : ""),
-    );
+  // Another key, and so another element, for who has become oneself.
+  const items = new Map(nicks.map((nick) => [`${nick === own} ${nick}`, nick]));
+  show(list, items, (nick, element) => {
+    if (element.firstChild) return;
+    const [tag, what, rest] = nick === own
+      ? ["span", {}, "(you)"]
+      : ["a", { href: addressOf({ to: nick }), title: `Write to ${nick}` }, ""];
+    element.append(make(tag, what, face(nick), name(nick), rest));
   });
 }

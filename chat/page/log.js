@@ -8,7 +8,7 @@
  * It holds about a thousand rows; what leaves it is asked for again when one scrolls there. It knows
  * no connection: what was said before is asked for by a function that it was given.
  */
-import { count, dayOf, dye, face, isEmoji, isSameDay, linked, make, name, timeOf } from "./dom.js";
+import { count, dayOf, dye, face, isSameDay, linked, make, name, timeOf } from "./dom.js";
 
 /** Rows in the document, and how many leave it at once. */
 const MOST_ROWS = 1_000;
@@ -23,6 +23,9 @@ const BOTTOM = 1e9;
 /** Milliseconds within which somebody's messages stand together. */
 const TOGETHER = 5 * 60_000;
 
+/** A few emoji and nothing else: those are shown larger. */
+const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
+
 /**
  * Something said, or a quiet line, or a note. Without `id` it did not happen on the server (yet).
  *
@@ -36,11 +39,11 @@ const TOGETHER = 5 * 60_000;
  * @property {string} [cid]
  */
 /** @typedef {Entry & { element: HTMLElement }} Row */
+/** @typedef {{ entries: Entry[], more: boolean }} Answer */
 /**
  * What was said before, or after, an id.
  *
- * @typedef {(which: { before?: string, after?: string, limit: number }) =>
- *   Promise<{ entries: Entry[], more: boolean }>} Ask
+ * @typedef {(which: { before?: string, after?: string, limit: number }) => Promise<Answer>} Ask
  */
 /**
  * - `again`, `edit`: what to do about something that was not sent.
@@ -209,51 +212,42 @@ export class Log {
     );
   }
 
-  /** Asks for what was said before all that is here, or after it. */
+  /**
+   * Asks for what was said before all that is here, or after it.
+   *
+   * @returns {Promise<void>}
+   */
   async load(newer = false, limit = PAGE) {
     if (this.#busy || !this.ask) return;
     this.#busy = true;
     this.#came = false;
     this.top.textContent = newer ? "" : "Loading…";
     const rows = this.#rows;
-    let isDone = true;
-    try {
-      const which = newer ? { after: this.#lastId } : { before: rows.find(({ id }) => id)?.id };
-      const { entries, more } = await this.ask({ ...which, limit });
-      if (rows === this.#rows) {
-        if (newer) this.#addNewer(entries, more);
-        else this.#addOlder(entries, more);
-      }
-    } catch (error) {
-      // Offline: it is asked for again when one is back, or scrolls.
-      isDone = false;
-      if (/** @type {{ code?: string }} */ (error).code === "history-off") {
-        this.ask = undefined;
-        this.#more = false;
-      }
-    }
+    const which = newer ? { after: this.#lastId } : { before: rows.find(({ id }) => id)?.id };
+    // Offline: it is asked for again when one is back, or scrolls.
+    const answer = await this.ask({ ...which, limit }).catch(({ code }) => {
+      if (code !== "history-off") return;
+      this.ask = undefined;
+      this.#more = false;
+    });
     this.#busy = false;
+    if (rows !== this.#rows) return this.load();
+    if (answer && newer) this.#addNewer(answer);
+    else if (answer) this.#addOlder(answer);
     this.top.textContent = this.#more || this.isEmpty ? "" : "The beginning of what is kept.";
     this.#changed();
-    if (rows !== this.#rows) this.load();
-    else if (isDone) this.scrolled();
+    if (answer) this.scrolled();
   }
 
-  /**
-   * @param {Entry[]} entries
-   * @param {boolean} more
-   */
-  #addNewer(entries, more) {
+  /** @param {Answer} answer */
+  #addNewer({ entries, more }) {
     for (const entry of entries) if (entry.id && entry.id > this.#lastId) this.#append(entry);
     this.#whole = !more && !this.#came;
     this.#trimTop();
   }
 
-  /**
-   * @param {Entry[]} entries
-   * @param {boolean} more
-   */
-  #addOlder(entries, more) {
+  /** @param {Answer} answer */
+  #addOlder({ entries, more }) {
     // What has come meanwhile may be in both.
     const first = this.#rows.find(({ id }) => id)?.id;
     const old = entries.filter(({ id = "" }) => !first || id < first);
@@ -386,7 +380,7 @@ function draw({ type, nick, text, time, own }) {
     words.className = type;
     return make("div", {}, words);
   }
-  words.classList.toggle("emoji", isEmoji(text));
+  words.classList.toggle("emoji", EMOJI.test(text));
   const said = make(`div.said ${type}`, {});
   if (!own) said.append(face(nick));
   if (!actor[0]) said.append(make(own ? "p.unseen" : "p.who", {}, own ? "You" : name(nick)));

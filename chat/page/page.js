@@ -104,7 +104,7 @@ function stateChanged(event) {
   else if (event.state === "connecting") {
     lineTimer = setTimeout(() => say("Connecting…"), HASTE);
   } else if (event.state === "closed") {
-    if (event.reason === "taken-over") say("This chat goes on in another tab.", "", "Go on here");
+    if (event.reason === "taken-over") say("This chat goes on in another tab.");
   } else if (event.state === "offline") {
     const { retryAt } = event;
     if (!retryAt) return openDoor(failure);
@@ -122,9 +122,11 @@ function cameOnline() {
   lookSoon();
   draw();
   if (!wasOnline) focusText();
-  flash(wasOnline ? `Back online. ${back}` : "");
+  // One wanted into a room, and was not let in.
+  const isOutside = chat?.client.room === undefined && placeOf(location.hash).room;
+  flash(isOutside ? failure : wasOnline ? `Back online. ${back}` : "");
   wasOnline = true;
-  back = "";
+  back = failure = "";
 }
 
 /**
@@ -182,7 +184,7 @@ function route() {
   const { room, to } = placeOf(location.hash);
   ui.doorRoom.value = room ?? "lobby";
   if (!chat) return;
-  chat.to = to && chat.written(to);
+  chat.to = to;
   if (room !== undefined && room !== chat.client.room) join(room);
   else entered(chat.client.room);
   if (chat.client.state === "online") focusText();
@@ -254,17 +256,16 @@ function draw() {
   document.title = `${unread ? `(${unread}) ` : ""}${log ? `${to ?? `#${room}`} · ` : ""}Parley`;
 }
 
-function drawPlaces(/** @type {Chat} */ { room, to, log, members, directs }) {
+function drawPlaces(/** @type {Chat} */ { room, log, members, directs, shown }) {
   /** @type {(import("./lists.js").Place & { room: string })[]} */
   const places = rooms.filter((each) => each.room !== room);
   if (room !== undefined) {
-    const { unread } = log ?? {};
-    places.push({ room, people: members.length, unread, current: to === undefined });
+    places.push({ room, people: members.length, unread: log?.unread, current: log === shown });
   }
   showPlaces(ui.rooms, places.sort((a, b) => a.room.localeCompare(b.room)));
   showPlaces(
     ui.directs,
-    [...directs].map(([nick, { unread }]) => ({ to: nick, unread, current: nick === to })),
+    [...directs].map(([to, log]) => ({ to, unread: log.unread, current: log === shown })),
   );
 }
 
@@ -324,13 +325,6 @@ function send() {
   keepDraft();
 }
 
-/** The next conversation in the lists, or the one before. */
-function step(/** @type {number} */ by) {
-  const links = [...ui.places.querySelectorAll("a")];
-  const at = links.findIndex((link) => link.ariaCurrent);
-  links.at((at + by) % links.length)?.click();
-}
-
 /** @param {HTMLFormElement} form @param {() => void} submit */
 function onSubmit(form, submit) {
   form.onsubmit = (event) => {
@@ -360,10 +354,7 @@ function listen() {
     send();
     ui.text.focus();
   });
-  ui.line.lastElementChild.onclick = () => {
-    if (chat?.client.state === "closed") location.reload();
-    else chat?.client.retryNow();
-  };
+  ui.line.lastElementChild.onclick = () => chat?.client.retryNow();
   ui.share.lastElementChild.onclick = () => {
     getSelection()?.selectAllChildren(ui.address);
     document.execCommand("copy");
@@ -395,14 +386,12 @@ function listenOutside() {
   addEventListener("beforeunload", (event) => {
     if (chat?.logs.some(({ isSending }) => isSending)) event.preventDefault();
   });
-  addEventListener("keydown", ({ key, altKey }) => {
+  addEventListener("keydown", ({ key }) => {
     if (key === "Escape" && chat) {
       if (chat.client.state === "online") atDoor(false);
       chat.shown?.toEnd();
       ui.text.focus();
     }
-    if (altKey && key === "ArrowUp") step(-1);
-    if (altKey && key === "ArrowDown") step(1);
   });
 }
 

@@ -133,6 +133,11 @@ export class Visitor {
     await eventually(async () => await shown() === JSON.stringify(texts), `${selector}: ${texts}`);
   }
 
+  /** Waits until the tab is titled so. */
+  async isTitled(title: string): Promise<void> {
+    await eventually(async () => await this.page.title() === title, `the title is ${title}`);
+  }
+
   /** Goes, having complained about nothing but what is passed over. */
   async go(except = /^$/): Promise<void> {
     await this.#context.close();
