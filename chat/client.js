@@ -927,7 +927,12 @@ export class ChatClient {
       const reply = await link.request({ type: "join", room });
       if (!(reply instanceof ChatError)) {
         from = idOf(reply).id;
-        if (last !== undefined) ({ missed, reason } = await this.#missed(link, last, from));
+        if (last !== undefined && last < from) {
+          ({ missed, reason } = await this.#missed(link, last, from));
+        } else {
+          // A server that has forgotten everything counts its ids from the beginning again.
+          this.#place = { room, last: undefined };
+        }
       } else if (isTemporary(reply)) throw reply;
       else this.#report(reply);
     }
@@ -938,7 +943,10 @@ export class ChatClient {
     for (const event of missed) this.#roomEvent(event);
     this.#giveUpDoubtful();
     if (entering.again) {
-      this.#emit({ type: "resumed", recovered: false, missed: missed.length, reason, from });
+      const before = this.#place.last && from;
+      this.#emit({
+        ...{ type: "resumed", recovered: false, missed: missed.length, reason, from: before },
+      });
     }
     for (const event of entering.held) if (event.id >= (from ?? "")) this.#roomEvent(event);
     if (this.#link === link) this.#cameOnline();

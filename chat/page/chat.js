@@ -148,20 +148,12 @@ export class Chat {
   }
 
   /** Who is here now. @param {RoomEvent} event */
-  #moved({ type, nick, ...event }) {
+  #moved(event) {
+    const { type, nick } = event;
     const others = this.members.filter((each) => each !== nick);
     if (type === "joined") this.members = [...others, nick];
     if (type === "left") this.members = others;
-    if (!("to" in event)) return;
-    const { to } = event;
-    this.members = this.members.map((each) => each === nick ? to : each);
-    // A conversation goes on with whoever changed their nickname.
-    const log = this.directs.get(nick);
-    if (!log || this.directs.has(to)) return;
-    this.directs.delete(nick);
-    this.directs.set(to, log);
-    if (this.to === nick) this.to = to;
-    this.#keep();
+    if (type === "nick") this.members = this.members.map((each) => each === nick ? event.to : each);
   }
 
   /** @param {import("../client.js").DirectEvent} event */
@@ -170,11 +162,7 @@ export class Chat {
     // Who writes to themself is told once.
     if (to === undefined && nick === this.client.nick) return;
     this.direct(to ?? nick).add({ ...event, type: "message", own: to !== undefined });
-    this.#keep();
-  }
-
-  /** The server keeps no direct messages: until the tab is closed, the browser does. */
-  #keep() {
+    // The server keeps no direct messages: until the tab is closed, the browser does.
     tab.set("directs", [...this.directs].map(([nick, { said }]) => [nick, said]));
   }
 

@@ -60,6 +60,7 @@ export class Log {
   unread = 0;
   /** Replaced when all are let go: who still adds to the old ones is late. @type {Row[]} */
   #rows = [];
+  #ids = new Set();
   /** What is being sent, or was not, by `cid`. @type {Map<string | undefined, Row>} */
   #pending = new Map();
   /** Whether one is at the end, and whether the newest is there at all. */
@@ -141,7 +142,7 @@ export class Log {
   add(entry) {
     const { id, type, own, cid } = entry;
     if (own) this.#drop(cid);
-    if (id && id <= this.#lastId) return;
+    if (id && this.#ids.has(id)) return;
     const isNew = type !== "quiet" && !own && !this.#isSeen;
     if (isNew) this.unread++;
     // Who reads far above the end is not disturbed by what comes there.
@@ -223,9 +224,9 @@ export class Log {
     this.#came = false;
     this.top.textContent = newer ? "" : "Loading…";
     const rows = this.#rows;
-    const which = newer ? { after: this.#lastId } : { before: rows.find(({ id }) => id)?.id };
+    const { id } = rows[newer ? "findLast" : "find"](({ id }) => id) ?? {};
     // Offline: it is asked for again when one is back, or scrolls.
-    const answer = await this.ask({ ...which, limit }).catch(({ code }) => {
+    const answer = await this.ask({ [newer ? "after" : "before"]: id, limit }).catch(({ code }) => {
       if (code !== "history-off") return;
       this.ask = undefined;
       this.#more = false;
@@ -241,17 +242,18 @@ export class Log {
 
   /** @param {Answer} answer */
   #addNewer({ entries, more }) {
-    for (const entry of entries) if (entry.id && entry.id > this.#lastId) this.#append(entry);
+    for (const entry of entries) if (!this.#ids.has(entry.id)) this.#append(entry);
     this.#whole = !more && !this.#came;
     this.#trimTop();
   }
 
   /** @param {Answer} answer */
   #addOlder({ entries, more }) {
-    // What has come meanwhile may be in both.
-    const first = this.#rows.find(({ id }) => id)?.id;
-    const old = entries.filter(({ id = "" }) => !first || id < first);
+    // What has come meanwhile is in both.
+    const first = this.#rows.find(({ id }) => id)?.id ?? "~";
+    const old = entries.filter(({ id = "" }) => id < first && !this.#ids.has(id));
     const rows = old.map((entry) => ({ ...entry, element: draw(entry) }));
+    for (const { id } of rows) this.#ids.add(id);
     this.#more = more && rows.length > 0;
     this.#keepPlace(() => {
       this.list.prepend(...rows.map(({ element }) => element));
@@ -305,16 +307,13 @@ export class Log {
     this.#scrollTo(this.scroller.scrollHeight - rest);
   }
 
-  get #lastId() {
-    return this.#rows.findLast(({ id }) => id)?.id ?? "";
-  }
-
   /**
    * @param {Entry} entry
    * @returns {Row}
    */
   #append(entry) {
     const row = { ...entry, element: draw(entry) };
+    this.#ids.add(row.id);
     this.#rows.push(row);
     this.list.append(row.element);
     this.#decorate(this.#rows.length - 1);
@@ -360,7 +359,10 @@ export class Log {
    * @param {number} [many]
    */
   #forget(from, many = MOST_ROWS * 2) {
-    for (const { element } of this.#rows.splice(from, many)) element.remove();
+    for (const { id, element } of this.#rows.splice(from, many)) {
+      element.remove();
+      this.#ids.delete(id);
+    }
   }
 
   #drop(/** @type {string | undefined} */ cid) {

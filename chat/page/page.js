@@ -236,9 +236,6 @@ function draw() {
   if (ui.me.lastChild?.textContent !== client.nick) {
     ui.me.replaceChildren(face(client.nick), name(client.nick));
   }
-  if (to !== undefined && placeOf(location.hash).to !== to) {
-    history.replaceState(null, "", addressOf({ to }));
-  }
   const isRoom = to === undefined && room !== undefined;
   ui.title.replaceChildren(name(to ?? room ?? "Parley"));
   ui.title.className = isRoom ? "room" : "";
