@@ -99,8 +99,6 @@ export class Connection {
     const { id, peer, protocol, sender } = this.#parts;
     sender.bind(peer, id);
     this.#speaker = await protocol.open(id, peer, token, seen);
-    if (this.#speaker !== undefined) return;
-    sender.close(peer, CLOSE.tryLater, "the chat's storage does not answer");
   }
 
   #handle(line: string): void {
