@@ -11,8 +11,7 @@ import puppeteer, {
   type Page,
   type Viewport,
 } from "puppeteer-core";
-
-import { eventually } from "../house.ts";
+import { eventually, type House, type Person } from "../house.ts";
 
 /** What the package asks for so that it runs on a small server, without what makes it unlike others. */
 const ARGS = chromium.args.filter((arg) =>
@@ -20,9 +19,9 @@ const ARGS = chromium.args.filter((arg) =>
 );
 
 /** Milliseconds after which what was waited for counts as missing: a loaded machine is slow. */
-const PATIENCE = 4_000;
+const PATIENCE = 30_000;
 
-/** Starts one, or says why that cannot be. */
+/** Starts one; what it throws says why that cannot be. */
 export async function launch(): Promise<Browser> {
   return await puppeteer.launch({
     executablePath: Deno.env.get("CHROME_PATH") ?? await chromium.executablePath(),
@@ -35,10 +34,54 @@ export async function launch(): Promise<Browser> {
   });
 }
 
+/**
+ * Starts one for the tests of a file, and returns what makes a test in it: ignored with its reason
+ * where none runs, but not in CI.
+ */
+export async function openBrowser(): Promise<
+  (name: string, run: (browser: Browser) => Promise<void>) => void
+> {
+  const browser: Browser | string = await launch().catch((error) => String(error).split("\n")[0]!);
+  if (typeof browser !== "string") Deno.test.afterAll(() => browser.close());
+  return (name, run) => {
+    const missing = typeof browser === "string" ? browser : undefined;
+    const ignore = missing !== undefined && Deno.env.get("CI") === undefined;
+    Deno.test({
+      name: ignore ? `${name} (ignored: no browser: ${missing})` : name,
+      ignore,
+      // The browser outlives each test, and what puppeteer does with it goes on between tests.
+      sanitizeOps: false,
+      sanitizeResources: false,
+      fn() {
+        if (typeof browser === "string") throw new Error(browser);
+        return run(browser);
+      },
+    });
+  };
+}
+
+/** The page's address. */
+export function addressOf({ port }: { port: number }): string {
+  return `http://127.0.0.1:${port}/`;
+}
+
+/** Fills a room with what was said before. */
+export async function talkMuch(house: House, room: string, many: number): Promise<Person> {
+  const bob = await house.enter("Bob", room);
+  for (let i = 1; i <= many; i++) {
+    bob.say(`message ${i}`);
+    if (i % 200 === 0) await eventually(() => bob.waiting >= i, "it is said", 60_000);
+  }
+  await eventually(() => bob.waiting >= many, "all is said", 60_000);
+  return bob;
+}
+
 /** What a window is like. */
 export interface Look {
   readonly viewport?: Viewport;
   readonly dark?: boolean;
+  /** Whether things may move. */
+  readonly moves?: boolean;
 }
 
 export const DESK: Viewport = { width: 1180, height: 740 };
@@ -67,13 +110,13 @@ export class Visitor {
     });
   }
 
-  static async come(browser: Browser, { viewport = DESK, dark = false }: Look = {}) {
+  static async come(browser: Browser, { viewport = DESK, dark = false, moves = false }: Look = {}) {
     const context = await browser.createBrowserContext();
     const page = await context.newPage();
     await page.setViewport(viewport);
     await page.emulateMediaFeatures([
       { name: "prefers-color-scheme", value: dark ? "dark" : "light" },
-      { name: "prefers-reduced-motion", value: "reduce" },
+      { name: "prefers-reduced-motion", value: moves ? "no-preference" : "reduce" },
     ]);
     return new Visitor(context, page);
   }
@@ -122,9 +165,27 @@ export class Visitor {
     }
   }
 
+  /** Looks at the page again, or elsewhere: then its window is minimized. */
+  async looks(isLooking: boolean): Promise<void> {
+    const session = await this.page.createCDPSession();
+    const { windowId } = await session.send("Browser.getWindowForTarget");
+    const windowState = isLooking ? "normal" : "minimized";
+    await session.send("Browser.setWindowBounds", { windowId, bounds: { windowState } });
+    await session.detach();
+    await eventually(
+      async () => isLooking !== await this.page.evaluate(() => document.hidden),
+      `the window is ${windowState}`,
+    );
+  }
+
   /** The texts of all elements of a kind. */
   async texts(selector: string): Promise<string[]> {
     return await this.page.$$eval(selector, (all) => all.map((each) => each.textContent ?? ""));
+  }
+
+  /** What stands in a field. */
+  async valueOf(selector: string): Promise<string> {
+    return await this.page.$eval(selector, (field) => (field as HTMLInputElement).value);
   }
 
   /** Waits until the elements of a kind say exactly this. */
