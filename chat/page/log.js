@@ -94,7 +94,7 @@ export class Log {
       this.list,
       this.waiting,
     );
-    this.jump = make("button.jump", { onclick: () => this.toEnd() });
+    this.jump = make("button.jump main", { onclick: () => this.toEnd() });
     this.element = make("section.conversation", { hidden: true }, this.scroller, this.jump);
     // More to read, the keyboard of a phone, a longer draft: who is at the end stays there.
     const sizes = new ResizeObserver(() => this.#stuck && this.#scrollTo(BOTTOM));

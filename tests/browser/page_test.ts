@@ -153,6 +153,9 @@ inBrowser(
     const bob = await house.enter("Bob", "lobby");
     const ann = await Visitor.come(browser, { viewport: PHONE });
     await ann.enter(addressOf(house), "A nickname as long as it can be.");
+    await ann.say("/msg Nobody hello");
+    await ann.sees(".fate button");
+    await ann.page.evaluate(() => location.hash = "#lobby");
     bob.say("w".repeat(500), "https://example.org/" + "long/".repeat(60), "שלום ".repeat(20));
     await ann.say("m".repeat(300));
     await ann.reads("שלום", ".bubble");
@@ -168,20 +171,25 @@ inBrowser(
           )
           .map((each) => each.className || each.id || each.tagName)
       );
+    // What a finger is to hit, but for links in a text.
+    const small = () =>
+      ann.page.$$eval(
+        "button, input, textarea, li > *",
+        (all) =>
+          all.filter((each) => each.checkVisibility()).filter((each) => {
+            const { width, height } = each.getBoundingClientRect();
+            return width < 44 || height < 44;
+          }).map((each) => each.outerHTML),
+      );
     assertEquals(await wide(), []);
-    const small = await ann.page.$$eval(
-      "#talk button",
-      (all) =>
-        all.map((each) => each.getBoundingClientRect()).filter(({ width, height }) =>
-          width > 0 && (width < 40 || height < 40)
-        ).length,
-    );
-    assertEquals(small, 0);
+    assertEquals(await small(), []);
     await ann.page.click("#openPeople");
     await ann.sees("#people #members");
+    assertEquals(await small(), []);
     await ann.page.keyboard.press("Escape");
     await ann.page.click("#openPlaces");
     await ann.sees("#rooms");
+    assertEquals(await small(), []);
     await ann.fill("#joinRoom", "another");
     await ann.page.keyboard.press("Enter");
     await ann.reads("another", "#title");
