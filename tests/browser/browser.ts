@@ -3,6 +3,8 @@
  * A real Chromium for tests of the page: the one that CHROME_PATH names, or the one that comes from
  * npm. What a page complains about, in its console or to the policy, is a failure.
  */
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { assertEquals } from "@std/assert";
 import chromium from "@sparticuz/chromium";
 import puppeteer, {
@@ -23,8 +25,9 @@ const PATIENCE = 30_000;
 
 /** Starts one; what it throws says why that cannot be. */
 export async function launch(): Promise<Browser> {
+  const own = Deno.env.get("CHROME_PATH");
   return await puppeteer.launch({
-    executablePath: Deno.env.get("CHROME_PATH") ?? await chromium.executablePath(),
+    ...own === undefined ? await fromNpm() : { executablePath: own },
     args: [...ARGS, "--no-sandbox", "--lang=en-GB"],
     headless: "shell",
     // What it says goes nowhere, and signals are ours.
@@ -32,6 +35,27 @@ export async function launch(): Promise<Browser> {
     handleSIGTERM: false,
     handleSIGHUP: false,
   });
+}
+
+/**
+ * The browser that comes from npm. A bare machine lacks libraries and fonts that it needs: the
+ * package has those for Amazon's machines, and unpacks them together with the browser.
+ */
+async function fromNpm(): Promise<{ executablePath: string; env?: Record<string, string> }> {
+  try {
+    Deno.dlopen("libnss3.so", {}).close();
+    return { executablePath: await chromium.executablePath() };
+  } catch (error) {
+    if (!String(error).includes("libnss3")) throw error;
+  }
+  const folder = tmpdir();
+  const libraries = `${folder}/al2023/lib`;
+  if (!existsSync(libraries)) await Deno.remove(`${folder}/chromium`).catch(() => {});
+  Deno.env.set("AWS_EXECUTION_ENV", "22.x");
+  const executablePath = await chromium.executablePath();
+  Deno.env.delete("AWS_EXECUTION_ENV");
+  const env = { LD_LIBRARY_PATH: libraries, FONTCONFIG_PATH: `${folder}/fonts` };
+  return { executablePath, env: { ...Deno.env.toObject(), ...env } };
 }
 
 /**
