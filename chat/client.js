@@ -27,7 +27,7 @@
 /**
  * The end of what was missed: `missed` events were given. If `recovered` is false, something may be
  * missing (`reason`: `expired`, `too-many`, `history-off`) before the event with the id `from`, or
- * before this one.
+ * before this one. `forgotten`: the server has lost everything, and its ids begin anew.
  *
  * @typedef {{ type: "resumed", recovered: boolean, missed: number, reason?: string, from?: string }} ResumedEvent
  */
@@ -931,6 +931,7 @@ export class ChatClient {
           ({ missed, reason } = await this.#missed(link, last, from));
         } else {
           // A server that has forgotten everything counts its ids from the beginning again.
+          if (last !== undefined) reason = "forgotten";
           this.#place = { room, last: undefined };
         }
       } else if (isTemporary(reply)) throw reply;
@@ -943,10 +944,7 @@ export class ChatClient {
     for (const event of missed) this.#roomEvent(event);
     this.#giveUpDoubtful();
     if (entering.again) {
-      const before = this.#place.last && from;
-      this.#emit({
-        ...{ type: "resumed", recovered: false, missed: missed.length, reason, from: before },
-      });
+      this.#emit({ type: "resumed", recovered: false, missed: missed.length, reason, from });
     }
     for (const event of entering.held) if (event.id >= (from ?? "")) this.#roomEvent(event);
     if (this.#link === link) this.#cameOnline();

@@ -502,9 +502,8 @@ Deno.test("a server that has forgotten everything is heard again, though its ids
   await socket.tells(joined("a1"), { type: "ok", ref, id: "a1" }, message("a2"));
   assertEquals(stage.shown, ["e11", "a2"]);
   const resumed = stage.events.find(({ type }) => type === "resumed");
-  // Before no event that has been shown: all of those came before it.
   assertEquals(resumed, {
-    ...{ type: "resumed", recovered: false, missed: 0, reason: "expired", from: undefined },
+    ...{ type: "resumed", recovered: false, missed: 0, reason: "forgotten", from: "a1" },
   });
   await stage.client.close();
 });

@@ -58,8 +58,10 @@ export class Chat {
       const { type } = event;
       if (type === "direct") this.#told(event);
       else if ("room" in event) this.#happened(event);
-      else if (type === "resumed" && !event.recovered) this.log?.gap(event.from);
-      else if (type === "state" && event.state === "online") {
+      else if (type === "resumed" && !event.recovered) {
+        if (event.reason === "forgotten") { for (const log of this.logs) log.forgetIds(); }
+        this.log?.gap(event.from);
+      } else if (type === "state" && event.state === "online") {
         this.#enter(client.room);
         this.#fill();
       }

@@ -107,11 +107,6 @@ export function face(/** @type {string} */ nick) {
   );
 }
 
-/** How many things. */
-export function count(/** @type {number} */ many, /** @type {string} */ one) {
-  return `${many} ${many === 1 ? one : one === "person" ? "people" : `${one}s`}`;
-}
-
 /**
  * What the browser keeps, until the tab is closed or for good. It may be forbidden, or full: then
  * nothing is kept.

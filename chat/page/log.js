@@ -8,7 +8,7 @@
  * It holds about a thousand rows; what leaves it is asked for again when one scrolls there. It knows
  * no connection: what was said before is asked for by a function that it was given.
  */
-import { count, dayOf, dye, face, isSameDay, linked, make, name, timeOf } from "./dom.js";
+import { dayOf, dye, face, isSameDay, linked, make, name, timeOf } from "./dom.js";
 
 /** Rows in the document, and how many leave it at once. */
 const MOST_ROWS = 1_000;
@@ -130,7 +130,9 @@ export class Log {
 
   #changed() {
     this.jump.hidden = this.#stuck;
-    this.jump.textContent = `↓ ${this.unread ? count(this.unread, "new message") : "Newest"}`;
+    const { unread } = this;
+    const news = unread === 1 ? "1 new message" : `${unread} new messages`;
+    this.jump.textContent = `↓ ${unread ? news : "Newest"}`;
     this.#on.changed();
   }
 
@@ -165,6 +167,13 @@ export class Log {
     this.toEnd();
     this.#append({ type: "note", nick: "", text, time: Date.now() });
     this.#changed();
+  }
+
+  /** From now on the ids are others, and of what was said before nobody can be asked. */
+  forgetIds() {
+    this.#ids.clear();
+    for (const row of this.#rows) delete row.id;
+    this.#more = false;
   }
 
   /** Something may be missing, before the event with this id or at the end. */

@@ -8,7 +8,7 @@
  */
 import { Chat } from "./chat.js";
 import { command } from "./commands.js";
-import { count, face, home, name, tab, ui } from "./dom.js";
+import { face, home, name, tab, ui } from "./dom.js";
 import { addressOf, placeOf, showMembers, showPlaces } from "./lists.js";
 
 /** Milliseconds between two looks at the rooms, and after something that may have changed them. */
@@ -239,7 +239,8 @@ function draw() {
   const isRoom = to === undefined && room !== undefined;
   ui.title.replaceChildren(name(to ?? room ?? "Parley"));
   ui.title.className = isRoom ? "room" : "";
-  const people = count(chat.members.length, "person");
+  const { length } = chat.members;
+  const people = `${length} ${length === 1 ? "person" : "people"}`;
   ui.openPeople.textContent = people;
   ui.peopleTitle.textContent = `${people} here`;
   ui.openPeople.hidden = ui.people.hidden = !isRoom;
