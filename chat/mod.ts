@@ -14,6 +14,7 @@
  * @module
  */
 import { monotonicUlid } from "@std/ulid";
+import { loadAssets } from "./assets.ts";
 import { backOff, type Clock, systemClock } from "./clock.ts";
 import { agreeOnShards } from "./feed.ts";
 import { type AcceptedSocket, CHAT_V1, type Handles, type Hello, Instance } from "./instance.ts";
@@ -77,6 +78,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
   const { kv, clock = systemClock, local = false } = options;
   const limits = limitsFrom(options.limits);
   const log = quietLog(options.log ?? console, clock);
+  const assets = await loadAssets();
   const parts = {
     handles: await openHandles(kv, await agreeOnShards(kv, clock, local), options.connect),
     local,
@@ -126,6 +128,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
 
   const house = {
     greeting,
+    assets,
     idleSeconds: limits.idleSeconds,
     isOpen: () => !closing && instance.isOpen,
     protocols: [CHAT_V1],
@@ -168,7 +171,8 @@ function closeHandles({ bells, past, shards, apart }: Handles): void {
 
 function greeting({ host, protocol }: URL): string {
   const address = `${protocol === "https:" ? "wss" : "ws"}://${host}/`;
-  return `This is a Parley chat. Come in with a WebSocket client, for example:
+  return `This is a Parley chat. Open ${protocol}//${host}/ in a browser, or come in with a WebSocket
+client, for example:
 
     websocat ${address}
     npx wscat -c ${address}

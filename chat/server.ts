@@ -4,6 +4,7 @@
  * The beginning of a message's way, and the only place that knows `Response` and the upgrade. It
  * does not listen: `Deno.serve`, or whatever the platform has, calls it.
  */
+import type { Asset } from "./assets.ts";
 
 /** What the door learned about somebody who comes in. */
 export interface Welcome {
@@ -18,6 +19,8 @@ export interface Welcome {
 export interface House {
   /** A short text on how to connect, for whoever asks without a WebSocket. */
   greeting(url: URL): string;
+  /** The page's files, by their paths; the page itself is at `/`. */
+  readonly assets: ReadonlyMap<string, Asset>;
   /** Seconds without a sign of life after which a socket is dropped. */
   readonly idleSeconds: number;
   /** Whether new connections are taken now. */
@@ -34,7 +37,8 @@ const TEXT = { "content-type": "text/plain; charset=utf-8", "x-content-type-opti
 export function answer(request: Request, house: House): Response {
   const url = new URL(request.url);
   const isRoot = url.pathname === "/";
-  if (!isRoot && url.pathname !== "/ws" && url.pathname !== "/healthz") {
+  const asset = house.assets.get(url.pathname);
+  if (asset === undefined && url.pathname !== "/ws" && url.pathname !== "/healthz") {
     return text(404, `There is nothing at ${url.pathname}. The chat is at /.`);
   }
   if (request.method !== "GET" && request.method !== "HEAD") {
@@ -43,14 +47,64 @@ export function answer(request: Request, house: House): Response {
   if (url.pathname === "/healthz") {
     return house.isOpen() ? text(200, "ok") : closed();
   }
-  if (request.headers.get("upgrade")?.toLowerCase() === "websocket") {
+  const wantsSocket = request.headers.get("upgrade")?.toLowerCase() === "websocket";
+  if (wantsSocket && (isRoot || url.pathname === "/ws")) {
     return upgrade(request, url.searchParams, house);
   }
-  if (isRoot) return text(200, house.greeting(url));
+  // Who types `curl` gets something to read there.
+  if (isRoot && !request.headers.get("accept")?.includes("text/html")) {
+    return text(200, house.greeting(url), { vary: "accept" });
+  }
+  if (asset !== undefined) return serve(asset, request, url);
   return text(426, "This address speaks WebSocket only.", {
     upgrade: "websocket",
     connection: "upgrade",
   });
+}
+
+/** A file of the page: it is asked each time whether it is still the same. */
+function serve(asset: Asset, request: Request, { host, pathname }: URL): Response {
+  const { type, etag } = asset;
+  const isCompressed = /\bgzip\b(?!;q=0(\.0*)?(,|$))/.test(
+    request.headers.get("accept-encoding") ?? "",
+  );
+  const headers: Record<string, string> = {
+    "content-type": type,
+    "cache-control": "no-cache",
+    vary: pathname === "/" ? "accept, accept-encoding" : "accept-encoding",
+    etag,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+  };
+  if (pathname === "/") {
+    headers["content-security-policy"] = policy(host);
+    headers["cross-origin-opener-policy"] = "same-origin";
+  }
+  const known = request.headers.get("if-none-match")?.split(",") ?? [];
+  if (known.some((each) => each.trim() === etag)) {
+    return new Response(null, { status: 304, headers });
+  }
+  if (isCompressed) headers["content-encoding"] = "gzip";
+  return new Response(isCompressed ? asset.gzip : asset.body, { headers });
+}
+
+/** What the page may do: load its own files, talk to this server, and nothing else. */
+function policy(host: string): string {
+  // Not every browser counts sockets as 'self'. What could end the list here is no name of a host.
+  const sockets = /^[\w.-]+(:\d+)?$/.test(host) ? ` ws://${host} wss://${host}` : "";
+  return [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data:",
+    `connect-src 'self'${sockets}`,
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+  ].join("; ");
 }
 
 function upgrade(request: Request, parameters: URLSearchParams, house: House): Response {

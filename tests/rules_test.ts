@@ -39,6 +39,20 @@ const WAY: Record<string, string[]> = {
   "lease.ts": ["feed.ts"],
 };
 
+/** The files of the page. */
+const PAGE = [
+  ...[
+    "index.html",
+    "style.css",
+    "page.js",
+    "chat.js",
+    "commands.js",
+    "dom.js",
+    "lists.js",
+    "log.js",
+  ],
+];
+
 /** Helpers: below everything, and what they need of each other. */
 const HELPERS: Record<string, string[]> = {
   "text.ts": ["events.ts"],
@@ -50,6 +64,7 @@ const HELPERS: Record<string, string[]> = {
   "limits.ts": [],
   "clock.ts": [],
   "log.ts": ["clock.ts"],
+  "assets.ts": ["client.js", ...PAGE.map((name) => `page/${name}`)],
 };
 
 /** Names of the platform, and the only files in which they may stand. */
