@@ -204,8 +204,11 @@ export class Requests {
   async #identify(speaker: Speaker, { nick, password, ref }: Of<"identify">): Promise<void> {
     const isLogin = speaker.record.nick === "";
     const result = await this.#parts.handler.identify(speaker, nick, password, true);
-    if (!result.ok || !isLogin) return this.#ok(speaker, ref, result);
-    this.#welcome(speaker, ref, result.token);
+    if (!result.ok) this.#refuse(speaker.peer, ref, result);
+    else if (isLogin) this.#welcome(speaker, ref, result.token);
+    else if (ref !== undefined) {
+      this.#reply(speaker, "ok", ref, { id: result.at, nick: result.nick });
+    }
   }
 
   async #comeBack(speaker: Speaker, { token, last, direct, ref }: Of<"resume">): Promise<void> {
