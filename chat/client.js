@@ -959,6 +959,8 @@ export class ChatClient {
       if (isTemporary(reply) || (!rename && isBusy(reply))) throw reply;
       this.#refused = true;
       if (rename) this.#settle(rename, reply);
+      // Another one was chosen meanwhile.
+      else if (this.#calls.some(isRename)) continue;
       else if (reply.code !== "nickname-taken" || now >= this.#ghostUntil) {
         return this.#refuse(link, reply);
       } else await this.#pauseAfterGhost(link);

@@ -169,7 +169,7 @@ export class Handler {
     const name = nicknameFrom(typed, this.#limits);
     if (!name.ok) return refuse("bad-nickname", name.why);
     const { name: nick } = name;
-    if (this.#likeness.claims(nick) === undefined) return refusal.nicknameAmbiguous;
+    if (this.#likeness.claims(nick) === undefined) return refusal.nicknameTooLong;
     // Whoever has it by a registration of old may write it in another case.
     const isOwn = speaker.record.held.account === foldNickname(nick);
     if (!isOwn && this.#likeness.isReserved(nick)) return refusal.nicknameReserved(nick);

@@ -9,12 +9,6 @@
 import { CONFUSABLES } from "./confusables.ts";
 import { foldNickname } from "./names.ts";
 
-/**
- * Most claims of a nickname. Each is a check of the operation that takes it, and an atomic has room
- * for eight on denokv: two are for who the connection and the registration belong to.
- */
-export const MOST_CLAIMS = 6;
-
 /** Code units of a claim: at three bytes each it is part of a KV key, which ends at 2 KiB. */
 const MOST_CLAIM_UNITS = 600;
 
@@ -34,6 +28,8 @@ const OUTSIDE = /^[^\p{L}\p{N}]+|[^\p{L}\p{N}\p{M}]+$/gu;
 const RIGHT_TO_LEFT =
   /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 const LEFT_TO_RIGHT = /\p{Nd}|[^\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\P{L}]/u;
+
+const BRACKET = /[\p{Ps}\p{Pe}<>]/gu;
 
 /** Stands before what is no nickname but a look: no nickname begins with it. */
 const LOOK = "/";
@@ -55,17 +51,15 @@ export class Likeness {
    *
    * Claims that begin with `/` are looks: the skeleton of UTS 39, section 4, of the name as it is
    * shown and as it is folded, so that neither case nor width hides anything. The others are
-   * nicknames: itself, and those of ASCII that it can be read as. `undefined`: they are too many, or too long.
+   * nicknames: itself, and what of ASCII it can be read as. They are six at the most: each is a
+   * check of the operation that takes it, and denokv has room for eight. `undefined`: one is too long.
    */
   claims(nick: string): readonly string[] | undefined {
     const folded = foldNickname(nick);
     if (ASCII.test(nick)) return [folded];
-    const readings = this.#readings(nick);
-    if (readings === undefined) return undefined;
-    const claims = [...new Set([folded, ...this.#looks(nick, folded), ...readings])];
-    const fit = claims.length <= MOST_CLAIMS &&
-      claims.every((claim) => claim.length <= MOST_CLAIM_UNITS);
-    return fit ? claims : undefined;
+    const all = [folded, ...this.#looks(nick, folded), ...this.#readings(nick)];
+    if (all.some((claim) => claim.length > MOST_CLAIM_UNITS)) return undefined;
+    return [...new Set(all)];
   }
 
   /** Whether a nickname is a reserved one, looks like one, or is one with something around it. */
@@ -89,10 +83,11 @@ export class Likeness {
 
   #looks(nick: string, folded: string): string[] {
     const looks = [...new Set([this.#look(nick), this.#look(folded)])];
-    // Where directions mix, another order of the same characters may be shown as the same
-    // (UAX 9). To keep all orders apart from each other is stricter than bidiSkeleton, and simple.
+    // Where directions mix, another order of the same characters may be shown as the same, and
+    // brackets the other way round (UAX 9). To hold all orders against each other is stricter than
+    // bidiSkeleton, and simple.
     if (RIGHT_TO_LEFT.test(folded) && LEFT_TO_RIGHT.test(folded)) {
-      looks.push([...looks[0]!].sort().join(""));
+      looks.push([...looks[0]!.replace(BRACKET, "(")].sort().join(""));
     }
     return looks.map((look) => LOOK + look);
   }
@@ -103,31 +98,29 @@ export class Likeness {
   }
 
   /**
-   * The nicknames of ASCII that one can take this for, folded; none if it has a character that
-   * looks like nothing in ASCII. `undefined`: they are too many.
+   * The nicknames of ASCII that one can take this for, folded: read as it is shown, and as it is
+   * meant; none if it has a character that looks like nothing in ASCII.
    */
-  #readings(nick: string): string[] | undefined {
-    let readings = [""];
+  #readings(nick: string): string[] {
+    let shown = "", meant = "";
     for (const character of nick.normalize("NFC").replace(INVISIBLE, "")) {
-      const ways = this.#waysToRead(character);
-      readings = readings.flatMap((reading) => ways.map((way) => reading + way));
-      if (readings.length === 0) return [];
-      if (readings.length > MOST_CLAIMS) return undefined;
+      const look = ASCII.test(character) ? character : this.skeleton(character);
+      if (!ASCII.test(look)) return [];
+      shown += look;
+      meant += meaning(character, look.toLowerCase());
     }
-    return readings.map(foldNickname).filter((reading) => reading !== "");
+    return [foldNickname(shown), foldNickname(meant)].filter((reading) => reading !== "");
   }
+}
 
-  #waysToRead(character: string): string[] {
-    if (ASCII.test(character)) return [character.toLowerCase()];
-    const folded = character.normalize("NFKC").toLowerCase();
-    const shown = this.skeleton(character).toLowerCase();
-    const ways = new Set([folded, shown, this.skeleton(folded)]);
-    // The table has one prototype for what ASCII has several of.
-    if (ways.has("rn")) ways.add("m");
-    if (DIGIT.test(character) && shown === "l") ways.add("1");
-    if (DIGIT.test(character) && shown === "o") ways.add("0");
-    return [...ways].filter((way) => way !== "" && ASCII.test(way));
-  }
+/** What a character of this look stands for, where the table has one prototype for several. */
+function meaning(character: string, look: string): string {
+  const folded = character.normalize("NFKC").toLowerCase();
+  if (ASCII.test(folded)) return folded;
+  if (look === "rn") return "m";
+  if (look === "l" && /\p{Lu}/u.test(character)) return "i";
+  if (DIGIT.test(character)) return look === "l" ? "1" : look === "o" ? "0" : look;
+  return look;
 }
 
 /** A name without what stands around its letters and digits. */

@@ -36,10 +36,7 @@ export const refusal = {
     ),
   nicknameReserved: (nick: string) =>
     refuse("bad-nickname", `The nickname "${nick}" is reserved. Please choose another one.`),
-  nicknameAmbiguous: refuse(
-    "bad-nickname",
-    "A nickname cannot hold so many characters that look like others.",
-  ),
+  nicknameTooLong: refuse("bad-nickname", "A nickname cannot hold so many ligatures."),
   onlineAlready: (nick: string) =>
     refuse("nickname-taken", `"${nick}" is online over another connection. Close that one first.`),
   registeredAlready: (nick: string) =>

@@ -194,7 +194,7 @@ export class Storage {
    * and it is registered for nobody but `owner`; with the hash of a token it can be resumed from
    * now on.
    *
-   * @throws {TypeError} for a nickname that can be read as too many: see {@linkcode Likeness.claims}.
+   * @throws {TypeError} for a nickname whose claims are too long: see {@linkcode Likeness.claims}.
    */
   async setUsername(id: string, nick: string, token?: string, owner?: Ownership): Promise<Done> {
     const record = this.#record(id);
@@ -494,7 +494,7 @@ export class Storage {
 
   #claimsOf(nick: string): readonly string[] {
     const claims = this.#likeness.claims(nick);
-    if (claims === undefined) throw new TypeError("this nickname can be read as too many");
+    if (claims === undefined) throw new TypeError("the claims of this nickname are too long");
     return claims;
   }
 
