@@ -11,7 +11,7 @@ import { MOST_CHECKS, MOST_LOCAL_CHECKS } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
 import type { RoomEvent } from "./events.ts";
-import { Feed, ROW_LIFE, shardOf, SHARDS } from "./feed.ts";
+import { Feed, ROW_LIFE } from "./feed.ts";
 import { Handler } from "./handler.ts";
 import { History } from "./history.ts";
 import { Lease } from "./lease.ts";
@@ -126,8 +126,8 @@ export class Instance {
       kv: past,
       clock,
       retention,
-      shards: SHARDS,
-      shardOf,
+      shards: shards.length,
+      shardOf: (name) => this.#feed.shardOf(name),
       rowLife: ROW_LIFE,
       warn,
     });

@@ -15,7 +15,7 @@
  */
 import { monotonicUlid } from "@std/ulid";
 import { backOff, type Clock, systemClock } from "./clock.ts";
-import { SHARDS } from "./feed.ts";
+import { agreeOnShards } from "./feed.ts";
 import { type AcceptedSocket, CHAT_V1, type Handles, type Hello, Instance } from "./instance.ts";
 import { Likeness, USUALLY_RESERVED } from "./likeness.ts";
 import { keepingFrom, type KeepSettings, type LimitSettings, limitsFrom } from "./limits.ts";
@@ -81,12 +81,12 @@ export interface Chat {
  * @throws {Error} when the KV cannot be used.
  */
 export async function startChat(options: ChatOptions): Promise<Chat> {
-  const { kv, clock = systemClock } = options;
+  const { kv, clock = systemClock, local = false } = options;
   const limits = limitsFrom(options.limits);
   const log = quietLog(options.log ?? console, clock);
   const parts = {
-    handles: await openHandles(kv, options.connect),
-    local: options.local ?? false,
+    handles: await openHandles(kv, await agreeOnShards(kv, clock, local), options.connect),
+    local,
     sweepSilent: options.sweepSilent ?? true,
     clock,
     ids: options.ids ?? (() => monotonicUlid(clock.now())),
@@ -157,11 +157,15 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
   }
 }
 
-async function openHandles(kv: Deno.Kv, connect: ChatOptions["connect"]): Promise<Handles> {
+async function openHandles(
+  kv: Deno.Kv,
+  many: number,
+  connect: ChatOptions["connect"],
+): Promise<Handles> {
   if (connect === undefined) {
-    return { kv, bells: kv, past: kv, shards: new Array(SHARDS).fill(kv), apart: false };
+    return { kv, bells: kv, past: kv, shards: new Array(many).fill(kv), apart: false };
   }
-  const [bells, past, ...shards] = await Promise.all(Array.from({ length: SHARDS + 2 }, connect));
+  const [bells, past, ...shards] = await Promise.all(Array.from({ length: many + 2 }, connect));
   return { kv, bells: bells!, past: past!, shards, apart: true };
 }
 
