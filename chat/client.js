@@ -644,7 +644,7 @@ export class ChatClient {
    *
    * @param {string} password of 8 to 128 characters, no spaces
    * @returns {Promise<void>}
-   * @throws {ChatError} `bad-password`, `nickname-registered`, `registration-off` and others
+   * @throws {ChatError} `bad-password`, `already-registered`, `registration-off` and others
    */
   async register(password) {
     await this.#do("ask", { type: "register", password }, nothing);

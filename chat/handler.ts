@@ -112,16 +112,16 @@ export class Handler {
     this.#openHistory = parts.openHistory;
   }
 
-  /** A new connection, of which KV learns at its login. */
-  open(id: string, peer: Peer): Speaker {
-    return speakerOf(this.#storage.openConnection(id), peer);
+  /** A new connection, of which KV learns at its login. `address`: see {@linkcode Speaker}. */
+  open(id: string, peer: Peer, address = ""): Speaker {
+    return speakerOf(this.#storage.openConnection(id), peer, address);
   }
 
   /** The same, with its rows at once; `undefined` when storage does not take it. */
-  async create(id: string, peer: Peer): Promise<Speaker | undefined> {
+  async create(id: string, peer: Peer, address = ""): Promise<Speaker | undefined> {
     const created = await this.#storage.createConnection(id);
     const record = this.#storage.own(id);
-    if (created === "done" && record !== undefined) return speakerOf(record, peer);
+    if (created === "done" && record !== undefined) return speakerOf(record, peer, address);
     // It may be there all the same.
     void this.#storage.deleteConnection(id);
     return undefined;
@@ -418,9 +418,9 @@ export class Handler {
   }
 }
 
-function speakerOf(record: OwnRecord, peer: Peer): Speaker {
+function speakerOf(record: OwnRecord, peer: Peer, address: string): Speaker {
   const state = { unconfirmed: false, pending: 0, wake: undefined };
-  return { peer, address: "", wanted: "", record, ...state };
+  return { peer, address, wanted: "", record, ...state };
 }
 
 /** Whoever comes from nowhere that is known is limited for themselves. */

@@ -114,7 +114,7 @@ export class Lines {
 
   async #login(speaker: Speaker, line: string): Promise<void> {
     const result = await this.#handler.login(speaker, line, this.#resumable);
-    if (!result.ok) return this.#refuse(speaker, result);
+    if (!result.ok) return this.#refuseNickname(speaker, result);
     this.#welcome(speaker, result);
   }
 
@@ -163,7 +163,7 @@ export class Lines {
     const { nick, room } = speaker.record;
     if (typed === "") return this.#reply(speaker, reply.currentNickname(nick));
     const result = await this.#handler.rename(speaker, typed);
-    if (!result.ok) this.#refuse(speaker, result);
+    if (!result.ok) this.#refuseNickname(speaker, result);
     // In a room the event says so.
     else if (room === undefined) this.#reply(speaker, nicknameIs(result.nick));
   }
@@ -279,11 +279,14 @@ export class Lines {
     else this.#reply(speaker, further.unregistered(speaker.record.nick));
   }
 
-  #refuse(speaker: Speaker, { code, message }: Refusal): void {
+  #refuse(speaker: Speaker, { message }: Refusal): void {
+    this.#reply(speaker, message);
+  }
+
+  #refuseNickname(speaker: Speaker, { code, message }: Refusal): void {
     const isUnnamed = speaker.record.nick === "";
-    if (code === "nickname-registered" && speaker.wanted !== "") {
-      this.#reply(speaker, further.registered(speaker.wanted));
-    } else if (code === "bad-nickname" && isUnnamed) {
+    if (code === "nickname-registered") this.#reply(speaker, further.registered(speaker.wanted));
+    else if (code === "bad-nickname" && isUnnamed) {
       this.#reply(speaker, further.tryNickname(message));
     } else this.#reply(speaker, message);
   }

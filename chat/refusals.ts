@@ -40,7 +40,7 @@ export const refusal = {
   onlineAlready: (nick: string) =>
     refuse("nickname-taken", `"${nick}" is online over another connection. Close that one first.`),
   registeredAlready: (nick: string) =>
-    refuse("nickname-registered", `The nickname "${nick}" is registered already, and it is yours.`),
+    refuse("already-registered", `The nickname "${nick}" is registered already, and it is yours.`),
   registrationOff: refuse("registration-off", "Nicknames cannot be registered here."),
   notRegistered: (nick: string) =>
     refuse("not-registered", `The nickname "${nick}" is not registered.`),

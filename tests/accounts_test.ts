@@ -259,7 +259,7 @@ Deno.test("what the owner asks for twice at once is done once, and registering a
     password: "another-one",
     ref: 2,
   });
-  await ann.hears({ type: "ok", ref: 1 }, { type: "error", ref: 2, code: "nickname-registered" });
+  await ann.hears({ type: "ok", ref: 1 }, { type: "error", ref: 2, code: "already-registered" });
   await ann.isRefused({ type: "identify", nick: "Ann", password: "another-one" }, "wrong-password");
   await ann.asks({ type: "identify", nick: "Ann", password: SECRET });
 });
