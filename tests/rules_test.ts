@@ -43,7 +43,8 @@ const WAY: Record<string, string[]> = {
   "feed.ts": ["shard.ts", "batch.ts"],
   "shard.ts": ["batch.ts"],
   "batch.ts": [],
-  "history.ts": [],
+  "history.ts": ["tail.ts"],
+  "tail.ts": [],
   "sender.ts": [],
   "lease.ts": ["feed.ts"],
 };
