@@ -11,6 +11,7 @@ import {
   limitsFrom,
   MOST,
   startChat,
+  USUALLY_RESERVED,
 } from "./chat/mod.ts";
 
 const USAGE = `Parley ${config.version}, a chat server.
@@ -29,6 +30,10 @@ Usage: deno task start [flags]
   --open-history    let everybody read the history of every room  [CHAT_OPEN_HISTORY]
   --grace TIME      for how long the place of somebody who dropped out is kept, or off
                                                [CHAT_GRACE, default 30s]
+  --registered TIME for how long a registered nickname is kept whose owner does not come, or off
+                                               [CHAT_REGISTERED, default 365d]
+  --reserved NAMES  nicknames that nobody can take, with commas between them, besides the usual
+                    ones; off: not even those  [CHAT_RESERVED]
   --workers N       instances that share the port, auto for one a core  [CHAT_WORKERS, default 1]
   --dev             listen on 127.0.0.1 only, unless told otherwise
   --help            show this
@@ -53,6 +58,8 @@ interface Settings {
   readonly kv: string | undefined;
   readonly limits: LimitSettings;
   readonly keep: KeepSettings;
+  /** Nicknames that nobody can take. */
+  readonly reserved: readonly string[];
   readonly workers: number;
 }
 
@@ -60,7 +67,7 @@ function readSettings(args: string[]): Settings | "help" | "version" {
   const flags = parseArgs(args, {
     string: [
       ...["port", "hostname", "kv", "max-nickname", "max-room", "max-message", "workers"],
-      ...["history", "grace"],
+      ...["history", "grace", "registered", "reserved"],
     ],
     boolean: ["dev", "help", "version", "open-history"],
     unknown: (arg: string) => {
@@ -84,16 +91,14 @@ function readSettings(args: string[]): Settings | "help" | "version" {
       2,
     );
   };
-  const seconds = (flag: "history" | "grace", variable: string) => {
+  const seconds = (flag: "history" | "grace" | "registered", variable: string) => {
     const value = setting(flag, variable);
     if (value === undefined) return undefined;
     const time = value === "off" ? 0 : secondsIn(value);
     if (time !== undefined && time <= MOST[flag]) return time;
-    const most = MOST[flag] / (flag === "history" ? 86_400 : 60);
+    const most = flag === "grace" ? `${MOST.grace / 60}m` : `${MOST[flag] / 86_400}d`;
     throw new StartError(
-      `--${flag} (or ${variable}) must be a time as 7d, 12h, 30m or 90s, at most ${most}${
-        flag === "history" ? "d" : "m"
-      }, or off, not "${value}".`,
+      `--${flag} (or ${variable}) must be a time as 7d, 12h, 30m or 90s, at most ${most}, or off, not "${value}".`,
       2,
     );
   };
@@ -114,13 +119,26 @@ function readSettings(args: string[]): Settings | "help" | "version" {
       history: seconds("history", "CHAT_HISTORY"),
       grace: seconds("grace", "CHAT_GRACE"),
       openHistory: flags["open-history"] === true || isOn("CHAT_OPEN_HISTORY"),
+      registered: seconds("registered", "CHAT_REGISTERED"),
     },
+    reserved: reservedFrom(setting("reserved", "CHAT_RESERVED")),
     limits: {
       nickname: count("max-nickname", "CHAT_MAX_NICKNAME", 1, MOST.nickname),
       room: count("max-room", "CHAT_MAX_ROOM", 1, MOST.room),
       message: count("max-message", "CHAT_MAX_MESSAGE", 1, MOST.message),
     },
   };
+}
+
+/** The nicknames in a list like `Boss, Acme`, and the usual ones; or none. */
+function reservedFrom(list: string | undefined): readonly string[] {
+  if (list === "off") return [];
+  const names = list?.split(",").map((name) => name.trim()) ?? [];
+  if (!names.includes("")) return [...USUALLY_RESERVED, ...names];
+  throw new StartError(
+    `--reserved (or CHAT_RESERVED) must be nicknames with commas between them, or off, not "${list}".`,
+    2,
+  );
 }
 
 /** The seconds in a time like `90s`, `30m`, `12h` or `7d`. */
@@ -219,9 +237,9 @@ async function runInstance(settings: Settings, place: Place): Promise<Running> {
   const kv = await openKv(settings.kv);
   const remote = isRemote(settings.kv);
   const connect = remote ? () => Deno.openKv(settings.kv) : undefined;
-  const { limits, keep } = settings;
+  const { limits, keep, reserved } = settings;
   const chat = await startChat({
-    ...{ kv, connect, local: !remote, sweepSilent: place.first, limits },
+    ...{ kv, connect, local: !remote, sweepSilent: place.first, limits, reserved },
     ...keep,
   });
   starting.resolve(chat);

@@ -33,7 +33,8 @@
  */
 /**
  * The connection's state changed. Offline, `retryAt` is when it is tried again, in Unix milliseconds;
- * without it the client waits for `rename` or `retryNow`, because the nickname was refused.
+ * without it the client waits for `rename`, `identify` or `retryNow`, because the nickname was
+ * refused.
  *
  * @typedef {{ type: "state", state: "connecting" | "online" }
  *   | { type: "state", state: "offline", retryAt?: number, code: number, reason: string }
@@ -89,6 +90,7 @@
  */
 /**
  * - `nick`: the nickname to log in with. One of a saved session goes before it.
+ * - `password`: the nickname is registered, and this is its password. It is kept in memory alone.
  * - `room`: the room to be in after the login. One of a saved session goes before it.
  * - `session`: where the way back is kept, called after each frame that changed it; `null` is
  *   saved when there is no way back.
@@ -98,6 +100,7 @@
  *
  * @typedef {object} ClientOptions
  * @property {string} nick
+ * @property {string} [password]
  * @property {string} [room]
  * @property {{ load(): Session | null | undefined, save(session: Session | null): void }} [session]
  * @property {number} [outbox]
@@ -425,6 +428,9 @@ export class ChatClient {
 
   /** @type {string} */
   #nick;
+  /** The password of a nickname: whoever loses their place logs in with it again.
+   * @type {{ nick: string, password: string } | undefined} */
+  #secret;
   /** The room, and the last id seen of it: where one is, or was and will be again. */
   /** @type {{ room: string | undefined, last: string | undefined }} */
   #place;
@@ -472,6 +478,9 @@ export class ChatClient {
     const session = this.#load();
     this.#tokens = session?.tokens ?? [];
     this.#nick = session?.nick ?? options.nick;
+    if (options.password !== undefined) {
+      this.#secret = { nick: options.nick, password: options.password };
+    }
     const room = session ? session.room : options.room?.normalize("NFC");
     this.#place = { room, last: session?.last };
     this.#direct = { last: session?.direct, copies: 3 };
@@ -609,13 +618,59 @@ export class ChatClient {
    * @throws {ChatError}
    */
   rename(nick) {
-    const done = this.#do(
-      "move",
-      { type: "nick", nick: nick.trim().normalize("NFC") },
-      nothing,
-    );
-    if (this.#state.state === "offline" && this.#state.retryAt === undefined) this.#retry();
-    return done;
+    return this.#rename({ type: "nick", nick: nick.trim().normalize("NFC") });
+  }
+
+  /**
+   * Takes a nickname that is registered, by its password. Waits for a connection if there is none;
+   * when the nickname to log in with was refused, tries again with this one. The password is kept in
+   * memory for when the place is lost.
+   *
+   * @param {string} nick
+   * @param {string} password
+   * @returns {Promise<void>}
+   * @throws {ChatError} `wrong-password`, `not-registered`, `too-many-attempts` and others
+   */
+  async identify(nick, password) {
+    await this.#rename({ type: "identify", nick: nick.trim().normalize("NFC"), password });
+    this.#secret = { nick: this.#nick, password };
+  }
+
+  /**
+   * Registers the nickname that one has: from now on nobody can use it without the password.
+   *
+   * @param {string} password of 8 to 128 characters, no spaces
+   * @returns {Promise<void>}
+   * @throws {ChatError} `bad-password`, `already-registered`, `registration-off` and others
+   */
+  async register(password) {
+    await this.#do("ask", { type: "register", password }, nothing);
+    this.#secret = { nick: this.#nick, password };
+  }
+
+  /**
+   * Changes the password of the nickname that one has.
+   *
+   * @param {string} password
+   * @param {string} fresh
+   * @returns {Promise<void>}
+   * @throws {ChatError} `wrong-password`, `not-identified` and others
+   */
+  async changePassword(password, fresh) {
+    await this.#do("ask", { type: "password", password, new: fresh }, nothing);
+    this.#secret = { nick: this.#nick, password: fresh };
+  }
+
+  /**
+   * Gives up the registration of the nickname that one has.
+   *
+   * @param {string} password
+   * @returns {Promise<void>}
+   * @throws {ChatError} as {@linkcode ChatClient.changePassword}
+   */
+  async unregister(password) {
+    await this.#do("ask", { type: "unregister", password }, nothing);
+    this.#secret = undefined;
   }
 
   /**
@@ -787,6 +842,16 @@ export class ChatClient {
     await link?.end(code);
   }
 
+  /**
+   * @param {Line} request
+   * @returns {Promise<void>}
+   */
+  #rename(request) {
+    const done = this.#do("move", request, nothing);
+    if (this.#state.state === "offline" && this.#state.retryAt === undefined) this.#retry();
+    return done;
+  }
+
   /** @param {Link} link */
   #enter(link) {
     const token = this.#tokens[0];
@@ -869,6 +934,7 @@ export class ChatClient {
    * @param {string | undefined} room
    */
   #isDone(move, room) {
+    if (move.type === "identify") return false;
     return move.type === "nick" ? move.nick === this.#nick : move.room === room;
   }
 
@@ -877,7 +943,7 @@ export class ChatClient {
     while (true) {
       const rename = this.#refused ? this.#calls.find(isRename) : undefined;
       const nick = String(rename?.request.nick ?? this.#nick);
-      const reply = await link.request({ type: "login", nick });
+      const reply = await this.#askToEnter(link, nick, rename?.request);
       if (!(reply instanceof ChatError)) {
         this.#refused = false;
         this.#welcomed(reply, []);
@@ -886,9 +952,12 @@ export class ChatClient {
       }
       const now = this.#clock.now();
       if (reply.code === "offline") this.#ghostUntil = now + this.#grace * 1000;
-      if (isTemporary(reply)) throw reply;
+      // Whoever typed a password wants to know; whoever only comes back can wait.
+      if (isTemporary(reply) || (!rename && isBusy(reply))) throw reply;
       this.#refused = true;
       if (rename) this.#settle(rename, reply);
+      // Another one was chosen meanwhile.
+      else if (this.#calls.some(isRename)) continue;
       else if (reply.code !== "nickname-taken" || now >= this.#ghostUntil) {
         return this.#refuse(link, reply);
       } else {
@@ -896,6 +965,24 @@ export class ChatClient {
         await new Promise((/** @type {(value: void) => void} */ done) => link.after(ms, done));
       }
     }
+  }
+
+  /**
+   * Logs in, with a password where one is known.
+   *
+   * @param {Link} link
+   * @param {string} nick
+   * @param {Line | undefined} rename - What was called after another nickname was refused
+   */
+  async #askToEnter(link, nick, rename) {
+    const login = { type: "login", nick };
+    if (rename?.type === "identify") return await link.request(rename);
+    const secret = this.#secret;
+    if (secret === undefined || !isSameNick(secret.nick, nick)) return await link.request(login);
+    const reply = await link.request({ type: "identify", nick, password: secret.password });
+    // Perhaps not any more.
+    const isGone = reply instanceof ChatError && reply.code === "not-registered";
+    return isGone ? await link.request(login) : reply;
   }
 
   /**
@@ -1143,7 +1230,7 @@ export class ChatClient {
   #replace(request) {
     const before = this.#calls.at(-1);
     if (before?.kind !== "move" || before.sent) return;
-    if (isRename(before) !== (request.type === "nick")) return;
+    if (isRename(before) !== isRename({ request })) return;
     this.#settle(before, new ChatError("replaced", "another call took its place"));
   }
 
@@ -1190,7 +1277,7 @@ export class ChatClient {
       }
     } else if (isRename(call)) {
       // Outside of all rooms there is no event that tells.
-      this.#nick = String(call.request.nick);
+      this.#nick = String(reply.nick ?? call.request.nick);
       this.#unsaved = true;
     }
     this.#settle(call, reply);
@@ -1309,9 +1396,29 @@ function isTemporary({ code }) {
   return code === "offline" || code === "unavailable";
 }
 
-/** @param {Call} call */
+/**
+ * Whether passwords cannot be checked just now.
+ *
+ * @param {ChatError} error
+ */
+function isBusy({ code }) {
+  return code === "busy" || code === "too-many-attempts";
+}
+
+/**
+ * Near enough to what the server makes of it to know whose password it is.
+ *
+ * @param {string} one
+ * @param {string} other
+ */
+function isSameNick(one, other) {
+  const [a, b] = [one, other].map((nick) => nick.trim().normalize("NFKC").toLowerCase());
+  return a === b;
+}
+
+/** @param {{ request: Line }} call */
 function isRename({ request }) {
-  return request.type === "nick";
+  return request.type === "nick" || request.type === "identify";
 }
 
 /** @param {Line} reply */

@@ -5,19 +5,22 @@
  * feed. Each verb ends in a result or a refusal, which whoever called tells the person. It knows
  * neither the protocols' words nor sockets nor keys.
  */
+import type { Accounts } from "./accounts.ts";
 import type { Outcome } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import { type Entry, type Kind, packedBytes, type RoomEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
 import type { History } from "./history.ts";
+import type { Likeness } from "./likeness.ts";
 import type { Limits } from "./limits.ts";
-import { nicknameFrom, roomFrom } from "./names.ts";
+import { foldNickname, nicknameFrom, roomFrom } from "./names.ts";
 import { refusal, refuse, type Result } from "./refusals.ts";
 import type { Back, Resume, Seen } from "./resume.ts";
 import type { Peer } from "./sender.ts";
 import {
   type ConnectionRecord,
   type Done,
+  type Ownership,
   type OwnRecord,
   remember,
   type Storage,
@@ -30,6 +33,8 @@ export interface HandlerParts {
   readonly feed: Feed;
   readonly history: History;
   readonly resume: Resume;
+  readonly accounts: Accounts;
+  readonly likeness: Likeness;
   readonly limits: Limits;
   readonly clock: Clock;
   /** Whether everybody may see the history of every room. */
@@ -39,6 +44,10 @@ export interface HandlerParts {
 /** Somebody at the other end of a connection, and what of theirs is still on its way. */
 export interface Speaker {
   readonly peer: Peer;
+  /** Where they come from, as far as that is known, to limit what is tried from there; or empty. */
+  readonly address: string;
+  /** The last nickname that was refused because it is registered. */
+  wanted: string;
   /** Live: it changes as the connection's operations are delivered. Another one after a resumption. */
   record: OwnRecord;
   /** A token has been sent, and nothing has come since that shows that it arrived. */
@@ -85,6 +94,8 @@ export class Handler {
   readonly #feed: Feed;
   readonly #history: History;
   readonly #resume: Resume;
+  readonly #accounts: Accounts;
+  readonly #likeness: Likeness;
   readonly #limits: Limits;
   readonly #clock: Clock;
   readonly #openHistory: boolean;
@@ -94,14 +105,16 @@ export class Handler {
     this.#feed = parts.feed;
     this.#history = parts.history;
     this.#resume = parts.resume;
+    this.#accounts = parts.accounts;
+    this.#likeness = parts.likeness;
     this.#limits = parts.limits;
     this.#clock = parts.clock;
     this.#openHistory = parts.openHistory;
   }
 
-  /** A new connection, of which KV learns at its login. */
-  open(id: string, peer: Peer): Speaker {
-    return speakerOf(this.#storage.createConnection(id), peer);
+  /** A new connection, of which KV learns at its login. `address`: see {@linkcode Speaker}. */
+  open(id: string, peer: Peer, address = ""): Speaker {
+    return speakerOf(this.#storage.createConnection(id), peer, address);
   }
 
   /** Takes a nickname for the first time; if `resumable`, the result holds a token. */
@@ -139,16 +152,78 @@ export class Handler {
    * of a token the connection can be resumed from now on.
    */
   async rename(
-    { record }: Speaker,
+    speaker: Speaker,
     typed: string,
     token?: string,
   ): Promise<Result<{ nick: string; at?: string }>> {
     const name = nicknameFrom(typed, this.#limits);
     if (!name.ok) return refuse("bad-nickname", name.why);
-    const { outcome, at } = await this.#storage.setUsername(record.id, name.name, token);
-    if (outcome === "taken") return refusal.nicknameTaken(name.name);
-    if (outcome === "failed") return refusal.notDone;
-    return { ok: true, nick: name.name, at };
+    const { name: nick } = name;
+    if (this.#likeness.claims(nick) === undefined) return refusal.nicknameTooLong;
+    // Whoever has it by a registration of old may write it in another case.
+    const isOwn = speaker.record.held.account === foldNickname(nick);
+    if (!isOwn && this.#likeness.isReserved(nick)) return refusal.nicknameReserved(nick);
+    const result = await this.#take(speaker, nick, token);
+    if (!result.ok && result.code === "nickname-registered") speaker.wanted = nick;
+    return result;
+  }
+
+  /**
+   * Takes a nickname that is registered, or proves that the one that one has is one's own. Without
+   * `typed` it is the one that was refused last. For a connection without a nickname this is its
+   * login: if it is `resumable`, the result holds a token.
+   */
+  async identify(
+    speaker: Speaker,
+    typed: string | undefined,
+    password: string,
+    resumable: boolean,
+  ): Promise<Result<{ nick: string; at?: string; token: string }>> {
+    const { record, wanted } = speaker;
+    const name = nicknameFrom(typed ?? (wanted || record.nick), this.#limits);
+    if (!name.ok) return refuse("bad-nickname", name.why);
+    const proof = await this.#accounts.prove(name.name, password, addressOf(speaker));
+    if (!proof.ok) return proof;
+    const { spelling, owner } = proof;
+    const token = resumable && record.nick === "" ? newToken() : "";
+    const hash = token === "" ? undefined : hashToken(token);
+    const taken = await this.#take(speaker, spelling, hash, owner);
+    if (taken.ok) speaker.wanted = "";
+    else if (taken.code === "nickname-taken") return refusal.onlineAlready(spelling);
+    return taken.ok ? { ...taken, token } : taken;
+  }
+
+  /** Registers the nickname that one has. */
+  register(speaker: Speaker, password: string): Promise<Result> {
+    return this.#accounts.register(speaker.record, password, addressOf(speaker));
+  }
+
+  /** Changes the password of the nickname that one has. */
+  changePassword(speaker: Speaker, password: string, fresh: string): Promise<Result> {
+    return this.#accounts.changePassword(speaker.record, password, fresh, addressOf(speaker));
+  }
+
+  /** Gives up the registration of the nickname that one has; it stays one's own while online. */
+  unregister(speaker: Speaker, password: string): Promise<Result> {
+    return this.#accounts.unregister(speaker.record, password, addressOf(speaker));
+  }
+
+  async #take(
+    { record }: Speaker,
+    nick: string,
+    token?: string,
+    owner?: Ownership,
+  ): Promise<Result<{ nick: string; at?: string }>> {
+    const take = () => this.#storage.setUsername(record.id, nick, token, owner);
+    let { outcome, at } = await take();
+    if (outcome === "taken") {
+      const why = await this.#accounts.whyTaken(record, nick);
+      if (why !== undefined) return why;
+      // Nobody has it after all.
+      ({ outcome, at } = await take());
+    }
+    if (outcome === "taken") return refusal.nicknameAlike(nick);
+    return outcome === "done" ? { ok: true, nick, at } : refusal.notDone;
   }
 
   /** Enters a room, after leaving the one that one is in. */
@@ -333,8 +408,14 @@ export class Handler {
   }
 }
 
-function speakerOf(record: OwnRecord, peer: Peer): Speaker {
-  return { peer, record, unconfirmed: false, pending: 0, wake: undefined };
+function speakerOf(record: OwnRecord, peer: Peer, address: string): Speaker {
+  const state = { unconfirmed: false, pending: 0, wake: undefined };
+  return { peer, address, wanted: "", record, ...state };
+}
+
+/** Whoever comes from nowhere that is known is limited for themselves. */
+function addressOf({ address, record }: Speaker): string {
+  return address || record.id;
 }
 
 function doneOrNot({ outcome, at }: Done): Result<{ at?: string }> {

@@ -5,6 +5,8 @@
  * Around the way of a message, not on it. An instance whose lease is lost is over: another is made
  * in its place (mod.ts).
  */
+import { Accounts, PACE_OF_ADDRESS } from "./accounts.ts";
+import { Attempts } from "./attempts.ts";
 import { MOST_CHECKS, MOST_LOCAL_CHECKS } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
@@ -13,9 +15,11 @@ import { Feed, ROW_LIFE } from "./feed.ts";
 import { Handler } from "./handler.ts";
 import { History } from "./history.ts";
 import { Lease } from "./lease.ts";
+import type { Likeness } from "./likeness.ts";
 import type { Limits } from "./limits.ts";
 import { Lines } from "./lines.ts";
 import type { Log } from "./log.ts";
+import type { Passwords } from "./passwords.ts";
 import { Requests } from "./requests.ts";
 import { Resume } from "./resume.ts";
 import { CLOSE, type Peer, Sender, type Socket } from "./sender.ts";
@@ -56,6 +60,10 @@ export interface InstanceParts {
   readonly openHistory: boolean;
   /** Milliseconds for which the place of somebody who dropped out is kept; 0: it is not. */
   readonly grace: number;
+  /** Milliseconds for which a registered nickname is kept that nobody uses; 0: there are none. */
+  readonly registered: number;
+  readonly likeness: Likeness;
+  readonly passwords: Passwords;
   readonly log: Log;
 }
 
@@ -82,6 +90,9 @@ export interface AcceptedSocket extends Socket {
 /** Milliseconds that peers have to answer a close. */
 const FAREWELL = 1_000;
 
+/** Milliseconds for which what was registered before that was switched off is kept. */
+const USUAL_LIFETIME = 365 * 86_400_000;
+
 const RESTARTING = "the server is restarting";
 
 /** One instance of the chat. */
@@ -106,7 +117,7 @@ export class Instance {
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
     const { handles, clock, limits, log: { log, warn }, local, sweepSilent } = parts;
-    const { retention, openHistory, grace } = parts;
+    const { retention, openHistory, grace, registered: lifetime, likeness, passwords } = parts;
     const { kv, bells, shards, past } = handles;
     this.#parts = parts;
     this.#id = id;
@@ -137,7 +148,9 @@ export class Instance {
       lost,
       warn,
     });
-    const storage = this.#storage = new Storage({ kv, feed, clock, instance: id });
+    const storage = this.#storage = new Storage({
+      ...{ kv, feed, clock, instance: id, likeness, keepNicknames: lifetime || USUAL_LIFETIME },
+    });
     const lease = this.#lease = new Lease({
       kv,
       clock,
@@ -155,8 +168,12 @@ export class Instance {
     const resume = this.#resume = new Resume({
       ...{ storage, history, sender, clock, instance: id, grace, suspend },
     });
+    const limiter = new Attempts(clock, PACE_OF_ADDRESS);
+    const accounts = new Accounts({
+      ...{ kv, clock, storage, likeness, passwords, limiter, lifetime },
+    });
     const handler = this.#handler = new Handler({
-      ...{ storage, feed, history, resume, limits, clock, openHistory },
+      ...{ storage, feed, history, resume, accounts, likeness, limits, clock, openHistory },
     });
     this.#lines = new Lines({ handler, sender, limits, grace }, false);
     this.#linesWithIds = new Lines({ handler, sender, limits, grace }, true);

@@ -52,6 +52,11 @@ export interface KeepSettings {
   readonly openHistory?: boolean;
   /** Seconds for which the place of somebody who dropped out is kept: 0 to an hour. Default 30. */
   readonly grace?: number;
+  /**
+   * Seconds for which a registered nickname is kept whose owner does not come: to ten years; 0: none
+   * can be registered. Default a year: else what somebody registered once would be gone for ever.
+   */
+  readonly registered?: number;
 }
 
 /** The same, in milliseconds. */
@@ -59,6 +64,7 @@ export interface Keeping {
   readonly retention: number;
   readonly openHistory: boolean;
   readonly grace: number;
+  readonly registered: number;
 }
 
 /** What each setting may be at the most, and why: what KV can hold. */
@@ -73,6 +79,8 @@ export const MOST = {
   history: 3650 * 86_400,
   /** An hour: so long nobody else can have the nickname. */
   grace: 3600,
+  /** Ten years. */
+  registered: 3650 * 86_400,
 } as const;
 
 /**
@@ -81,15 +89,25 @@ export const MOST = {
  * @throws {RangeError} when a setting is not a number from 0 to its maximum.
  */
 export function keepingFrom(
-  { history = 7 * 86_400, openHistory = false, grace = 30 }: KeepSettings = {},
+  {
+    history = 7 * 86_400,
+    openHistory = false,
+    grace = 30,
+    registered = 365 * 86_400,
+  }: KeepSettings = {},
 ): Keeping {
-  for (const [name, seconds] of Object.entries({ history, grace })) {
-    const most = MOST[name as "history" | "grace"];
+  for (const [name, seconds] of Object.entries({ history, grace, registered })) {
+    const most = MOST[name as "history" | "grace" | "registered"];
     if (!(seconds >= 0 && seconds <= most)) {
       throw new RangeError(`${name} must be a number of seconds from 0 to ${most}`);
     }
   }
-  return { retention: history * 1000, openHistory, grace: grace * 1000 };
+  return {
+    retention: history * 1000,
+    openHistory,
+    grace: grace * 1000,
+    registered: registered * 1000,
+  };
 }
 
 /**

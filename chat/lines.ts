@@ -27,6 +27,12 @@ type Command = (speaker: Speaker, rest: string, word: string) => void | Promise<
 /** How many events `/history` shows without a number. */
 const PAST = 20;
 
+/** The one command of whoever has no nickname yet. */
+const IDENTIFY = /^\s*\/identify(?:\s(.*))?$/is;
+
+/** A command with a password in it, typed so that it would be said to everybody. */
+const SLIPPED = /^\s+\/(register|identify|password|unregister)\b/i;
+
 /** The meaning of lines. `resumable`: it is spoken by people who may come back. */
 export class Lines {
   readonly wire: "text" | "text with ids";
@@ -46,6 +52,10 @@ export class Lines {
     ["me", (speaker, action) => this.#act(speaker, action)],
     ["msg", (speaker, rest) => this.#tell(speaker, rest)],
     ["who", (speaker, nick) => this.#who(speaker, nick)],
+    ["register", (speaker, rest) => this.#register(speaker, rest)],
+    ["identify", (speaker, rest) => this.#identify(speaker, rest)],
+    ["password", (speaker, rest) => this.#changePassword(speaker, rest)],
+    ["unregister", (speaker, rest) => this.#unregister(speaker, rest)],
   ]);
 
   constructor({ handler, sender, limits, grace }: LinesParts, resumable: boolean) {
@@ -80,12 +90,19 @@ export class Lines {
 
   /** Handles a line. The next one may come when what is returned has resolved. */
   handle(speaker: Speaker, line: string): void | Promise<void> {
-    if (speaker.record.nick === "") return this.#login(speaker, line);
+    if (speaker.record.nick === "") {
+      const identify = IDENTIFY.exec(line);
+      if (identify === null) return this.#login(speaker, line);
+      return this.#identify(speaker, identify[1] ?? "");
+    }
     if (speaker.unconfirmed) {
       return this.#handler.confirm(speaker).then(() => this.handle(speaker, line));
     }
     if (line.startsWith("/")) return this.#command(speaker, line.slice(1));
     if (speaker.record.room === undefined) return this.#reply(speaker, reply.cannotSend);
+    if (line.charCodeAt(0) <= 0x20 && SLIPPED.test(line)) {
+      return this.#reply(speaker, further.notSaid);
+    }
     return this.#say(speaker, "message", line);
   }
 
@@ -96,12 +113,13 @@ export class Lines {
 
   async #login(speaker: Speaker, line: string): Promise<void> {
     const result = await this.#handler.login(speaker, line, this.#resumable);
-    if (!result.ok) {
-      const { code, message } = result;
-      return this.#reply(speaker, code === "bad-nickname" ? further.tryNickname(message) : message);
-    }
-    this.#reply(speaker, reply.welcome(result.nick));
-    if (this.#resumable) this.#reply(speaker, this.#howToComeBack(result.token));
+    if (!result.ok) return this.#refuseNickname(speaker, result);
+    this.#welcome(speaker, result);
+  }
+
+  #welcome(speaker: Speaker, { nick, token }: { nick: string; token: string }): void {
+    this.#reply(speaker, reply.welcome(nick));
+    if (this.#resumable) this.#reply(speaker, this.#howToComeBack(token));
   }
 
   async #comeBack(speaker: Speaker, token: string, seen: Seen): Promise<void> {
@@ -144,7 +162,7 @@ export class Lines {
     const { nick, room } = speaker.record;
     if (typed === "") return this.#reply(speaker, reply.currentNickname(nick));
     const result = await this.#handler.rename(speaker, typed);
-    if (!result.ok) this.#refuse(speaker, result);
+    if (!result.ok) this.#refuseNickname(speaker, result);
     // In a room the event says so.
     else if (room === undefined) this.#reply(speaker, nicknameIs(result.nick));
   }
@@ -216,13 +234,69 @@ export class Lines {
     );
   }
 
+  async #register(speaker: Speaker, rest: string): Promise<void> {
+    const [password, ...more] = wordsOf(rest);
+    if (password === undefined || more.length > 0) {
+      return this.#reply(speaker, further.registerWhat);
+    }
+    const result = await this.#handler.register(speaker, password);
+    if (!result.ok) this.#refuse(speaker, result);
+    else this.#reply(speaker, further.nowRegistered(speaker.record.nick));
+  }
+
+  async #identify(speaker: Speaker, rest: string): Promise<void> {
+    const { record: { nick, room }, wanted } = speaker;
+    // The password is the last word: so a nickname may have spaces in it.
+    const [, before, password] = /^\s*(.*?)\s*(\S+)\s*$/s.exec(rest) ?? [];
+    if (password === undefined || (before === "" && wanted === "" && nick === "")) {
+      return this.#reply(speaker, further.identifyWhat);
+    }
+    const typed = before === "" ? undefined : before!.replace(/^"(.*)"$/s, "$1");
+    const result = await this.#handler.identify(speaker, typed, password, this.#resumable);
+    if (!result.ok) this.#refuse(speaker, result);
+    else if (nick === "") this.#welcome(speaker, result);
+    else if (nick === result.nick) this.#reply(speaker, further.identified(nick));
+    // In a room the event says so.
+    else if (room === undefined) this.#reply(speaker, nicknameIs(result.nick));
+  }
+
+  async #changePassword(speaker: Speaker, rest: string): Promise<void> {
+    const [password, fresh, ...more] = wordsOf(rest);
+    if (fresh === undefined || more.length > 0) return this.#reply(speaker, further.passwordWhat);
+    const result = await this.#handler.changePassword(speaker, password!, fresh);
+    if (!result.ok) this.#refuse(speaker, result);
+    else this.#reply(speaker, further.passwordChanged);
+  }
+
+  async #unregister(speaker: Speaker, rest: string): Promise<void> {
+    const [password, ...more] = wordsOf(rest);
+    if (password === undefined || more.length > 0) {
+      return this.#reply(speaker, further.unregisterWhat);
+    }
+    const result = await this.#handler.unregister(speaker, password);
+    if (!result.ok) this.#refuse(speaker, result);
+    else this.#reply(speaker, further.unregistered(speaker.record.nick));
+  }
+
   #refuse(speaker: Speaker, { message }: Refusal): void {
     this.#reply(speaker, message);
+  }
+
+  #refuseNickname(speaker: Speaker, { code, message }: Refusal): void {
+    const isUnnamed = speaker.record.nick === "";
+    if (code === "nickname-registered") this.#reply(speaker, further.registered(speaker.wanted));
+    else if (code === "bad-nickname" && isUnnamed) {
+      this.#reply(speaker, further.tryNickname(message));
+    } else this.#reply(speaker, message);
   }
 
   #reply({ peer }: Speaker, text: string): void {
     this.#sender.reply(peer, text);
   }
+}
+
+function wordsOf(rest: string): string[] {
+  return rest.split(/\s+/u).filter((word) => word !== "");
 }
 
 /** Splits what follows `/msg`: a nickname with spaces in it stands in double quotes. */

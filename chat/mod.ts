@@ -18,11 +18,14 @@ import { loadAssets } from "./assets.ts";
 import { backOff, type Clock, systemClock } from "./clock.ts";
 import { agreeOnShards } from "./feed.ts";
 import { type AcceptedSocket, CHAT_V1, type Handles, type Hello, Instance } from "./instance.ts";
+import { Likeness, USUALLY_RESERVED } from "./likeness.ts";
 import { keepingFrom, type KeepSettings, type LimitSettings, limitsFrom } from "./limits.ts";
 import { type Log, quietLog } from "./log.ts";
+import { Passwords } from "./passwords.ts";
 import { answer } from "./server.ts";
 
 export { keepingFrom, type KeepSettings, type LimitSettings, limitsFrom, MOST } from "./limits.ts";
+export { USUALLY_RESERVED } from "./likeness.ts";
 export type { Clock } from "./clock.ts";
 export { type AcceptedSocket, CHAT_V1, type Hello } from "./instance.ts";
 export type { Log } from "./log.ts";
@@ -45,6 +48,10 @@ export interface ChatOptions extends KeepSettings {
    */
   readonly sweepSilent?: boolean;
   readonly limits?: LimitSettings;
+  /** Nicknames that nobody can take, nor what looks like them. Default {@linkcode USUALLY_RESERVED}. */
+  readonly reserved?: readonly string[];
+  /** Rounds of the hash of a password (PBKDF2, SHA-256). Default 600,000; tests want fewer. */
+  readonly passwordRounds?: number;
   /** Default: the machine's. */
   readonly clock?: Clock;
   /** Makes ids, each greater than those before. Default: monotonic ULIDs. */
@@ -87,6 +94,8 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     ids: options.ids ?? (() => monotonicUlid(clock.now())),
     limits,
     ...keepingFrom(options),
+    likeness: new Likeness(options.reserved ?? USUALLY_RESERVED),
+    passwords: new Passwords(options.passwordRounds),
     log,
   };
   let closing = false;

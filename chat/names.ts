@@ -13,19 +13,58 @@ export type Name =
 
 const encoder = new TextEncoder();
 
-// Controls, line and paragraph separators, surrogates, private use and unassigned code points.
-const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Cn}]/u;
+// Controls, line and paragraph separators, surrogates, private use and unassigned code points; what
+// stands for something that is not there.
+const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Cn}\ufff9-\ufffd]/u;
 const BIDIRECTIONAL = /\p{Bidi_Control}/u;
-const INVISIBLE = /\p{Default_Ignorable_Code_Point}/gu;
-// What emoji and some scripts are joined with: allowed to be seen, not to tell two names apart.
-const JOINERS = /[\u200c\u200d\ufe0e\ufe0f\u{e0020}-\u{e007f}]/gu;
+// What Unicode calls so, and two symbols that are blank: of Braille, and of music.
+const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\u2800\u{1d159}]/gu;
 const SPACES = /\p{Zs}+/gu;
 
-/** A nickname as it will be shown: NFC, without white space around it. */
+// What emoji and some scripts are joined with: allowed there, and not to tell two names apart.
+const JOINING = [
+  // A pictograph is shown in colour or not, and several are one.
+  /(?<=\p{Extended_Pictographic}\p{Emoji_Modifier}?)[\ufe0e\ufe0f]/u,
+  /(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})/u,
+  // Keycaps, and flags of regions.
+  /(?<=[0-9#*])\ufe0f(?=\u20e3)/u,
+  /(?<=\u{1f3f4})[\u{e0020}-\u{e007e}]+\u{e007f}/u,
+  // Half forms and ligatures, also at the end of a word (RFC 5892, appendix A, is stricter).
+  /(?<=[\p{scx=Arab}\p{scx=Syrc}\p{scx=Nkoo}\p{scx=Mong}\p{scx=Deva}\p{scx=Beng}\p{scx=Guru}])[\u200c\u200d]/u,
+  /(?<=[\p{scx=Gujr}\p{scx=Orya}\p{scx=Taml}\p{scx=Telu}\p{scx=Knda}\p{scx=Mlym}])[\u200c\u200d]/u,
+  /(?<=[\p{scx=Sinh}\p{scx=Khmr}\p{scx=Mymr}\p{scx=Tibt}])[\u200c\u200d]/u,
+];
+const JOINERS = new RegExp(JOINING.map(({ source }) => source).join("|"), "gu");
+
+// A mark at the end of a word is how half of the world's scripts write vowels. Without a letter
+// before it, it lands on what the chat writes there; heaps of them cover the lines around (UTS 39,
+// section 5.4, has both rules).
+const STRAY_MARK = /(?:^|\p{Z})\p{M}/u;
+const HEAP_OF_MARKS = /\p{Mn}{5}|(\p{Mn})\1/u;
+
+/** Bytes of a folded name: folding may make eighteen characters of one, and a KV key ends at 2 KiB. */
+const MOST_FOLDED_BYTES = 1024;
+
+/**
+ * A nickname as it will be shown: NFC, without white space around it.
+ *
+ * What may be in it is what the FreeformClass of PRECIS allows (RFC 8264, which RFC 8266 takes for
+ * nicknames), and the joiners of emoji, which it does not.
+ */
 export function nicknameFrom(typed: string, limits: Limits): Name {
   const name = typed.normalize("NFC").trim();
-  if (name.startsWith("/")) return refuse('A nickname cannot start with "/".');
-  return check("nickname", name, foldNickname(name), limits.nickname, limits.nicknameBytes);
+  const folded = foldNickname(name);
+  if (name.startsWith("/") || folded.startsWith("/")) {
+    return refuse('A nickname cannot start with "/".');
+  }
+  if (STRAY_MARK.test(name)) return refuse("A nickname cannot hold a combining mark on nothing.");
+  if (HEAP_OF_MARKS.test(name.normalize("NFD"))) {
+    return refuse("A nickname cannot hold so many combining marks on one letter.");
+  }
+  if (encoder.encode(folded).length > MOST_FOLDED_BYTES) {
+    return refuse("A nickname cannot hold so many ligatures.");
+  }
+  return check("nickname", name, folded, limits.nickname, limits.nicknameBytes);
 }
 
 /** A room name as it will be shown and compared: NFC. Rooms that differ in case are different rooms. */

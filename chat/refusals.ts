@@ -24,6 +24,34 @@ export function refuse(code: string, message: string): Refusal {
 export const refusal = {
   nicknameTaken: (nick: string) =>
     refuse("nickname-taken", `The nickname "${nick}" is taken. Please choose another one.`),
+  nicknameAlike: (nick: string) =>
+    refuse(
+      "nickname-taken",
+      `The nickname "${nick}" looks like one that is taken. Please choose another one.`,
+    ),
+  nicknameRegistered: (nick: string) =>
+    refuse(
+      "nickname-registered",
+      `The nickname "${nick}" is registered. Whoever knows its password can identify for it.`,
+    ),
+  nicknameReserved: (nick: string) =>
+    refuse("bad-nickname", `The nickname "${nick}" is reserved. Please choose another one.`),
+  nicknameTooLong: refuse("bad-nickname", "A nickname cannot hold so many ligatures."),
+  onlineAlready: (nick: string) =>
+    refuse("nickname-taken", `"${nick}" is online over another connection. Close that one first.`),
+  registeredAlready: (nick: string) =>
+    refuse("already-registered", `The nickname "${nick}" is registered already, and it is yours.`),
+  registrationOff: refuse("registration-off", "Nicknames cannot be registered here."),
+  notRegistered: (nick: string) =>
+    refuse("not-registered", `The nickname "${nick}" is not registered.`),
+  notIdentified: refuse("not-identified", "Your nickname is not registered, or not by you."),
+  wrongPassword: refuse("wrong-password", "The password is wrong."),
+  tooManyAttempts: (ms: number) =>
+    refuse(
+      "too-many-attempts",
+      `Too many passwords were tried. Please wait ${Math.ceil(ms / 1000)} s.`,
+    ),
+  busy: refuse("busy", "Not done: too many passwords are being checked. Please try again soon."),
   notInRoom: refuse("not-in-room", "Not currently in a room."),
   notInThatRoom: (room: string) =>
     refuse("not-in-room", `You are not in room "${room.slice(0, 64)}".`),

@@ -40,6 +40,7 @@ const PAGE = 50;
 const short = z.string().max(MOST_ID);
 const cid = short.min(1).optional();
 const ref = z.union([short, z.int()]).optional();
+const password = z.string();
 const words = { text: z.string().min(1), room: z.string().optional(), cid, ref };
 
 const Request = z.discriminatedUnion("type", [
@@ -63,6 +64,10 @@ const Request = z.discriminatedUnion("type", [
   z.object({ type: z.literal("join"), room: z.string(), ref }),
   z.object({ type: z.literal("leave"), ref }),
   z.object({ type: z.literal("nick"), nick: z.string(), ref }),
+  z.object({ type: z.literal("identify"), nick: z.string(), password, ref }),
+  z.object({ type: z.literal("register"), password, ref }),
+  z.object({ type: z.literal("password"), password, new: password, ref }),
+  z.object({ type: z.literal("unregister"), password, ref }),
   z.object({ type: z.literal("who"), nick: z.string(), ref }),
   z.object({ type: z.literal("rooms"), ref }),
   z.object({ type: z.literal("members"), ref }),
@@ -105,6 +110,13 @@ export class Requests {
       this.#ok(speaker, ref, await this.#parts.handler.leave(speaker)),
     nick: async (speaker, { nick, ref }) =>
       this.#ok(speaker, ref, await this.#parts.handler.rename(speaker, nick)),
+    identify: (speaker, request) => this.#identify(speaker, request),
+    register: async (speaker, { password, ref }) =>
+      this.#ok(speaker, ref, await this.#parts.handler.register(speaker, password)),
+    password: async (speaker, { password, new: fresh, ref }) =>
+      this.#ok(speaker, ref, await this.#parts.handler.changePassword(speaker, password, fresh)),
+    unregister: async (speaker, { password, ref }) =>
+      this.#ok(speaker, ref, await this.#parts.handler.unregister(speaker, password)),
     message: (speaker, request) => this.#say(speaker, request),
     action: (speaker, request) => this.#say(speaker, request),
     direct: (speaker, request) => this.#tell(speaker, request),
@@ -153,7 +165,9 @@ export class Requests {
     const isNamed = speaker.record.nick !== "";
     if (type === "login" || type === "resume") {
       if (isNamed) return this.#refuse(speaker.peer, ref, alreadyNamed);
-    } else if (!isNamed && type !== "ping") return this.#refuse(speaker.peer, ref, notNamed);
+    } else if (!isNamed && type !== "ping" && type !== "identify") {
+      return this.#refuse(speaker.peer, ref, notNamed);
+    }
     if (speaker.unconfirmed) {
       return this.#parts.handler.confirm(speaker).then(() => this.#perform(speaker, request));
     }
@@ -186,6 +200,17 @@ export class Requests {
     this.#welcome(speaker, ref, result.token);
   }
 
+  /** Whoever has no nickname yet logs in by this. */
+  async #identify(speaker: Speaker, { nick, password, ref }: Of<"identify">): Promise<void> {
+    const isLogin = speaker.record.nick === "";
+    const result = await this.#parts.handler.identify(speaker, nick, password, true);
+    if (!result.ok) this.#refuse(speaker.peer, ref, result);
+    else if (isLogin) this.#welcome(speaker, ref, result.token);
+    else if (ref !== undefined) {
+      this.#reply(speaker, "ok", ref, { id: result.at, nick: result.nick });
+    }
+  }
+
   async #comeBack(speaker: Speaker, { token, last, direct, ref }: Of<"resume">): Promise<void> {
     const { handler, sender } = this.#parts;
     const { peer } = speaker;
@@ -202,9 +227,10 @@ export class Requests {
 
   #welcome(speaker: Speaker, ref: Ref, token: string): void {
     const { limits, grace, retention } = this.#parts;
-    const { nick, room } = speaker.record;
+    const { nick, room, held } = speaker.record;
+    const registered = held.account === "" ? undefined : true;
     this.#reply(speaker, "welcome", ref, {
-      ...{ nick, room, token, grace: grace / 1000, history: retention / 1000 },
+      ...{ nick, registered, room, token, grace: grace / 1000, history: retention / 1000 },
       limits: { text: limits.messageBytes, nick: limits.nickname, room: limits.room },
     });
   }

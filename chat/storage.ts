@@ -6,9 +6,20 @@
  * because nobody else writes them. It does not judge names (names.ts) and answers nobody.
  */
 import type { Operation, Outcome } from "./batch.ts";
+import {
+  changeClaims,
+  type Claimed,
+  claimKey,
+  type Held,
+  heldFrom,
+  holderFrom,
+  NOTHING,
+  storedHeld,
+} from "./claims.ts";
 import { type Clock, delay, eachLimited, limited } from "./clock.ts";
 import type { Kind, RoomEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
+import type { Likeness } from "./likeness.ts";
 import { Members } from "./members.ts";
 import { foldNickname } from "./names.ts";
 import { Table } from "./table.ts";
@@ -50,6 +61,8 @@ export interface OwnRecord extends ConnectionRecord {
   tokens: readonly string[];
   /** Tells the times apart that an instance had it: the token of the takeover, or empty. */
   readonly era: string;
+  /** The claims of its nickname. */
+  held: Held;
   /** What was said, by the client's own ids. */
   readonly said: Map<string, Saying>;
   /** It has rows in KV. */
@@ -73,6 +86,7 @@ export interface Resumable extends ConnectionRecord {
   readonly instance: string;
   readonly since: number;
   readonly era: string;
+  readonly held: Held;
   /** The token that it was found by, and all that it has, as hashes. */
   readonly token: string;
   readonly tokens: readonly string[];
@@ -86,11 +100,25 @@ export interface Done {
   readonly at: string | undefined;
 }
 
+/** A registration, and the proof that it may be used: what it keeps goes to who comes with it. */
+export interface Ownership {
+  /** The registration: its nickname, folded. */
+  readonly account: string;
+  /** The claims that it keeps. */
+  readonly claims: readonly string[];
+  /** Hold as long as it is as it was; and what is to change about it. */
+  readonly checks: readonly Deno.AtomicCheck[];
+  readonly mutations: readonly Deno.KvMutation[];
+}
+
 /** What Storage is made of. */
 export interface StorageParts {
   readonly kv: Deno.Kv;
   readonly feed: Feed;
   readonly clock: Clock;
+  readonly likeness: Likeness;
+  /** Milliseconds for which a registration keeps a nickname that nobody uses. */
+  readonly keepNicknames: number;
   /** The id of this instance, under which its connections are listed for whoever has to sweep. */
   readonly instance: string;
 }
@@ -110,6 +138,8 @@ export class Storage {
   readonly #feed: Feed;
   readonly #clock: Clock;
   readonly #instance: string;
+  readonly #likeness: Likeness;
+  readonly #keepNicknames: number;
   readonly #table: Table;
   readonly #members: Members;
   readonly #own = new Map<string, OwnRecord>();
@@ -118,11 +148,13 @@ export class Storage {
   readonly #untidy = new Set<string>();
   #tidying: Promise<void> | undefined;
 
-  constructor({ kv, feed, clock, instance }: StorageParts) {
+  constructor({ kv, feed, clock, instance, likeness, keepNicknames }: StorageParts) {
     this.#kv = kv;
     this.#feed = feed;
     this.#clock = clock;
     this.#instance = instance;
+    this.#likeness = likeness;
+    this.#keepNicknames = keepNicknames;
     this.#table = new Table(kv, clock);
     this.#members = new Members(clock, async (room) => {
       const rows = await this.#table.reverseLookup(roomKey(room));
@@ -142,6 +174,7 @@ export class Storage {
       since: this.#clock.now(),
       tokens: [],
       era: "",
+      held: NOTHING,
       said: new Map(),
       stored: false,
       from: "",
@@ -153,38 +186,73 @@ export class Storage {
   }
 
   /**
-   * Gives a connection a nickname, if nobody else who is online has it; with the hash of a token it
-   * can be resumed from now on.
+   * Gives a connection a nickname, if nobody else who is online has it or one that looks like it,
+   * and it is registered for nobody but `owner`; with the hash of a token it can be resumed from
+   * now on.
+   *
+   * @throws {TypeError} for a nickname whose claims are too long: see {@linkcode Likeness.claims}.
    */
-  async setUsername(id: string, nick: string, token?: string): Promise<Done> {
+  async setUsername(id: string, nick: string, token?: string, owner?: Ownership): Promise<Done> {
     const record = this.#record(id);
     const before = record.tokens;
+    const claimed = this.#claimsOf(nick);
+    const found = owner === undefined ? [] : await this.#keptFor(owner);
+    let next: Held | undefined;
     const done = await this.#change(record, () => {
-      const { nick: old, room, stored } = record;
+      const { nick: old, room, stored, held } = record;
+      next = heldNext(held, nick, claimed, owner);
+      if (next === undefined) return "taken";
       if (token !== undefined) record.tokens = [token];
+      const claims = changeClaims(id, held, next, this.#keepNicknames, found);
       const mutations = [
         ...this.#forgottenTokens(token === undefined ? [] : before),
         ...(stored ? this.#table.delete(id, usernameKey(old)) : []),
         ...this.#table.put(id, usernameKey(nick), { nick }),
-        this.#listed({ ...record, nick }),
+        this.#listed({ ...record, nick, held: next }),
         ...record.tokens.map((each) => this.#resumable(each, id)),
+        ...claims.mutations,
+        ...owner?.mutations ?? [],
       ];
-      const checks = [...this.notTaken(record)];
-      if (nickKeyText(old) !== nickKeyText(nick)) {
-        checks.push({ key: nickKey(nick), versionstamp: null });
-        mutations.push({ type: "set", key: nickKey(nick), value: id });
-        if (old !== "") mutations.push({ type: "delete", key: nickKey(old) });
-      }
-      if (room === undefined) return { mutations, checks };
+      const checks = [...this.notTaken(record), ...claims.checks, ...owner?.checks ?? []];
+      // Who only proves that the nickname is theirs is called the same as before.
+      if (room === undefined || (owner !== undefined && nick === old)) return { mutations, checks };
       mutations.push(...this.#table.put(id, roomKey(room), { nick }));
       return { mutations, checks, event: this.#event("nick", record, room, nick) };
     });
-    if (done.outcome === "done") record.nick = nick;
+    if (done.outcome === "done") Object.assign(record, { nick, held: next });
     // Should it have failed, it may have been written all the same.
     if (done.outcome !== "taken") record.stored = true;
     if (done.outcome === "taken") record.tokens = before;
     else if (done.outcome === "failed" && token !== undefined) record.tokens = [token, ...before];
     return done;
+  }
+
+  /** Makes a registration of what a connection holds, with all that belongs to it. */
+  async keepClaims(id: string, { account, claims, checks, mutations }: Ownership): Promise<Done> {
+    const record = this.#record(id);
+    let held = record.held;
+    const done = await this.#change(record, () => {
+      // Without an account: what was kept is held like any other nickname from now on.
+      held = { ...record.held, account, kept: account === "" ? [] : claims };
+      return {
+        checks: [...this.notTaken(record), ...checks],
+        mutations: [...mutations, this.#listed({ ...record, held })],
+      };
+    });
+    if (done.outcome === "done") record.held = held;
+    return done;
+  }
+
+  /** What a nickname claims, each as it stands now. */
+  async claimed(nick: string): Promise<Claimed[]> {
+    return await this.#claimed(this.#claimsOf(nick));
+  }
+
+  /** Frees claims, if they are still as they were found: for those that nobody can have. */
+  async freeClaims(found: readonly Claimed[]): Promise<void> {
+    const removal = this.#kv.atomic();
+    for (const { check } of found) removal.check(check).delete(check.key);
+    await limited(this.#clock, removal.commit());
   }
 
   /** The rooms with somebody in them, in order of their names, and how many are in each. */
@@ -269,10 +337,11 @@ export class Storage {
     return this.#own.get(id) ?? await this.#read(id);
   }
 
-  /** The connection that has a nickname, if somebody has. */
+  /** The connection that has a nickname, or one that can be read as it, if somebody has. */
   async getConnectionByNickname(nick: string): Promise<string | undefined> {
-    const { value } = await limited(this.#clock, this.#kv.get<unknown>(nickKey(nick)));
-    return typeof value === "string" ? value : undefined;
+    const [found] = await this.#claimed([foldNickname(nick)]);
+    const holder = found?.holder;
+    return holder !== undefined && "connection" in holder ? holder.connection : undefined;
   }
 
   /** Keeps the records true to the feed: to be called with every event, before it is shown. */
@@ -316,9 +385,9 @@ export class Storage {
    * found by stays good until {@linkcode Storage.confirm}. `taken`: it changed since it was found.
    */
   async takeOver(found: Resumable, fresh: string): Promise<Done> {
-    const { id, nick, room, since, instance, token } = found;
+    const { id, nick, room, since, held, instance, token } = found;
     const record: OwnRecord = {
-      ...{ id, nick, room, since, stored: true, from: "", unsure: false, removal: undefined },
+      ...{ id, nick, room, since, held, stored: true, from: "", unsure: false, removal: undefined },
       tokens: [fresh, token],
       era: fresh,
       said: this.#own.get(id)?.said ?? new Map(),
@@ -420,6 +489,29 @@ export class Storage {
     return { gone: outcomes.filter((outcome) => outcome === "done").length, left };
   }
 
+  #claimsOf(nick: string): readonly string[] {
+    const claims = this.#likeness.claims(nick);
+    if (claims === undefined) throw new TypeError("the claims of this nickname are too long");
+    return claims;
+  }
+
+  async #claimed(claims: readonly string[]): Promise<Claimed[]> {
+    const entries = await limited(this.#clock, this.#kv.getMany<unknown[]>(claims.map(claimKey)));
+    return entries.map(({ key, versionstamp, value }) => ({
+      claim: String(key[1]),
+      check: { key, versionstamp },
+      holder: holderFrom(value),
+    }));
+  }
+
+  /** Those of a registration's claims that it keeps just now. */
+  async #keptFor({ account, claims }: Ownership): Promise<Claimed[]> {
+    const found = await this.#claimed(claims);
+    return found.filter(({ holder }) =>
+      holder !== undefined && "account" in holder && holder.account === account
+    );
+  }
+
   async #read(id: string): Promise<ConnectionRecord | undefined> {
     const rows = await this.#table.query(id);
     const name = [...rows].find(([sk]) => sk.startsWith(usernameKey("")));
@@ -449,25 +541,25 @@ export class Storage {
   }
 
   #removal(
-    record: ConnectionRecord & Pick<OwnRecord, "tokens" | "era">,
+    record: ConnectionRecord & Pick<OwnRecord, "tokens" | "era" | "held">,
     instance = this.#instance,
   ): Partial<Operation> {
-    const { id, nick, room, tokens } = record;
+    const { id, nick, room, tokens, held } = record;
     const checks = this.notTaken(record, instance);
     const mutations = [
       ...this.#table.delete(id, usernameKey(nick)),
       ...this.#forgottenTokens(tokens),
       { type: "delete", key: ["instance_row", instance, id] } as const,
+      ...changeClaims(id, held, NOTHING, this.#keepNicknames).mutations,
     ];
-    if (nick !== "") mutations.push({ type: "delete", key: nickKey(nick) });
     if (room === undefined) return { checks, mutations };
     mutations.push(...this.#table.delete(id, roomKey(room)), addToRoom(room, -1));
     return { checks, mutations, event: this.#event("leave", record, room) };
   }
 
   /** What whoever sweeps, or takes over, needs to know of a connection. */
-  #listed({ id, nick, room, since, tokens, era }: OwnRecord): Deno.KvMutation {
-    const value = { nick, room, since, tokens, era };
+  #listed({ id, nick, room, since, tokens, era, held }: OwnRecord): Deno.KvMutation {
+    const value = { nick, room, since, tokens, era, ...storedHeld(nick, held) };
     return { type: "set", key: ["instance_row", this.#instance, id], value };
   }
 
@@ -507,13 +599,14 @@ export class Storage {
   /** Runs an operation that is made when the record is known to be true. */
   async #change(
     record: OwnRecord,
-    make: () => Partial<Operation> | undefined,
+    make: () => Partial<Operation> | "taken" | undefined,
     room?: string,
   ): Promise<Done> {
     const failed: Done = { outcome: "failed", at: undefined };
     if (record.unsure && !(await this.#reread(record))) return failed;
     const operation = make();
     if (operation === undefined) return failed;
+    if (operation === "taken") return { ...failed, outcome: "taken" };
     const done = await this.#run(room ?? record.room ?? record.id, operation);
     record.unsure = done.outcome === "failed";
     return done;
@@ -535,7 +628,10 @@ export class Storage {
       // First what the feed has, so that its events are not applied on top of what is read.
       await this.settleDoubts();
       const { nick, room } = await this.#read(record.id) ?? { nick: "", room: undefined };
-      Object.assign(record, { nick, room, unsure: false });
+      const key = ["instance_row", this.#instance, record.id];
+      const { value } = await limited(this.#clock, this.#kv.get<unknown>(key));
+      const held = nick === "" ? NOTHING : listedFrom(value).held;
+      Object.assign(record, { nick, room, held, unsure: false });
       return true;
     } catch {
       return false;
@@ -583,12 +679,21 @@ function roomKey(room: string): string {
   return `room_${room}`;
 }
 
-function nickKeyText(nick: string): string {
-  return nick === "" ? "" : foldNickname(nick);
-}
-
-function nickKey(nick: string): Deno.KvKey {
-  return ["nick", foldNickname(nick)];
+/** What a connection will hold under another nickname; `undefined`: it cannot have that. */
+function heldNext(
+  held: Held,
+  nick: string,
+  claims: readonly string[],
+  owner: Ownership | undefined,
+): Held | undefined {
+  const account = owner?.account ?? held.account;
+  const kept = owner?.claims ?? held.kept;
+  if (owner !== undefined || (account !== "" && account === foldNickname(nick))) {
+    return { claims: [...new Set([...claims, ...kept])], account, kept };
+  }
+  // It looks like the registered one that is being left: that would be without its claims then.
+  if (claims.some((claim) => kept.includes(claim))) return undefined;
+  return { ...NOTHING, claims };
 }
 
 /** KV sums modulo 2^64, so adding 2^64 - 1 takes one away, without a read. */
@@ -608,10 +713,13 @@ function takenKey(instance: string, { id, era }: Pick<OwnRecord, "id" | "era">):
 /** What an `instance_row` holds. Rows outlive programs: they are read as something unknown. */
 function listedFrom(
   value: unknown,
-): Pick<OwnRecord, "nick" | "room" | "since" | "tokens" | "era"> {
-  const { nick, room, since, tokens, era } = (value ?? {}) as Record<string, unknown>;
+): Pick<OwnRecord, "nick" | "room" | "since" | "tokens" | "era" | "held"> {
+  const row = (value ?? {}) as Record<string, unknown>;
+  const { room, since, tokens, era } = row;
+  const nick = typeof row.nick === "string" ? row.nick : "";
   return {
-    nick: typeof nick === "string" ? nick : "",
+    nick,
+    held: heldFrom(nick, row),
     room: typeof room === "string" ? room : undefined,
     since: typeof since === "number" ? since : 0,
     era: typeof era === "string" ? era : "",

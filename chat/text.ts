@@ -56,6 +56,20 @@ export const further = {
   whoWhat: "Who? Type /who {nickname}.",
   isInRoom: (nick: string, room: string) => `${nick} is in room "${room}".`,
   isInNone: (nick: string) => `${nick} is online, in no room.`,
+  registered: (nick: string) =>
+    `The nickname "${nick}" is registered. If it is yours, type /identify {password}; ` +
+    "if not, choose another one.",
+  registerWhat: "With which password? Type /register {password}; it is one word.",
+  identifyWhat: "Type /identify {password}, or /identify {nickname} {password}.",
+  passwordWhat: "Type /password {old password} {new password}; each is one word.",
+  unregisterWhat: "Type /unregister {password}.",
+  nowRegistered: (nick: string) =>
+    `The nickname "${nick}" is yours. To use it another time, type it, and then ` +
+    "/identify {password}.",
+  identified: (nick: string) => `You are identified as ${nick}.`,
+  passwordChanged: "The password is changed.",
+  unregistered: (nick: string) => `The nickname "${nick}" is not registered any more.`,
+  notSaid: "Not sent: this looks like a password. A command starts with its /.",
   historyWhat: (most: number) => `How many? Type /history {n}, with a number from 1 to ${most}.`,
   nothingSaid: "Nothing has been said here yet.",
   comeBack: (token: string, seconds: number) =>
@@ -103,4 +117,14 @@ with a / will be sent to everyone else in the room.
     /msg {nickname} {text}
           Say {text} to {nickname} alone.
     /who {nickname}
-          Tell which room {nickname} is in.`;
+          Tell which room {nickname} is in.
+    /register {password}
+          Keep your nickname for yourself. From then on
+          nobody can use it without the password.
+    /identify {nickname} {password}
+          Use a nickname that is registered. After it was
+          refused, /identify {password} is enough.
+    /password {old password} {new password}
+          Change the password of your nickname.
+    /unregister {password}
+          Give up the registration of your nickname.`;

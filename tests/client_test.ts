@@ -1042,6 +1042,128 @@ Deno.test("on a real server: two people see each other", async () => {
   await bob.hears("Anna left room.");
 });
 
+Deno.test("registering, changing the password and giving it up are asked for, and answered", async () => {
+  const stage = await new Stage().entered();
+  const ok = { type: "ok" };
+  const registered = stage.client.register("correct-horse");
+  await stage.socket.replies({ type: "register", password: "correct-horse" }, ok);
+  await registered;
+  const changed = stage.client.changePassword("correct-horse", "battery-staple");
+  const change = { type: "password", password: "correct-horse", new: "battery-staple" };
+  await stage.socket.replies(change, ok);
+  await changed;
+  const refused = outcome(stage.client.unregister("wrong-horse"));
+  const request = { type: "unregister", password: "wrong-horse" };
+  await stage.socket.replies(request, failure("wrong-password"));
+  assertEquals(refused.value, "wrong-password");
+  await stage.client.close();
+});
+
+Deno.test("identifying while online changes the nickname, as the server writes it", async () => {
+  const stage = await new Stage().entered();
+  const done = stage.client.identify(" JENNY ", "correct-horse");
+  const request = { type: "identify", nick: "JENNY", password: "correct-horse" };
+  await stage.socket.replies(request, { type: "ok", nick: "Jenny" });
+  await done;
+  assertEquals(stage.client.nick, "Jenny");
+  await stage.client.close();
+});
+
+Deno.test("a nickname that turns out to be registered waits for its password, and logs in with it", async () => {
+  const stage = new Stage();
+  await stage.socket.opens();
+  await stage.socket.replies({ type: "login", nick: "Ann" }, failure("nickname-registered"));
+  assertEquals([stage.errors, stage.client.state], [["nickname-registered"], "offline"]);
+  const identify = (password: string) => ({ type: "identify", nick: "Ann", password });
+  const wrong = outcome(stage.client.identify("Ann", "wrong-horse"));
+  await stage.socket.opens();
+  // The first time it is tried as it was; the nickname may be free by now.
+  await stage.socket.replies(identify("wrong-horse"), failure("wrong-password"));
+  assertEquals(wrong.value, "wrong-password");
+  await stage.socket.replies({ type: "login", nick: "Ann" }, failure("nickname-registered"));
+  const early = outcome(stage.client.identify("Ann", "early-horse"));
+  await stage.socket.opens();
+  await stage.socket.replies(identify("early-horse"), failure("wrong-password"));
+  assertEquals(early.value, "wrong-password");
+  // Typed again before that was known.
+  const right = stage.client.identify("Ann", "correct-horse");
+  await stage.socket.replies({ type: "login", nick: "Ann" }, failure("nickname-registered"));
+  await stage.socket.replies(identify("correct-horse"), welcome("t1"));
+  await stage.socket.replies({ type: "join", room: "red" }, { type: "ok", id: "e10" });
+  await right;
+  assertEquals(stage.client.state, "online");
+  await stage.client.close();
+});
+
+Deno.test("with its password it logs in by that, also when its place is lost", async () => {
+  const stage = new Stage({ password: "correct-horse" });
+  const identify = { type: "identify", nick: "Ann", password: "correct-horse" };
+  await stage.socket.opens();
+  await stage.socket.replies(identify, welcome("t1"));
+  const { ref } = stage.socket.hears({ type: "join", room: "red" });
+  await stage.socket.tells(joined("e10"), { type: "ok", ref, id: "e10" });
+  assert(!JSON.stringify(stage.saved).includes("horse"), "the password is not kept");
+  await stage.reopened();
+  await stage.socket.replies({ type: "resume", token: "t1", last: "e10" }, failure("bad-token"));
+  await stage.socket.replies(identify, failure("nickname-taken"));
+  // Its own ghost is asked for again, with the password.
+  await stage.time.pass(1000);
+  await stage.socket.replies(identify, welcome("t2"));
+  await stage.socket.replies({ type: "join", room: "red" }, { type: "ok", id: "e11" });
+  await stage.socket.replies({ type: "history", after: "e10", limit: 100 }, {
+    type: "history",
+    room: "red",
+    events: [],
+    more: false,
+  });
+  assertEquals(stage.client.state, "online");
+  await stage.client.close();
+});
+
+Deno.test("where the password is for nothing any more it logs in as anybody; where it is wrong it says so", async () => {
+  const stage = new Stage({ password: "correct-horse" });
+  const identify = { type: "identify", nick: "Ann", password: "correct-horse" };
+  await stage.socket.opens();
+  await stage.socket.replies(identify, failure("not-registered"));
+  await stage.socket.replies({ type: "login", nick: "Ann" }, welcome("t1"));
+  await stage.client.close();
+  const other = new Stage({ password: "correct-horse" });
+  await other.socket.opens();
+  await other.socket.replies(identify, failure("too-many-attempts"));
+  assert(retryAt(other.events) !== undefined, "it tries again by itself");
+  await other.time.pass(1000);
+  await other.socket.opens();
+  await other.socket.replies(identify, failure("wrong-password"));
+  assertEquals(other.errors, ["too-many-attempts", "wrong-password"]);
+  assertEquals(retryAt(other.events), undefined);
+  await other.client.close();
+});
+
+Deno.test("on a real server: a nickname is registered, refused to others, and had again by its password", async () => {
+  await using house = await House.open();
+  {
+    const ann = new ChatClient(house.url, { nick: "Ann", room: "red" });
+    await using _ = closing(ann);
+    await soon(ann.register("correct-horse"), "an answer");
+  }
+  const left = async () => typeof (await house.kv.get(["nick", "ann"])).value === "object";
+  await eventually(left, "she has left");
+  const eve = new ChatClient(house.url, { nick: "ANN", room: "red" });
+  await using _ = closing(eve);
+  const refused = new Promise<ChatEvent>((resolve) => eve.on("error", resolve));
+  const event = await soon(refused, "a refusal");
+  assert(event.type === "error" && event.error.code === "nickname-registered");
+  await assertRejects(() => soon(eve.identify("Ann", "wrong-horse"), "an answer"), ChatError);
+  await soon(eve.identify("Ann", "correct-horse"), "an answer");
+  await soon(eve.say("It is me"), "an answer");
+  await eve.close();
+  await eventually(left, "she has left again");
+  const ann = new ChatClient(house.url, { nick: "Ann", password: "correct-horse", room: "red" });
+  await using __ = closing(ann);
+  await soon(ann.say("Me, too"), "an answer");
+  assertEquals(ann.nick, "Ann");
+});
+
 Deno.test("on a real server: whoever drops and comes back has missed nothing, and said all once", async () => {
   await using house = await House.open();
   const sockets: WebSocket[] = [];

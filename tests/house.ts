@@ -133,7 +133,8 @@ export class House implements AsyncDisposable {
     const kv = options.kv ?? await Deno.openKv(":memory:");
     const warnings: string[] = [];
     const log = { log: () => {}, warn: (message: string) => void warnings.push(message) };
-    const chat = await startChat({ local: true, log, ...options, kv });
+    // Few rounds: tests are not where passwords are guessed.
+    const chat = await startChat({ local: true, log, passwordRounds: 1000, ...options, kv });
     return new House(kv, chat, warnings, options.kv === undefined);
   }
 

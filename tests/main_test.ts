@@ -40,6 +40,10 @@ Deno.test("wrong usage is one line and exit code 2", async () => {
     [["--history", "soon"]],
     [["--grace", "61m"]],
     [["--grace", ""]],
+    [["--registered", "4000d"]],
+    [["--registered", "for ever"]],
+    [["--reserved", "Boss,,Acme"]],
+    [["--reserved", ""]],
     [["--port", "80.5"]],
     [["--port="]],
     [["--kv"]],
@@ -52,6 +56,8 @@ Deno.test("wrong usage is one line and exit code 2", async () => {
     [[], { PORT: "eighty" }],
     [[], { CHAT_HISTORY: "a week" }],
     [[], { CHAT_OPEN_HISTORY: "perhaps" }],
+    [[], { CHAT_REGISTERED: "year" }],
+    [[], { CHAT_RESERVED: "," }],
   ];
   await Promise.all(wrong.map(async ([args, env]) => {
     const { code, stdout, stderr } = await run(args, env);

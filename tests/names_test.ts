@@ -42,6 +42,73 @@ Deno.test("a nickname that is empty, a command, unprintable or too long is refus
   }
 });
 
+Deno.test("what joins emoji and letters may stand where it joins, and nowhere else", () => {
+  const joined = [
+    ...[
+      "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+      "1\ufe0f\u20e3",
+      "🏳\ufe0f\u200d🌈",
+    ],
+    ...["🧑🏽\u200d🚀", "☎\ufe0e", "می\u200cخواهم", "സുബിന്\u200d", "क्\u200dष"],
+  ];
+  for (const name of joined) assertEquals(nicknameFrom(name, limits), { ok: true, name });
+  const stray = [
+    "An\u200dn",
+    "Ann\u200d",
+    "\u200dAnn",
+    "a\ufe0f",
+    "1\ufe0f",
+    "a\u{e0067}\u{e007f}",
+    "日\u200c本",
+  ];
+  for (const typed of stray) assert(!nicknameFrom(typed, limits).ok, JSON.stringify(typed));
+});
+
+Deno.test("a mark needs something to stand on, and no letter is buried in marks", () => {
+  // As many scripts end words with marks: these are names.
+  for (const name of ["দীপা", "เอมี่", "שָׁלוֹם", "مُحَمَّد", "Nguyễn", "བཀྲ་ཤིས"]) {
+    assert(nicknameFrom(name, limits).ok, name);
+  }
+  for (
+    const typed of [
+      "\u0301",
+      "\u0301\u0302",
+      "\u0301a",
+      "a \u0301b",
+      "ก็็",
+      "Z\u0335\u0321\u031b\u0301\u0302\u0303",
+    ]
+  ) {
+    assert(!nicknameFrom(typed, limits).ok, JSON.stringify(typed));
+  }
+});
+
+Deno.test("characters that are blank, unassigned, private or half of one are refused", () => {
+  for (
+    const typed of [
+      "a\u2800",
+      "\u3164",
+      "a\u00adb",
+      "a\ufffd",
+      "a\ufffc",
+      "\ud800a",
+      "a\udc00",
+      "a\u0378",
+      "a\ue000",
+      "a\u{f0000}",
+      "a\u180e",
+    ]
+  ) {
+    assert(!nicknameFrom(typed, limits).ok, JSON.stringify(typed));
+  }
+});
+
+Deno.test("what would be a command, or longer than a key, once it is folded is refused, too", () => {
+  for (const typed of ["／help", "\u{fdfa}".repeat(100)]) {
+    assert(!nicknameFrom(typed, limitsFrom({ nickname: 128 })).ok, typed);
+  }
+});
+
 Deno.test("length is counted in characters, so that every script has the same room", () => {
   for (const letter of ["a", "é", "日", "😀"]) {
     assert(nicknameFrom(letter.repeat(32), limits).ok, letter);

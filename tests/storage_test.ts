@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { systemClock } from "../chat/clock.ts";
 import type { RoomEvent } from "../chat/events.ts";
 import { Feed } from "../chat/feed.ts";
+import { Likeness } from "../chat/likeness.ts";
 import { Storage } from "../chat/storage.ts";
 import { countingKv, eventually, feedParts, rowsOf } from "./house.ts";
 
@@ -16,7 +17,8 @@ async function open(kv: Deno.Kv, instance = "01A") {
     },
   });
   const feed = new Feed(parts);
-  const storage = new Storage({ kv, feed, clock: systemClock, instance });
+  const names = { likeness: new Likeness(), keepNicknames: 86_400_000 };
+  const storage = new Storage({ kv, feed, clock: systemClock, instance, ...names });
   await feed.open();
   const person = async (id: string, nick: string, room?: string) => {
     storage.createConnection(id);

@@ -3,10 +3,12 @@
  *
  * Nanoseconds to compare before and after a change; what people feel is measured by `bench.ts`.
  */
+import type { Accounts } from "../../chat/accounts.ts";
 import { systemClock } from "../../chat/clock.ts";
 import type { RoomEvent } from "../../chat/events.ts";
 import { Feed } from "../../chat/feed.ts";
 import { Handler, type Speaker, type Words } from "../../chat/handler.ts";
+import { Likeness } from "../../chat/likeness.ts";
 import { limitsFrom } from "../../chat/limits.ts";
 import { foldNickname } from "../../chat/names.ts";
 import { Sender, type Wire } from "../../chat/sender.ts";
@@ -54,6 +56,8 @@ const handler = new Handler({
   storage: {} as Storage,
   history: {} as History,
   resume: {} as Resume,
+  accounts: {} as Accounts,
+  likeness: new Likeness(),
   feed: settlingFeed,
   limits,
   clock: systemClock,

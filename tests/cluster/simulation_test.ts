@@ -9,6 +9,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Entry, eventId, idPrefix, type RoomEvent, unpack } from "../../chat/events.ts";
 import { type AcceptedSocket, type Chat, startChat } from "../../chat/mod.ts";
+import { Likeness } from "../../chat/likeness.ts";
 import { encodeText } from "../../chat/text.ts";
 import { rowsOf } from "../house.ts";
 import { Hub, Random, simulatedKv, type Weather, World } from "./sim_kv.ts";
@@ -126,7 +127,7 @@ class Simulation {
     if (client === undefined || chance < 18) this.#connect(host);
     else if (chance < 32) client.type(`/join ${random.pick(ROOMS)}`);
     else if (chance < 36) client.type("/quit");
-    else if (chance < 42) client.type(`/nick ${random.pick(this.#clients).name}${random.below(2)}`);
+    else if (chance < 42) client.type(`/nick ${this.#nickname()}`);
     else if (chance < 68) this.#talk(client, 1 + random.below(4));
     else if (chance < 74) { for (const each of this.#clients) this.#talk(each, 1); }
     else if (chance < 79) client.close();
@@ -139,6 +140,12 @@ class Simulation {
     else if (this.#alive().length < 2) await this.#world.until(this.#start());
     else if (chance < 98) this.#kill(host);
     else host.ending = host.chat.close();
+  }
+
+  /** Somebody else's, or one that looks like it: with a letter of another script. */
+  #nickname(): string {
+    const name = `${this.#random.pick(this.#clients).name}${this.#random.below(2)}`;
+    return name.replace("p", this.#random.pick(["p", "p", "\u0440", "\u03c1"]));
   }
 
   #kill(host: Host): void {
@@ -258,6 +265,26 @@ class Simulation {
       assertEquals(Number(count.value?.value ?? 0n), people.size, `the count of ${room}`);
     }
     assertEquals((await this.#keys("row")).filter((id) => !connected.has(id)), [], "ghosts");
+    await this.#checkClaims();
+  }
+
+  /** Whoever has a nickname has all that it claims, and nobody else has anything. */
+  async #checkClaims(): Promise<void> {
+    const likeness = new Likeness();
+    const wanted: Record<string, string> = {};
+    for await (const { key: [, id, sort] } of this.kv.list({ prefix: ["row"] })) {
+      const nick = /^username_(.+)$/.exec(String(sort))?.[1];
+      if (nick === undefined) continue;
+      for (const claim of likeness.claims(nick)!) {
+        assert(wanted[claim] === undefined, `${claim} is claimed twice`);
+        wanted[claim] = String(id);
+      }
+    }
+    const claims: Record<string, unknown> = {};
+    for await (const { key, value } of this.kv.list({ prefix: ["nick"] })) {
+      claims[String(key[1])] = value;
+    }
+    assertEquals(claims, wanted, "claims");
   }
 
   async #keys(...prefix: string[]): Promise<string[]> {

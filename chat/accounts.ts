@@ -1,0 +1,286 @@
+/**
+ * Registrations: whose a nickname is across days, by a password.
+ *
+ * Between Handler and Storage. A registration is a row of its own; it has a nickname by keeping its
+ * claims (claims.ts) while its owner is away, so that whoever logs in without a password cannot tell
+ * it from one that is taken, and costs no more. Who comes back by a token needs no password.
+ */
+import { type Bucket, type Limiter, type Pace, refilled, waitFor } from "./attempts.ts";
+import type { Claimed } from "./claims.ts";
+import { type Clock, limited } from "./clock.ts";
+import type { Likeness } from "./likeness.ts";
+import { foldNickname } from "./names.ts";
+import { passwordFrom, type Passwords } from "./passwords.ts";
+import { type Refusal, refusal, refuse, type Result } from "./refusals.ts";
+import type { Ownership, OwnRecord, Storage } from "./storage.ts";
+
+/** What registrations are made of. */
+export interface AccountsParts {
+  readonly kv: Deno.Kv;
+  readonly clock: Clock;
+  readonly storage: Storage;
+  readonly likeness: Likeness;
+  readonly passwords: Passwords;
+  /** Limits what one address may try. */
+  readonly limiter: Limiter;
+  /** Milliseconds for which a registration is kept that nobody uses; 0: there are no new ones. */
+  readonly lifetime: number;
+}
+
+/** A registration, as it stands in KV. */
+interface Account {
+  /** As it is written. */
+  readonly nick: string;
+  readonly password: string;
+  readonly claims: readonly string[];
+  /** Until when it is kept, in Unix milliseconds: KV may keep rows longer. */
+  readonly until: number;
+}
+
+/** A registration that was found, and holds as long as its row is as it was. */
+interface Found {
+  readonly account: Account;
+  readonly check: Deno.AtomicCheck;
+}
+
+/** Wrong passwords for one nickname, by whomever, on all instances together. */
+export const PACE_OF_NAME: Pace = { burst: 10, every: 60_000 };
+
+/** Passwords from one address. */
+export const PACE_OF_ADDRESS: Pace = { burst: 10, every: 20_000 };
+
+/** How often a row may change under the hands of whoever changes it. */
+const TRIES = 5;
+
+/** Registrations, for all connections of an instance. */
+export class Accounts {
+  readonly #parts: AccountsParts;
+
+  constructor(parts: AccountsParts) {
+    this.#parts = parts;
+  }
+
+  /** Registers the nickname that a connection has for whoever knows the password. */
+  async register(record: OwnRecord, typed: string, address: string): Promise<Result> {
+    const { storage, clock, lifetime } = this.#parts;
+    if (lifetime === 0) return refusal.registrationOff;
+    if (record.held.account !== "") return refusal.registeredAlready(record.nick);
+    const hashed = await this.#hash(typed, address);
+    if (!hashed.ok) return hashed;
+    const { nick, held: { claims } } = record;
+    const account = foldNickname(nick);
+    const row = await this.#row(account);
+    // An older version may have let somebody in over it.
+    if (row.isThere) return refusal.nicknameRegistered(nick);
+    const until = clock.now() + lifetime;
+    const { outcome } = await storage.keepClaims(record.id, {
+      ...{ account, claims, checks: [row.check] },
+      mutations: [this.#put(account, { nick, password: hashed.hash, claims, until })],
+    });
+    return outcome === "done" ? { ok: true } : refusal.notDone;
+  }
+
+  /**
+   * Finds out whether somebody may use a nickname that is registered. `spelling` is how it is to be
+   * written.
+   */
+  async prove(
+    nick: string,
+    typed: string,
+    address: string,
+  ): Promise<Result<{ owner: Ownership; spelling: string }>> {
+    const { clock, likeness, passwords, lifetime } = this.#parts;
+    const checked = await this.#checked(nick, typed, address);
+    if (!checked.ok) return checked;
+    const { account: name, found: { account, check }, password } = checked;
+    const claims = likeness.claims(nick) ?? [];
+    const isCovered = claims.length > 0 && claims.every((each) => account.claims.includes(each));
+    const stored = account.password;
+    // Should this be too much just now, the next time will do.
+    const fresh = passwords.isOutdated(stored) ? await passwords.hash(password) : undefined;
+    const until = Math.max(account.until, clock.now() + lifetime);
+    const owner = {
+      ...{ account: name, claims: account.claims, checks: [check] },
+      mutations: [this.#put(name, { ...account, password: fresh ?? stored, until })],
+    };
+    return { ok: true, owner, spelling: isCovered ? nick : account.nick };
+  }
+
+  /** Changes the password of the registration that a connection has identified itself for. */
+  async changePassword(
+    record: OwnRecord,
+    typed: string,
+    fresh: string,
+    address: string,
+  ): Promise<Result> {
+    if (record.held.account === "") return refusal.notIdentified;
+    const usable = passwordFrom(fresh);
+    if (!usable.ok) return refuse("bad-password", usable.why);
+    const checked = await this.#checked(record.held.account, typed, address);
+    if (!checked.ok) return checked;
+    const hash = await this.#parts.passwords.hash(usable.password);
+    if (hash === undefined) return refusal.busy;
+    const { account, found } = checked;
+    return await this.#keep(record, account, found, [
+      this.#put(account, { ...found.account, password: hash }),
+    ]);
+  }
+
+  /** Gives up the registration that a connection has identified itself for. */
+  async unregister(record: OwnRecord, typed: string, address: string): Promise<Result> {
+    if (record.held.account === "") return refusal.notIdentified;
+    const checked = await this.#checked(record.held.account, typed, address);
+    if (!checked.ok) return checked;
+    const { account, found } = checked;
+    return await this.#keep(record, "", found, [{ type: "delete", key: accountKey(account) }]);
+  }
+
+  /**
+   * Why a nickname could not be had; `undefined`: nothing stands in its way any more. Claims of
+   * connections and registrations that are not there are freed: an older version, which knows only
+   * some of them, may have swept the rest.
+   */
+  async whyTaken({ id }: OwnRecord, nick: string): Promise<Refusal | undefined> {
+    const { storage } = this.#parts;
+    const taken: Claimed[] = [];
+    const inVain: Claimed[] = [];
+    for (const each of await storage.claimed(nick)) {
+      const { check: { versionstamp }, holder } = each;
+      const isOwn = holder !== undefined && "connection" in holder && holder.connection === id;
+      if (versionstamp === null || isOwn) continue;
+      (await this.#isHeld(each) ? taken : inVain).push(each);
+    }
+    if (inVain.length > 0) await storage.freeClaims(inVain);
+    if (taken.length === 0) return undefined;
+    const folded = foldNickname(nick);
+    const itself = taken.find(({ claim }) => claim === folded);
+    if (itself?.holder === undefined) return refusal.nicknameAlike(nick);
+    if ("connection" in itself.holder) return refusal.nicknameTaken(nick);
+    return itself.holder.account === folded
+      ? refusal.nicknameRegistered(nick)
+      : refusal.nicknameAlike(nick);
+  }
+
+  async #isHeld({ holder }: Claimed): Promise<boolean> {
+    // Of a version that is newer than this one: not ours to judge.
+    if (holder === undefined) return true;
+    if ("account" in holder) return (await this.#row(holder.account)).isThere;
+    return await this.#parts.storage.getRecordByConnection(holder.connection) !== undefined;
+  }
+
+  async #keep(
+    record: OwnRecord,
+    account: string,
+    { account: { claims }, check }: Found,
+    mutations: Deno.KvMutation[],
+  ): Promise<Result> {
+    const { storage } = this.#parts;
+    const ownership = { account, claims, checks: [check], mutations };
+    const { outcome } = await storage.keepClaims(record.id, ownership);
+    return outcome === "done" ? { ok: true } : refusal.notDone;
+  }
+
+  async #hash(typed: string, address: string): Promise<Result<{ hash: string }>> {
+    const usable = passwordFrom(typed);
+    if (!usable.ok) return refuse("bad-password", usable.why);
+    const wait = this.#parts.limiter.take(address);
+    if (wait > 0) return refusal.tooManyAttempts(wait);
+    const hash = await this.#parts.passwords.hash(usable.password);
+    return hash === undefined ? refusal.busy : { ok: true, hash };
+  }
+
+  /** A registration whose password this is. */
+  async #checked(
+    nick: string,
+    typed: string,
+    address: string,
+  ): Promise<Result<{ account: string; found: Found; password: string }>> {
+    const { limiter, passwords } = this.#parts;
+    const usable = passwordFrom(typed, 1);
+    if (!usable.ok) return refuse("bad-password", usable.why);
+    const wait = limiter.take(address);
+    if (wait > 0) return refusal.tooManyAttempts(wait);
+    const name = foldNickname(nick);
+    const { account, check } = await this.#row(name);
+    // That a nickname is registered is no secret: whoever tries to log in with it is told.
+    if (account === undefined) return refusal.notRegistered(nick);
+    const waitForName = await this.#charge(name);
+    if (waitForName > 0) return refusal.tooManyAttempts(waitForName);
+    const isRight = await passwords.matches(usable.password, account.password);
+    if (isRight === undefined) return refusal.busy;
+    if (!isRight) return refusal.wrongPassword;
+    limiter.give(address);
+    await this.#commit(this.#parts.kv.atomic().delete(attemptsKey(name)));
+    return { ok: true, account: name, found: { account, check }, password: usable.password };
+  }
+
+  /**
+   * Takes one of the tries that there are for a nickname, before it is known whether it is a good
+   * one: otherwise many at once could be made. Returns the milliseconds to wait if there is none.
+   */
+  async #charge(name: string): Promise<number> {
+    const { kv, clock } = this.#parts;
+    const key = attemptsKey(name);
+    for (let tries = 0; tries < TRIES; tries++) {
+      const { versionstamp, value } = await limited(clock, kv.get<unknown>(key));
+      const now = clock.now();
+      const left = refilled(PACE_OF_NAME, bucketFrom(value), now);
+      const wait = waitFor(PACE_OF_NAME, left);
+      if (wait > 0) return wait;
+      const { burst, every } = PACE_OF_NAME;
+      const charged = await this.#commit(
+        kv.atomic().check({ key, versionstamp })
+          .set(key, { left: left - 1, at: now }, { expireIn: burst * every }),
+      );
+      if (charged) return 0;
+    }
+    // So many others try at the same time.
+    return PACE_OF_NAME.every;
+  }
+
+  async #commit(operation: Deno.AtomicOperation): Promise<boolean> {
+    return (await limited(this.#parts.clock, operation.commit())).ok;
+  }
+
+  /** A registration, if there is one that can be read, and what holds as long as that is so. */
+  async #row(
+    name: string,
+  ): Promise<{ account: Account | undefined; isThere: boolean; check: Deno.AtomicCheck }> {
+    const { kv, clock } = this.#parts;
+    const key = accountKey(name);
+    const { versionstamp, value } = await limited(clock, kv.get<unknown>(key));
+    const account = accountFrom(value);
+    const isOver = account !== undefined && account.until <= clock.now();
+    return {
+      account: isOver ? undefined : account,
+      isThere: versionstamp !== null && !isOver,
+      check: { key, versionstamp },
+    };
+  }
+
+  #put(name: string, account: Account): Deno.KvMutation {
+    const expireIn = Math.max(1, account.until - this.#parts.clock.now());
+    return { type: "set", key: accountKey(name), value: account, expireIn };
+  }
+}
+
+function accountKey(name: string): Deno.KvKey {
+  return ["account", name];
+}
+
+function attemptsKey(name: string): Deno.KvKey {
+  return ["attempts", name];
+}
+
+/** Rows outlive programs: they are read as something unknown. */
+function accountFrom(value: unknown): Account | undefined {
+  const { nick, password, claims, until } = (value ?? {}) as Record<string, unknown>;
+  if (typeof nick !== "string" || typeof password !== "string") return undefined;
+  if (!Array.isArray(claims) || typeof until !== "number") return undefined;
+  return { nick, password, claims: claims.map(String), until };
+}
+
+function bucketFrom(value: unknown): Bucket | undefined {
+  const { left, at } = (value ?? {}) as Record<string, unknown>;
+  return typeof left === "number" && typeof at === "number" ? { left, at } : undefined;
+}
