@@ -253,7 +253,7 @@ export class Instance {
     if (event.kind !== "resume") return this.#sender.deliver(event, at);
     const record = this.#storage.own(event.id);
     if (record === undefined) this.#sender.takenOver(event.id);
-    else if (record.from === at) this.#sender.arrive(event.id, event.room, at);
+    else if (record.from === at) this.#sender.arrive(event.id, event.cid, event.room, at);
     return 0;
   }
 

@@ -167,9 +167,9 @@ export class Resume {
     const { id } = found;
     // Whoever asked has gone, or asked somebody else by now.
     if (!sender.isThere(peer)) return refusal.badToken;
-    const token = newToken();
-    sender.expect(id, peer);
-    const { outcome, at } = await storage.takeOver(found, hashToken(token));
+    const token = newToken(), hash = hashToken(token);
+    sender.expect(hash, peer);
+    const { outcome, at } = await storage.takeOver(found, hash);
     const record = storage.own(id);
     if (outcome === "done" && record !== undefined) {
       // Whoever has seen it with an id of their own may not say it again.
@@ -179,9 +179,9 @@ export class Resume {
       }
       return { ok: true, record, token, ...missed };
     }
-    sender.expectNoMore(id);
+    sender.expectNoMore(hash);
     if (outcome === "taken") return undefined;
-    this.#letGoLater(id, hashToken(token));
+    this.#letGoLater(id, hash);
     return refusal.notDone;
   }
 

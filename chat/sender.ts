@@ -84,7 +84,7 @@ interface Room {
 export class Sender {
   readonly #all = new Set<Peer>();
   readonly #peers = new Map<string, Peer>();
-  /** Peers that will have a connection when its resumption is delivered. */
+  /** Peers that will have a connection when its resumption is delivered, by the new token's hash. */
   readonly #expected = new Map<string, Peer>();
   readonly #rooms = new Map<string, Room>();
   readonly #dirtyRooms = new Set<Room>();
@@ -128,14 +128,14 @@ export class Sender {
     this.#peers.set(id, peer);
   }
 
-  /** When a connection is resumed here, this peer is to have it. */
-  expect(id: string, peer: Peer): void {
-    this.#expected.set(id, peer);
+  /** When a connection is resumed here, with this token's hash, this peer is to have it. */
+  expect(token: string, peer: Peer): void {
+    this.#expected.set(token, peer);
   }
 
   /** That came to nothing. */
-  expectNoMore(id: string): void {
-    this.#expected.delete(id);
+  expectNoMore(token: string): void {
+    this.#expected.delete(token);
   }
 
   /** Whether a socket is still there. */
@@ -190,10 +190,10 @@ export class Sender {
    * A connection has been resumed here, in a room or in none: the peer that was expected has it,
    * and what concerns it is held from here on until {@linkcode Sender.release}.
    */
-  arrive(id: string, room: string, at: string): void {
+  arrive(id: string, token: string, room: string, at: string): void {
     this.takenOver(id);
-    const peer = this.#expected.get(id);
-    this.#expected.delete(id);
+    const peer = this.#expected.get(token);
+    this.#expected.delete(token);
     if (peer === undefined || !this.#all.has(peer)) return;
     peer.held = [];
     peer.from = at;

@@ -143,8 +143,11 @@ export class Storage {
   readonly #table: Table;
   readonly #members: Members;
   readonly #own = new Map<string, OwnRecord>();
-  /** Connections that are being taken over from another instance, or from another socket. */
-  readonly #arriving = new Map<string, OwnRecord>();
+  /**
+   * Connections that are being taken over from another instance, or from another socket, by the hash
+   * of the token that they are to have: of several tries that seemed to fail one may be written yet.
+   */
+  readonly #arriving = new Map<string, Map<string, OwnRecord>>();
   readonly #untidy = new Set<string>();
   #tidying: Promise<void> | undefined;
 
@@ -404,7 +407,8 @@ export class Storage {
         { type: "set", key: takenKey(instance, found), value: 1, expireIn: TAKEN_LIFE },
       );
     }
-    this.#arriving.set(id, record);
+    const tries = this.#arriving.get(id) ?? new Map<string, OwnRecord>();
+    this.#arriving.set(id, tries.set(fresh, record));
     // By the token's hash this takeover is known from others of the same connection.
     const event = { ...this.#event("resume", record, room ?? "", this.#instance), cid: fresh };
     const done = await this.#run(room ?? id, { mutations, checks: found.checks, event });
@@ -415,7 +419,8 @@ export class Storage {
 
   /** A connection whose taking over failed will not be kept if that turns out to have worked. */
   forgetArrival(id: string, token: string): void {
-    if (this.#arriving.get(id)?.tokens[0] === token) this.#arriving.delete(id);
+    const tries = this.#arriving.get(id);
+    if (tries?.delete(token) && tries.size === 0) this.#arriving.delete(id);
   }
 
   /** The newest token has arrived where it belongs: those before it are good for nothing now. */
@@ -521,9 +526,9 @@ export class Storage {
 
   /** A connection has become this instance's, unless it did so in vain, or long ago. */
   #arrived(id: string, token: string, at: string): void {
-    const record = this.#arriving.get(id);
-    if (record === undefined || record.tokens[0] !== token) return;
-    this.#arriving.delete(id);
+    const record = this.#arriving.get(id)?.get(token);
+    if (record === undefined) return;
+    this.forgetArrival(id, token);
     record.from = at;
     this.#own.set(id, record);
   }

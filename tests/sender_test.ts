@@ -164,8 +164,8 @@ Deno.test("who comes back hears nothing until they caught up, then all of it, an
   const [text, json] = [enter("a", "text with ids"), enter("b", "json")];
   deliver(event("message", "9", "id0"));
   for (const { peer } of [text, json]) {
-    sender.expect("1", peer);
-    sender.arrive("1", "red", "");
+    sender.expect("token", peer);
+    sender.arrive("1", "token", "red", "");
     deliver(event("message", "9", "seen"), event("message", "9", "new"));
     deliver({ ...event("direct", "1", "psst"), room: "" });
     assertEquals((peer === text.peer ? text : json).socket.sent, []);
@@ -188,8 +188,8 @@ Deno.test("who comes back in the middle of a commit hears all of the next ones",
   enter("2", "json");
   deliver(event("join", "2"));
   sender.deliver(event("message", "2", "before"), "a1");
-  sender.expect("1", peer);
-  sender.arrive("1", "red", "");
+  sender.expect("token", peer);
+  sender.arrive("1", "token", "red", "");
   sender.deliver(event("message", "2", "held"), "a2");
   sender.flush();
   sender.release(peer, new Set());
@@ -203,8 +203,8 @@ Deno.test("who comes back in the middle of a commit hears all of the next ones",
 Deno.test("of two sockets for one connection the one that came last has it, the other is closed", () => {
   const { sender, deliver, sockets: [old], enter } = open("1");
   const { peer, socket } = enter("new", "json");
-  sender.expect("1", peer);
-  sender.arrive("1", "red", "");
+  sender.expect("token", peer);
+  sender.arrive("1", "token", "red", "");
   sender.release(peer, new Set());
   deliver(event("message", "1", "hi"));
   assertEquals([old!.closed, old!.sent], [4001, []]);

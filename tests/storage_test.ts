@@ -240,3 +240,27 @@ Deno.test("misuse by code is an error: a verb for a connection that does not exi
   await assertRejects(() => house.storage.setRoom("nobody", "red"), TypeError);
   assert((await rowsOf(kv)).every(([first]) => first === "instance"));
 });
+
+Deno.test("of several tries to take a connection over the one that turns out to be written has it", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using one = await open(kv);
+  one.storage.createConnection("1");
+  await one.storage.setUsername("1", "Ann", "first");
+  // Whatever is handed in is on its way for ever.
+  const feed = { submit: () => {} } as unknown as Feed;
+  const storage = new Storage({ kv, feed, clock: systemClock, instance: "01B" });
+  const found = (await storage.find("first"))!;
+  for (const token of ["a", "b", "c"]) void storage.takeOver(found, token);
+  storage.forgetArrival("1", "c");
+  const came: RoomEvent = {
+    ...{ kind: "resume", room: "", id: "1", nick: "Ann", text: "01B", time: 0 },
+    cid: "c",
+  };
+  storage.apply(came, "i001");
+  assertEquals(storage.own("1"), undefined);
+  storage.apply({ ...came, cid: "a" }, "i002");
+  assertEquals(storage.own("1")?.tokens, ["a", "first"]);
+  // It is here: the other one must not keep it from going.
+  storage.apply({ ...came, cid: "b" }, "i003");
+  assertEquals(storage.own("1")?.tokens, ["b", "first"]);
+});
