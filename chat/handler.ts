@@ -9,6 +9,7 @@ import type { Outcome } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import { type Entry, type Kind, packedBytes, type RoomEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
+import type { Pace } from "./flood.ts";
 import type { History } from "./history.ts";
 import type { Limits } from "./limits.ts";
 import { nicknameFrom, roomFrom } from "./names.ts";
@@ -47,6 +48,10 @@ export interface Speaker {
   pending: number;
   /** Called when there is one message less pending. */
   wake: (() => void) | undefined;
+  /** Says whether they go too fast; `undefined`: they may. */
+  pace: Pace | undefined;
+  /** Where they come from, as far as that is known: many may come from there. */
+  address: string | undefined;
 }
 
 /** Something to say: what, in the client's own numbering if it has one, and who is told how it went. */
@@ -344,7 +349,10 @@ export class Handler {
 }
 
 function speakerOf(record: OwnRecord, peer: Peer): Speaker {
-  return { peer, record, unconfirmed: false, pending: 0, wake: undefined };
+  return {
+    ...{ peer, record, unconfirmed: false, pending: 0, wake: undefined },
+    ...{ pace: undefined, address: undefined },
+  };
 }
 
 function doneOrNot({ outcome, at }: Done): Result<{ at?: string }> {

@@ -6,6 +6,7 @@
  * everyone's membership begins and ends at a place in the one order. Those who speak `chat.v1` get
  * all events of a commit in one frame, the others a frame an event.
  */
+import { Backlog, UNSUSPICIOUS } from "./backlog.ts";
 import type { RoomEvent } from "./events.ts";
 import { encodeJson } from "./json.ts";
 import type { Limits } from "./limits.ts";
@@ -31,6 +32,9 @@ export const CLOSE = {
 
 /** What is said to a socket whose connection another one has now. */
 export const TAKEN_OVER = "you came back over another connection";
+
+/** What is said to somebody who goes on although they were asked to wait. */
+export const TOO_FAST = "you went on although you were asked to wait";
 
 /** How events are written for a peer: as lines, as lines with their ids in front, as JSON. */
 export type Wire = "text" | "text with ids" | "json";
@@ -85,10 +89,12 @@ export class Sender {
   readonly #dirtyRooms = new Set<Room>();
   readonly #dirtyPeers = new Set<Peer>();
   readonly #limits: Limits;
+  readonly #backlog: Backlog;
   #muted = false;
 
   constructor(limits: Limits) {
     this.#limits = limits;
+    this.#backlog = new Backlog(limits.bufferedBytes, limits.bufferedBytesInAll);
   }
 
   /** How many sockets there are. */
@@ -170,8 +176,14 @@ export class Sender {
   close(peer: Peer, code: number, reason: string): void {
     if (!this.#all.has(peer)) return;
     this.remove(peer);
+    this.#backlog.closing(peer.socket);
     closeSocket(peer.socket, code, reason);
     peer.gone(code);
+  }
+
+  /** A socket is closed on both sides: what still waited for it is gone. */
+  ended(socket: Socket): void {
+    this.#backlog.gone(socket);
   }
 
   /** Closes whoever has a connection that another socket, or instance, has taken over. */
@@ -321,7 +333,9 @@ export class Sender {
     const { socket } = peer;
     if (socket.readyState !== OPEN) return;
     // A socket queues without bound, so a peer that does not read has to be let go by us.
-    if (socket.bufferedAmount > this.#limits.bufferedBytes) {
+    if (
+      socket.bufferedAmount > UNSUSPICIOUS && this.#backlog.isTooMuch(socket, text.length)
+    ) {
       return this.close(peer, CLOSE.tryLater, "you do not read what is sent to you");
     }
     socket.send(text);

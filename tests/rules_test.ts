@@ -21,6 +21,7 @@ const WAY: Record<string, string[]> = {
     "history.ts",
     "lease.ts",
     "sender.ts",
+    "unnamed.ts",
   ],
   "connection.ts": ["lines.ts", "requests.ts", "handler.ts", "resume.ts", "sender.ts"],
   "lines.ts": ["handler.ts", "resume.ts", "sender.ts"],
@@ -35,6 +36,7 @@ const WAY: Record<string, string[]> = {
   "history.ts": [],
   "sender.ts": [],
   "lease.ts": ["feed.ts"],
+  "unnamed.ts": [],
 };
 
 /** Helpers: below everything, and what they need of each other. */
@@ -45,7 +47,13 @@ const HELPERS: Record<string, string[]> = {
   "refusals.ts": [],
   "names.ts": ["limits.ts"],
   "tokens.ts": [],
-  "limits.ts": [],
+  "limits.ts": ["buckets.ts"],
+  "flood.ts": ["buckets.ts", "limits.ts", "clock.ts"],
+  "settings.ts": ["limits.ts"],
+  "buckets.ts": ["clock.ts"],
+  "access.ts": [],
+  "addresses.ts": [],
+  "backlog.ts": [],
   "clock.ts": [],
   "log.ts": ["clock.ts"],
 };
