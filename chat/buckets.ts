@@ -46,8 +46,8 @@ export class Bucket {
   }
 
   #after({ burst, ms }: Rate, cost: number, now: number): number {
-    // The clock may have been set back: nobody waits longer for that than an empty bucket takes.
-    const full = Math.min(Math.max(this.#full, now), now + ms);
+    // It is never further away than that, unless the clock was set back: nobody is to wait for that.
+    const full = this.#full > now + ms + ROUNDING ? now : Math.max(this.#full, now);
     return full + Math.min(cost, burst) * (ms / burst);
   }
 }

@@ -36,9 +36,12 @@ const LISTED = 100;
 /** Seconds after which to try again when there is no room. */
 const NO_ROOM = 30;
 
+/** The most that one thing costs: a single mistake must not use up everything. */
+const MOST_COST = 32;
+
 /** What something costs that is so many characters long. */
 export function costOf(characters: number): number {
-  return 1 + Math.floor(characters / UNIT);
+  return Math.min(MOST_COST, 1 + Math.floor(characters / UNIT));
 }
 
 /** What a list costs, besides the asking: whoever asks for all of a crowd gets it more rarely. */

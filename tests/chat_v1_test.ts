@@ -269,7 +269,7 @@ Deno.test("a field that is too long, empty where it must not be, or not together
 });
 
 Deno.test("an error does not repeat whatever long thing it is about", async () => {
-  await using house = await House.open({ flood: "off" });
+  await using house = await House.open();
   const ann = await Speaker.enter(house, "Ann", "red");
   const long = "x".repeat(60_000);
   for (
