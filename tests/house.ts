@@ -123,7 +123,10 @@ export class House implements AsyncDisposable {
     this.chat = chat;
     this.warnings = warnings;
     this.#ownsKv = ownsKv;
-    this.#server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, chat.fetch);
+    this.#server = Deno.serve(
+      { port: 0, hostname: "127.0.0.1", onListen() {} },
+      (request, info) => chat.fetch(request, info),
+    );
     this.port = this.#server.addr.port;
     this.url = `ws://127.0.0.1:${this.port}/`;
   }
@@ -387,12 +390,15 @@ export class ServerProcess implements AsyncDisposable {
   readonly port: number;
   readonly url: string;
   readonly process: Deno.ChildProcess;
+  /** What it printed when it was ready. */
+  readonly said: string;
   readonly #rest: Promise<unknown>;
   #alive = true;
 
-  private constructor(process: Deno.ChildProcess, port: number, rest: Promise<unknown>) {
+  private constructor(process: Deno.ChildProcess, said: string, rest: Promise<unknown>) {
     this.process = process;
-    this.port = port;
+    this.said = said;
+    const port = this.port = Number(/:(\d+)\//.exec(said)![1]);
     this.url = `ws://127.0.0.1:${port}/`;
     this.#rest = rest;
     process.status.then(() => this.#alive = false);
@@ -423,7 +429,7 @@ export class ServerProcess implements AsyncDisposable {
     const rest = (async () => {
       while (!(await lines.read()).done);
     })();
-    return new ServerProcess(process, Number(/:(\d+)\//.exec(said)![1]), rest);
+    return new ServerProcess(process, said, rest);
   }
 
   /** Sends a signal, and waits for the end. */
