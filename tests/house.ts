@@ -404,14 +404,18 @@ export class ServerProcess implements AsyncDisposable {
     process.status.then(() => this.#alive = false);
   }
 
-  /** Starts it on a free port, and waits until it listens. `run` is what stands before the flags. */
+  /**
+   * Starts it on a free port, and waits until it listens. `run` is what stands before the flags,
+   * `program` what runs that.
+   */
   static async start(
     flags: string[],
     run: string[] = ["run", "-A", "main.ts"],
     env: Record<string, string> = {},
     stderr: "inherit" | "null" = "inherit",
+    program: string = Deno.execPath(),
   ): Promise<ServerProcess> {
-    const process = new Deno.Command(Deno.execPath(), {
+    const process = new Deno.Command(program, {
       args: [...run, "--hostname", "127.0.0.1", "--port", "0", ...flags],
       cwd: PROJECT,
       env,
