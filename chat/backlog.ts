@@ -5,6 +5,7 @@
  * the queue of a peer that reads nothing until that peer hangs up, also when it has been closed: so
  * what waits for all of them together is bounded, too. It closes nothing itself.
  */
+import type { Clock } from "./clock.ts";
 
 /** A socket whose queue can be seen. */
 export interface Queue {
@@ -17,6 +18,12 @@ export const UNSUSPICIOUS = 16 * 1024;
 /** Bytes that a frame in a queue counts besides its own: Deno 2.9 takes some 900 for each. */
 const FRAME = 512;
 
+/**
+ * Milliseconds for which only the text itself is counted: one commit may put thousands of frames in a
+ * queue, before the system is given any of them, and nobody could have read them by then.
+ */
+const MOMENT = 250;
+
 /** Bytes that everybody may have waiting, however much waits for others. */
 const LEAST = 128 * 1024;
 
@@ -28,6 +35,8 @@ interface Owed {
   frames: number;
   /** What is counted. */
   bytes: number;
+  /** Since when the queue is long, and has not become much shorter. */
+  since: number;
   /** It is closed, and its queue is kept by the runtime: it does not say any more how long it is. */
   closed: boolean;
 }
@@ -36,12 +45,14 @@ interface Owed {
 export class Backlog {
   readonly #most: number;
   readonly #mostInAll: number;
+  readonly #clock: Clock;
   readonly #owed = new Map<Queue, Owed>();
   #inAll = 0;
   #looks = 0;
 
   /** `most` bytes for one, `mostInAll` for all together. */
-  constructor(most: number, mostInAll: number) {
+  constructor(most: number, mostInAll: number, clock: Clock) {
+    this.#clock = clock;
     this.#most = most;
     this.#mostInAll = mostInAll;
   }
@@ -57,11 +68,15 @@ export class Backlog {
    */
   isTooMuch(socket: Queue, length: number): boolean {
     const waits = socket.bufferedAmount;
-    const owed = this.#owed.get(socket) ?? this.#add(socket, waits, length);
+    const now = this.#clock.now();
+    const owed = this.#owed.get(socket) ?? this.#add(socket, waits, length, now);
+    if (waits < owed.waits / 2) owed.since = now;
     // What has been sent since has taken its share of the frames with it.
     owed.frames = owed.frames * Math.min(1, waits / owed.waits) + 1;
     owed.waits = waits + length;
     this.#count(owed, owed.waits + owed.frames * FRAME);
+    if (waits > this.#most) return true;
+    if (now - owed.since < MOMENT) return false;
     if (owed.bytes > this.#most) return true;
     return this.#inAll > this.#mostInAll && owed.bytes > this.#share();
   }
@@ -93,10 +108,10 @@ export class Backlog {
     return Math.max(LEAST, this.#mostInAll / this.#owed.size);
   }
 
-  #add(socket: Queue, waits: number, length: number): Owed {
+  #add(socket: Queue, waits: number, length: number, since: number): Owed {
     // Only so much, and one frame, came while nobody looked.
     const frames = 1 + Math.min(waits, UNSUSPICIOUS) / Math.max(1, length);
-    const owed = { waits, frames, bytes: 0, closed: false };
+    const owed = { waits, frames, bytes: 0, since, closed: false };
     this.#owed.set(socket, owed);
     return owed;
   }

@@ -119,7 +119,7 @@ export class Instance {
     const { kv, bells, shards, past } = handles;
     this.#parts = parts;
     this.#id = id;
-    const sender = this.#sender = new Sender(limits);
+    const sender = this.#sender = new Sender(limits, clock);
     this.#unnamed = new Unnamed(clock, parts.unnamed);
     const history = this.#history = new History({
       kv: past,

@@ -7,6 +7,7 @@
  * all events of a commit in one frame, the others a frame an event.
  */
 import { Backlog, UNSUSPICIOUS } from "./backlog.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import type { RoomEvent } from "./events.ts";
 import { encodeJson } from "./json.ts";
 import type { Limits } from "./limits.ts";
@@ -92,9 +93,9 @@ export class Sender {
   readonly #backlog: Backlog;
   #muted = false;
 
-  constructor(limits: Limits) {
+  constructor(limits: Limits, clock: Clock = systemClock) {
     this.#limits = limits;
-    this.#backlog = new Backlog(limits.bufferedBytes, limits.bufferedBytesInAll);
+    this.#backlog = new Backlog(limits.bufferedBytes, limits.bufferedBytesInAll, clock);
   }
 
   /** How many sockets there are. */

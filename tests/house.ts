@@ -160,9 +160,14 @@ export class House implements AsyncDisposable {
     return await rowsOf(this.kv);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Everybody hangs up. */
+  async leave(): Promise<void> {
     for (const { socket } of this.#people) if (socket.readyState <= 1) socket.close();
     await soon(Promise.all(this.#people.map(({ closed }) => closed)), "all connections to end");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.leave();
     await this.chat.close();
     await this.#server.shutdown();
     if (this.#ownsKv) this.kv.close();

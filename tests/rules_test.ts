@@ -53,7 +53,7 @@ const HELPERS: Record<string, string[]> = {
   "buckets.ts": ["clock.ts"],
   "access.ts": [],
   "addresses.ts": [],
-  "backlog.ts": [],
+  "backlog.ts": ["clock.ts"],
   "clock.ts": [],
   "log.ts": ["clock.ts"],
 };
