@@ -13,10 +13,10 @@ export interface Queue {
 }
 
 /** Bytes that may wait for anybody without a further look. */
-export const UNSUSPICIOUS = 16 * 1024;
+export const UNSUSPICIOUS = 64 * 1024;
 
 /** Bytes that a frame in a queue counts besides its own: Deno 2.9 takes some 900 for each. */
-const FRAME = 512;
+export const FRAME = 512;
 
 /**
  * Milliseconds for which only the text itself is counted: one commit may put thousands of frames in a
@@ -63,8 +63,8 @@ export class Backlog {
   }
 
   /**
-   * Whether it is too much that one more frame of that length waits behind what waits already. Only
-   * asked when that is more than {@linkcode UNSUSPICIOUS}.
+   * Whether it is too much that one more frame of that length waits behind what waits already. Asked
+   * for each frame as long as that is more than {@linkcode UNSUSPICIOUS}, and not otherwise.
    */
   isTooMuch(socket: Queue, length: number): boolean {
     const waits = socket.bufferedAmount;
@@ -109,8 +109,8 @@ export class Backlog {
   }
 
   #add(socket: Queue, waits: number, length: number, since: number): Owed {
-    // Only so much, and one frame, came while nobody looked.
-    const frames = 1 + Math.min(waits, UNSUSPICIOUS) / Math.max(1, length);
+    // More did not come while nobody looked.
+    const frames = 1 + Math.min(waits / Math.max(1, length), UNSUSPICIOUS / FRAME);
     const owed = { waits, frames, bytes: 0, since, closed: false };
     this.#owed.set(socket, owed);
     return owed;

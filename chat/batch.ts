@@ -69,7 +69,8 @@ export function takeBatch(
   let mutations = 0, bytes = 0, eventBytes = 0, next = 0;
   for (; next < queue.length; next++) {
     const operation = queue[next]!;
-    const size = operation.mutations === undefined ? 0 : mutationBytes(operation.mutations);
+    const keys = operation.mutations?.map(({ key }) => keyText(key));
+    const size = keys === undefined ? 0 : mutationBytes(keys);
     const eventSize = bytesOfEvent(operation);
     mutations += operation.mutations?.length ?? 0;
     bytes += size;
@@ -96,7 +97,7 @@ export function takeBatch(
       }
       for (const [key, check] of more) checks.set(key, check);
     }
-    for (const mutation of operation.mutations ?? []) written.add(keyText(mutation.key));
+    for (const key of keys ?? []) written.add(key);
     operations.push(operation);
   }
   queue.splice(0, next, ...left);
@@ -110,15 +111,12 @@ export function bytesOfEvent(operation: Operation): number {
 
 /** A key as text, to compare keys by. */
 export function keyText(key: Deno.KvKey): string {
-  return key.map(String).join("\u0000");
+  return key.join("\u0000");
 }
 
-// KV counts keys twice. Three bytes a character bound every script.
-function mutationBytes(mutations: readonly Deno.KvMutation[]): number {
+// KV counts keys twice. Three bytes a character bound every script; no value is larger than the rest.
+function mutationBytes(keys: readonly string[]): number {
   let bytes = 0;
-  for (const { key } of mutations) {
-    for (const part of key) bytes += 16 + 6 * String(part).length;
-    bytes += 512;
-  }
+  for (const key of keys) bytes += 600 + 6 * key.length;
   return bytes;
 }

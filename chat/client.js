@@ -27,7 +27,7 @@
 /**
  * The end of what was missed: `missed` events were given. If `recovered` is false, something may be
  * missing (`reason`: `expired`, `too-many`, `history-off`) before the event with the id `from`, or
- * before this one.
+ * before this one. `forgotten`: the server has lost everything, and its ids begin anew.
  *
  * @typedef {{ type: "resumed", recovered: boolean, missed: number, reason?: string, from?: string }} ResumedEvent
  */
@@ -191,31 +191,28 @@ const SYSTEM_CLOCK = {
   jitter: () => Math.random(),
 };
 
+/** What is in every event of a room. */
+const IN_ROOM = { id: "", room: "", nick: "" };
 /**
- * What lines of the server must hold to be taken for what they say they are.
+ * What lines of the server must hold to be taken for what they say they are: by example.
  *
- * @type {Readonly<Record<string, Record<string, (value: unknown) => boolean>>>}
+ * @type {Readonly<Record<string, Record<string, unknown>>>}
  */
-const SHAPES = (() => {
-  const string = (/** @type {unknown} */ value) => typeof value === "string";
-  const number = (/** @type {unknown} */ value) => typeof value === "number";
-  const event = { id: string, room: string, nick: string };
-  return {
-    message: { ...event, text: string },
-    action: { ...event, text: string },
-    joined: event,
-    left: event,
-    nick: { ...event, to: string },
-    direct: { id: string, nick: string, text: string },
-    resumed: { recovered: (value) => typeof value === "boolean", missed: number },
-    welcome: { nick: string, token: string },
-    who: { nick: string },
-    rooms: { rooms: Array.isArray },
-    members: { room: string, nicks: Array.isArray },
-    history: { room: string, events: Array.isArray },
-    error: { code: string, message: string },
-  };
-})();
+const SHAPES = {
+  message: { ...IN_ROOM, text: "" },
+  action: { ...IN_ROOM, text: "" },
+  joined: IN_ROOM,
+  left: IN_ROOM,
+  nick: { ...IN_ROOM, to: "" },
+  direct: { id: "", nick: "", text: "" },
+  resumed: { recovered: true, missed: 0 },
+  welcome: { nick: "", token: "" },
+  who: { nick: "" },
+  rooms: { rooms: [] },
+  members: { room: "", nicks: [] },
+  history: { room: "", events: [] },
+  error: { code: "", message: "" },
+};
 
 /** Types of lines that only answer something: late ones are passed over. */
 const REPLIES = ["welcome", "ok", "who", "rooms", "members", "history", "pong"];
@@ -656,9 +653,9 @@ export class ChatClient {
    * @throws {ChatError}
    */
   who(nick) {
-    return this.#do("ask", { type: "who", nick }, (reply) => ({
-      nick: String(reply.nick),
-      room: typeof reply.room === "string" ? reply.room : null,
+    return this.#do("ask", { type: "who", nick }, ({ nick, room }) => ({
+      nick: String(nick),
+      room: typeof room === "string" ? room : null,
     }));
   }
 
@@ -683,10 +680,11 @@ export class ChatClient {
    * @throws {ChatError}
    */
   members() {
-    return this.#do("ask", { type: "members" }, ({ room, nicks }) => ({
-      room: String(room),
-      nicks: /** @type {string[]} */ (nicks),
-    }));
+    return this.#do(
+      "ask",
+      { type: "members" },
+      ({ room, nicks }) => /** @type {MembersReply} */ ({ room, nicks }),
+    );
   }
 
   /**
@@ -698,11 +696,10 @@ export class ChatClient {
    * @throws {ChatError}
    */
   history({ room, before, after, limit } = {}) {
-    return this.#do("ask", { type: "history", room, before, after, limit }, (reply) => ({
-      room: String(reply.room),
-      events: /** @type {HistoryReply["events"]} */ (reply.events),
-      more: reply.more === true,
-    }));
+    return this.#do("ask", { type: "history", room, before, after, limit }, (reply) => {
+      const { room, events, more } = /** @type {Line & HistoryReply} */ (reply);
+      return { room, events, more: more === true };
+    });
   }
 
   /**
@@ -931,13 +928,11 @@ export class ChatClient {
       if (rename) this.#settle(rename, reply);
       else if (reply.code !== "nickname-taken" || now >= this.#ghostUntil) {
         return this.#refuse(link, reply);
-      } else await this.#pauseAfterGhost(link);
+      } else {
+        const ms = GHOST_PAUSE * (1 + this.#clock.jitter());
+        await new Promise((/** @type {(value: void) => void} */ done) => link.after(ms, done));
+      }
     }
-  }
-
-  /** @param {Link} link */
-  #pauseAfterGhost(link) {
-    return pauseOver(link, GHOST_PAUSE * (1 + this.#clock.jitter()));
   }
 
   /**
@@ -969,7 +964,13 @@ export class ChatClient {
       const reply = await link.request({ type: "join", room });
       if (!(reply instanceof ChatError)) {
         from = idOf(reply).id;
-        if (last !== undefined) ({ missed, reason } = await this.#missed(link, last, from));
+        if (last !== undefined && last < from) {
+          ({ missed, reason } = await this.#missed(link, last, from));
+        } else {
+          // A server that has forgotten everything counts its ids from the beginning again.
+          if (last !== undefined) reason = "forgotten";
+          this.#place = { room, last: undefined };
+        }
       } else if (isTemporary(reply)) throw reply;
       else this.#report(reply);
     }
@@ -1004,12 +1005,9 @@ export class ChatClient {
         return { missed, reason: reply.code === "history-off" ? "history-off" : "expired" };
       }
       const events = /** @type {Line[]} */ (reply.events).filter(isSaid);
-      for (const event of events) {
-        if (event.id >= until) return { missed, reason: "expired" };
-        missed.push(event);
-        after = event.id;
-      }
-      if (reply.more !== true || events.length === 0) return { missed, reason: "expired" };
+      missed.push(...events.filter(({ id }) => id < until));
+      after = events.at(-1)?.id ?? until;
+      if (reply.more !== true || after >= until) return { missed, reason: "expired" };
     }
     return { missed, reason: "too-many" };
   }
@@ -1127,8 +1125,7 @@ export class ChatClient {
 
   /** @param {StateEvent} state */
   #setState(state) {
-    this.#state = state;
-    this.#emit(state);
+    this.#emit(this.#state = state);
   }
 
   /** The room that one will be in when all that was called is done, and a new id. */
@@ -1161,9 +1158,11 @@ export class ChatClient {
     const promise = new Promise((resolve, reject) => {
       settle = (answer) => answer instanceof ChatError ? reject(answer) : resolve(pick(answer));
     });
-    const state = { sent: false, over: undefined, doubtful: false, failures: 0 };
     /** @type {Call} */
-    const call = { kind, request, units, ...state, cancel() {}, settle, promise };
+    const call = {
+      ...{ kind, request, units, sent: false, over: undefined, doubtful: false, failures: 0 },
+      ...{ cancel() {}, settle, promise },
+    };
     if (kind === "ask") {
       const late = new ChatError("offline", "there was no answer in time");
       call.cancel = this.#clock.after(ANSWER_LIMIT, () => this.#settle(call, late));
@@ -1272,8 +1271,8 @@ export class ChatClient {
   #load() {
     try {
       const session = this.#store?.load();
-      if (!Array.isArray(session?.tokens) || session.tokens.length === 0) return undefined;
-      return typeof session.nick === "string" ? session : undefined;
+      const isWhole = Array.isArray(session?.tokens) && typeof session.nick === "string";
+      return isWhole && session.tokens.length > 0 ? session : undefined;
     } catch (error) {
       // A browser may forbid its storage: then there is no way back after a reload, but a chat.
       reportUncaught(error);
@@ -1284,11 +1283,11 @@ export class ChatClient {
   #save() {
     if (!this.#unsaved || !this.#store) return;
     this.#unsaved = false;
-    const { room, last } = this.#place;
-    const [nick, direct, grace] = [this.#nick, this.#direct.last, this.#grace];
     const tokens = [...this.#tokens];
+    const [nick, direct, grace] = [this.#nick, this.#direct.last, this.#grace];
+    const session = { tokens, nick, ...this.#place, direct, grace };
     try {
-      this.#store.save(tokens.length > 0 ? { tokens, nick, room, last, direct, grace } : null);
+      this.#store.save(tokens.length > 0 ? session : null);
     } catch (error) {
       reportUncaught(error);
     }
@@ -1318,8 +1317,10 @@ function isWellFormed(value) {
   if (typeof value !== "object" || value === null) return false;
   const line = /** @type {Record<string, unknown>} */ (value);
   if (typeof line.type !== "string") return false;
-  const shape = Object.hasOwn(SHAPES, line.type) ? SHAPES[line.type] : undefined;
-  return Object.entries(shape ?? {}).every(([field, fits]) => fits(line[field]));
+  const shape = Object.hasOwn(SHAPES, line.type) ? SHAPES[line.type] : {};
+  return Object.entries(shape ?? {}).every(([field, example]) =>
+    typeof line[field] === typeof example && Array.isArray(line[field]) === Array.isArray(example)
+  );
 }
 
 /**
@@ -1388,8 +1389,7 @@ function nothing() {}
 
 /** Not randomUUID: browsers have that only where the page came over HTTPS. */
 function randomId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }
 
 /** @param {unknown} error */

@@ -5,12 +5,16 @@
  * put a clock of its own in its place.
  */
 
+import { setImmediate } from "node:timers";
+
 /** Where time comes from. */
 export interface Clock {
   /** Unix time in milliseconds. */
   now(): number;
   /** Runs something once after so many milliseconds; returns what cancels that. */
   after(ms: number, run: () => void): () => void;
+  /** Runs something once, after what waits in the event loop: sockets are read and written first. */
+  soon(run: () => void): void;
   /** A number from 0 to 1 that spreads waits, so that not everybody comes back at once. */
   jitter(): number;
 }
@@ -22,6 +26,8 @@ export const systemClock: Clock = {
     const timer = setTimeout(run, ms);
     return () => clearTimeout(timer);
   },
+  // A timer of 0 ms takes one or two.
+  soon: (run) => void setImmediate(run),
   jitter: Math.random,
 };
 
@@ -41,6 +47,11 @@ const HICCUPS = 3;
 /** Waits so many milliseconds. */
 export function delay(clock: Clock, ms: number): Promise<void> {
   return new Promise((resolve) => void clock.after(ms, resolve));
+}
+
+/** Lets what waits in the event loop have its turn. */
+export function turn(clock: Clock): Promise<void> {
+  return new Promise((resolve) => clock.soon(resolve));
 }
 
 /** Waits longer after each failure, never as long as anybody else: exponential, with jitter. */

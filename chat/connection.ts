@@ -117,13 +117,9 @@ export class Connection {
     const { id, peer, protocol, sender } = this.#parts;
     sender.bind(peer, id);
     const speaker = await protocol.open(id, peer, token, seen);
-    if (speaker !== undefined) {
-      speaker.pace = this.#parts.pace;
-      speaker.address = this.#parts.address;
-      this.#speaker = speaker;
-      return;
-    }
-    sender.close(peer, CLOSE.tryLater, "the chat's storage does not answer");
+    speaker.pace = this.#parts.pace;
+    speaker.address = this.#parts.address;
+    this.#speaker = speaker;
   }
 
   /** A frame in which there was nothing to do: it is counted all the same. */

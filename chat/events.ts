@@ -66,6 +66,11 @@ export function packedBytes({ room, id, nick, text, cid }: RoomEvent): number {
     (cid === "" ? 0 : stringBytes(cid));
 }
 
+/** The same, wider and quicker: for every event, only to keep memory and rows within bounds. */
+export function mostBytes({ room, id, nick, text, cid }: RoomEvent): number {
+  return 80 + 2 * (room.length + id.length + nick.length + text.length + cid.length);
+}
+
 /**
  * What the ids of the events of one commit begin with. A versionstamp without the zeros in front,
  * and in front of that its length as a letter, so that ids still compare as strings.

@@ -106,17 +106,7 @@ export class Handler {
 
   /** A new connection, of which KV learns at its login. */
   open(id: string, peer: Peer): Speaker {
-    return speakerOf(this.#storage.openConnection(id), peer);
-  }
-
-  /** The same, with its rows at once; `undefined` when storage does not take it. */
-  async create(id: string, peer: Peer): Promise<Speaker | undefined> {
-    const created = await this.#storage.createConnection(id);
-    const record = this.#storage.own(id);
-    if (created === "done" && record !== undefined) return speakerOf(record, peer);
-    // It may be there all the same.
-    void this.#storage.deleteConnection(id);
-    return undefined;
+    return speakerOf(this.#storage.createConnection(id), peer);
   }
 
   /** Takes a nickname for the first time; if `resumable`, the result holds a token. */

@@ -9,18 +9,8 @@
  * crash in between loses nothing and a page costs a page. It does not know who may read what.
  */
 import { type Clock, eachLimited, limited, persist } from "./clock.ts";
-import {
-  afterCommit,
-  type Entry,
-  eventId,
-  idPrefix,
-  packedBytes,
-  type RoomEvent,
-  unpack,
-} from "./events.ts";
-
-/** What a stream holds: what was said in a room, who came and went there, or what one person was told. */
-export type Stream = readonly ["log" | "people" | "direct", string];
+import { type Entry, eventId, idPrefix, mostBytes, type RoomEvent, unpack } from "./events.ts";
+import { addByStream, type Stream, streamOf, type Streams, Tail } from "./tail.ts";
 
 /** What history is made of. */
 export interface HistoryParts {
@@ -44,27 +34,6 @@ interface Chunk {
   readonly events: readonly (readonly (string | number)[])[];
 }
 
-interface Remembered extends Entry {
-  readonly stream: Stream;
-  /** Its name in memory. */
-  readonly name: string;
-  /** Estimated. */
-  readonly bytes: number;
-}
-
-/** What one shard delivered here and has not been folded yet, as far as is known here. */
-interface Tail {
-  /** All events up to this versionstamp are in KV; `undefined` while that is being made so. */
-  folded: string | undefined;
-  /** What is greater than the ids of all of these events. */
-  end: string;
-  entries: Remembered[];
-  streams: Map<string, Remembered[]>;
-  bytes: number;
-  /** The rows that these came in, in their order. */
-  rows: string[];
-}
-
 /** Rows of the feed that have been folded, and when. */
 interface Done {
   readonly shard: number;
@@ -77,17 +46,23 @@ interface Done {
 const FOLD_AFTER = 1_000;
 
 /** Estimated bytes of events that wait in one shard from which on they are folded at once. */
-const MUCH = 512 * 1024;
+const MUCH = 2 * 1024 * 1024;
 
 /** The same from which on the shard waits: memory has an end. */
-const TOO_MUCH = 8 * 1024 * 1024;
+const TOO_MUCH = 16 * 1024 * 1024;
 
-/** Estimated bytes of events in one commit, and streams: KV takes 800 KiB and 1,000 mutations. */
-const MOST_BYTES = 400 * 1024;
-const MOST_STREAMS = 500;
+/**
+ * Estimated bytes of events in one commit, and streams: KV takes 800 KiB and 1,000 mutations, and a
+ * row of the feed, which is folded whole, may hold events of 700 streams.
+ */
+const MOST_BYTES = 600 * 1024;
+const MOST_STREAMS = 250;
 
-/** Estimated bytes of events in one row: a page must not have to read much more than itself. */
-const CHUNK_BYTES = 32 * 1024;
+/**
+ * Estimated bytes of events in one row: KV takes 64 KiB, and a page must not have to read much more
+ * than itself. What is written mostly takes half of what is estimated.
+ */
+const CHUNK_BYTES = 56 * 1024;
 
 /** Feed rows that one commit removes besides. */
 const MOST_REMOVED = 200;
@@ -111,14 +86,7 @@ export class History {
 
   constructor(parts: HistoryParts) {
     this.#parts = parts;
-    this.#tails = Array.from({ length: parts.shards }, () => ({
-      folded: undefined,
-      end: "",
-      entries: [],
-      streams: new Map(),
-      bytes: 0,
-      rows: [],
-    }));
+    this.#tails = Array.from({ length: parts.shards }, () => new Tail());
   }
 
   /** Milliseconds for which events are kept; 0: they are not. */
@@ -137,15 +105,7 @@ export class History {
   /** Takes an event that was delivered. */
   add(event: RoomEvent, at: string, shard: number): void {
     if (this.retention === 0 || event.kind === "resume") return;
-    const tail = this.#tails[shard]!;
-    // Others are ahead of this instance, and have folded it already.
-    if (at < tail.end) return;
-    const entry = remember(event, at);
-    tail.entries.push(entry);
-    tail.bytes += entry.bytes;
-    const stream = tail.streams.get(entry.name);
-    if (stream === undefined) tail.streams.set(entry.name, [entry]);
-    else stream.push(entry);
+    this.#tails[shard]!.add(event, at);
   }
 
   /** All events of a row have been added. What it returns, the shard has to wait for. */
@@ -224,9 +184,10 @@ export class History {
 
   /** What of a stream is in memory, and the id at which what is read from KV must end. */
   #snapshot(stream: Stream): { entries: Entry[]; end: string } {
-    const { end, streams } = this.#tails[this.#parts.shardOf(stream[1])]!;
-    const entries = streams.get(stream.join(" ")) ?? [];
-    return { entries: entries.filter((entry) => entry.at > end && this.#isFresh(entry)), end };
+    const tail = this.#tails[this.#parts.shardOf(stream[1])]!;
+    const { end } = tail;
+    const entries = tail.of(stream).filter((entry) => entry.at > end && this.#isFresh(entry));
+    return { entries, end };
   }
 
   #isFresh({ event }: Entry): boolean {
@@ -280,7 +241,10 @@ export class History {
       if (tail.folded === undefined) continue;
       const warned = (error: unknown) =>
         warn(`history could not be written: ${(error as Error).message}`);
-      const due = () => !this.#ended && (tail.rows.length > 0 || this.#isDue(shard));
+      // Not what comes meanwhile: folded at once, little by little, it would fill many small rows.
+      const newest = tail.rows.at(-1) ?? "";
+      const isLeft = () => tail.rows.length > 0 && tail.rows[0]! <= newest;
+      const due = () => !this.#ended && (isLeft() || this.#isDue(shard));
       while (due()) {
         const worked = await persist(clock, () => this.#foldOnce(shard, tail), warned);
         // It stays in memory, and in the feed.
@@ -295,15 +259,15 @@ export class History {
     const cursor = await limited(clock, kv.get<unknown>(foldKey(shard)));
     const folded = stampOf(cursor.value);
     if (folded > tail.folded!) {
-      this.#forget(tail, folded);
+      tail.forget(folded);
       if (tail.rows.length === 0) return;
     }
-    const { entries, rows } = oldest(tail);
+    const { streams, rows } = tail.oldest({ bytes: MOST_BYTES, streams: MOST_STREAMS });
     const atomic = kv.atomic().check(cursor);
     if (rows.length > 0) {
       const upTo = rows.at(-1)!;
       atomic.set(foldKey(shard), { v: 1, upTo });
-      this.#write(atomic, entries);
+      this.#write(atomic, streams);
     }
     const removed = this.#removeOld(atomic, shard);
     if (rows.length === 0 && removed === 0) return;
@@ -312,29 +276,21 @@ export class History {
     if (removed > 0) this.#forgetRemoved(shard, removed);
     if (rows.length === 0) return;
     this.#done.push({ shard, at: clock.now(), rows: rows.join("") });
-    this.#forget(tail, rows.at(-1)!);
+    tail.forget(rows.at(-1)!);
   }
 
   /** Adds the rows of history that hold these events. */
-  #write(atomic: Deno.AtomicOperation, entries: readonly Remembered[]): void {
-    const streams = Map.groupBy(entries, ({ name }) => name);
-    for (const [first, ...rest] of streams.values()) {
-      let chunk = [first!], bytes = first!.bytes;
-      const end = () => {
-        const value: Chunk = { v: 1, events: chunk.map(fold) };
-        const key = [...first!.stream, chunk[0]!.at];
-        atomic.set(key, value, { expireIn: this.retention });
-      };
-      for (const entry of rest) {
-        bytes += entry.bytes;
-        if (bytes > CHUNK_BYTES) {
-          end();
-          chunk = [];
-          bytes = entry.bytes;
+  #write(atomic: Deno.AtomicOperation, streams: Streams): void {
+    for (const entries of streams.values()) {
+      const stream = streamOf(entries[0]!.event);
+      for (let from = 0, to = 0; to < entries.length; from = to) {
+        for (let bytes = 0; to < entries.length; to++) {
+          bytes += mostBytes(entries[to]!.event);
+          if (bytes > CHUNK_BYTES && to > from) break;
         }
-        chunk.push(entry);
+        const value: Chunk = { v: 1, events: entries.slice(from, to).map(fold) };
+        atomic.set([...stream, entries[from]!.at], value, { expireIn: this.retention });
       }
-      end();
     }
   }
 
@@ -361,22 +317,6 @@ export class History {
     if (done.rows === "") this.#done.splice(at, 1);
   }
 
-  /** Everything up to a versionstamp is in KV: memory need not hold it. */
-  #forget(tail: Tail, folded: string): void {
-    const end = afterCommit(folded);
-    tail.folded = folded;
-    tail.end = end;
-    tail.rows = tail.rows.filter((stamp) => stamp > folded);
-    const kept = tail.entries.findIndex(({ at }) => at > end);
-    const gone = tail.entries.splice(0, kept < 0 ? tail.entries.length : kept);
-    for (const { bytes } of gone) tail.bytes -= bytes;
-    for (const name of new Set(gone.map(({ name }) => name))) {
-      const left = tail.streams.get(name)!.filter(({ at }) => at > end);
-      if (left.length > 0) tail.streams.set(name, left);
-      else tail.streams.delete(name);
-    }
-  }
-
   /** Folds what stands in the feed up to where this instance begins: left by a crash, mostly. */
   async #foldStored(shard: number, upTo: string): Promise<void> {
     const { clock, warn } = this.#parts;
@@ -386,7 +326,7 @@ export class History {
     // Nobody is told of a failure here, and nobody can go on without: again and again.
     while (!this.#ended && tail.folded === undefined) {
       await persist(clock, async () => {
-        if (await this.#foldStoredOnce(shard, upTo)) this.#forget(tail, upTo);
+        if (await this.#foldStoredOnce(shard, upTo)) tail.forget(upTo);
       }, warned);
     }
   }
@@ -402,7 +342,7 @@ export class History {
       limit: READ_ROWS,
       batchSize: 8,
     });
-    const entries: Remembered[] = [];
+    const entries: Entry[] = [];
     const stamps: string[] = [];
     let bytes = 0;
     for await (const { versionstamp, value } of eachLimited(clock, rows)) {
@@ -412,15 +352,16 @@ export class History {
       for (const [index, each] of (Array.isArray(stored) ? stored : []).entries()) {
         const event = unpack(each);
         if (event === undefined || event.kind === "resume") continue;
-        const entry = remember(event, eventId(prefix, index));
-        entries.push(entry);
-        bytes += entry.bytes;
+        entries.push({ at: eventId(prefix, index), event });
+        bytes += mostBytes(event);
       }
       if (bytes > MOST_BYTES || entries.length > MOST_STREAMS) break;
     }
     const last = stamps.at(-1) ?? upTo;
     const atomic = kv.atomic().check(cursor).set(foldKey(shard), { v: 1, upTo: last });
-    this.#write(atomic, entries);
+    const streams: Streams = new Map();
+    addByStream(streams, entries);
+    this.#write(atomic, streams);
     const { ok } = await limited(clock, atomic.commit());
     if (ok && stamps.length > 0) {
       this.#done.push({ shard, at: clock.now(), rows: stamps.join("") });
@@ -428,36 +369,6 @@ export class History {
     }
     return ok && last >= upTo;
   }
-}
-
-function remember(event: RoomEvent, at: string): Remembered {
-  const stream = streamOf(event);
-  return { at, event, stream, name: stream.join(" "), bytes: packedBytes(event) };
-}
-
-/** The stream of what is said to a room, of its people, of what one person is told. */
-function streamOf({ kind, room, id }: RoomEvent): Stream {
-  if (kind === "direct") return ["direct", id];
-  return [kind === "message" || kind === "action" ? "log" : "people", room];
-}
-
-/** As many of a tail's oldest rows as fit into one commit, and their events. */
-function oldest({ entries, rows }: Tail): { entries: Remembered[]; rows: string[] } {
-  const taken: Remembered[] = [];
-  const streams = new Set<string>();
-  let bytes = 0, many = 0;
-  for (const stamp of rows) {
-    const end = afterCommit(stamp);
-    let next = taken.length;
-    for (; next < entries.length && entries[next]!.at < end; next++) {
-      streams.add(entries[next]!.name);
-      bytes += entries[next]!.bytes;
-    }
-    if (many > 0 && (bytes > MOST_BYTES || streams.size > MOST_STREAMS)) break;
-    for (let i = taken.length; i < next; i++) taken.push(entries[i]!);
-    many++;
-  }
-  return { entries: taken, rows: rows.slice(0, many) };
 }
 
 function fold({ at, event: { kind, id, nick, text, time, cid } }: Entry): (string | number)[] {

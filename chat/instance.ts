@@ -9,8 +9,8 @@ import { MOST_CHECKS, MOST_LOCAL_CHECKS } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
 import type { RoomEvent } from "./events.ts";
+import { Feed, ROW_LIFE } from "./feed.ts";
 import type { Guest } from "./flood.ts";
-import { Feed, ROW_LIFE, shardOf, SHARDS } from "./feed.ts";
 import { Handler } from "./handler.ts";
 import { History } from "./history.ts";
 import { Lease } from "./lease.ts";
@@ -125,8 +125,8 @@ export class Instance {
       kv: past,
       clock,
       retention,
-      shards: SHARDS,
-      shardOf,
+      shards: shards.length,
+      shardOf: (name) => this.#feed.shardOf(name),
       rowLife: ROW_LIFE,
       warn,
     });

@@ -62,8 +62,7 @@ export class Lines {
   }
 
   /** A new connection, of somebody who comes back if there is a token. */
-  async open(id: string, peer: Peer, token: string, seen: Seen): Promise<Speaker | undefined> {
-    if (!this.#resumable) return await this.#handler.create(id, peer);
+  async open(id: string, peer: Peer, token: string, seen: Seen): Promise<Speaker> {
     const speaker = this.#handler.open(id, peer);
     if (token !== "") await this.#comeBack(speaker, token, seen);
     return speaker;

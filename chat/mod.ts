@@ -16,8 +16,9 @@
 import { monotonicUlid } from "@std/ulid";
 import { Access, type AccessSettings } from "./access.ts";
 import { Addresses } from "./addresses.ts";
+import { loadAssets } from "./assets.ts";
 import { backOff, type Clock, systemClock } from "./clock.ts";
-import { SHARDS } from "./feed.ts";
+import { agreeOnShards } from "./feed.ts";
 import { Flood } from "./flood.ts";
 import { type AcceptedSocket, CHAT_V1, type Handles, type Hello, Instance } from "./instance.ts";
 import {
@@ -114,16 +115,17 @@ const PROXIED =
  * @throws {Error} when the KV cannot be used.
  */
 export async function startChat(options: ChatOptions): Promise<Chat> {
-  const { kv, clock = systemClock } = options;
+  const { kv, clock = systemClock, local = false } = options;
   const limits = limitsFrom(options.limits, options.flood === "off");
   const floodLimits = floodLimitsFrom(options.flood, options.crowd);
   const addresses = new Addresses(options.trustProxy);
   const access = new Access(options.access);
   const flood = new Flood(floodLimits, clock);
   const log = quietLog(options.log ?? console, clock);
+  const assets = await loadAssets();
   const parts = {
-    handles: await openHandles(kv, options.connect),
-    local: options.local ?? false,
+    handles: await openHandles(kv, await agreeOnShards(kv, clock, local), options.connect),
+    local,
     sweepSilent: options.sweepSilent ?? true,
     clock,
     ids: options.ids ?? (() => monotonicUlid(clock.now())),
@@ -176,6 +178,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
       knowsOfProxy = true;
     },
     greeting,
+    assets,
     idleSeconds: limits.idleSeconds,
     isOpen: () => !closing && instance.isOpen,
     protocols: [CHAT_V1],
@@ -199,11 +202,15 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
   }
 }
 
-async function openHandles(kv: Deno.Kv, connect: ChatOptions["connect"]): Promise<Handles> {
+async function openHandles(
+  kv: Deno.Kv,
+  many: number,
+  connect: ChatOptions["connect"],
+): Promise<Handles> {
   if (connect === undefined) {
-    return { kv, bells: kv, past: kv, shards: new Array(SHARDS).fill(kv), apart: false };
+    return { kv, bells: kv, past: kv, shards: new Array(many).fill(kv), apart: false };
   }
-  const [bells, past, ...shards] = await Promise.all(Array.from({ length: SHARDS + 2 }, connect));
+  const [bells, past, ...shards] = await Promise.all(Array.from({ length: many + 2 }, connect));
   return { kv, bells: bells!, past: past!, shards, apart: true };
 }
 
@@ -215,7 +222,8 @@ function closeHandles({ bells, past, shards, apart }: Handles): void {
 
 function greeting({ host, protocol }: URL): string {
   const address = `${protocol === "https:" ? "wss" : "ws"}://${host}/`;
-  return `This is a Parley chat. Come in with a WebSocket client, for example:
+  return `This is a Parley chat. Open ${protocol}//${host}/ in a browser, or come in with a WebSocket
+client, for example:
 
     websocat ${address}
     npx wscat -c ${address}

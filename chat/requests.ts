@@ -138,8 +138,8 @@ export class Requests {
   }
 
   /** A new connection. */
-  open(id: string, peer: Peer): Promise<Speaker> {
-    return Promise.resolve(this.#parts.handler.open(id, peer));
+  open(id: string, peer: Peer): Speaker {
+    return this.#parts.handler.open(id, peer);
   }
 
   /** The requests of a frame, one a line; none if it is too long. */

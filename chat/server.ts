@@ -4,9 +4,9 @@
  * The beginning of a message's way, and the only place that knows `Response` and the upgrade. It
  * does not listen: `Deno.serve`, or whatever the platform has, calls it.
  */
-
 import type { Access } from "./access.ts";
 import type { Addresses, Origin } from "./addresses.ts";
+import type { Asset } from "./assets.ts";
 import type { Flood, Guest } from "./flood.ts";
 
 /** What the door learned about somebody who comes in. */
@@ -31,6 +31,8 @@ export interface RequestInfo {
 export interface House {
   /** A short text on how to connect, for whoever asks without a WebSocket. */
   greeting(url: URL): string;
+  /** The page's files, by their paths; the page itself is at `/`. */
+  readonly assets: ReadonlyMap<string, Asset>;
   /** Seconds without a sign of life after which a socket is dropped. */
   readonly idleSeconds: number;
   /** Whether new connections are taken now. */
@@ -55,7 +57,8 @@ const TEXT = { "content-type": "text/plain; charset=utf-8", "x-content-type-opti
 export function answer(request: Request, house: House, info?: RequestInfo): Response {
   const url = new URL(request.url);
   const isRoot = url.pathname === "/";
-  if (!isRoot && url.pathname !== "/ws" && url.pathname !== "/healthz") {
+  const asset = house.assets.get(url.pathname);
+  if (asset === undefined && url.pathname !== "/ws" && url.pathname !== "/healthz") {
     return text(404, `There is nothing at ${url.pathname}. The chat is at /.`);
   }
   if (request.method !== "GET" && request.method !== "HEAD") {
@@ -66,16 +69,66 @@ export function answer(request: Request, house: House, info?: RequestInfo): Resp
   }
   const from = house.addresses.of(request, hostnameOf(info));
   if (from.unknownProxy) house.proxied();
-  if (request.headers.get("upgrade")?.toLowerCase() === "websocket") {
+  const wantsSocket = request.headers.get("upgrade")?.toLowerCase() === "websocket";
+  if (wantsSocket && (isRoot || url.pathname === "/ws")) {
     return refuse(request, from, house) ?? upgrade(request, url.searchParams, from, house);
   }
-  if (isRoot) return text(200, house.greeting(ownUrl(url, from)));
+  // Who types `curl` gets something to read there.
+  if (isRoot && !request.headers.get("accept")?.includes("text/html")) {
+    return text(200, house.greeting(ownUrl(url, from)), { vary: "accept" });
+  }
+  if (asset !== undefined) return serve(asset, request, ownUrl(url, from));
   // A page cannot see why an upgrade was refused: here it can ask whether it may come in.
   return refuse(request, from, house) ??
     text(426, "This address speaks WebSocket only.", {
       upgrade: "websocket",
       connection: "upgrade",
     });
+}
+
+/** A file of the page: it is asked each time whether it is still the same. */
+function serve(asset: Asset, request: Request, { host, pathname }: URL): Response {
+  const { type, etag } = asset;
+  const isCompressed = /\bgzip\b(?!;q=0(\.0*)?(,|$))/.test(
+    request.headers.get("accept-encoding") ?? "",
+  );
+  const headers: Record<string, string> = {
+    "content-type": type,
+    "cache-control": "no-cache",
+    vary: pathname === "/" ? "accept, accept-encoding" : "accept-encoding",
+    etag,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+  };
+  if (pathname === "/") {
+    headers["content-security-policy"] = policy(host);
+    headers["cross-origin-opener-policy"] = "same-origin";
+  }
+  const known = request.headers.get("if-none-match")?.split(",") ?? [];
+  if (known.some((each) => each.trim() === etag)) {
+    return new Response(null, { status: 304, headers });
+  }
+  if (isCompressed) headers["content-encoding"] = "gzip";
+  return new Response(isCompressed ? asset.gzip : asset.body, { headers });
+}
+
+/** What the page may do: load its own files, talk to this server, and nothing else. */
+function policy(host: string): string {
+  // Not every browser counts sockets as 'self'. What could end the list here is no name of a host.
+  const sockets = /^[\w.-]+(:\d+)?$/.test(host) ? ` ws://${host} wss://${host}` : "";
+  return [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data:",
+    `connect-src 'self'${sockets}`,
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+  ].join("; ");
 }
 
 /** Why somebody is not let in, if they are not. */

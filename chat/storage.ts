@@ -9,6 +9,7 @@ import type { Operation, Outcome } from "./batch.ts";
 import { type Clock, delay, eachLimited, limited } from "./clock.ts";
 import type { Kind, RoomEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
+import { Members } from "./members.ts";
 import { foldNickname } from "./names.ts";
 import { Table } from "./table.ts";
 
@@ -110,6 +111,7 @@ export class Storage {
   readonly #clock: Clock;
   readonly #instance: string;
   readonly #table: Table;
+  readonly #members: Members;
   readonly #own = new Map<string, OwnRecord>();
   /** Connections that are being taken over from another instance, or from another socket. */
   readonly #arriving = new Map<string, OwnRecord>();
@@ -122,10 +124,17 @@ export class Storage {
     this.#clock = clock;
     this.#instance = instance;
     this.#table = new Table(kv, clock);
+    this.#members = new Members(clock, async (room) => {
+      const rows = await this.#table.reverseLookup(roomKey(room));
+      return new Map([...rows].map(([id, { nick }]) => [id, nick]));
+    });
   }
 
-  /** A new connection, not named yet and in no room, of which KV learns only when it is named. */
-  openConnection(id: string): OwnRecord {
+  /**
+   * A new connection, not named yet and in no room. KV learns of it when it is named: of those who
+   * connect and say nothing there is no trace, and whoever comes costs one commit less.
+   */
+  createConnection(id: string): OwnRecord {
     const record: OwnRecord = {
       id,
       nick: "",
@@ -141,19 +150,6 @@ export class Storage {
     };
     this.#own.set(id, record);
     return record;
-  }
-
-  /** The same, with rows at once. */
-  async createConnection(id: string): Promise<Change> {
-    const record = this.openConnection(id);
-    record.stored = true;
-    const { outcome } = await this.#change(record, () => ({
-      mutations: [
-        ...this.#table.put(id, usernameKey(""), { nick: "" }),
-        this.#listed(record),
-      ],
-    }));
-    return outcome;
   }
 
   /**
@@ -255,9 +251,8 @@ export class Storage {
   }
 
   /** Who is in a room: the connections' ids in their order, each with its nickname. */
-  async getConnectionIdsByRoom(room: string): Promise<Map<string, string>> {
-    const rows = await this.#table.reverseLookup(roomKey(room));
-    return new Map([...rows].map(([id, { nick }]) => [id, nick]));
+  getConnectionIdsByRoom(room: string): Promise<ReadonlyMap<string, string>> {
+    return this.#members.of(room);
   }
 
   /** Forgets a connection; whoever is in its room learns that it left. Tried until it is done. */
@@ -281,7 +276,8 @@ export class Storage {
   }
 
   /** Keeps the records true to the feed: to be called with every event, before it is shown. */
-  apply({ kind, id, room, text, cid }: RoomEvent, at: string): void {
+  apply(event: RoomEvent, at: string): void {
+    const { kind, id, room, text, cid } = event;
     if (kind === "direct") return;
     if (kind === "message" || kind === "action") {
       const saying = cid === "" ? undefined : this.#own.get(id)?.said.get(cid);
@@ -289,6 +285,7 @@ export class Storage {
       return;
     }
     if (kind === "resume" && text === this.#instance) return this.#arrived(id, cid, at);
+    this.#members.apply(event);
     const record = this.#own.get(id);
     if (record === undefined || at < record.from) return;
     if (kind === "resume") this.#own.delete(id);

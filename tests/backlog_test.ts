@@ -111,7 +111,7 @@ Deno.test("a sender forgets what waited for a socket when that has ended", () =>
   };
   const gone: number[] = [];
   const peer = sender.add(socket, "text", (code) => gone.push(code));
-  sender.reply(peer, "hello");
+  sender.reply(peer, "x".repeat(30_000));
   assertEquals([socket.closed, gone], [1013, [1013]]);
   sender.ended(socket);
   sender.ended(socket);

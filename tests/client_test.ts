@@ -559,6 +559,23 @@ Deno.test("when the place is lost, what was missed is shown once and in order, a
   await stage.client.close();
 });
 
+Deno.test("a server that has forgotten everything is heard again, though its ids are smaller", async () => {
+  const stage = await new Stage().entered();
+  await stage.socket.tells(message("e11"));
+  await stage.reopened();
+  const { socket } = stage;
+  await socket.replies({ type: "resume", token: "t1", last: "e11" }, failure("bad-token"));
+  await socket.replies({ type: "login", nick: "Ann" }, welcome("n1"));
+  const { ref } = socket.hears({ type: "join", room: "red" });
+  await socket.tells(joined("a1"), { type: "ok", ref, id: "a1" }, message("a2"));
+  assertEquals(stage.shown, ["e11", "a2"]);
+  const resumed = stage.events.find(({ type }) => type === "resumed");
+  assertEquals(resumed, {
+    ...{ type: "resumed", recovered: false, missed: 0, reason: "forgotten", from: "a1" },
+  });
+  await stage.client.close();
+});
+
 Deno.test("what was in flight when the place was lost is never posted twice", async () => {
   const stage = await new Stage().entered();
   const { client, socket: old } = stage;

@@ -1,8 +1,8 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Outcome } from "../chat/batch.ts";
 import { systemClock } from "../chat/clock.ts";
 import type { RoomEvent } from "../chat/events.ts";
-import { Feed } from "../chat/feed.ts";
+import { agreeOnShards, Feed } from "../chat/feed.ts";
 import { countingKv, eventually, feedParts } from "./house.ts";
 
 /** A feed alone, and what it delivers. */
@@ -240,4 +240,31 @@ Deno.test("more than a shard can hold is refused at once, and the rest goes its 
   assert(done > 100 && done < 300, `${done} were taken`);
   assertEquals(outcomes.indexOf("failed"), done);
   assertEquals(house.texts.length, done);
+});
+
+Deno.test("a KV has as many shards as whoever came first decided, whoever comes later", async () => {
+  using file = await Deno.openKv(":memory:");
+  const asked = Array.from({ length: 10 }, (_, i) => agreeOnShards(file, systemClock, i === 0));
+  assertEquals(new Set(await Promise.all(asked)).size, 1);
+  using other = await Deno.openKv(":memory:");
+  assertEquals(await agreeOnShards(other, systemClock, true), 2);
+  assertEquals(await agreeOnShards(other, systemClock, false), 2);
+  using far = await Deno.openKv(":memory:");
+  assertEquals(await agreeOnShards(far, systemClock, false), 8);
+  assertEquals(await agreeOnShards(far, systemClock, true), 8);
+});
+
+Deno.test("a KV from before shards were counted keeps the eight it has", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await kv.set(["bell", "company"], 1);
+  await kv.set(["bell", 0], 1);
+  assertEquals(await agreeOnShards(kv, systemClock, true), 8);
+});
+
+Deno.test("a number of shards that cannot be is told, not guessed around", async () => {
+  for (const nonsense of [0, 10, 1.5, "8", null, { many: 8 }]) {
+    using kv = await Deno.openKv(":memory:");
+    await kv.set(["shards"], nonsense);
+    await assertRejects(() => agreeOnShards(kv, systemClock, true), Error, '["shards"]');
+  }
 });

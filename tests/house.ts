@@ -5,7 +5,7 @@
 import { assertEquals } from "@std/assert";
 import { systemClock } from "../chat/clock.ts";
 import { MOST_LOCAL_CHECKS } from "../chat/batch.ts";
-import { type FeedParts, ROW_LIFE, SHARDS } from "../chat/feed.ts";
+import { type FeedParts, ROW_LIFE } from "../chat/feed.ts";
 import { type Chat, type ChatOptions, startChat } from "../chat/mod.ts";
 
 /** Milliseconds after which a frame that was waited for counts as missing. */
@@ -212,7 +212,7 @@ export async function feedParts(
   return {
     kv,
     bells: kv,
-    shards: new Array(SHARDS).fill(kv),
+    shards: new Array(8).fill(kv),
     smallIsFast: false,
     mostChecks: MOST_LOCAL_CHECKS,
     rowLife: ROW_LIFE,

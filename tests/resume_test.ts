@@ -1,5 +1,6 @@
 /** Coming back, at the wire: in plain text, in `chat.v1`, over one instance and the next. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { systemClock } from "../chat/clock.ts";
 import { eventually, House, type Person } from "./house.ts";
 
 const HOW = /^To come back within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
@@ -157,14 +158,7 @@ Deno.test("an id of another room brings nothing of that room, and nothing from b
 
 Deno.test("what is past its time is a gap, and is called one", async () => {
   let now = Date.now();
-  const clock = {
-    now: () => now,
-    after(ms: number, run: () => void) {
-      const timer = setTimeout(run, ms);
-      return () => clearTimeout(timer);
-    },
-    jitter: () => 0,
-  };
+  const clock = { ...systemClock, now: () => now };
   await using house = await House.open({ clock, history: 60 });
   const bob = await house.enter("Bob", "red");
   const { person: ann, token } = await login(house, "Ann");

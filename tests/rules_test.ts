@@ -28,16 +28,32 @@ const WAY: Record<string, string[]> = {
   "requests.ts": ["handler.ts", "sender.ts"],
   "handler.ts": ["resume.ts", "storage.ts", "feed.ts", "batch.ts", "history.ts", "sender.ts"],
   "resume.ts": ["storage.ts", "history.ts", "sender.ts"],
-  "storage.ts": ["table.ts", "feed.ts", "batch.ts"],
+  "storage.ts": ["members.ts", "table.ts", "feed.ts", "batch.ts"],
+  "members.ts": [],
   "table.ts": [],
   "feed.ts": ["shard.ts", "batch.ts"],
   "shard.ts": ["batch.ts"],
   "batch.ts": [],
-  "history.ts": [],
+  "history.ts": ["tail.ts"],
+  "tail.ts": [],
   "sender.ts": [],
   "lease.ts": ["feed.ts"],
   "unnamed.ts": [],
 };
+
+/** The files of the page. */
+const PAGE = [
+  ...[
+    "index.html",
+    "style.css",
+    "page.js",
+    "chat.js",
+    "commands.js",
+    "dom.js",
+    "lists.js",
+    "log.js",
+  ],
+];
 
 /** Helpers: below everything, and what they need of each other. */
 const HELPERS: Record<string, string[]> = {
@@ -56,6 +72,7 @@ const HELPERS: Record<string, string[]> = {
   "backlog.ts": ["clock.ts"],
   "clock.ts": [],
   "log.ts": ["clock.ts"],
+  "assets.ts": ["client.js", ...PAGE.map((name) => `page/${name}`)],
 };
 
 /** Names of the platform, and the only files in which they may stand. */

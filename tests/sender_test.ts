@@ -1,4 +1,5 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { systemClock } from "../chat/clock.ts";
 import type { RoomEvent } from "../chat/events.ts";
 import { limitsFrom } from "../chat/limits.ts";
 import { Sender, type Socket, type Wire } from "../chat/sender.ts";
@@ -8,8 +9,11 @@ class FakeSocket implements Socket {
   bufferedAmount = 0;
   readonly sent: string[] = [];
   closed: number | undefined;
+  /** Whether the other side takes what is sent. */
+  reads = true;
   send(text: string): void {
     this.sent.push(text);
+    if (!this.reads) this.bufferedAmount += new TextEncoder().encode(text).length;
   }
   close(code: number): void {
     this.closed = code;
@@ -19,7 +23,7 @@ class FakeSocket implements Socket {
 
 /** A sender that delivers, each event as a commit of its own unless told otherwise. */
 function house() {
-  const sender = new Sender(limitsFrom());
+  const sender = new Sender(limitsFrom(), { ...systemClock, now: () => 0 });
   let ids = 0;
   const deliver = (...events: RoomEvent[]) => {
     for (const each of events) sender.deliver(each, `id${ids++}`);
@@ -53,14 +57,24 @@ function event(kind: RoomEvent["kind"], id: string, text = "", room = "red"): Ro
 }
 
 Deno.test("a slow reader is closed and the others keep receiving", () => {
-  const { deliver, sockets: [ann, slow, cy], gone } = open("1", "2", "3");
-  slow!.bufferedAmount = limitsFrom().bufferedBytes + 1;
-  deliver(event("message", "1", "hi"));
-  deliver(event("message", "1", "again"));
-  assertEquals(slow!.closed, 1013);
-  assertEquals(slow!.sent, []);
-  assertEquals(gone, ["2"]);
-  for (const socket of [ann!, cy!]) assertEquals(socket.sent, ["nick1: hi", "nick1: again"]);
+  const { bufferedBytes } = limitsFrom();
+  for (const letter of ["a", "ä", "語", "😀"]) {
+    const { deliver, sockets: [ann, slow, cy], gone } = open("1", "2", "3");
+    slow!.reads = false;
+    const text = letter.repeat(100);
+    let most = 0;
+    for (let i = 0; i < 20_000; i++) {
+      deliver(event("message", "1", text));
+      most = Math.max(most, slow!.bufferedAmount);
+    }
+    assertEquals(slow!.closed, 1013);
+    assertEquals(gone, ["2"]);
+    // Neither before the bound nor long after it.
+    assert(most > bufferedBytes && most < bufferedBytes + 1024, `${most} bytes were waiting`);
+    for (const socket of [ann!, cy!]) {
+      assertEquals([socket.sent.length, socket.closed], [20_000, undefined]);
+    }
+  }
 });
 
 Deno.test("nothing is sent to those outside the room, nor after leaving it", () => {

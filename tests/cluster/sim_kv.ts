@@ -63,6 +63,7 @@ export class World {
       jitter: () => random.next(),
       now: () => this.#now + skew,
       after: (ms, run) => this.after(ms, run),
+      soon: (run) => void this.after(0, run),
     };
   }
 

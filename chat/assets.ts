@@ -1,0 +1,83 @@
+/**
+ * The page's files, as texts: they are part of the program, so that a bundle and an executable carry
+ * them.
+ *
+ * A helper below the way of a message: the door serves what stands here. Nothing is built; only
+ * comments and indentation are left out, which nobody on the other side of a network reads.
+ */
+import client from "./client.js" with { type: "text" };
+import chat from "./page/chat.js" with { type: "text" };
+import commands from "./page/commands.js" with { type: "text" };
+import dom from "./page/dom.js" with { type: "text" };
+import page from "./page/index.html" with { type: "text" };
+import lists from "./page/lists.js" with { type: "text" };
+import log from "./page/log.js" with { type: "text" };
+import main from "./page/page.js" with { type: "text" };
+import style from "./page/style.css" with { type: "text" };
+
+/** A file of the page. */
+export interface Asset {
+  readonly type: string;
+  readonly body: string;
+  /** The same, compressed. */
+  readonly gzip: Uint8Array<ArrayBuffer>;
+  /** Changes with the body, and with nothing else. */
+  readonly etag: string;
+}
+
+/** All files of the page, by their paths on the server. */
+export async function loadAssets(): Promise<ReadonlyMap<string, Asset>> {
+  const modules = {
+    "/client.js": client,
+    "/page/chat.js": chat,
+    "/page/commands.js": commands,
+    "/page/dom.js": dom,
+    "/page/lists.js": lists,
+    "/page/log.js": log,
+    "/page/page.js": main,
+  };
+  const files: [path: string, type: string, body: string][] = [
+    ["/", "text/html", lean(page)],
+    ["/page/style.css", "text/css", lean(style)],
+    ...Object.entries(modules).map(([path, text]): [string, string, string] => [
+      path,
+      "text/javascript",
+      lean(text),
+    ]),
+  ];
+  const assets = await Promise.all(
+    files.map(async ([path, type, body]): Promise<[string, Asset]> => [
+      path,
+      {
+        type: `${type}; charset=utf-8`,
+        body,
+        gzip: await compressed(body),
+        etag: await etagOf(body),
+      },
+    ]),
+  );
+  return new Map(assets);
+}
+
+/**
+ * Without comments and indentation. Not a parser: the house's own files have nothing in their
+ * strings that looks like a comment, and no string over several lines that needs its spaces.
+ */
+function lean(text: string): string {
+  return text
+    .replace(/^[ \t]*\/\*(?:(?!\*\/)[^])*\*\/[ \t]*\n/gm, "")
+    .replace(/^[ \t]*\/\/.*\n/gm, "")
+    .replace(/\/\*\* .*?\*\/ ?/g, "")
+    .replace(/^[ \t]+|\n(?=\n)/gm, "");
+}
+
+async function compressed(body: string): Promise<Uint8Array<ArrayBuffer>> {
+  const stream = new Blob([body]).stream().pipeThrough(new CompressionStream("gzip"));
+  return new Uint8Array(await new Blob(await Array.fromAsync(stream)).arrayBuffer());
+}
+
+async function etagOf(body: string): Promise<string> {
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(body));
+  // Weak: whoever holds it compressed holds the same.
+  return `W/"${new Uint8Array(hash).toBase64({ alphabet: "base64url" }).slice(0, 22)}"`;
+}

@@ -1,0 +1,103 @@
+/**
+ * What stands on a message's way, each alone: `deno bench -A tests/bench/micro_bench.ts`.
+ *
+ * Nanoseconds to compare before and after a change; what people feel is measured by `bench.ts`.
+ */
+import { systemClock } from "../../chat/clock.ts";
+import type { RoomEvent } from "../../chat/events.ts";
+import { Feed } from "../../chat/feed.ts";
+import { Handler, type Speaker, type Words } from "../../chat/handler.ts";
+import { limitsFrom } from "../../chat/limits.ts";
+import { foldNickname } from "../../chat/names.ts";
+import { Sender, type Wire } from "../../chat/sender.ts";
+import type { History } from "../../chat/history.ts";
+import { encodeJson } from "../../chat/json.ts";
+import type { Resume } from "../../chat/resume.ts";
+import type { Storage } from "../../chat/storage.ts";
+import { encodeText } from "../../chat/text.ts";
+import { feedParts } from "../house.ts";
+
+const event: RoomEvent = {
+  kind: "message",
+  room: "chalice",
+  id: "01JD000000000000000000000",
+  nick: "Jenny",
+  text: "a message of a usual length",
+  time: 1_795_372_236_123,
+  cid: "",
+};
+const AT = "i29160000000";
+
+/** Results end here, so that no work is found to be of no use and left out. */
+export let kept: unknown;
+
+Deno.bench("encodeText", () => {
+  kept = encodeText(event, false);
+});
+Deno.bench("encodeJson", () => {
+  kept = encodeJson(event, AT);
+});
+
+Deno.bench("foldNickname, ASCII", () => {
+  kept = foldNickname("JennyJones");
+});
+Deno.bench("foldNickname, other scripts", () => {
+  kept = foldNickname("Ζωή Пётр");
+});
+
+const limits = limitsFrom();
+// Settles at once, so that only the handler's own work is left.
+const settlingFeed = {
+  submit: (_: string, { settle }: Parameters<Feed["submit"]>[1]) => settle("done"),
+} as unknown as Feed;
+const handler = new Handler({
+  storage: {} as Storage,
+  history: {} as History,
+  resume: {} as Resume,
+  feed: settlingFeed,
+  limits,
+  clock: systemClock,
+  openHistory: false,
+});
+const speaker = {
+  record: { id: event.id, nick: event.nick, room: event.room },
+  pending: 0,
+  wake: undefined,
+} as Speaker;
+const words: Words = { kind: "message", text: event.text, settle: (result) => kept = result };
+
+Deno.bench("Handler, a message", () => void handler.say(speaker, words));
+
+const socket = { readyState: 1, bufferedAmount: 0, send() {}, close() {} };
+
+function roomOf(many: number, wire: Wire): Sender {
+  const sender = new Sender(limits);
+  for (let i = 0; i < many; i++) {
+    const id = String(i);
+    sender.bind(sender.add(socket, wire, () => {}), id);
+    sender.deliver({ ...event, kind: "join", id }, AT);
+  }
+  sender.flush();
+  return sender;
+}
+
+const text = roomOf(100, "text");
+Deno.bench("Sender, an event to a room of 100 who read lines", () => {
+  kept = text.deliver(event, AT);
+});
+const json = roomOf(100, "json");
+Deno.bench("Sender, 20 events in one frame to a room of 100 who read JSON", () => {
+  for (let i = 0; i < 20; i++) json.deliver(event, AT);
+  kept = json.flush();
+});
+
+const kv = await Deno.openKv(":memory:");
+const feed = new Feed(await feedParts(kv, "01BENCH", { deliver: () => 1 }));
+await feed.open();
+const append = () =>
+  new Promise((settle) => void feed.submit(event.room, { event, settle: () => settle(undefined) }));
+
+Deno.bench("feed append, one, KV in memory", async () => void await append());
+Deno.bench("feed append, 100 at once, KV in memory", async () => {
+  await Promise.all(Array.from({ length: 100 }, append));
+});

@@ -1,0 +1,286 @@
+/// <reference lib="dom" />
+/** The page itself: who gets in, what is safe, who can use it, how it is served. */
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import axe from "axe-core";
+import { loadAssets } from "../../chat/assets.ts";
+import { eventually, House, PROJECT, ServerProcess } from "../house.ts";
+import { addressOf, openBrowser, PHONE, Visitor } from "./browser.ts";
+
+const inBrowser = await openBrowser();
+
+inBrowser("the door says when the server is away, and opens when it is back", async (browser) => {
+  const first = await House.open();
+  const { port } = first;
+  const ann = await Visitor.come(browser);
+  await ann.page.goto(addressOf({ port }));
+  await first.chat.close();
+  await ann.fill("#doorNick", "Ann");
+  await ann.page.keyboard.press("Enter");
+  await ann.reads("Offline.", "#doorError");
+  assertEquals(await ann.page.$("#chat:not([hidden])"), null);
+  await first[Symbol.asyncDispose]();
+  await using _server = await ServerProcess.start(["--port", String(port), "--kv", ":memory:"]);
+  await ann.reads("Nobody else is here yet", "#chat");
+  await ann.go(/WebSocket connection|ERR_CONNECTION_REFUSED/);
+});
+
+inBrowser("whatever comes from the network is text, never markup", async (browser) => {
+  await using house = await House.open();
+  const evil = "<img/src=x/onerror=alert(1)>";
+  const ann = await Visitor.come(browser);
+  await ann.enter(`${addressOf(house)}#${encodeURIComponent(evil)}`, "Ann");
+  const bob = await house.connect();
+  bob.say("<b>Bob</b>", `/join ${evil}`);
+  const cid = await house.connect();
+  cid.say("<script>alert(2)</script>", `/join ${evil}`);
+  for (
+    const text of [
+      evil,
+      "<script>alert(3)</script>",
+      "javascript:alert(4)",
+      'https://example.org/"onmouseover="alert(5)',
+      "https://example.org/<svg/onload=alert(6)>",
+      "data:text/html,<script>alert(7)</script>",
+      "see (https://example.org/a_(b)). And https://xn--e1afmkfd.xn--p1ai/?q=1#x!",
+    ]
+  ) bob.say(text);
+  bob.say("/msg Ann <iframe src=/ws></iframe>", "the last");
+  await ann.reads("the last", ".text");
+  assertEquals(
+    await ann.page.$$eval(
+      "#chat img, #chat iframe, #chat script, #chat b:not(#elsewhere)",
+      (all) => all.length,
+    ),
+    0,
+  );
+  const links = await ann.page.$$eval(
+    ".text a",
+    (all) =>
+      all.map((a) =>
+        [(a as HTMLAnchorElement).href, a.getAttribute("rel"), a.getAttribute("target")].join(" ")
+      ),
+  );
+  assertEquals(links, [
+    "https://example.org/ noopener noreferrer nofollow _blank",
+    "https://example.org/ noopener noreferrer nofollow _blank",
+    "https://example.org/a_(b) noopener noreferrer nofollow _blank",
+    "https://xn--e1afmkfd.xn--p1ai/?q=1#x noopener noreferrer nofollow _blank",
+  ]);
+  assertEquals(await ann.page.$eval("#title", (title) => title.textContent), evil);
+  await ann.go();
+});
+
+inBrowser("the keyboard alone suffices", async (browser) => {
+  await using house = await House.open();
+  const bob = await house.enter("Bob", "red");
+  const ann = await Visitor.come(browser);
+  const { keyboard } = ann.page;
+  const focused = () =>
+    ann.page.evaluate(() =>
+      document.activeElement?.id || document.activeElement?.textContent || ""
+    );
+  await ann.page.goto(addressOf(house));
+  await ann.sees("#doorNick");
+  await keyboard.type("Ann");
+  await keyboard.press("Enter");
+  await ann.sees("#text");
+  await eventually(async () => await focused() === "text", "one can write at once");
+  await keyboard.type("first");
+  await keyboard.down("Shift");
+  await keyboard.press("Enter");
+  await keyboard.up("Shift");
+  await keyboard.type("second");
+  await keyboard.press("Enter");
+  await ann.reads("first\nsecond", ".own:not(.sending) .bubble");
+  await ann.reads("red", "#rooms");
+  await keyboard.down("Shift");
+  await eventually(async () => {
+    await keyboard.press("Tab");
+    return (await focused()).includes("red");
+  }, "the other room is reached");
+  await keyboard.up("Shift");
+  await keyboard.press("Enter");
+  await ann.reads("Bob", "#members");
+  await bob.hears("Ann joined room.");
+  await keyboard.press("Tab");
+  await keyboard.press("Tab");
+  assertEquals((await focused()).includes("Bob"), true, await focused());
+  await keyboard.press("Enter");
+  await ann.reads("You and Bob");
+  await keyboard.press("Escape");
+  await keyboard.type("psst");
+  await keyboard.press("Enter");
+  await bob.hears("[from Ann] psst");
+  await ann.go();
+});
+
+inBrowser("a machine finds nothing serious that keeps anybody out", async (browser) => {
+  await using house = await House.open();
+  const bob = await house.enter("Bob", "lobby");
+  let visits = 0;
+  for (const dark of [false, true]) {
+    for (const viewport of [undefined, PHONE]) {
+      const ann = await Visitor.come(browser, { dark, viewport });
+      const check = async (where: string) => {
+        await ann.page.evaluate(axe.source);
+        const found = await ann.page.evaluate(async () => {
+          const { violations } = await (globalThis as unknown as { axe: typeof axe }).axe.run();
+          return violations.filter(({ impact }) => impact === "serious" || impact === "critical")
+            .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+        });
+        assertEquals(found, [], `${where}, ${dark ? "dark" : "light"}`);
+      };
+      await ann.page.goto(addressOf(house));
+      await ann.sees("#doorNick");
+      await check("the door");
+      await ann.enter(addressOf(house), `Ann${++visits}`);
+      await ann.say("hello https://example.org/");
+      await ann.say("/help");
+      bob.say("/me waves", "hello", `/msg Ann${visits} psst`);
+      await ann.reads("hello", ".other");
+      await check("a room");
+      if (viewport) await ann.page.click("#openPlaces");
+      await check("the lists");
+      await ann.go();
+    }
+  }
+});
+
+inBrowser(
+  "on a phone of 360 pixels nothing sticks out, and the lists come when they are called",
+  async (browser) => {
+    await using house = await House.open();
+    const bob = await house.enter("Bob", "lobby");
+    const ann = await Visitor.come(browser, { viewport: PHONE });
+    await ann.enter(addressOf(house), "A nickname as long as it can be.");
+    await ann.say("/msg Nobody hello");
+    await ann.sees(".fate button");
+    await ann.page.evaluate(() => location.hash = "#lobby");
+    bob.say("w".repeat(500), "https://example.org/" + "long/".repeat(60), "שלום ".repeat(20));
+    await ann.say("m".repeat(300));
+    await ann.reads("שלום", ".bubble");
+    const wide = () =>
+      ann.page.evaluate(() =>
+        [
+          document.documentElement,
+          ...document.querySelectorAll(".log, .bubble, #talk, #composer, header"),
+        ]
+          .filter((each) =>
+            each.scrollWidth > each.clientWidth + 1 ||
+            each.getBoundingClientRect().right > innerWidth + 1
+          )
+          .map((each) => each.className || each.id || each.tagName)
+      );
+    // What a finger is to hit, but for links in a text.
+    const small = () =>
+      ann.page.$$eval(
+        "button, input, textarea, li > *",
+        (all) =>
+          all.filter((each) => each.checkVisibility()).filter((each) => {
+            const { width, height } = each.getBoundingClientRect();
+            return width < 44 || height < 44;
+          }).map((each) => each.outerHTML),
+      );
+    assertEquals(await wide(), []);
+    assertEquals(await small(), []);
+    await ann.page.click("#openPeople");
+    await ann.sees("#people #members");
+    assertEquals(await small(), []);
+    await ann.page.keyboard.press("Escape");
+    await ann.page.click("#openPlaces");
+    await ann.sees("#rooms");
+    assertEquals(await small(), []);
+    await ann.fill("#joinRoom", "another");
+    await ann.page.keyboard.press("Enter");
+    await ann.reads("another", "#title");
+    await ann.reads("Nobody else is here yet");
+    assertEquals(await wide(), []);
+    await ann.go();
+  },
+);
+
+Deno.test("the page is served with what keeps it safe, and asked again only for what has changed", async () => {
+  await using house = await House.open();
+  const html = { headers: { accept: "text/html" } };
+  const page = await fetch(addressOf(house), html);
+  assertEquals(page.headers.get("content-type"), "text/html; charset=utf-8");
+  assert(page.headers.get("vary")!.includes("accept"));
+  const policy = page.headers.get("content-security-policy")!;
+  for (
+    const part of [
+      "default-src 'none'",
+      "script-src 'self'",
+      "frame-ancestors 'none'",
+      `ws://127.0.0.1:${house.port}`,
+    ]
+  ) {
+    assert(policy.includes(part), policy);
+  }
+  assert(!policy.includes("unsafe"), policy);
+  assertNotEquals((await page.text()).length, 0);
+  for (const path of (await loadAssets()).keys()) {
+    const url = addressOf(house) + path.slice(1);
+    const first = await fetch(url, html);
+    await first.body?.cancel();
+    const { headers } = first;
+    assertEquals([first.status, headers.get("cache-control")], [200, "no-cache"]);
+    assertEquals([headers.get("x-content-type-options"), headers.get("referrer-policy")], [
+      "nosniff",
+      "no-referrer",
+    ]);
+    const again = await fetch(url, {
+      headers: { ...html.headers, "if-none-match": headers.get("etag")! },
+    });
+    assertEquals([again.status, await again.text(), again.headers.get("etag")], [
+      304,
+      "",
+      headers.get("etag"),
+    ]);
+  }
+});
+
+inBrowser("all that the page loads is less than 60 KB, from this server only", async (browser) => {
+  await using house = await House.open();
+  const ann = await Visitor.come(browser);
+  await ann.enter(addressOf(house), "Ann");
+  const loaded = await ann.page.evaluate(() =>
+    ["navigation", "resource"].flatMap((type) => performance.getEntriesByType(type))
+      .map((entry) => entry as PerformanceResourceTiming)
+      .filter(({ name }) => !name.startsWith("data:"))
+      .map(({ name, decodedBodySize }): [string, number] => [name, decodedBodySize])
+  );
+  const paths = [...(await loadAssets()).keys()].map((path) => addressOf(house) + path.slice(1));
+  assertEquals(loaded.map(([url]) => url).toSorted(), paths.toSorted());
+  for (const [url, size] of loaded) assert(size > 0, url);
+  assert(loaded.reduce((sum, [, size]) => sum + size, 0) < 60_000, JSON.stringify(loaded));
+  await ann.go();
+});
+
+inBrowser("what moves does not, where somebody prefers that", async (browser) => {
+  await using house = await House.open();
+  for (const [moves, animations] of [[true, 1], [false, 0]] as const) {
+    const ann = await Visitor.come(browser, { viewport: PHONE, moves });
+    await ann.enter(addressOf(house), `Ann ${animations}`);
+    await ann.page.click("#openPlaces");
+    const found = await ann.page.$eval("#places", (list) => list.getAnimations().length);
+    assertEquals(found, animations);
+    await ann.go();
+  }
+});
+
+Deno.test("what is served says in full what stands in the files, without comments and indentation", async () => {
+  const quiet = (text: string) => text.replace(/\s+/g, " ");
+  for (const [path, { body }] of await loadAssets()) {
+    const name = path === "/" ? "page/index.html" : path.slice(1);
+    const text = await Deno.readTextFile(new URL(`chat/${name}`, PROJECT));
+    assert(!/^[ \t]|\n\n|\/\*\*|^\/\//m.test(body), path);
+    // Each line that is no comment stands there, in its order.
+    let at = 0;
+    for (const line of text.replace(/\/\*[^]*?\*\/ ?/g, "").split("\n").map(quiet)) {
+      if (line.trim() === "" || line.trim().startsWith("//")) continue;
+      const found = quiet(body).indexOf(line.trim(), at);
+      assert(found >= at, `${path}: ${line}`);
+      at = found;
+    }
+  }
+});
