@@ -146,9 +146,8 @@ const LONGEST_PAUSE = 30_000;
 const GHOST_PAUSE = 1_000;
 /** Milliseconds online after which the next loss counts as the first. */
 const STABLE = 10_000;
-/** Milliseconds before the first try after being turned away as too slow, or from a server that has
- * no storage: each time it is twice as long, until this has not happened for a long while. */
-const LATER_PAUSE = 2_000;
+/** The same after being turned away as too slow (1013): what was missed must not bring the same about
+ * again and again, each time after half a minute. */
 const LONG_STABLE = 300_000;
 
 /** Calls in flight, and their length together: the server hangs up at 256 Ki characters (1008). */
@@ -166,8 +165,6 @@ const STORAGE_PAUSE = 1_000;
 /** Milliseconds after being told to wait for which only one call is in flight: the others would only
  * be refused, and whoever goes on although told to wait is closed (1008). */
 const CAREFUL = 30_000;
-/** Milliseconds to wait where the server does not say how long. */
-const USUAL_WAIT = 1_000;
 
 /** Pages of 100 that are asked for when the place was lost. */
 const MOST_PAGES = 10;
@@ -240,7 +237,7 @@ export class ChatError extends Error {
     /** @readonly */
     this.code = code;
     /**
-     * Milliseconds after which it may be tried again, where the server says so.
+     * Milliseconds after which it may be tried again; 0 or nothing where that is not known.
      *
      * @readonly
      */
@@ -441,8 +438,7 @@ export class ChatClient {
   /** @type {Link | undefined} */
   #link;
   #failures = 0;
-  /** How often the server has said 1013, lately. */
-  #turnedAway = 0;
+  #stable = STABLE;
   /** @type {number | undefined} */
   #onlineSince;
   #cancelRetry = () => {};
@@ -491,7 +487,12 @@ export class ChatClient {
   constructor(url, options) {
     this.#url = String(url);
     this.#connectTo = options.connect ?? ((url, protocols) => new WebSocket(url, protocols));
-    if (options.access) this.#protocols = [PROTOCOL, accessProtocol(options.access)];
+    if (options.access) {
+      // What it consists of need not be what may stand in a subprotocol.
+      const token = btoa(String.fromCharCode(...new TextEncoder().encode(options.access)));
+      const safe = token.replace(/=/g, "").replace(/\+/g, "-").replace(/\//g, "_");
+      this.#protocols = [PROTOCOL, `chat.token.${safe}`];
+    }
     this.#clock = options.clock ?? SYSTEM_CLOCK;
     this.#ids = options.ids ?? randomId;
     this.#store = options.session;
@@ -770,19 +771,17 @@ export class ChatClient {
       return void this.#shut("taken-over", code);
     }
     const since = this.#onlineSince;
-    const online = since === undefined ? 0 : this.#clock.now() - since;
-    if (online >= STABLE) this.#failures = 0;
-    if (online >= LONG_STABLE) this.#turnedAway = 0;
+    if (since !== undefined && this.#clock.now() - since >= this.#stable) {
+      this.#failures = 0;
+      this.#stable = STABLE;
+    }
     this.#onlineSince = undefined;
     const most = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#failures++);
-    let [from, to] = [FIRST_PAUSE / 2, most];
+    if (code === TRY_LATER) this.#stable = LONG_STABLE;
     // Whoever sent too much would be turned away again.
-    if (code === POLICY) [from, to] = [LONGEST_PAUSE / 2, LONGEST_PAUSE];
-    if (code === TRY_LATER) {
-      // Also if it went well for a minute: what was missed must not bring the same about again and again.
-      to = Math.min(LONGEST_PAUSE, LATER_PAUSE * 2 ** this.#turnedAway++);
-      from = to / 2;
-    }
+    const [from, to] = code === POLICY
+      ? [LONGEST_PAUSE / 2, LONGEST_PAUSE]
+      : [(code === TRY_LATER ? most : FIRST_PAUSE) / 2, most];
     const pause = Math.round(from + this.#clock.jitter() * (to - from));
     this.#cancelRetry = this.#clock.after(pause, () => this.#retry());
     const retryAt = this.#clock.now() + pause;
@@ -919,10 +918,6 @@ export class ChatClient {
       }
       const now = this.#clock.now();
       if (reply.code === "offline") this.#ghostUntil = now + this.#grace * 1000;
-      if (reply.code === "too-fast") {
-        await pauseOver(link, reply.retryAfter ?? USUAL_WAIT);
-        continue;
-      }
       if (isTemporary(reply)) throw reply;
       this.#refused = true;
       if (rename) this.#settle(rename, reply);
@@ -1224,7 +1219,7 @@ export class ChatClient {
         // As below: an earlier try of saying it may have been stored.
         if (call.kind !== "say") call.sent = false;
         this.#carefulUntil = this.#clock.now() + CAREFUL;
-        return this.#pause(reply.retryAfter ?? USUAL_WAIT);
+        return this.#pause(reply.retryAfter || STORAGE_PAUSE);
       }
       if (reply.code === "unavailable" && ++call.failures < MOST_FAILURES) {
         // What was said may be stored all the same: the server knows by its cid, nobody else does.
@@ -1341,8 +1336,7 @@ function isSaid(line) {
 
 /** @param {Line} line */
 function errorFrom(line) {
-  const retryAfter = typeof line.retryAfter === "number" ? line.retryAfter : undefined;
-  return new ChatError(String(line.code), String(line.message), retryAfter);
+  return new ChatError(String(line.code), String(line.message), Number(line.retryAfter ?? 0));
 }
 
 /**
@@ -1351,28 +1345,7 @@ function errorFrom(line) {
  * @param {ChatError} error
  */
 function isTemporary({ code }) {
-  return code === "offline" || code === "unavailable" || code === "too-fast";
-}
-
-/**
- * Waits, as long as the connection is there.
- *
- * @param {Link} link
- * @param {number} ms
- */
-function pauseOver(link, ms) {
-  return new Promise((/** @type {(value: void) => void} */ done) => link.after(ms, done));
-}
-
-/**
- * How an access token is sent: what it consists of need not be what may stand in a subprotocol.
- *
- * @param {string} token
- */
-function accessProtocol(token) {
-  const bytes = String.fromCharCode(...new TextEncoder().encode(token));
-  const base64 = btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-  return `chat.token.${base64}`;
+  return /^(offline|unavailable|too-fast)$/.test(code);
 }
 
 /** @param {Call} call */
