@@ -5,14 +5,17 @@
 import { parseArgs } from "@std/cli";
 import config from "./deno.json" with { type: "json" };
 import {
+  Access,
+  Addresses,
   type Chat,
-  type KeepSettings,
-  type LimitSettings,
-  limitsFrom,
+  type ChatOptions,
+  floodLimitsFrom,
+  LEAST,
   MOST,
   startChat,
   USUALLY_RESERVED,
 } from "./chat/mod.ts";
+import { floodFrom, listFrom, secondsFrom } from "./chat/settings.ts";
 
 const USAGE = `Parley ${config.version}, a chat server.
 
@@ -34,6 +37,19 @@ Usage: deno task start [flags]
                                                [CHAT_REGISTERED, default 365d]
   --reserved NAMES  nicknames that nobody can take, with commas between them, besides the usual
                     ones; off: not even those  [CHAT_RESERVED]
+  --limits WHAT     what may be done how often: off, or as messages=300/30s,joins=off; see the
+                    README                           [CHAT_LIMITS, default on]
+  --max-connections N    connections of an instance  [CHAT_MAX_CONNECTIONS, default 10000]
+  --max-per-address N    and from one address        [CHAT_MAX_PER_ADDRESS, default 100]
+  --max-unread N    bytes that may wait for somebody who does not read
+                                               [CHAT_MAX_UNREAD, default 1048576]
+  --token TOKEN     access token that whoever comes in must know      [CHAT_TOKEN]
+  --origin ORIGIN   site whose pages may connect, too, like https://chat.example, or *; may be
+                    repeated                         [CHAT_ORIGIN, with commas]
+  --trust-proxy [NETWORKS]  proxies that are believed where somebody comes from: addresses, like
+                    10.0.0.0/8, or private           [CHAT_TRUST_PROXY, alone: private]
+  --cert FILE       certificate for TLS, as PEM      [CHAT_CERT]
+  --key FILE        and its key                      [CHAT_KEY]
   --workers N       instances that share the port, auto for one a core  [CHAT_WORKERS, default 1]
   --dev             listen on 127.0.0.1 only, unless told otherwise
   --help            show this
@@ -43,6 +59,9 @@ A flag goes before its environment variable.`;
 
 /** Milliseconds that are left to end in peace. Deno Deploy kills after five seconds. */
 const DRAIN_LIMIT = 4_500;
+
+/** Milliseconds until the port is listened on again, should that have failed. */
+const LISTEN_PAUSE = 1_000;
 
 /** A fault of whoever started the program (2) or of what it needs (1), in one line. */
 class StartError extends Error {
@@ -56,76 +75,154 @@ interface Settings {
   readonly hostname: string;
   /** `undefined`: the platform's own. */
   readonly kv: string | undefined;
-  readonly limits: LimitSettings;
-  readonly keep: KeepSettings;
-  /** Nicknames that nobody can take. */
-  readonly reserved: readonly string[];
+  /** As the chat takes them. All can be told to a worker. */
+  readonly chat: Pick<
+    ChatOptions,
+    | "limits"
+    | "flood"
+    | "crowd"
+    | "access"
+    | "trustProxy"
+    | "history"
+    | "openHistory"
+    | "grace"
+    | "registered"
+    | "reserved"
+  >;
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
   readonly workers: number;
 }
 
-function readSettings(args: string[]): Settings | "help" | "version" {
-  const flags = parseArgs(args, {
-    string: [
-      ...["port", "hostname", "kv", "max-nickname", "max-room", "max-message", "workers"],
-      ...["history", "grace", "registered", "reserved"],
-    ],
-    boolean: ["dev", "help", "version", "open-history"],
-    unknown: (arg: string) => {
-      throw new StartError(`There is no "${arg}" here. Try --help.`, 2);
-    },
-  }) as Record<string, string | boolean | undefined>;
-  if (flags.help) return "help";
-  if (flags.version) return "version";
-  const setting = (flag: string, variable: string): string | undefined => {
-    const value = flags[flag] as string | undefined ?? (env(variable) || undefined);
-    if (value === "") throw new StartError(`--${flag} needs a value. Try --help.`, 2);
-    return value;
-  };
-  const count = (flag: string, variable: string, least: number, most: number) => {
-    const value = setting(flag, variable);
+/** Flags that have a value, and their variables. */
+const VARIABLES = {
+  port: "PORT",
+  hostname: "HOST",
+  kv: "CHAT_KV",
+  "max-nickname": "CHAT_MAX_NICKNAME",
+  "max-room": "CHAT_MAX_ROOM",
+  "max-message": "CHAT_MAX_MESSAGE",
+  history: "CHAT_HISTORY",
+  grace: "CHAT_GRACE",
+  registered: "CHAT_REGISTERED",
+  reserved: "CHAT_RESERVED",
+  limits: "CHAT_LIMITS",
+  "max-connections": "CHAT_MAX_CONNECTIONS",
+  "max-per-address": "CHAT_MAX_PER_ADDRESS",
+  "max-unread": "CHAT_MAX_UNREAD",
+  token: "CHAT_TOKEN",
+  origin: "CHAT_ORIGIN",
+  "trust-proxy": "CHAT_TRUST_PROXY",
+  cert: "CHAT_CERT",
+  key: "CHAT_KEY",
+  workers: "CHAT_WORKERS",
+} as const;
+
+type Flag = keyof typeof VARIABLES;
+
+/** What was set, by flags and by variables. */
+class Given {
+  readonly #flags: Readonly<Record<string, string | boolean | string[] | undefined>>;
+
+  constructor(args: string[]) {
+    this.#flags = parseArgs(args, {
+      string: Object.keys(VARIABLES),
+      collect: ["origin"],
+      boolean: ["dev", "help", "version", "open-history"],
+      unknown: (arg: string) => {
+        throw new StartError(`There is no "${arg}" here. Try --help.`, 2);
+      },
+    }) as Record<string, string | boolean | string[] | undefined>;
+  }
+
+  has(flag: "dev" | "help" | "version" | "open-history"): boolean {
+    return this.#flags[flag] === true;
+  }
+
+  /** What was given; `alone` is what the flag means without a value. */
+  value(flag: Flag, alone = ""): string | undefined {
+    const given = this.#flags[flag];
+    const value = Array.isArray(given) ? given.join(",") : given as string | undefined;
+    const isThere = Array.isArray(given) ? given.length > 0 : value !== undefined;
+    const said = isThere ? value || alone : env(VARIABLES[flag]) || undefined;
+    if (said === "") throw new StartError(`--${flag} needs a value. Try --help.`, 2);
+    return said;
+  }
+
+  count(flag: Flag, least: number, most: number): number | undefined {
+    const value = this.value(flag);
     if (value === undefined) return undefined;
     const number = /^\d+$/.test(value) ? Number(value) : NaN;
     if (number >= least && number <= most) return number;
     throw new StartError(
-      `--${flag} (or ${variable}) must be a whole number from ${least} to ${most}, not "${value}".`,
+      `${named(flag)} must be a whole number from ${least} to ${most}, not "${value}".`,
       2,
     );
-  };
-  const seconds = (flag: "history" | "grace" | "registered", variable: string) => {
-    const value = setting(flag, variable);
+  }
+
+  seconds(flag: "history" | "grace" | "registered"): number | undefined {
+    const value = this.value(flag);
     if (value === undefined) return undefined;
-    const time = value === "off" ? 0 : secondsIn(value);
+    const time = value === "off" ? 0 : secondsFrom(value);
     if (time !== undefined && time <= MOST[flag]) return time;
     const most = flag === "grace" ? `${MOST.grace / 60}m` : `${MOST[flag] / 86_400}d`;
     throw new StartError(
-      `--${flag} (or ${variable}) must be a time as 7d, 12h, 30m or 90s, at most ${most}, or off, not "${value}".`,
+      `${
+        named(flag)
+      } must be a time as 7d, 12h, 30m or 90s, at most ${most}, or off, not "${value}".`,
       2,
     );
-  };
-  const kv = setting("kv", "CHAT_KV");
-  const workers = setting("workers", "CHAT_WORKERS") === "auto"
+  }
+}
+
+function named(flag: Flag): string {
+  return `--${flag} (or ${VARIABLES[flag]})`;
+}
+
+/** What is made of a setting, or one line on what is wrong with it. */
+function made<T>(flag: Flag, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new StartError(`${named(flag)}: ${error.message}.`, 2);
+  }
+}
+
+function readSettings(args: string[]): Settings | "help" | "version" {
+  const given = new Given(args);
+  if (given.has("help")) return "help";
+  if (given.has("version")) return "version";
+  const kv = given.value("kv");
+  const workers = given.value("workers") === "auto"
     ? navigator.hardwareConcurrency
-    : count("workers", "CHAT_WORKERS", 1, 256) ?? 1;
+    : given.count("workers", 1, 256) ?? 1;
   // Without a name each worker would have a KV of its own, and be a chat of its own.
   if (workers > 1 && (kv === undefined || kv === ":memory:")) {
     throw new StartError("--workers needs a KV that they can share: name a file with --kv.", 2);
   }
   return {
-    port: count("port", "PORT", 0, 65535) ?? 8000,
-    hostname: setting("hostname", "HOST") ?? (flags.dev ? "127.0.0.1" : "0.0.0.0"),
+    port: given.count("port", 0, 65535) ?? 8000,
+    hostname: given.value("hostname") ?? (given.has("dev") ? "127.0.0.1" : "0.0.0.0"),
     kv,
     workers,
-    keep: {
-      history: seconds("history", "CHAT_HISTORY"),
-      grace: seconds("grace", "CHAT_GRACE"),
-      openHistory: flags["open-history"] === true || isOn("CHAT_OPEN_HISTORY"),
-      registered: seconds("registered", "CHAT_REGISTERED"),
-    },
-    reserved: reservedFrom(setting("reserved", "CHAT_RESERVED")),
-    limits: {
-      nickname: count("max-nickname", "CHAT_MAX_NICKNAME", 1, MOST.nickname),
-      room: count("max-room", "CHAT_MAX_ROOM", 1, MOST.room),
-      message: count("max-message", "CHAT_MAX_MESSAGE", 1, MOST.message),
+    tls: readTls(given.value("cert"), given.value("key")),
+    chat: {
+      history: given.seconds("history"),
+      grace: given.seconds("grace"),
+      openHistory: given.has("open-history") || isOn("CHAT_OPEN_HISTORY"),
+      registered: given.seconds("registered"),
+      reserved: reservedFrom(given.value("reserved")),
+      limits: {
+        nickname: given.count("max-nickname", 1, MOST.nickname),
+        room: given.count("max-room", 1, MOST.room),
+        message: given.count("max-message", 1, MOST.message),
+        unread: given.count("max-unread", LEAST.unread, MOST.unread),
+      },
+      crowd: {
+        connections: given.count("max-connections", 1, MOST.connections),
+        perAddress: given.count("max-per-address", 1, MOST.perAddress),
+      },
+      ...readDoor(given),
     },
   };
 }
@@ -136,16 +233,45 @@ function reservedFrom(list: string | undefined): readonly string[] {
   const names = list?.split(",").map((name) => name.trim()) ?? [];
   if (!names.includes("")) return [...USUALLY_RESERVED, ...names];
   throw new StartError(
-    `--reserved (or CHAT_RESERVED) must be nicknames with commas between them, or off, not "${list}".`,
+    `${named("reserved")} must be nicknames with commas between them, or off, not "${list}".`,
     2,
   );
 }
 
-/** The seconds in a time like `90s`, `30m`, `12h` or `7d`. */
-function secondsIn(time: string): number | undefined {
-  const [, many, unit] = /^(\d{1,9})([smhd])$/.exec(time) ?? [];
-  const factor = { s: 1, m: 60, h: 3600, d: 86_400 }[unit ?? ""];
-  return factor === undefined ? undefined : Number(many) * factor;
+function readDoor(given: Given): Pick<ChatOptions, "flood" | "access" | "trustProxy"> {
+  const flood = made("limits", () => {
+    const settings = floodFrom(given.value("limits") ?? "on");
+    floodLimitsFrom(settings);
+    return settings;
+  });
+  const said = given.value("trust-proxy", "private") ?? "off";
+  const trustProxy = /^(1|true|yes|on)$/i.test(said)
+    ? ["private"]
+    : /^(0|false|no|off)$/i.test(said)
+    ? []
+    : listFrom(said);
+  made("trust-proxy", () => new Addresses(trustProxy));
+  const origins = listFrom(given.value("origin") ?? "");
+  made("origin", () => new Access({ origins }));
+  const token = given.value("token");
+  made("token", () => new Access({ token }));
+  return { flood, trustProxy, access: { origins, token } };
+}
+
+function readTls(cert: string | undefined, key: string | undefined): Settings["tls"] {
+  if (cert === undefined && key === undefined) return undefined;
+  if (cert === undefined || key === undefined) {
+    throw new StartError("TLS needs both --cert and --key.", 2);
+  }
+  const read = (flag: Flag, file: string) => {
+    try {
+      return Deno.readTextFileSync(file);
+    } catch (error) {
+      const reason = (error as Error).message.split("\n")[0]!;
+      throw new StartError(`${named(flag)} cannot be read: ${reason}.`, 1);
+    }
+  };
+  return { cert: read("cert", cert), key: read("key", key) };
 }
 
 /** Whether a variable says yes. */
@@ -201,17 +327,61 @@ interface Place {
   readonly first: boolean;
 }
 
+type Server = Deno.HttpServer<Deno.NetAddr>;
+
 function listen(
-  { port, hostname }: Settings,
+  { port, hostname, tls }: Settings,
   { shared }: Place,
   chat: Promise<Chat>,
-): Deno.HttpServer<Deno.NetAddr> {
-  const options = { port, hostname, reusePort: shared, onListen() {} };
+): Server {
+  const options = { port, hostname, reusePort: shared, onListen() {}, ...tls };
   try {
-    return Deno.serve(options, async (request) => (await chat).fetch(request));
+    return Deno.serve(options, async (request, info) => (await chat).fetch(request, info));
   } catch (error) {
+    if (tls !== undefined && isAboutTls(error as Error)) {
+      const reason = (error as Error).message.split("\n")[0];
+      throw new StartError(`--cert and --key are no certificate with its key: ${reason}.`, 1);
+    }
     throw listenError(error, port, hostname);
   }
+}
+
+function isAboutTls({ name, message }: Error): boolean {
+  return name === "InvalidData" || name === "TypeError" || /KeyMismatch|certificate/.test(message);
+}
+
+/**
+ * Listens again whenever that fails by itself: `Deno.serve` gives up for good when the system has no
+ * more files to open, so that the first who opens enough connections would end the chat. Returns what
+ * stops it.
+ */
+function keepListening(
+  server: Server,
+  settings: Settings,
+  place: Place,
+  chat: Promise<Chat>,
+): () => void {
+  let stopped = false;
+  const again = () => {
+    if (stopped) return;
+    try {
+      watch(server = listen(settings, place, chat));
+    } catch {
+      setTimeout(again, LISTEN_PAUSE);
+    }
+  };
+  const watch = ({ finished }: Server) => {
+    finished.catch((error) => {
+      if (stopped) return;
+      console.error(`Nobody new can come in for a moment: ${(error as Error).message}.`);
+      setTimeout(again, LISTEN_PAUSE);
+    });
+  };
+  watch(server);
+  return () => {
+    stopped = true;
+    void server.shutdown().catch(() => {});
+  };
 }
 
 function listenError(error: unknown, port: number, hostname: string): StartError {
@@ -234,21 +404,22 @@ async function runInstance(settings: Settings, place: Place): Promise<Running> {
   const starting = Promise.withResolvers<Chat>();
   // Before KV is touched: who starts a second one by mistake learns it from the port.
   const server = listen(settings, place, starting.promise);
+  const { port } = server.addr;
+  const stopListening = keepListening(server, { ...settings, port }, place, starting.promise);
   const kv = await openKv(settings.kv);
   const remote = isRemote(settings.kv);
   const connect = remote ? () => Deno.openKv(settings.kv) : undefined;
-  const { limits, keep, reserved } = settings;
   const chat = await startChat({
-    ...{ kv, connect, local: !remote, sweepSilent: place.first, limits, reserved },
-    ...keep,
+    ...{ kv, connect, local: !remote, sweepSilent: place.first },
+    ...settings.chat,
   });
   starting.resolve(chat);
   return {
-    port: server.addr.port,
+    port,
     async end() {
       // From here on the door answers 503; shutting the server down first would close sockets as 1001.
       await chat.close();
-      void server.shutdown();
+      stopListening();
       kv.close();
     },
   };
@@ -360,10 +531,12 @@ async function run(settings: Settings): Promise<void> {
   const running = workers > 1
     ? await runWorkers(settings)
     : await runInstance(settings, { shared: false, first: true });
-  const host = shownHost(settings.hostname);
-  console.log(
-    `Parley listens on http://${host}:${running.port}/ — try: websocat ws://${host}:${running.port}/`,
-  );
+  const host = `${shownHost(settings.hostname)}:${running.port}`;
+  const s = settings.tls === undefined ? "" : "s";
+  const token = settings.chat.access?.token === undefined
+    ? ""
+    : ' -H="Authorization: Bearer $CHAT_TOKEN"';
+  console.log(`Parley listens on http${s}://${host}/ — try: websocat${token} ws${s}://${host}/`);
   let ending = false;
   const end = async () => {
     if (ending) Deno.exit(130);
@@ -390,7 +563,6 @@ async function main(): Promise<void> {
     const settings = readSettings(Deno.args);
     if (settings === "help") return console.log(USAGE);
     if (settings === "version") return console.log(config.version);
-    limitsFrom(settings.limits);
     await run(settings);
   } catch (error) {
     if (!(error instanceof StartError)) throw error;

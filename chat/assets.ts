@@ -60,15 +60,17 @@ export async function loadAssets(): Promise<ReadonlyMap<string, Asset>> {
 }
 
 /**
- * Without comments and indentation. Not a parser: the house's own files have nothing in their
- * strings that looks like a comment, and no string over several lines that needs its spaces.
+ * Without comments, indentation, and what may be left out before a bracket that closes. Not a parser:
+ * the house's own files have nothing in their strings that looks like a comment, no string over
+ * several lines that needs its spaces, and no loop without a body.
  */
 function lean(text: string): string {
   return text
     .replace(/^[ \t]*\/\*(?:(?!\*\/)[^])*\*\/[ \t]*\n/gm, "")
     .replace(/^[ \t]*\/\/.*\n/gm, "")
     .replace(/\/\*\* .*?\*\/ ?/g, "")
-    .replace(/^[ \t]+|\n(?=\n)/gm, "");
+    .replace(/^[ \t]+|\n(?=\n)/gm, "")
+    .replace(/[,;]?\n(?=[)\]}])/g, "");
 }
 
 async function compressed(body: string): Promise<Uint8Array<ArrayBuffer>> {

@@ -94,6 +94,8 @@
  * - `room`: the room to be in after the login. One of a saved session goes before it.
  * - `session`: where the way back is kept, called after each frame that changed it; `null` is
  *   saved when there is no way back.
+ * - `access`: the access token of a private server (not of a session). It is sent as a subprotocol,
+ *   because browsers can send no header of their own with a WebSocket.
  * - `outbox`: how many calls may wait for their answer, default 256.
  * - `connect`, `clock`, `ids`: other sockets, another time, other ids of messages. An id must be
  *   new among all that anybody uses; default are 128 random bits.
@@ -103,8 +105,9 @@
  * @property {string} [password]
  * @property {string} [room]
  * @property {{ load(): Session | null | undefined, save(session: Session | null): void }} [session]
+ * @property {string} [access]
  * @property {number} [outbox]
- * @property {(url: string, protocol: string) => WebSocketLike} [connect]
+ * @property {(url: string, protocols: string | string[]) => WebSocketLike} [connect]
  * @property {Clock} [clock]
  * @property {() => string} [ids]
  */
@@ -146,6 +149,9 @@ const LONGEST_PAUSE = 30_000;
 const GHOST_PAUSE = 1_000;
 /** Milliseconds online after which the next loss counts as the first. */
 const STABLE = 10_000;
+/** The same after being turned away as too slow (1013): what was missed must not bring the same about
+ * again and again, each time after half a minute. */
+const LONG_STABLE = 300_000;
 
 /** Calls in flight, and their length together: the server hangs up at 256 Ki characters (1008). */
 const MOST_IN_FLIGHT = 64;
@@ -159,6 +165,9 @@ const BUFFER_PAUSE = 50;
 /** How often a call is tried while the storage is away, and the first pause in milliseconds. */
 const MOST_FAILURES = 4;
 const STORAGE_PAUSE = 1_000;
+/** Milliseconds after being told to wait for which only one call is in flight: the others would only
+ * be refused, and whoever goes on although told to wait is closed (1008). */
+const CAREFUL = 30_000;
 
 /** Pages of 100 that are asked for when the place was lost. */
 const MOST_PAGES = 10;
@@ -170,6 +179,7 @@ const USUAL_GRACE = 30;
 const GIVEN_UP = 4000;
 const TAKEN_OVER = 4001;
 const POLICY = 1008;
+const TRY_LATER = 1013;
 
 /** @type {Clock} */
 const SYSTEM_CLOCK = {
@@ -222,12 +232,19 @@ export class ChatError extends Error {
   /**
    * @param {string} code
    * @param {string} message
+   * @param {number} [retryAfter]
    */
-  constructor(code, message) {
+  constructor(code, message, retryAfter) {
     super(message);
     this.name = "ChatError";
     /** @readonly */
     this.code = code;
+    /**
+     * Milliseconds after which it may be tried again; 0 or nothing where that is not known.
+     *
+     * @readonly
+     */
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -409,6 +426,8 @@ class Link {
 /** Somebody in the chat. Connects as soon as it is made. */
 export class ChatClient {
   #url;
+  /** @type {string | string[]} */
+  #protocols = PROTOCOL;
   #connectTo;
   #clock;
   #ids;
@@ -422,6 +441,7 @@ export class ChatClient {
   /** @type {Link | undefined} */
   #link;
   #failures = 0;
+  #stable = STABLE;
   /** @type {number | undefined} */
   #onlineSince;
   #cancelRetry = () => {};
@@ -462,6 +482,8 @@ export class ChatClient {
   /** Set while nothing may be sent, for the storage's or the socket's sake.
    * @type {(() => void) | undefined} */
   #cancelPause;
+  /** Until when calls are sent one by one. */
+  #carefulUntil = 0;
 
   /**
    * @param {string | URL} url of the server, `ws://` or `wss://`
@@ -470,7 +492,13 @@ export class ChatClient {
    */
   constructor(url, options) {
     this.#url = String(url);
-    this.#connectTo = options.connect ?? ((url, protocol) => new WebSocket(url, protocol));
+    this.#connectTo = options.connect ?? ((url, protocols) => new WebSocket(url, protocols));
+    if (options.access) {
+      // What it consists of need not be what may stand in a subprotocol.
+      const token = btoa(String.fromCharCode(...new TextEncoder().encode(options.access)));
+      const safe = token.replace(/=/g, "").replace(/\+/g, "-").replace(/\//g, "_");
+      this.#protocols = [PROTOCOL, `chat.token.${safe}`];
+    }
     this.#clock = options.clock ?? SYSTEM_CLOCK;
     this.#ids = options.ids ?? randomId;
     this.#store = options.session;
@@ -770,7 +798,7 @@ export class ChatClient {
 
   #connect() {
     this.#cancelRetry();
-    const socket = this.#connectTo(this.#url, PROTOCOL);
+    const socket = this.#connectTo(this.#url, this.#protocols);
     const link = new Link(socket, this.#clock, {
       open: () => this.#enter(link),
       event: (line) => this.#event(line),
@@ -798,13 +826,17 @@ export class ChatClient {
       return void this.#shut("taken-over", code);
     }
     const since = this.#onlineSince;
-    if (since !== undefined && this.#clock.now() - since >= STABLE) this.#failures = 0;
+    if (since !== undefined && this.#clock.now() - since >= this.#stable) {
+      this.#failures = 0;
+      this.#stable = STABLE;
+    }
     this.#onlineSince = undefined;
     const most = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#failures++);
+    if (code === TRY_LATER) this.#stable = LONG_STABLE;
     // Whoever sent too much would be turned away again.
     const [from, to] = code === POLICY
       ? [LONGEST_PAUSE / 2, LONGEST_PAUSE]
-      : [FIRST_PAUSE / 2, most];
+      : [(code === TRY_LATER ? most : FIRST_PAUSE) / 2, most];
     const pause = Math.round(from + this.#clock.jitter() * (to - from));
     this.#cancelRetry = this.#clock.after(pause, () => this.#retry());
     const retryAt = this.#clock.now() + pause;
@@ -1238,6 +1270,7 @@ export class ChatClient {
   #pump() {
     const link = this.#link;
     if (link === undefined || this.#state.state !== "online") return;
+    const most = this.#clock.now() < this.#carefulUntil ? 1 : MOST_IN_FLIGHT;
     let inFlight = 0;
     let unitsInFlight = 0;
     for (const call of [...this.#calls]) {
@@ -1247,7 +1280,7 @@ export class ChatClient {
       inFlight++;
       unitsInFlight += call.units;
       if (call.over === undefined) {
-        if (inFlight > MOST_IN_FLIGHT) return;
+        if (inFlight > most) return;
         if (inFlight > 1 && unitsInFlight > MOST_UNITS_IN_FLIGHT) return;
         if (link.buffered > MOST_BUFFERED) return this.#pause(BUFFER_PAUSE);
         call.over = link;
@@ -1269,6 +1302,12 @@ export class ChatClient {
     if (reply instanceof ChatError) {
       // Over the next connection it is asked again.
       if (reply.code === "offline" && call.kind !== "ask") return;
+      if (reply.code === "too-fast") {
+        // As below: an earlier try of saying it may have been stored.
+        if (call.kind !== "say") call.sent = false;
+        this.#carefulUntil = this.#clock.now() + CAREFUL;
+        return this.#pause(reply.retryAfter || STORAGE_PAUSE);
+      }
       if (reply.code === "unavailable" && ++call.failures < MOST_FAILURES) {
         // What was said may be stored all the same: the server knows by its cid, nobody else does.
         if (call.kind !== "say") call.sent = false;
@@ -1384,7 +1423,7 @@ function isSaid(line) {
 
 /** @param {Line} line */
 function errorFrom(line) {
-  return new ChatError(String(line.code), String(line.message));
+  return new ChatError(String(line.code), String(line.message), Number(line.retryAfter ?? 0));
 }
 
 /**
@@ -1393,7 +1432,7 @@ function errorFrom(line) {
  * @param {ChatError} error
  */
 function isTemporary({ code }) {
-  return code === "offline" || code === "unavailable";
+  return /^(offline|unavailable|too-fast)$/.test(code);
 }
 
 /**

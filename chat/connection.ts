@@ -5,12 +5,14 @@
  * The first step of a message after the socket. It does not know what a line means (that is its
  * protocol's), and sends nothing itself (Sender).
  */
+import { costOf, ENOUGH, type Pace } from "./flood.ts";
 import type { Handler, Speaker } from "./handler.ts";
 import type { Lines } from "./lines.ts";
 import { type Limits, sizeOf } from "./limits.ts";
+import { refusal } from "./refusals.ts";
 import { Answered, type Requests } from "./requests.ts";
 import type { Seen } from "./resume.ts";
-import { CLOSE, type Peer, type Sender } from "./sender.ts";
+import { CLOSE, type Peer, type Sender, TOO_FAST } from "./sender.ts";
 
 /** How somebody comes in: with a token of an earlier time, or without (empty). */
 export interface Entrance extends Seen {
@@ -25,6 +27,10 @@ export interface ConnectionParts {
   readonly handler: Handler;
   readonly sender: Sender;
   readonly limits: Limits;
+  /** Says whether somebody goes too fast; `undefined`: they may. */
+  readonly pace: Pace | undefined;
+  /** Where they come from, if that is known. */
+  readonly address: string | undefined;
   warn(message: string): void;
 }
 
@@ -61,7 +67,11 @@ export class Connection {
     if (typeof data !== "string") {
       return sender.close(peer, CLOSE.unsupported, "only text is understood here");
     }
-    for (const line of protocol.split(peer, data, sizeOf(data, limits.messageBytes))) {
+    const lines = protocol.split(peer, data, sizeOf(data, limits.messageBytes));
+    if (lines.length === 0) return this.#count(data.length);
+    for (const line of lines) {
+      // One of them may have been the last.
+      if (this.#deaf) return;
       if (this.#busy === undefined) {
         this.#handle(line);
         continue;
@@ -71,6 +81,14 @@ export class Connection {
         return sender.close(peer, CLOSE.policy, "you send faster than the chat can take it");
       }
     }
+  }
+
+  /** Their time to choose a nickname is over. */
+  expire(seconds: number): void {
+    const { protocol, peer, sender } = this.#parts;
+    if (this.#deaf || (this.#speaker?.record.nick ?? "") !== "") return;
+    protocol.refuse(peer, refusal.tooLate(seconds));
+    sender.close(peer, CLOSE.policy, "no nickname was chosen");
   }
 
   /** Handles nothing more until what this resolves to is called: another socket may take over. */
@@ -96,9 +114,18 @@ export class Connection {
   }
 
   async #open({ token, ...seen }: Entrance): Promise<void> {
-    const { id, peer, protocol, sender } = this.#parts;
+    const { id, peer, protocol, sender, address = "", pace } = this.#parts;
     sender.bind(peer, id);
-    this.#speaker = await protocol.open(id, peer, token, seen);
+    const speaker = await protocol.open(id, peer, address, token, seen);
+    speaker.pace = pace;
+    this.#speaker = speaker;
+  }
+
+  /** A frame in which there was nothing to do: it is counted all the same. */
+  #count(length: number): void {
+    const { pace, sender, peer } = this.#parts;
+    if (pace?.take("command", costOf(length)) !== ENOUGH) return;
+    sender.close(peer, CLOSE.policy, TOO_FAST);
   }
 
   #handle(line: string): void {
@@ -136,6 +163,6 @@ export class Connection {
   #fault(error: unknown): void {
     const { warn, protocol, peer } = this.#parts;
     warn(`a line could not be handled: ${error instanceof Error ? error.message : String(error)}`);
-    if (!(error instanceof Answered)) protocol.fault(peer);
+    if (!(error instanceof Answered)) protocol.refuse(peer, refusal.notDone);
   }
 }

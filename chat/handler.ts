@@ -10,6 +10,7 @@ import type { Outcome } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import { type Entry, type Kind, packedBytes, type RoomEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
+import type { Pace } from "./flood.ts";
 import type { History } from "./history.ts";
 import type { Likeness } from "./likeness.ts";
 import type { Limits } from "./limits.ts";
@@ -56,6 +57,8 @@ export interface Speaker {
   pending: number;
   /** Called when there is one message less pending. */
   wake: (() => void) | undefined;
+  /** Says whether they go too fast; `undefined`: they may. */
+  pace: Pace | undefined;
 }
 
 /** Something to say: what, in the client's own numbering if it has one, and who is told how it went. */
@@ -409,7 +412,7 @@ export class Handler {
 }
 
 function speakerOf(record: OwnRecord, peer: Peer, address: string): Speaker {
-  const state = { unconfirmed: false, pending: 0, wake: undefined };
+  const state = { unconfirmed: false, pending: 0, wake: undefined, pace: undefined };
   return { peer, address, wanted: "", record, ...state };
 }
 

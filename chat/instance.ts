@@ -12,6 +12,7 @@ import type { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
 import type { RoomEvent } from "./events.ts";
 import { Feed, ROW_LIFE } from "./feed.ts";
+import type { Guest } from "./flood.ts";
 import { Handler } from "./handler.ts";
 import { History } from "./history.ts";
 import { Lease } from "./lease.ts";
@@ -24,6 +25,7 @@ import { Requests } from "./requests.ts";
 import { Resume } from "./resume.ts";
 import { CLOSE, type Peer, Sender, type Socket } from "./sender.ts";
 import { Storage } from "./storage.ts";
+import { Unnamed } from "./unnamed.ts";
 
 /**
  * Handles to one KV. They may all be the same, but for KV Connect they should not be: on one
@@ -54,6 +56,8 @@ export interface InstanceParts {
   /** New ids, each greater than those before. */
   readonly ids: () => string;
   readonly limits: Limits;
+  /** Milliseconds in which a connection must have a nickname; 0: as many as it likes. */
+  readonly unnamed: number;
   /** Milliseconds for which what is said is kept; 0: it is not. */
   readonly retention: number;
   /** Whether everybody may see the history of every room. */
@@ -75,6 +79,10 @@ export interface Hello {
   readonly resume?: string;
   /** In plain text: the id of the last event that was seen. */
   readonly last?: string;
+  /** Where they come from. */
+  readonly address?: string;
+  /** Counts what they do, and that they are here. */
+  readonly guest?: Guest;
 }
 
 /** The subprotocol for programs. */
@@ -109,6 +117,7 @@ export class Instance {
   readonly #linesWithIds: Lines;
   readonly #requests: Requests;
   readonly #connections = new Set<Connection>();
+  readonly #unnamed: Unnamed;
   /** Sockets whose end has not been seen. */
   readonly #sockets = new Set<AcceptedSocket>();
   #lastClosed = (): void => {};
@@ -121,7 +130,8 @@ export class Instance {
     const { kv, bells, shards, past } = handles;
     this.#parts = parts;
     this.#id = id;
-    const sender = this.#sender = new Sender(limits);
+    const sender = this.#sender = new Sender(limits, clock);
+    this.#unnamed = new Unnamed(clock, parts.unnamed);
     const history = this.#history = new History({
       kv: past,
       clock,
@@ -212,7 +222,8 @@ export class Instance {
   }
 
   /** Takes a socket that is not open yet. */
-  accept(socket: AcceptedSocket, { protocol, resume, last }: Hello = { protocol: "" }): void {
+  accept(socket: AcceptedSocket, hello: Hello = { protocol: "" }): void {
+    const { protocol, resume, last, guest } = hello;
     const speaks = protocol === CHAT_V1
       ? this.#requests
       : resume === undefined
@@ -223,28 +234,39 @@ export class Instance {
       // Whoever closes without a code, or with that of a normal end, means to go.
       const dropped = code !== 1000 && code !== 1005 && code !== CLOSE.policy;
       connection?.end(dropped).finally(() => this.#connections.delete(connection!));
+      if (connection !== undefined) this.#unnamed.remove(connection);
     };
     socket.onopen = () => {
       if (!this.#open) return socket.close(CLOSE.restart, RESTARTING);
       this.#sockets.add(socket);
       const peer = this.#sender.add(socket, speaks.wire, end);
-      connection = this.#connection(peer, speaks);
+      connection = this.#connection(peer, speaks, hello);
       this.#connections.add(connection);
+      this.#unnamed.add(connection);
       connection.open({ token: resume ?? "", last });
     };
     socket.onmessage = ({ data }) => connection?.receive(data);
     // An error is always followed by a close.
     socket.onclose = ({ code }) => {
+      guest?.leave();
+      this.#sender.ended(socket);
       this.#sockets.delete(socket);
       if (this.#sockets.size === 0) this.#lastClosed();
       end(code);
     };
   }
 
-  #connection(peer: Peer, protocol: Lines | Requests): Connection {
+  #connection(
+    peer: Peer,
+    protocol: Lines | Requests,
+    { guest, address }: Hello,
+  ): Connection {
     const { limits, ids, log: { warn } } = this.#parts;
     const handler = this.#handler, sender = this.#sender;
-    return new Connection({ id: ids(), peer, protocol, handler, sender, limits, warn });
+    const pace = guest?.pace;
+    return new Connection({
+      ...{ id: ids(), peer, protocol, handler, sender, limits, pace, address, warn },
+    });
   }
 
   #deliver(event: RoomEvent, at: string, shard: number): number {
@@ -305,6 +327,7 @@ export class Instance {
   }
 
   async #closeSockets(): Promise<void> {
+    this.#unnamed.close();
     this.#sender.closeAll(CLOSE.restart, RESTARTING);
     await Promise.all([...this.#connections].map((connection) => connection.end(true)));
     if (this.#sockets.size === 0) return;

@@ -1,9 +1,10 @@
 /**
  * Every limit of the chat in one place, each with its unit and its reason.
  *
- * Stands below everything: it imports nothing. It does not enforce anything;
- * whoever meets the input does (names, Connection, Handler, Sender).
+ * Stands below everything. It does not enforce anything; whoever meets the input does (server, flood,
+ * names, Connection, Handler, Sender).
  */
+import type { Rate } from "./buckets.ts";
 
 /** The limits of one chat. All are whole numbers greater than zero. */
 export interface Limits {
@@ -30,6 +31,11 @@ export interface Limits {
   readonly inboxUnits: number;
   /** Bytes that may wait unsent for one socket; past it the peer does not read, and is let go (1013). */
   readonly bufferedBytes: number;
+  /**
+   * Bytes that may wait for all sockets together before those for whom most waits are let go sooner.
+   * A runtime that cannot cut a connection keeps what waits for a peer until the peer hangs up.
+   */
+  readonly bufferedBytesInAll: number;
   /** Seconds without any sign of life, pings included, after which the runtime drops a socket. */
   readonly idleSeconds: number;
 }
@@ -42,7 +48,67 @@ export interface LimitSettings {
   readonly room?: number;
   /** Bytes of a message: 1 to 24,576. Default 16,384. */
   readonly message?: number;
+  /**
+   * Bytes that may wait for somebody who does not read: 1,048,576 (what coming back needs) to
+   * 67,108,864. Default 1,048,576.
+   */
+  readonly unread?: number;
 }
+
+/** So many within so many seconds: all at once, or in any other way. */
+export interface Allowance {
+  readonly many: number;
+  readonly seconds: number;
+}
+
+/** What may be done how often, so that nobody is flooded. `off`: as often as one likes. */
+export interface FloodSettings {
+  /** Messages of one connection; each 2,048 characters count as one more. Default 300 in 30 s. */
+  readonly messages?: Allowance | "off";
+  /** Other commands and requests. Default 300 in 30 s. */
+  readonly commands?: Allowance | "off";
+  /** Rooms that are entered. Default 60 in 60 s. */
+  readonly joins?: Allowance | "off";
+  /** Nicknames that are taken or tried, at login too. Default 60 in 60 s. */
+  readonly nicks?: Allowance | "off";
+  /** Connections that an address opens. Default 100 in 60 s, and for this machine's own: off. */
+  readonly connections?: Allowance | "off";
+  /**
+   * How many times as much as one connection all of an address may do together. Default 10, and for
+   * this machine's own: off.
+   */
+  readonly together?: number | "off";
+  /** Seconds in which a connection must have a nickname. Default 60. */
+  readonly unnamed?: number | "off";
+}
+
+/** How many may be connected to one instance. */
+export interface CrowdSettings {
+  /** Connections in all: 1 to 1,000,000. Default 10,000. */
+  readonly connections?: number;
+  /** Connections from one address: the same. Default 100, and for this machine's own: no limit. */
+  readonly perAddress?: number;
+}
+
+/** What may be done how often, by one and by all of an address: buckets, of which `undefined` is none. */
+export interface FloodLimits {
+  readonly one: DeedRates;
+  readonly address: DeedRates;
+  readonly connection: Rate | undefined;
+  /** Milliseconds; 0: no limit. */
+  readonly unnamed: number;
+  /** `Infinity`: no limit. */
+  readonly connections: number;
+  readonly perAddress: number;
+  /** Whether addresses that many may share are counted like all others. */
+  readonly countsShared: boolean;
+}
+
+/** What is counted apart: commands that are none of the others, too. */
+export type Deed = "message" | "command" | "join" | "nick";
+
+/** How often each may be done. */
+export type DeedRates = Readonly<Record<Deed, Rate | undefined>>;
 
 /** What is kept, and for how long. */
 export interface KeepSettings {
@@ -75,12 +141,27 @@ export const MOST = {
   room: 256,
   /** In a KV value (64 KiB) a text may take two bytes a character, and others share the row. */
   message: 24 * 1024,
+  /** More is no backlog but a leak. */
+  unread: 64 * 1024 * 1024,
+  /** More than any process can hold. */
+  connections: 1_000_000,
+  perAddress: 1_000_000,
+  /** More than anybody can do: what is meant is off. */
+  many: 1_000_000,
+  /** A day. */
+  seconds: 86_400,
   /** Ten years. */
   history: 3650 * 86_400,
   /** An hour: so long nobody else can have the nickname. */
   grace: 3600,
   /** Ten years. */
   registered: 3650 * 86_400,
+} as const;
+
+/** What a setting must be at the least, where that is more than 1. */
+export const LEAST = {
+  /** What is told to whoever comes back, and a page of history, must have room in it. */
+  unread: 1024 * 1024,
 } as const;
 
 /**
@@ -110,22 +191,26 @@ export function keepingFrom(
   };
 }
 
+/** How many of the slowest may have all that one may have. */
+const SLOW = 256;
+
 /**
- * The limits that follow from a user's settings.
+ * The limits that follow from a user's settings. Where everybody is `trusted` nothing is bounded just
+ * to keep some from getting in the others' way.
  *
- * @throws {RangeError} when a setting is not a whole number from 1 to its maximum.
+ * @throws {RangeError} when a setting is not a whole number from 1 (or what stands there) to its
+ * maximum.
  */
-export function limitsFrom(settings: LimitSettings = {}): Limits {
-  const pick = (name: keyof LimitSettings, usual: number): number => {
+export function limitsFrom(settings: LimitSettings = {}, trusted: boolean = false): Limits {
+  const pick = (name: keyof LimitSettings, usual: number, least = 1): number => {
     const value = settings[name] ?? usual;
-    if (!Number.isInteger(value) || value < 1 || value > MOST[name]) {
-      throw new RangeError(`the longest ${name} must be a whole number from 1 to ${MOST[name]}`);
-    }
+    assertWhole(name, value, least, MOST[name]);
     return value;
   };
   const nickname = pick("nickname", 32);
   const room = pick("room", 64);
   const messageBytes = pick("message", 16 * 1024);
+  const bufferedBytes = pick("unread", LEAST.unread, LEAST.unread);
   return {
     nickname,
     nicknameBytes: nickname * 4,
@@ -133,12 +218,83 @@ export function limitsFrom(settings: LimitSettings = {}): Limits {
     roomBytes: room * 4,
     messageBytes,
     frameBytes: 64 * 1024,
-    pendingMessages: 256,
+    // Few: so that a commit, after which all of it is shown at once, has little of one connection.
+    pendingMessages: trusted ? 256 : 16,
     inboxFrames: 1024,
     inboxUnits: 256 * 1024,
-    bufferedBytes: 1024 * 1024,
+    bufferedBytes,
+    bufferedBytesInAll: trusted ? Infinity : SLOW * bufferedBytes,
     idleSeconds: 30,
   };
+}
+
+/**
+ * How often things may be done, and by how many. The numbers are generous beside those of others
+ * (Ergo: 5 lines at once and 2 a second after that, 16 connections and 32 new ones in 10 minutes from
+ * an address; InspIRCd: 10 at once and 1 a second, 3 connections), because a paste of twenty lines
+ * should not be noticed, bots are welcome, and schools have one address.
+ *
+ * @throws {RangeError} when a setting is out of its range.
+ */
+export function floodLimitsFrom(
+  flood: FloodSettings | "off" = {},
+  { connections, perAddress }: CrowdSettings = {},
+): FloodLimits {
+  const isOff = flood === "off";
+  const { together: factor, ...set } = isOff ? OFF : flood;
+  const together = factor === "off" ? Infinity : factor ?? 10;
+  if (together !== Infinity) assertWhole("together", together, 1, MOST.many);
+  const one: Record<Deed, Rate | undefined> = {
+    message: rateFrom("messages", set.messages ?? { many: 300, seconds: 30 }),
+    command: rateFrom("commands", set.commands ?? { many: 300, seconds: 30 }),
+    join: rateFrom("joins", set.joins ?? { many: 60, seconds: 60 }),
+    nick: rateFrom("nicks", set.nicks ?? { many: 60, seconds: 60 }),
+  };
+  const times = (rate: Rate | undefined) =>
+    rate && together !== Infinity ? { ...rate, burst: rate.burst * together } : undefined;
+  const unnamed = set.unnamed ?? 60;
+  if (unnamed !== "off") assertWhole("unnamed", unnamed, 1, MOST.seconds);
+  for (const [name, value] of Object.entries({ connections, perAddress })) {
+    if (value !== undefined) assertWhole(name, value, 1, MOST[name as keyof CrowdSettings]);
+  }
+  return {
+    one,
+    address: {
+      message: times(one.message),
+      command: times(one.command),
+      join: times(one.join),
+      nick: times(one.nick),
+    },
+    connection: rateFrom("connections", set.connections ?? { many: 100, seconds: 60 }),
+    unnamed: unnamed === "off" ? 0 : unnamed * 1000,
+    connections: connections ?? (isOff ? Infinity : 10_000),
+    perAddress: perAddress ?? (isOff ? Infinity : 100),
+    countsShared: [perAddress, factor, set.connections].some((each) =>
+      each !== undefined && each !== "off"
+    ),
+  };
+}
+
+const OFF: FloodSettings = {
+  messages: "off",
+  commands: "off",
+  joins: "off",
+  nicks: "off",
+  connections: "off",
+  together: "off",
+  unnamed: "off",
+};
+
+function rateFrom(name: string, allowance: Allowance | "off"): Rate | undefined {
+  if (allowance === "off") return undefined;
+  assertWhole(name, allowance.many, 1, MOST.many);
+  assertWhole(`the seconds of ${name}`, allowance.seconds, 1, MOST.seconds);
+  return { burst: allowance.many, ms: allowance.seconds * 1000 };
+}
+
+function assertWhole(name: string, value: number, least: number, most: number): void {
+  if (Number.isInteger(value) && value >= least && value <= most) return;
+  throw new RangeError(`${name} must be a whole number from ${least} to ${most}, not ${value}`);
 }
 
 const encoder = new TextEncoder();

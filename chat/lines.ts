@@ -4,12 +4,13 @@
  * Connection hands in one line at a time; what it asks for is Handler's to do. Every line gets an
  * answer, or an event that everybody sees. The words are in text.ts.
  */
+import { costOf, ENOUGH, listed } from "./flood.ts";
 import type { Handler, Speaker } from "./handler.ts";
 import { MOST_PAST } from "./handler.ts";
-import type { Limits } from "./limits.ts";
+import type { Deed, Limits } from "./limits.ts";
 import { type Refusal, refusal } from "./refusals.ts";
 import type { Back, Seen } from "./resume.ts";
-import { CLOSE, type Peer, type Sender } from "./sender.ts";
+import { CLOSE, type Peer, type Sender, TOO_FAST } from "./sender.ts";
 import { encodePast, encodeText, further, HELP, nicknameIs, reply } from "./text.ts";
 
 /** What the plain-text protocol is made of. */
@@ -23,6 +24,17 @@ export interface LinesParts {
 
 /** A command: gets what follows its name, and the first word of that. */
 type Command = (speaker: Speaker, rest: string, word: string) => void | Promise<void>;
+
+/** As what commands are counted that are not just commands. */
+const DEEDS: Readonly<Record<string, Deed>> = {
+  me: "message",
+  msg: "message",
+  join: "join",
+  register: "nick",
+  identify: "nick",
+  password: "nick",
+  unregister: "nick",
+};
 
 /** How many events `/history` shows without a number. */
 const PAST = 20;
@@ -68,8 +80,14 @@ export class Lines {
   }
 
   /** A new connection, of somebody who comes back if there is a token. */
-  async open(id: string, peer: Peer, token: string, seen: Seen): Promise<Speaker> {
-    const speaker = this.#handler.open(id, peer);
+  async open(
+    id: string,
+    peer: Peer,
+    address: string,
+    token: string,
+    seen: Seen,
+  ): Promise<Speaker> {
+    const speaker = this.#handler.open(id, peer, address);
     if (token !== "") await this.#comeBack(speaker, token, seen);
     return speaker;
   }
@@ -90,14 +108,24 @@ export class Lines {
 
   /** Handles a line. The next one may come when what is returned has resolved. */
   handle(speaker: Speaker, line: string): void | Promise<void> {
+    const { pace } = speaker;
+    if (pace !== undefined) {
+      const deed = deedOf(speaker, line);
+      const wait = pace.take(deed, costOf(line.length));
+      if (wait > 0) return this.#slowDown(speaker, deed, wait);
+    }
     if (speaker.record.nick === "") {
       const identify = IDENTIFY.exec(line);
       if (identify === null) return this.#login(speaker, line);
       return this.#identify(speaker, identify[1] ?? "");
     }
     if (speaker.unconfirmed) {
-      return this.#handler.confirm(speaker).then(() => this.handle(speaker, line));
+      return this.#handler.confirm(speaker).then(() => this.#do(speaker, line));
     }
+    return this.#do(speaker, line);
+  }
+
+  #do(speaker: Speaker, line: string): void | Promise<void> {
     if (line.startsWith("/")) return this.#command(speaker, line.slice(1));
     if (speaker.record.room === undefined) return this.#reply(speaker, reply.cannotSend);
     if (line.charCodeAt(0) <= 0x20 && SLIPPED.test(line)) {
@@ -106,9 +134,14 @@ export class Lines {
     return this.#say(speaker, "message", line);
   }
 
-  /** Something went wrong that is nobody's fault but ours. */
-  fault(peer: Peer): void {
-    this.#sender.reply(peer, refusal.notDone.message);
+  /** Tells somebody that, and why, something was not done, whatever it was. */
+  refuse(peer: Peer, { message }: Refusal): void {
+    this.#sender.reply(peer, message);
+  }
+
+  #slowDown({ peer }: Speaker, deed: Deed, wait: number): void {
+    if (wait === ENOUGH) this.#sender.close(peer, CLOSE.policy, TOO_FAST);
+    else this.refuse(peer, refusal.tooFast(deed === "message", wait));
   }
 
   async #login(speaker: Speaker, line: string): Promise<void> {
@@ -182,9 +215,12 @@ export class Lines {
   async #list(speaker: Speaker): Promise<void> {
     if (speaker.record.room !== undefined) {
       const members = await this.#handler.members(speaker);
-      return members.ok ? this.#reply(speaker, members.nicks.join("\n")) : undefined;
+      if (!members.ok) return;
+      speaker.pace?.spend("command", listed(members.nicks.length));
+      return this.#reply(speaker, members.nicks.join("\n"));
     }
     const rooms = [...(await this.#handler.rooms()).keys()];
+    speaker.pace?.spend("command", listed(rooms.length));
     this.#reply(speaker, rooms.length === 0 ? further.noRooms : rooms.join("\n"));
   }
 
@@ -297,6 +333,17 @@ export class Lines {
 
 function wordsOf(rest: string): string[] {
   return rest.split(/\s+/u).filter((word) => word !== "");
+}
+
+/** As what a line is counted. */
+function deedOf({ record: { nick } }: Speaker, line: string): Deed {
+  if (nick === "") return "nick";
+  if (!line.startsWith("/")) return "message";
+  const [, name = "", word] = /^\/(\S*)(?: +(\S))?/.exec(line) ?? [];
+  const command = name.toLowerCase();
+  // Without a nickname it only asks for one's own.
+  if (command === "nick") return word === undefined ? "command" : "nick";
+  return Object.hasOwn(DEEDS, command) ? DEEDS[command]! : "command";
 }
 
 /** Splits what follows `/msg`: a nickname with spaces in it stands in double quotes. */

@@ -14,21 +14,46 @@
  * @module
  */
 import { monotonicUlid } from "@std/ulid";
+import { Access, type AccessSettings } from "./access.ts";
+import { Addresses } from "./addresses.ts";
 import { loadAssets } from "./assets.ts";
 import { backOff, type Clock, systemClock } from "./clock.ts";
 import { agreeOnShards } from "./feed.ts";
+import { Flood } from "./flood.ts";
 import { type AcceptedSocket, CHAT_V1, type Handles, type Hello, Instance } from "./instance.ts";
 import { Likeness, USUALLY_RESERVED } from "./likeness.ts";
-import { keepingFrom, type KeepSettings, type LimitSettings, limitsFrom } from "./limits.ts";
+import {
+  type CrowdSettings,
+  floodLimitsFrom,
+  type FloodSettings,
+  keepingFrom,
+  type KeepSettings,
+  type LimitSettings,
+  limitsFrom,
+} from "./limits.ts";
 import { type Log, quietLog } from "./log.ts";
 import { Passwords } from "./passwords.ts";
-import { answer } from "./server.ts";
+import { answer, type RequestInfo } from "./server.ts";
 
-export { keepingFrom, type KeepSettings, type LimitSettings, limitsFrom, MOST } from "./limits.ts";
+export { Access, type AccessSettings } from "./access.ts";
+export { Addresses } from "./addresses.ts";
 export { USUALLY_RESERVED } from "./likeness.ts";
+export {
+  type Allowance,
+  type CrowdSettings,
+  floodLimitsFrom,
+  type FloodSettings,
+  keepingFrom,
+  type KeepSettings,
+  LEAST,
+  type LimitSettings,
+  limitsFrom,
+  MOST,
+} from "./limits.ts";
 export type { Clock } from "./clock.ts";
 export { type AcceptedSocket, CHAT_V1, type Hello } from "./instance.ts";
 export type { Log } from "./log.ts";
+export type { RequestInfo } from "./server.ts";
 
 /** What a chat is made of. */
 export interface ChatOptions extends KeepSettings {
@@ -52,6 +77,17 @@ export interface ChatOptions extends KeepSettings {
   readonly reserved?: readonly string[];
   /** Rounds of the hash of a password (PBKDF2, SHA-256). Default 600,000; tests want fewer. */
   readonly passwordRounds?: number;
+  /** What may be done how often; `off`: whatever anybody likes. */
+  readonly flood?: FloodSettings | "off";
+  /** How many may be connected. */
+  readonly crowd?: CrowdSettings;
+  /** Who may come in. Default: everybody, but no pages of other sites. */
+  readonly access?: AccessSettings;
+  /**
+   * The proxies whose word is taken for where somebody comes from: addresses, networks as
+   * `10.0.0.0/8`, or `private` for all that is not on the internet. Default: none.
+   */
+  readonly trustProxy?: readonly string[];
   /** Default: the machine's. */
   readonly clock?: Clock;
   /** Makes ids, each greater than those before. Default: monotonic ULIDs. */
@@ -62,8 +98,8 @@ export interface ChatOptions extends KeepSettings {
 
 /** A chat that runs. */
 export interface Chat {
-  /** Answers a request: hand it to `Deno.serve`. */
-  readonly fetch: (request: Request) => Response;
+  /** Answers a request: hand it to `Deno.serve`, which tells it where that comes from, too. */
+  readonly fetch: (request: Request, info?: RequestInfo) => Response;
   /** Takes a socket that something else upgraded, before it opens. Closes it (1012) if it must. */
   accept(socket: AcceptedSocket, hello?: Hello): void;
   /** How many people are connected here. */
@@ -75,15 +111,23 @@ export interface Chat {
   close(): Promise<void>;
 }
 
+const PROXIED =
+  "There seems to be a proxy before the chat (it sends X-Forwarded-For or Forwarded): " +
+  "with --trust-proxy people are counted by their own addresses.";
+
 /**
  * Starts a chat on a KV.
  *
- * @throws {RangeError} when a limit is out of its range.
+ * @throws {RangeError} when a setting is out of its range.
  * @throws {Error} when the KV cannot be used.
  */
 export async function startChat(options: ChatOptions): Promise<Chat> {
   const { kv, clock = systemClock, local = false } = options;
-  const limits = limitsFrom(options.limits);
+  const limits = limitsFrom(options.limits, options.flood === "off");
+  const floodLimits = floodLimitsFrom(options.flood, options.crowd);
+  const addresses = new Addresses(options.trustProxy);
+  const access = new Access(options.access);
+  const flood = new Flood(floodLimits, clock);
   const log = quietLog(options.log ?? console, clock);
   const assets = await loadAssets();
   const parts = {
@@ -93,6 +137,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     clock,
     ids: options.ids ?? (() => monotonicUlid(clock.now())),
     limits,
+    unnamed: floodLimits.unnamed,
     ...keepingFrom(options),
     likeness: new Likeness(options.reserved ?? USUALLY_RESERVED),
     passwords: new Passwords(options.passwordRounds),
@@ -135,16 +180,22 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     }
   }
 
+  let knowsOfProxy = false;
   const house = {
+    proxied() {
+      if (!knowsOfProxy) log.warn(PROXIED);
+      knowsOfProxy = true;
+    },
     greeting,
     assets,
     idleSeconds: limits.idleSeconds,
     isOpen: () => !closing && instance.isOpen,
     protocols: [CHAT_V1],
+    ...{ addresses, access, flood },
     welcome: (socket: AcceptedSocket, hello?: Hello) => instance.accept(socket, hello),
   };
   return {
-    fetch: (request) => answer(request, house),
+    fetch: (request, info) => answer(request, house, info),
     accept: house.welcome,
     get size() {
       return instance.size;

@@ -10,6 +10,8 @@ export interface Refusal {
   readonly ok: false;
   readonly code: string;
   readonly message: string;
+  /** Milliseconds after which it may be tried again, if it is a matter of time. */
+  readonly retryAfter?: number;
 }
 
 /** What was done, or why not. */
@@ -22,6 +24,16 @@ export function refuse(code: string, message: string): Refusal {
 
 /** What can be refused in more than one place, or in one line. */
 export const refusal = {
+  /** `ms`: how long to wait. */
+  tooFast: (isMessage: boolean, ms: number): Refusal => {
+    const seconds = Math.ceil(ms / 1000);
+    const wait = `Please wait ${seconds} ${seconds === 1 ? "second" : "seconds"}.`;
+    const what = isMessage ? "Not sent: that was too much" : "Not done: that was too often";
+    const message = `${what} in a short time. ${wait}`;
+    return { ok: false, code: "too-fast", message, retryAfter: Math.ceil(ms) };
+  },
+  tooLate: (seconds: number) =>
+    refuse("too-late", `No nickname was chosen within ${seconds} seconds: goodbye.`),
   nicknameTaken: (nick: string) =>
     refuse("nickname-taken", `The nickname "${nick}" is taken. Please choose another one.`),
   nicknameAlike: (nick: string) =>

@@ -5,12 +5,13 @@
  * `ref` gets exactly one reply with it. PROTOCOL.md describes all of it.
  */
 import * as z from "zod";
+import { costOf, ENOUGH, listed } from "./flood.ts";
 import type { Handler, Speaker } from "./handler.ts";
 import { MOST_PAST } from "./handler.ts";
 import { encodeJson, encodeReply, encodeSent, type Ref } from "./json.ts";
-import { type Limits, sizeOf } from "./limits.ts";
+import { type Deed, type Limits, sizeOf } from "./limits.ts";
 import { type Refusal, refusal, refuse, type Result } from "./refusals.ts";
-import { CLOSE, type Peer, type Sender } from "./sender.ts";
+import { CLOSE, type Peer, type Sender, TOO_FAST } from "./sender.ts";
 
 /** What the protocol is made of. */
 export interface RequestsParts {
@@ -95,6 +96,21 @@ type Verbs = {
   [Type in Request["type"]]: (speaker: Speaker, request: Of<Type>) => void | Promise<void>;
 };
 
+/** As what requests are counted that are not just requests. */
+const DEEDS: Readonly<Partial<Record<Request["type"], Deed>>> = {
+  message: "message",
+  action: "message",
+  direct: "message",
+  join: "join",
+  login: "nick",
+  resume: "nick",
+  nick: "nick",
+  identify: "nick",
+  register: "nick",
+  password: "nick",
+  unregister: "nick",
+};
+
 const TYPES: readonly string[] = Request.options.map(({ shape }) => shape.type.value);
 
 /** The meaning of requests. */
@@ -126,6 +142,7 @@ export class Requests {
       const result = await this.#parts.handler.members(speaker);
       if (!result.ok) return this.#refuse(speaker.peer, ref, result);
       const { room, nicks } = result;
+      speaker.pace?.spend("command", listed(nicks.length));
       this.#reply(speaker, "members", ref, { room, nicks });
     },
     history: (speaker, request) => this.#history(speaker, request),
@@ -137,8 +154,8 @@ export class Requests {
   }
 
   /** A new connection. */
-  open(id: string, peer: Peer): Speaker {
-    return this.#parts.handler.open(id, peer);
+  open(id: string, peer: Peer, address: string): Speaker {
+    return this.#parts.handler.open(id, peer, address);
   }
 
   /** The requests of a frame, one a line; none if it is too long. */
@@ -159,6 +176,15 @@ export class Requests {
   /** Handles a request. The next one may come when what is returned has resolved. */
   handle(speaker: Speaker, line: string): void | Promise<void> {
     const read = readRequest(line);
+    const { pace } = speaker;
+    if (pace !== undefined) {
+      const deed = (read.ok ? DEEDS[read.request.type] : undefined) ?? "command";
+      const wait = pace.take(deed, costOf(line.length));
+      if (wait > 0) {
+        const ref = read.ok ? read.request.ref : read.ref;
+        return this.#slowDown(speaker.peer, ref, deed, wait);
+      }
+    }
     if (!read.ok) return this.#refuse(speaker.peer, read.ref, read);
     const { request } = read;
     const { type, ref } = request;
@@ -174,9 +200,14 @@ export class Requests {
     return this.#perform(speaker, request);
   }
 
-  /** Something went wrong that is nobody's fault but ours. */
-  fault(peer: Peer): void {
-    this.#refuse(peer, undefined, refusal.notDone);
+  /** Tells somebody that, and why, something was not done, whatever it was. */
+  refuse(peer: Peer, why: Refusal): void {
+    this.#refuse(peer, undefined, why);
+  }
+
+  #slowDown(peer: Peer, ref: Ref, deed: Deed, wait: number): void {
+    if (wait === ENOUGH) this.#parts.sender.close(peer, CLOSE.policy, TOO_FAST);
+    else this.#refuse(peer, ref, refusal.tooFast(deed === "message", wait));
   }
 
   #perform(speaker: Speaker, request: Request): void | Promise<void> {
@@ -271,6 +302,7 @@ export class Requests {
   async #rooms(speaker: Speaker, { ref }: Of<"rooms">): Promise<void> {
     const rooms = await this.#parts.handler.rooms();
     const list = [...rooms].map(([room, people]) => ({ room, people }));
+    speaker.pace?.spend("command", listed(list.length));
     this.#reply(speaker, "rooms", ref, { rooms: list });
   }
 
@@ -298,8 +330,8 @@ export class Requests {
     this.#parts.sender.reply(peer, encodeReply(type, ref, fields));
   }
 
-  #refuse(peer: Peer, ref: Ref, { code, message }: Refusal): void {
-    this.#parts.sender.reply(peer, encodeReply("error", ref, { code, message }));
+  #refuse(peer: Peer, ref: Ref, { code, message, retryAfter }: Refusal): void {
+    this.#parts.sender.reply(peer, encodeReply("error", ref, { code, message, retryAfter }));
   }
 }
 

@@ -6,6 +6,8 @@
  * everyone's membership begins and ends at a place in the one order. Those who speak `chat.v1` get
  * all events of a commit in one frame, the others a frame an event.
  */
+import { Backlog, FRAME, UNSUSPICIOUS } from "./backlog.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import type { RoomEvent } from "./events.ts";
 import { encodeJson } from "./json.ts";
 import type { Limits } from "./limits.ts";
@@ -32,13 +34,13 @@ export const CLOSE = {
 /** What is said to a socket whose connection another one has now. */
 export const TAKEN_OVER = "you came back over another connection";
 
+/** What is said to somebody who goes on although they were asked to wait. */
+export const TOO_FAST = "you went on although you were asked to wait";
+
 /** How events are written for a peer: as lines, as lines with their ids in front, as JSON. */
 export type Wire = "text" | "text with ids" | "json";
 
 const OPEN = 1;
-
-/** Most bytes of a frame's head from a server (RFC 6455, section 5.2). */
-const FRAME_HEAD = 10;
 
 /** An event that waits for its peer to have caught up. */
 interface Held {
@@ -59,7 +61,7 @@ export interface Peer {
   held: Held[] | undefined;
   /** Characters of what is held. */
   heldUnits: number;
-  /** At most so many bytes wait in the socket: what was sent since its buffer was looked at, and that. */
+  /** At most so much waits in the socket: what was sent since its buffer was looked at, and that. */
   waiting: number;
   /** Replies that share the next frame with the events of a commit. */
   lines: string;
@@ -90,10 +92,12 @@ export class Sender {
   readonly #dirtyRooms = new Set<Room>();
   readonly #dirtyPeers = new Set<Peer>();
   readonly #limits: Limits;
+  readonly #backlog: Backlog;
   #muted = false;
 
-  constructor(limits: Limits) {
+  constructor(limits: Limits, clock: Clock = systemClock) {
     this.#limits = limits;
+    this.#backlog = new Backlog(limits.bufferedBytes, limits.bufferedBytesInAll, clock);
   }
 
   /** How many sockets there are. */
@@ -176,8 +180,14 @@ export class Sender {
   close(peer: Peer, code: number, reason: string): void {
     if (!this.#all.has(peer)) return;
     this.remove(peer);
+    this.#backlog.closing(peer.socket);
     closeSocket(peer.socket, code, reason);
     peer.gone(code);
+  }
+
+  /** A socket is closed on both sides: what still waited for it is gone. */
+  ended(socket: Socket): void {
+    this.#backlog.gone(socket);
   }
 
   /** Closes whoever has a connection that another socket, or instance, has taken over. */
@@ -326,20 +336,22 @@ export class Sender {
   #send(peer: Peer, text: string): void {
     const { socket } = peer;
     if (socket.readyState !== OPEN) return;
-    const { bufferedBytes } = this.#limits;
-    // A character takes three bytes at the most: below the bound there is no need to look, and to
-    // look each time cost 7 % in rooms of ten.
-    const bytes = 3 * text.length + FRAME_HEAD;
-    peer.waiting += bytes;
-    if (peer.waiting > bufferedBytes) {
-      peer.waiting = socket.bufferedAmount;
-      // A socket queues without bound, so a peer that does not read has to be let go by us.
-      if (peer.waiting > bufferedBytes) {
-        return this.close(peer, CLOSE.tryLater, "you do not read what is sent to you");
-      }
-      peer.waiting += bytes;
+    // A character takes three bytes at the most: below that there is no need to look, and to look each
+    // time cost 7 % in rooms of ten.
+    peer.waiting += 3 * text.length + FRAME;
+    if (peer.waiting > UNSUSPICIOUS && this.#isBehind(peer, text.length)) {
+      return this.close(peer, CLOSE.tryLater, "you do not read what is sent to you");
     }
     socket.send(text);
+  }
+
+  /** Whether what waits for a peer is too much; how much that is, is only now looked at. */
+  #isBehind(peer: Peer, length: number): boolean {
+    const waits = peer.socket.bufferedAmount;
+    // As long as it is much, each further frame is looked at.
+    if (waits > UNSUSPICIOUS) return this.#backlog.isTooMuch(peer.socket, length);
+    peer.waiting = waits;
+    return false;
   }
 
   #join(peer: Peer, name: string): void {

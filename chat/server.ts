@@ -4,7 +4,10 @@
  * The beginning of a message's way, and the only place that knows `Response` and the upgrade. It
  * does not listen: `Deno.serve`, or whatever the platform has, calls it.
  */
+import type { Access } from "./access.ts";
+import type { Addresses, Origin } from "./addresses.ts";
 import type { Asset } from "./assets.ts";
+import type { Flood, Guest } from "./flood.ts";
 
 /** What the door learned about somebody who comes in. */
 export interface Welcome {
@@ -13,6 +16,15 @@ export interface Welcome {
   /** The address's parameters of these names. */
   readonly resume: string | undefined;
   readonly last: string | undefined;
+  /** Where they come from, if that is known. */
+  readonly address: string | undefined;
+  /** Counts what they do. */
+  readonly guest: Guest;
+}
+
+/** What `Deno.serve` tells about whoever asks; other servers may leave it out. */
+export interface RequestInfo {
+  readonly remoteAddr: Deno.Addr;
 }
 
 /** What the door leads to. */
@@ -27,6 +39,14 @@ export interface House {
   isOpen(): boolean;
   /** The subprotocols that are spoken here, besides plain text. */
   readonly protocols: readonly string[];
+  /** Where somebody comes from. */
+  readonly addresses: Addresses;
+  /** Who may come in. */
+  readonly access: Access;
+  /** How many may, and how often. */
+  readonly flood: Flood;
+  /** Somebody came by a proxy whose word is not taken. */
+  proxied(): void;
   /** Takes a new socket, not open yet. */
   welcome(socket: WebSocket, hello: Welcome): void;
 }
@@ -34,7 +54,7 @@ export interface House {
 const TEXT = { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" };
 
 /** Answers a request. */
-export function answer(request: Request, house: House): Response {
+export function answer(request: Request, house: House, info?: RequestInfo): Response {
   const url = new URL(request.url);
   const isRoot = url.pathname === "/";
   const asset = house.assets.get(url.pathname);
@@ -47,19 +67,23 @@ export function answer(request: Request, house: House): Response {
   if (url.pathname === "/healthz") {
     return house.isOpen() ? text(200, "ok") : closed();
   }
+  const from = house.addresses.of(request, hostnameOf(info));
+  if (from.unknownProxy) house.proxied();
   const wantsSocket = request.headers.get("upgrade")?.toLowerCase() === "websocket";
   if (wantsSocket && (isRoot || url.pathname === "/ws")) {
-    return upgrade(request, url.searchParams, house);
+    return refuse(request, from, house) ?? upgrade(request, url.searchParams, from, house);
   }
   // Who types `curl` gets something to read there.
   if (isRoot && !request.headers.get("accept")?.includes("text/html")) {
-    return text(200, house.greeting(url), { vary: "accept" });
+    return text(200, house.greeting(ownUrl(url, from)), { vary: "accept" });
   }
-  if (asset !== undefined) return serve(asset, request, url);
-  return text(426, "This address speaks WebSocket only.", {
-    upgrade: "websocket",
-    connection: "upgrade",
-  });
+  if (asset !== undefined) return serve(asset, request, ownUrl(url, from));
+  // A page cannot see why an upgrade was refused: here it can ask whether it may come in.
+  return refuse(request, from, house) ??
+    text(426, "This address speaks WebSocket only.", {
+      upgrade: "websocket",
+      connection: "upgrade",
+    });
 }
 
 /** A file of the page: it is asked each time whether it is still the same. */
@@ -107,8 +131,30 @@ function policy(host: string): string {
   ].join("; ");
 }
 
-function upgrade(request: Request, parameters: URLSearchParams, house: House): Response {
+/** Why somebody is not let in, if they are not. */
+function refuse({ headers }: Request, from: Origin, house: House): Response | undefined {
   if (!house.isOpen()) return closed();
+  const turned = house.flood.knock(from.address, from.shared);
+  if (turned !== undefined) {
+    return text(turned.status, turned.why, { "retry-after": String(turned.seconds) });
+  }
+  const origin = headers.get("origin");
+  if (!house.access.allowsOrigin(origin, from)) {
+    return text(403, "Pages of other sites may not connect here: see --origin.");
+  }
+  if (!house.access.allows(headers)) {
+    return text(401, "This chat is private: its access token is needed.", {
+      "www-authenticate": 'Bearer realm="Parley"',
+    });
+  }
+}
+
+function upgrade(
+  request: Request,
+  parameters: URLSearchParams,
+  { address, shared }: Origin,
+  house: House,
+): Response {
   const offered = request.headers.get("sec-websocket-protocol")?.split(",") ?? [];
   const protocol = offered.map((each) => each.trim()).find((each) =>
     house.protocols.includes(each)
@@ -122,12 +168,23 @@ function upgrade(request: Request, parameters: URLSearchParams, house: House): R
       protocol: protocol ?? "",
       resume: parameters.get("resume") ?? undefined,
       last: parameters.get("last") ?? undefined,
+      address,
+      guest: house.flood.enter(address, shared),
     });
     return response;
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     return text(400, `This is no WebSocket handshake: ${error.message}`);
   }
+}
+
+function hostnameOf(info: RequestInfo | undefined): string | undefined {
+  const address = info?.remoteAddr;
+  return address !== undefined && "hostname" in address ? address.hostname : undefined;
+}
+
+function ownUrl(url: URL, { protocol, host }: Origin): URL {
+  return URL.parse(url.pathname, `${protocol}//${host}`) ?? url;
 }
 
 function closed(): Response {

@@ -130,7 +130,7 @@ Deno.test("what is nested too deep is malformed, however deep, and what is not i
     [`{"type":"ping","ref":"r","x":${nested(16)}}`, "malformed", "r"],
     [`{"type":"ping","ref":"r","x":${nested(8, '{"a":[', "]}")}}`, "malformed", "r"],
   ]);
-  await using house = await House.open();
+  await using house = await House.open({ flood: "off" });
   const ann = await Speaker.connect(house);
   ann.say(`{"type":"ping","ref":"r","x":${nested(15)}}`);
   await ann.hears({ type: "pong", ref: "r" });
@@ -299,7 +299,7 @@ Deno.test("a ref that is none is refused without one, and one at the limit is gi
     [ping(JSON.stringify("x".repeat(2 ** 20))), "too-long"],
     [ping(JSON.stringify("x".repeat(256 * 1024))), "too-long"],
   ]);
-  await using house = await House.open();
+  await using house = await House.open({ flood: "off" });
   const ann = await Speaker.connect(house);
   const limit = ["x".repeat(64), "\u0000\n\"\\'", "\ud800", "__proto__", "", "1", 1, 0, -1];
   for (const ref of [...limit, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER]) {
@@ -419,7 +419,7 @@ Deno.test("before the login nothing is done but pings", async () => {
 });
 
 Deno.test("a token that is none leads nowhere, and harms nobody", async () => {
-  await using house = await House.open();
+  await using house = await House.open({ flood: "off" });
   const bob = await Speaker.connect(house);
   const { token } = await bob.asks({ type: "login", nick: "Bob" });
   bob.say({ type: "join", room: "red" });
@@ -539,7 +539,7 @@ Deno.test("a message that storage did not take is not remembered by its cid", as
 });
 
 Deno.test("of somebody's own ids the last 512 are known", async () => {
-  await using house = await House.open();
+  await using house = await House.open({ flood: "off" });
   const ann = await Speaker.enter(house, "Ann", "red");
   const first = await ann.says("first", { cid: "first" });
   for (let i = 0; i < 511; i++) ann.say({ type: "message", text: "x", cid: `${i}` });
@@ -634,7 +634,7 @@ Deno.test("a room is the same one however its letters are composed", async () =>
 });
 
 Deno.test("300 requests at once are answered in their order, each once, and the others see one order", async () => {
-  await using house = await House.open();
+  await using house = await House.open({ flood: "off" });
   const { ann, bob, tim } = await company(house);
   const requests = Array.from({ length: 300 }, (_, ref) => {
     if (ref % 50 === 17) return { type: "ping", ref };

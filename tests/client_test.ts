@@ -272,6 +272,74 @@ Deno.test("turned away for its manners (1008) it waits for long", async () => {
   await stage.client.close();
 });
 
+Deno.test("turned away as too slow (1013) it waits twice as long each time, also if it goes well between", async () => {
+  const stage = await new Stage().entered();
+  let sockets = 1;
+  for (const pause of [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000]) {
+    await stage.socket.drops(1013);
+    await stage.time.pass(pause - 1);
+    assertEquals(stage.sockets.length, sockets, `${pause} ms`);
+    await stage.time.pass(1);
+    assertEquals(stage.sockets.length, ++sockets, `${pause} ms`);
+    await stage.socket.opens();
+    await stage.resumed({ token: `t${sockets - 1}`, last: "e10" }, welcome(`t${sockets}`, "red"));
+    await stage.time.pass(19_000);
+  }
+  // After a good while it is forgotten.
+  for (let i = 0; i < 30; i++) {
+    await stage.time.pass(10_000);
+    for (const { ref } of stage.socket.waiting.splice(0)) {
+      await stage.socket.tells({ type: "pong", ref });
+    }
+  }
+  await stage.socket.drops(1013);
+  await stage.time.pass(250);
+  assertEquals(stage.sockets.length, ++sockets);
+  await stage.client.close();
+});
+
+Deno.test("told to wait it waits, then says one thing after the other, in their order", async () => {
+  const stage = await new Stage().entered();
+  const said = ["one", "two", "three"].map((text) => stage.client.say(text));
+  const request = (text: string) => ({ type: "message", text, room: "red" });
+  const tooFast = { type: "error", code: "too-fast", message: "Wait.", retryAfter: 3_000 };
+  await stage.socket.replies(request("one"), tooFast);
+  await stage.socket.replies(request("two"), tooFast);
+  await stage.socket.replies(request("three"), tooFast);
+  await stage.time.pass(2_999);
+  assertEquals(stage.socket.waiting, []);
+  await stage.time.pass(1);
+  for (const [i, text] of ["one", "two", "three"].entries()) {
+    await stage.socket.replies(request(text), { type: "ok", id: `e2${i}` });
+    assertEquals(stage.socket.waiting.length, i < 2 ? 1 : 0);
+    assertEquals(await said[i], { id: `e2${i}` });
+  }
+  // After a while it goes at full speed again.
+  await stage.time.pass(19_000);
+  await stage.time.pass(12_000);
+  stage.socket.hears({ type: "ping" });
+  void stage.client.say("four").catch(() => {});
+  void stage.client.say("five").catch(() => {});
+  assertEquals(stage.socket.waiting.length, 2);
+  await stage.client.close();
+});
+
+Deno.test("an access token is offered beside the protocol, in what may stand in a header", async () => {
+  const offered: unknown[] = [];
+  const connect = (_: string, protocols: string | string[]) => {
+    offered.push(protocols);
+    return new FakeSocket();
+  };
+  for (const access of ["correct-horse!", "öäü", ">>>???>>>"]) {
+    await new Stage({ access, connect }).client.close();
+  }
+  assertEquals(offered, [
+    ["chat.v1", "chat.token.Y29ycmVjdC1ob3JzZSE"],
+    ["chat.v1", "chat.token.w7bDpMO8"],
+    ["chat.v1", "chat.token.Pj4-Pz8_Pj4-"],
+  ]);
+});
+
 Deno.test("retryNow does not wait", async () => {
   const stage = await new Stage().entered();
   await stage.socket.drops();
@@ -1192,6 +1260,20 @@ Deno.test("on a real server: whoever drops and comes back has missed nothing, an
   assertEquals([type, rest], ["resumed", { recovered: true, missed: 1 }]);
   assertEquals(shown, ["Ann: one", "Bob: two", "Ann: three"]);
   await bob.hearsNothingElse();
+});
+
+Deno.test("on a real server: who says too much at once has all of it said, in order, and stays", async () => {
+  await using house = await House.open({ flood: { messages: { many: 40, seconds: 1 } } });
+  const states: string[] = [];
+  const shown: string[] = [];
+  const ann = new ChatClient(house.url, { nick: "Ann", room: "red" });
+  await using _ = closing(ann);
+  ann.on("state", ({ state }) => states.push(state));
+  ann.on("message", ({ text }) => shown.push(text));
+  const words = Array.from({ length: 150 }, (_, i) => `word ${i}`);
+  await soon(Promise.all(words.map((word) => ann.say(word))), "the answers");
+  assertEquals(shown, words);
+  assertEquals(states, ["online"]);
 });
 
 Deno.test("on a real server: the README's examples do what they say", async () => {

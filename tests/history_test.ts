@@ -178,7 +178,7 @@ Deno.test("where no history is kept nothing of it is written, and whoever asks i
 });
 
 Deno.test("pages go back and forth through all that was said, without gap or overlap", async () => {
-  await using house = await House.open({ clock: quick });
+  await using house = await House.open({ flood: "off", clock: quick });
   const ann = await Speaker.enter(house, "Ann", "red");
   const eve = await Speaker.enter(house, "Eve", "blue");
   const ids: string[] = [];
@@ -210,7 +210,7 @@ Deno.test("pages go back and forth through all that was said, without gap or ove
 });
 
 Deno.test("pages that are read while more is said and folded have neither gap nor overlap", async () => {
-  await using house = await House.open();
+  await using house = await House.open({ flood: "off" });
   const ann = await Speaker.enter(house, "Ann", "red");
   const bob = await Speaker.enter(house, "Bob", "red");
   await ann.hears({ type: "joined" });
@@ -342,7 +342,7 @@ Deno.test("a page costs the same in a long history as in a short one, at its end
 });
 
 Deno.test("a thousand messages at once become a few rows, and no row too many", async () => {
-  await using house = await House.open();
+  await using house = await House.open({ flood: "off" });
   const ann = await Speaker.enter(house, "Ann", "red");
   const said = numbers(0, 1_000);
   await sayAll(ann, said);
@@ -381,8 +381,8 @@ Deno.test("after a crash before the folding all that was said is there, once", a
 
 Deno.test("two chats on one KV fold each event exactly once, and both give all of it", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using one = await House.open({ kv, local: false, clock: quick });
-  await using other = await House.open({ kv, local: false, clock: quick });
+  await using one = await House.open({ kv, local: false, clock: quick, flood: "off" });
+  await using other = await House.open({ kv, local: false, clock: quick, flood: "off" });
   const ann = await Speaker.enter(one, "Ann", "red");
   const bob = await Speaker.enter(other, "Bob", "red");
   await ann.hears({ type: "joined", nick: "Bob" });
@@ -574,7 +574,7 @@ Deno.test("what is said after the first folding is folded no later than that was
 });
 
 Deno.test("after the largest page the connection is as good as before", async () => {
-  await using house = await House.open();
+  await using house = await House.open({ flood: "off" });
   const ann = await Speaker.enter(house, "Ann", "red");
   const text = "x".repeat(16_384);
   for (let i = 0; i < 100; i++) ann.say({ type: "message", text });

@@ -123,7 +123,10 @@ export class House implements AsyncDisposable {
     this.chat = chat;
     this.warnings = warnings;
     this.#ownsKv = ownsKv;
-    this.#server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, chat.fetch);
+    this.#server = Deno.serve(
+      { port: 0, hostname: "127.0.0.1", onListen() {} },
+      (request, info) => chat.fetch(request, info),
+    );
     this.port = this.#server.addr.port;
     this.url = `ws://127.0.0.1:${this.port}/`;
   }
@@ -158,9 +161,14 @@ export class House implements AsyncDisposable {
     return await rowsOf(this.kv);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Everybody hangs up. */
+  async leave(): Promise<void> {
     for (const { socket } of this.#people) if (socket.readyState <= 1) socket.close();
     await soon(Promise.all(this.#people.map(({ closed }) => closed)), "all connections to end");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.leave();
     await this.chat.close();
     await this.#server.shutdown();
     if (this.#ownsKv) this.kv.close();
@@ -388,25 +396,32 @@ export class ServerProcess implements AsyncDisposable {
   readonly port: number;
   readonly url: string;
   readonly process: Deno.ChildProcess;
+  /** What it printed when it was ready. */
+  readonly said: string;
   readonly #rest: Promise<unknown>;
   #alive = true;
 
-  private constructor(process: Deno.ChildProcess, port: number, rest: Promise<unknown>) {
+  private constructor(process: Deno.ChildProcess, said: string, rest: Promise<unknown>) {
     this.process = process;
-    this.port = port;
+    this.said = said;
+    const port = this.port = Number(/:(\d+)\//.exec(said)![1]);
     this.url = `ws://127.0.0.1:${port}/`;
     this.#rest = rest;
     process.status.then(() => this.#alive = false);
   }
 
-  /** Starts it on a free port, and waits until it listens. `run` is what stands before the flags. */
+  /**
+   * Starts it on a free port, and waits until it listens. `run` is what stands before the flags,
+   * `program` what runs that.
+   */
   static async start(
     flags: string[],
     run: string[] = ["run", "-A", "main.ts"],
     env: Record<string, string> = {},
     stderr: "inherit" | "null" = "inherit",
+    program: string = Deno.execPath(),
   ): Promise<ServerProcess> {
-    const process = new Deno.Command(Deno.execPath(), {
+    const process = new Deno.Command(program, {
       args: [...run, "--hostname", "127.0.0.1", "--port", "0", ...flags],
       cwd: PROJECT,
       env,
@@ -424,7 +439,7 @@ export class ServerProcess implements AsyncDisposable {
     const rest = (async () => {
       while (!(await lines.read()).done);
     })();
-    return new ServerProcess(process, Number(/:(\d+)\//.exec(said)![1]), rest);
+    return new ServerProcess(process, said, rest);
   }
 
   /** Sends a signal, and waits for the end. */

@@ -21,7 +21,13 @@ async function run(args: string[], env: Record<string, string> = {}) {
 Deno.test("--help names every flag and variable, --version the version", async () => {
   const { code, stdout } = await run(["--help"]);
   assertEquals(code, 0);
-  for (const word of ["--port", "PORT", "--hostname", "HOST", "--kv", "CHAT_KV", "--max-message"]) {
+  const words = [
+    ...["--port", "PORT", "--hostname", "HOST", "--kv", "CHAT_KV", "--max-message"],
+    ...["--limits", "CHAT_LIMITS", "--token", "CHAT_TOKEN", "--origin", "CHAT_ORIGIN"],
+    ...["--trust-proxy", "CHAT_TRUST_PROXY", "--cert", "CHAT_CERT", "--key", "CHAT_KEY"],
+    ...["--max-connections", "CHAT_MAX_CONNECTIONS", "--max-per-address", "--max-unread"],
+  ];
+  for (const word of words) {
     assert(stdout.includes(word), word);
   }
   assertEquals(await run(["--version"]), { code: 0, stdout: `${config.version}\n`, stderr: "" });
@@ -50,6 +56,23 @@ Deno.test("wrong usage is one line and exit code 2", async () => {
     [["--max-message", "1000000"]],
     [["--max-nickname", "0"]],
     [["--workers", "0"]],
+    [["--limits", "many"]],
+    [["--limits", "messages=0/1s"]],
+    [["--limits", ""]],
+    [["--max-connections", "0"]],
+    [["--max-per-address", "-1"]],
+    [["--max-unread", "1000"]],
+    [["--token", "short"]],
+    [["--token"]],
+    [["--origin"]],
+    [["--origin", "chat.example"]],
+    [["--trust-proxy", "10.0.0.0/33"]],
+    [["--cert", "cert.pem"]],
+    [["--key", "key.pem"]],
+    [[], { CHAT_LIMITS: "messages=5" }],
+    [[], { CHAT_TOKEN: "with a blank" }],
+    [[], { CHAT_ORIGIN: "https://one.example,two" }],
+    [[], { CHAT_TRUST_PROXY: "everybody" }],
     [["--workers", "many"]],
     [["--workers", "2"]],
     [["--workers", "2", "--kv", ":memory:"]],
@@ -63,6 +86,7 @@ Deno.test("wrong usage is one line and exit code 2", async () => {
     const { code, stdout, stderr } = await run(args, env);
     assertEquals([code, stdout], [2, ""], `${args} ${JSON.stringify(env)}`);
     assertMatch(stderr, /^[^\n]+\n$/);
+    assert(!stderr.includes("with a blank"), "a token is never shown");
   }));
 });
 
@@ -73,7 +97,12 @@ Deno.test("what the program needs and does not get is one line and exit code 1",
     noKv,
     "this is no database, but it is long enough to be one\n".repeat(10),
   );
+  const tls = (file: string) => new URL(`tests/tls/${file}`, PROJECT).pathname;
   const wrong: [string[], Record<string, string>?][] = [
+    [["--port", "0", "--cert", "/there/is/none", "--key", tls("key.pem")]],
+    [["--port", "0", "--cert", noKv, "--key", noKv]],
+    [["--port", "0", "--cert", tls("cert.pem"), "--key", tls("cert.pem")]],
+    [["--port", "0", "--cert", tls("ca.pem"), "--key", tls("key.pem")]],
     [["--port", String(taken.addr.port)]],
     [["--port", "0", "--hostname", "not.a.name.example"]],
     [["--port", "0", "--kv", "/there/is/no/such/folder/kv"]],

@@ -22,6 +22,7 @@ const WAY: Record<string, string[]> = {
     "history.ts",
     "lease.ts",
     "sender.ts",
+    "unnamed.ts",
   ],
   "connection.ts": ["lines.ts", "requests.ts", "handler.ts", "resume.ts", "sender.ts"],
   "lines.ts": ["handler.ts", "resume.ts", "sender.ts"],
@@ -48,6 +49,7 @@ const WAY: Record<string, string[]> = {
   "tail.ts": [],
   "sender.ts": [],
   "lease.ts": ["feed.ts"],
+  "unnamed.ts": [],
 };
 
 /** The files of the page. */
@@ -76,7 +78,13 @@ const HELPERS: Record<string, string[]> = {
   "passwords.ts": [],
   "attempts.ts": ["clock.ts"],
   "tokens.ts": [],
-  "limits.ts": [],
+  "limits.ts": ["buckets.ts"],
+  "flood.ts": ["buckets.ts", "limits.ts", "clock.ts"],
+  "settings.ts": ["limits.ts"],
+  "buckets.ts": ["clock.ts"],
+  "access.ts": [],
+  "addresses.ts": [],
+  "backlog.ts": ["clock.ts"],
   "clock.ts": [],
   "log.ts": ["clock.ts"],
   "assets.ts": ["client.js", ...PAGE.map((name) => `page/${name}`)],

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { systemClock } from "../chat/clock.ts";
 import type { RoomEvent } from "../chat/events.ts";
 import { limitsFrom } from "../chat/limits.ts";
 import { Sender, type Socket, type Wire } from "../chat/sender.ts";
@@ -22,7 +23,7 @@ class FakeSocket implements Socket {
 
 /** A sender that delivers, each event as a commit of its own unless told otherwise. */
 function house() {
-  const sender = new Sender(limitsFrom());
+  const sender = new Sender(limitsFrom(), { ...systemClock, now: () => 0 });
   let ids = 0;
   const deliver = (...events: RoomEvent[]) => {
     for (const each of events) sender.deliver(each, `id${ids++}`);

@@ -6,6 +6,8 @@ import { Likeness } from "../chat/likeness.ts";
 import { Storage } from "../chat/storage.ts";
 import { countingKv, eventually, feedParts, rowsOf } from "./house.ts";
 
+const names = { likeness: new Likeness(), keepNicknames: 86_400_000 };
+
 /** Storage over a feed, without anything before or after them on the way of a message. */
 async function open(kv: Deno.Kv, instance = "01A") {
   const events: RoomEvent[] = [];
@@ -17,7 +19,6 @@ async function open(kv: Deno.Kv, instance = "01A") {
     },
   });
   const feed = new Feed(parts);
-  const names = { likeness: new Likeness(), keepNicknames: 86_400_000 };
   const storage = new Storage({ kv, feed, clock: systemClock, instance, ...names });
   await feed.open();
   const person = async (id: string, nick: string, room?: string) => {
@@ -248,7 +249,7 @@ Deno.test("of several tries to take a connection over the one that turns out to 
   await one.storage.setUsername("1", "Ann", "first");
   // Whatever is handed in is on its way for ever.
   const feed = { submit: () => {} } as unknown as Feed;
-  const storage = new Storage({ kv, feed, clock: systemClock, instance: "01B" });
+  const storage = new Storage({ kv, feed, clock: systemClock, instance: "01B", ...names });
   const found = (await storage.find("first"))!;
   for (const token of ["a", "b", "c"]) void storage.takeOver(found, token);
   storage.forgetArrival("1", "c");

@@ -10,7 +10,7 @@ const inBrowser = await openBrowser();
 inBrowser(
   "history comes as one scrolls up, and what is looked at keeps its place",
   async (browser) => {
-    await using house = await House.open();
+    await using house = await House.open({ flood: "off" });
     await talkMuch(house, "lobby", 180);
     const ann = await Visitor.come(browser);
     await ann.enter(addressOf(house), "Ann");
@@ -46,7 +46,7 @@ inBrowser(
 inBrowser(
   "what is new while one reads elsewhere is counted, divided, and one key away",
   async (browser) => {
-    await using house = await House.open();
+    await using house = await House.open({ flood: "off" });
     const bob = await talkMuch(house, "lobby", 60);
     const ann = await Visitor.come(browser);
     await ann.enter(addressOf(house), "Ann");
@@ -71,7 +71,7 @@ inBrowser(
 );
 
 inBrowser("of thousands of messages the older ones leave the document", async (browser) => {
-  await using house = await House.open();
+  await using house = await House.open({ flood: "off" });
   const ann = await Visitor.come(browser);
   await ann.enter(addressOf(house), "Ann");
   await talkMuch(house, "lobby", 1400);
@@ -84,7 +84,7 @@ inBrowser("of thousands of messages the older ones leave the document", async (b
 inBrowser(
   "who scrolls up far lets the newest go, and gets it back: by scrolling, and by a key",
   async (browser) => {
-    await using house = await House.open();
+    await using house = await House.open({ flood: "off" });
     const bob = await talkMuch(house, "lobby", 1300);
     const ann = await Visitor.come(browser);
     await ann.enter(addressOf(house), "Ann");
@@ -132,7 +132,7 @@ inBrowser(
 );
 
 inBrowser("a thousand messages scroll smoothly", async (browser) => {
-  await using house = await House.open();
+  await using house = await House.open({ flood: "off" });
   const ann = await Visitor.come(browser, { moves: true });
   await ann.enter(addressOf(house), "Ann");
   const bob = await talkMuch(house, "lobby", 990);
@@ -170,11 +170,11 @@ inBrowser("a new day is told where it begins", async (browser) => {
   const now = Date.now();
   for (const days of [3, 1, 0]) {
     const clock = { ...systemClock, now: () => Date.now() - days * 86_400_000 };
-    await using then = await House.open({ kv, clock });
+    await using then = await House.open({ kv, clock, flood: "off" });
     const bob = await then.enter("Bob", "lobby");
     for (const n of [1, 2]) await bob.asks(`${days} days ago, ${n}`, `Bob: ${days} days ago, ${n}`);
   }
-  const house = await House.open({ kv });
+  const house = await House.open({ kv, flood: "off" });
   const ann = await Visitor.come(browser);
   await ann.enter(addressOf(house), "Ann");
   await ann.reads("0 days ago, 2", ".bubble");
@@ -198,7 +198,7 @@ inBrowser("a new day is told where it begins", async (browser) => {
 inBrowser(
   "emoji alone are large, and what is written from right to left stays on its side",
   async (browser) => {
-    await using house = await House.open();
+    await using house = await House.open({ flood: "off" });
     const bob = await house.enter("مريم", "lobby");
     const ann = await Visitor.come(browser);
     await ann.enter(addressOf(house), "Ann");

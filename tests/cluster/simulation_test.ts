@@ -107,6 +107,8 @@ class Simulation {
       clock: this.#world.clock(this.#random.below(600_000) - 300_000, this.#random),
       ids: () => ids.last = `01${String(++this.#ids).padStart(8, "0")}`,
       log: { log: () => {}, warn: () => {} },
+      // In bad weather nobody can help having no nickname.
+      flood: "off",
       ...this.#keep,
     });
     const host = { chat, weather, ids, ending: undefined };

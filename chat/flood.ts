@@ -1,0 +1,229 @@
+/**
+ * Flood control: who does too much is first asked to wait, and who goes on is shown the door.
+ *
+ * Server asks at the door, Lines and Requests before each thing that somebody does. Counted are
+ * connections, and addresses, behind which may be many people. It sends nothing, and closes nothing:
+ * it says how long to wait. What it keeps is bounded, and is forgotten when it says nothing any more.
+ */
+import { Bucket, type Forgettable, Memory, type Rate } from "./buckets.ts";
+import type { Clock } from "./clock.ts";
+import type { Deed, DeedRates, FloodLimits } from "./limits.ts";
+
+/** What {@linkcode Pace.take} returns to who has been asked often enough to wait. */
+export const ENOUGH = Infinity;
+
+/**
+ * What is done although one was asked to wait: some of it was on its way already, and whoever pastes
+ * a book has to read the answer first. A program may have sent 64 requests at once.
+ */
+const PATIENCE: Rate = { burst: 128, ms: 60_000 };
+
+/** Whoever is asked to wait is told a time after which this part of all that is allowed at once is. */
+const PART = 10;
+
+/** As how many new connections it counts for an address, if one of its connections is closed. */
+const FLOODER = 20;
+
+/** Most addresses that are remembered: some fifty megabytes. */
+const MOST_ADDRESSES = 100_000;
+
+/** Characters that count as one. */
+const UNIT = 2048;
+
+/** Names in a list that count as one. */
+const LISTED = 100;
+
+/** Seconds after which to try again when there is no room. */
+const NO_ROOM = 30;
+
+/** The most that one thing costs: a single mistake must not use up everything. */
+const MOST_COST = 32;
+
+/** What something costs that is so many characters long. */
+export function costOf(characters: number): number {
+  return Math.min(MOST_COST, 1 + Math.floor(characters / UNIT));
+}
+
+/** What a list costs, besides the asking: whoever asks for all of a crowd gets it more rarely. */
+export function listed(many: number): number {
+  return Math.floor(many / LISTED);
+}
+
+/** Why somebody is not let in. */
+export interface Turned {
+  /** 429: it is about their address; 503: it is about the chat. */
+  readonly status: 429 | 503;
+  readonly why: string;
+  /** Seconds to wait. */
+  readonly seconds: number;
+}
+
+/** Somebody who was let in. */
+export interface Guest {
+  /** `undefined`: nothing is counted. */
+  readonly pace: Pace | undefined;
+  /** Their connection is gone. May be called more than once. */
+  leave(): void;
+}
+
+/** Bucket by bucket what a connection, or an address, has done. */
+type Buckets = Readonly<Record<Deed, Bucket>>;
+
+/** What one address does. */
+class Neighbours implements Forgettable {
+  readonly buckets: Buckets = newBuckets();
+  readonly connection: Bucket = new Bucket();
+  connections = 0;
+
+  isFull(now: number): boolean {
+    if (this.connections > 0 || !this.connection.isFull(now)) return false;
+    return Object.values(this.buckets).every((bucket) => bucket.isFull(now));
+  }
+}
+
+/** The doorkeeper who counts. */
+export class Flood {
+  readonly #limits: FloodLimits;
+  readonly #clock: Clock;
+  readonly #addresses = new Memory(() => new Neighbours(), MOST_ADDRESSES);
+  readonly #countsDeeds: boolean;
+  #connections = 0;
+
+  constructor(limits: FloodLimits, clock: Clock) {
+    this.#limits = limits;
+    this.#clock = clock;
+    this.#countsDeeds = Object.values(limits.one).some((rate) => rate !== undefined);
+  }
+
+  /** How many addresses are remembered. */
+  get addresses(): number {
+    return this.#addresses.size;
+  }
+
+  /** How many connections there are. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  /**
+   * Somebody asks to be let in. Each try counts, also of those who are turned away after this: so
+   * nobody can guess at the access token for long.
+   */
+  knock(address: string | undefined, shared: boolean): Turned | undefined {
+    const { connection, perAddress, connections } = this.#limits;
+    const neighbours = this.#at(address, shared);
+    const wait = connection && neighbours?.connection.take(connection, 1, this.#clock.now()) || 0;
+    if (wait > 0) {
+      const seconds = Math.ceil(wait / 1000);
+      return turned(429, `Too many connections were opened from your address.`, seconds);
+    }
+    if (this.#connections >= connections) return turned(503, "The chat is full.", NO_ROOM);
+    if (neighbours !== undefined && neighbours.connections >= perAddress) {
+      return turned(429, `There are ${perAddress} connections from your address.`, NO_ROOM);
+    }
+  }
+
+  /** Somebody comes in. */
+  enter(address: string | undefined, shared: boolean): Guest {
+    const neighbours = this.#at(address, shared);
+    this.#connections++;
+    if (neighbours !== undefined) neighbours.connections++;
+    let isHere = true;
+    const { one, address: together, connection } = this.#limits;
+    return {
+      pace: this.#countsDeeds
+        ? new Pace(this.#clock, one, neighbours && { neighbours, rates: together, connection })
+        : undefined,
+      leave: () => {
+        // Deno tells of the end of some connections twice.
+        if (!isHere) return;
+        isHere = false;
+        this.#connections--;
+        if (neighbours !== undefined) neighbours.connections--;
+      },
+    };
+  }
+
+  #at(address: string | undefined, shared: boolean): Neighbours | undefined {
+    const { connection, perAddress, address: { message }, countsShared } = this.#limits;
+    if (address === undefined || (shared && !countsShared)) return undefined;
+    if (connection === undefined && perAddress === Infinity && message === undefined) return;
+    return this.#addresses.at(address, this.#clock.now());
+  }
+}
+
+/** How fast somebody goes. */
+export class Pace {
+  readonly #clock: Clock;
+  readonly #rates: DeedRates;
+  readonly #buckets = newBuckets();
+  readonly #address: Together | undefined;
+  /** Until when they were asked to wait, deed by deed. */
+  readonly #until: Record<Deed, number> = { message: 0, command: 0, join: 0, nick: 0 };
+  readonly #patience = new Bucket();
+
+  constructor(clock: Clock, rates: DeedRates, address?: Together) {
+    this.#clock = clock;
+    this.#rates = rates;
+    this.#address = address;
+  }
+
+  /**
+   * 0 if that may be done now, and it is counted; otherwise the milliseconds to wait, or
+   * {@linkcode ENOUGH} for whoever has been told so and goes on.
+   */
+  take(deed: Deed, cost: number): number {
+    const rate = this.#rates[deed];
+    if (rate === undefined) return 0;
+    const now = this.#clock.now();
+    const left = this.#until[deed] - now;
+    // Nothing gets through before the time is over: what was said at once would be torn apart. A
+    // clock that was set back does not make it longer.
+    if (left > 0 && left <= rate.ms) return this.#goesOn(now) ? ENOUGH : left;
+    const wait = this.#buckets[deed].take(rate, cost, now) || this.#takeTogether(deed, cost, now);
+    if (wait === 0) return 0;
+    const advice = Math.max(wait, rate.ms / PART);
+    this.#until[deed] = now + advice;
+    return advice;
+  }
+
+  /** Counts what turned out to be more work than could be known before. */
+  spend(deed: Deed, cost: number): void {
+    const rate = this.#rates[deed];
+    if (rate !== undefined) this.#buckets[deed].spend(rate, cost, this.#clock.now());
+  }
+
+  #takeTogether(deed: Deed, cost: number, now: number): number {
+    const rate = this.#address?.rates[deed];
+    return rate === undefined ? 0 : this.#address!.neighbours.buckets[deed].take(rate, cost, now);
+  }
+
+  /** Whether that was once too often. Then their next connections are let in more slowly. */
+  #goesOn(now: number): boolean {
+    if (this.#patience.take(PATIENCE, 1, now) === 0) return false;
+    const { connection, neighbours } = this.#address ?? {};
+    if (connection !== undefined) neighbours!.connection.spend(connection, FLOODER, now);
+    return true;
+  }
+}
+
+/** What is counted for all of an address together. */
+interface Together {
+  readonly neighbours: Neighbours;
+  readonly rates: DeedRates;
+  readonly connection: Rate | undefined;
+}
+
+function newBuckets(): Buckets {
+  return {
+    message: new Bucket(),
+    command: new Bucket(),
+    join: new Bucket(),
+    nick: new Bucket(),
+  };
+}
+
+function turned(status: 429 | 503, why: string, seconds: number): Turned {
+  const please = `Please try again in ${seconds} ${seconds === 1 ? "second" : "seconds"}.`;
+  return { status, why: `${why} ${please}`, seconds };
+}

@@ -1,0 +1,118 @@
+/** What waits for those who do not read: what is counted, and whose it is when it is too much. */
+import { assert, assertEquals } from "@std/assert";
+import { Backlog, UNSUSPICIOUS } from "../chat/backlog.ts";
+import { systemClock } from "../chat/clock.ts";
+import { limitsFrom } from "../chat/limits.ts";
+import { Sender } from "../chat/sender.ts";
+
+const MIB = 1024 * 1024;
+
+function queue(bufferedAmount = UNSUSPICIOUS + 1) {
+  return { bufferedAmount };
+}
+
+/** A backlog, in a time in which nothing is a matter of a moment. */
+function backlogOf(mostInAll: number, perLook = 2_000) {
+  let now = 0;
+  return new Backlog(MIB, mostInAll, { ...systemClock, now: () => now += perLook });
+}
+
+/** Frames of a length go in, and nothing comes out, until that is too much. Returns how many did. */
+function fill(backlog: Backlog, length: number, socket = queue()): number {
+  for (let frames = 1;; frames++) {
+    if (backlog.isTooMuch(socket, length)) return frames;
+    socket.bufferedAmount += length;
+  }
+}
+
+Deno.test("large frames are too much at the bound, small ones long before: each has its own cost", () => {
+  const large = fill(backlogOf(Infinity), 16_000) * 16_000;
+  assert(large > 0.9 * MIB && large < 1.1 * MIB, `${large} bytes`);
+  const small = fill(backlogOf(Infinity), 36) * 36;
+  assert(small > 50_000 && small < 100_000, `${small} bytes`);
+});
+
+Deno.test("thousands of frames in one commit are no reason, a moment later they are", () => {
+  const socket = queue();
+  const backlog = backlogOf(Infinity, 0.1);
+  const frames = fill(backlog, 36, socket);
+  assert(frames > 2_400 && frames < 2_600, `${frames} frames`);
+  // Unless they are too long themselves.
+  assert(fill(backlogOf(Infinity, 0.1), 16_000) < 70);
+});
+
+Deno.test("somebody who reads, but slowly, is never let go", () => {
+  const backlog = backlogOf(Infinity);
+  const socket = queue();
+  for (let i = 0; i < 100_000; i++) {
+    assert(!backlog.isTooMuch(socket, 36));
+    socket.bufferedAmount += 36;
+    if (socket.bufferedAmount > 40_000) socket.bufferedAmount = UNSUSPICIOUS + 1;
+  }
+});
+
+Deno.test("one long page, and something short after it, is not many short ones", () => {
+  const backlog = backlogOf(Infinity);
+  const socket = queue(520_000);
+  for (let i = 0; i < 100; i++) {
+    assert(!backlog.isTooMuch(socket, 36));
+    socket.bufferedAmount += 36;
+  }
+});
+
+Deno.test("when it is too much in all, those for whom most waits are let go, and not the others", () => {
+  const backlog = backlogOf(10 * MIB);
+  const slow = Array.from({ length: 30 }, (_, i) => queue(i % 3 === 0 ? 900_000 : 150_000));
+  for (const socket of slow) backlog.isTooMuch(socket, 1_000);
+  const gone = slow.filter((socket) => backlog.isTooMuch(socket, 1_000));
+  assertEquals(gone, slow.filter(({ bufferedAmount }) => bufferedAmount === 900_000));
+  // Who only has a hiccup stays.
+  assert(!backlog.isTooMuch(queue(20_000), 1_000));
+});
+
+Deno.test("what a closed socket keeps is counted until it is gone, and what was read is not", () => {
+  const backlog = backlogOf(Infinity);
+  const closed = queue(500_000), open = queue(500_000);
+  backlog.isTooMuch(closed, 1_000);
+  backlog.isTooMuch(open, 1_000);
+  backlog.closing(closed);
+  // As Deno does.
+  closed.bufferedAmount = 0;
+  const before = backlog.inAll;
+  assert(before > 1_000_000);
+  backlog.gone(open);
+  assert(backlog.inAll > 500_000 && backlog.inAll < before);
+  backlog.gone(closed);
+  backlog.gone(closed);
+  assertEquals(backlog.inAll, 0);
+});
+
+Deno.test("those who have caught up make room for others when it is needed", () => {
+  const backlog = backlogOf(4 * MIB);
+  const sockets = Array.from({ length: 16 }, () => queue(300_000));
+  for (const socket of sockets) backlog.isTooMuch(socket, 1_000);
+  for (const socket of sockets) socket.bufferedAmount = 0;
+  const slow = queue(900_000);
+  for (let i = 0; i < 30; i++) backlog.isTooMuch(slow, 1_000);
+  assert(!backlog.isTooMuch(slow, 1_000));
+  assert(backlog.inAll < 2 * MIB, `${backlog.inAll}`);
+});
+
+Deno.test("a sender forgets what waited for a socket when that has ended", () => {
+  const sender = new Sender(limitsFrom());
+  const socket = {
+    readyState: 1,
+    bufferedAmount: 2 * MIB,
+    closed: 0,
+    send() {},
+    close(code: number) {
+      socket.closed = code;
+    },
+  };
+  const gone: number[] = [];
+  const peer = sender.add(socket, "text", (code) => gone.push(code));
+  sender.reply(peer, "x".repeat(30_000));
+  assertEquals([socket.closed, gone], [1013, [1013]]);
+  sender.ended(socket);
+  sender.ended(socket);
+});

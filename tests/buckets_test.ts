@@ -1,0 +1,104 @@
+/** Token buckets: what they let through, how long they say to wait, and what they remember. */
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { Bucket, Buckets, Memory } from "../chat/buckets.ts";
+import { systemClock } from "../chat/clock.ts";
+import { Random } from "./cluster/sim_kv.ts";
+
+const START = Date.UTC(2026, 10, 22);
+
+function handClock() {
+  const clock = { ...systemClock, time: START, now: () => clock.time };
+  return clock;
+}
+
+Deno.test("a new bucket gives its burst at once, then asks to wait, and gives again after that", () => {
+  const rate = { burst: 7, ms: 10_000 };
+  const bucket = new Bucket();
+  for (let i = 0; i < 7; i++) assertEquals(bucket.take(rate, 1, START), 0);
+  const wait = bucket.take(rate, 1, START);
+  assertAlmostEquals(wait, 10_000 / 7, 0.01);
+  assert(bucket.take(rate, 1, START + wait - 1) > 0);
+  assertEquals(bucket.take(rate, 1, START + wait + 0.1), 0);
+  assert(!bucket.isFull(START + 10_000));
+  assert(bucket.isFull(START + 12_000));
+});
+
+Deno.test("over any while a bucket gives no more than its burst and what comes in", () => {
+  const random = new Random(17);
+  for (let round = 0; round < 50; round++) {
+    const rate = { burst: 1 + random.below(50), ms: 1000 * (1 + random.below(60)) };
+    const bucket = new Bucket();
+    let now = START, given = 0, refused = 0;
+    for (let i = 0; i < 2_000; i++) {
+      now += random.below(2 * rate.ms / rate.burst);
+      const cost = 1 + random.below(3);
+      const wait = bucket.take(rate, cost, now);
+      if (wait === 0) given += Math.min(cost, rate.burst);
+      else {
+        refused++;
+        assert(wait <= rate.ms, "nobody waits longer than an empty bucket takes");
+      }
+    }
+    const most = rate.burst + (now - START) * rate.burst / rate.ms;
+    assert(given <= most + 1e-6, `${given} of ${most}`);
+    assert(refused > 0);
+  }
+});
+
+Deno.test("what costs more than a full bucket costs just that", () => {
+  const rate = { burst: 3, ms: 3_000 };
+  const bucket = new Bucket();
+  assertEquals(bucket.take(rate, 1000, START), 0);
+  assertAlmostEquals(bucket.take(rate, 1000, START), 3_000, 0.01);
+  assertEquals(bucket.take(rate, 1, START + 1_001), 0);
+});
+
+Deno.test("what is spent afterwards can empty a bucket, but no more", () => {
+  const rate = { burst: 10, ms: 10_000 };
+  const bucket = new Bucket();
+  for (let i = 0; i < 5; i++) bucket.spend(rate, 1_000, START);
+  assertAlmostEquals(bucket.take(rate, 1, START), 1_000, 0.01);
+  assertEquals(bucket.take(rate, 1, START + 1_001), 0);
+});
+
+Deno.test("a clock that is set back makes nobody wait", () => {
+  const rate = { burst: 2, ms: 10_000 };
+  const bucket = new Bucket();
+  for (let i = 0; i < 2; i++) assertEquals(bucket.take(rate, 1, START), 0);
+  assertEquals(bucket.take(rate, 1, START - 3_600_000), 0);
+});
+
+Deno.test("buckets by key know nothing of each other, and are forgotten when they are full", () => {
+  const clock = handClock();
+  const buckets = new Buckets({ burst: 2, ms: 2_000 }, clock);
+  for (const key of ["a", "b"]) {
+    assertEquals([buckets.take(key), buckets.take(key)], [0, 0]);
+    assert(buckets.take(key) > 0);
+  }
+  for (let i = 0; i < 1_000; i++) buckets.take(`key ${i}`);
+  assertEquals(buckets.size, 1_002);
+  clock.time += 2_001;
+  for (let i = 0; i < 1_000; i++) buckets.take("c");
+  assertEquals(buckets.size, 1, "all but c");
+});
+
+Deno.test("who comes under ever new names is forgotten rather than remembered without bound", () => {
+  const clock = handClock();
+  const buckets = new Buckets({ burst: 1, ms: 3_600_000 }, clock, 1_000);
+  for (let i = 0; i < 10_000; i++) {
+    buckets.take(`key ${i}`);
+    assert(buckets.size <= 1_000);
+  }
+});
+
+Deno.test("what is not as good as new is not forgotten while there is room", () => {
+  const made: string[] = [];
+  const memory = new Memory(() => {
+    made.push("");
+    return { isFull: () => false };
+  }, 100);
+  const first = memory.at("first", 0);
+  for (let i = 0; i < 99; i++) memory.at(`key ${i}`, 0);
+  for (let i = 0; i < 500; i++) assertEquals(memory.at("first", 0), first);
+  assertEquals(made.length, 100);
+});
