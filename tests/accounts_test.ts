@@ -477,19 +477,26 @@ Deno.test("so many wrong passwords may be tried for a nickname on all instances,
   assertEquals((await guess(bob, "wrong-horse")).code, "wrong-password");
 });
 
-Deno.test("so many passwords may be tried by one person, for whichever nicknames", async () => {
+Deno.test("so many passwords may be tried from one address, for whichever nicknames", async () => {
   let now = Date.now();
-  await using house = await House.open({ clock: { ...systemClock, now: () => now } });
-  const eve = await Speaker.connect(house);
+  const clock = { ...systemClock, now: () => now };
+  await using house = await House.open({ clock, trustProxy: ["private"] });
+  const from = async (address: string) => {
+    const headers = { "X-Forwarded-For": address };
+    return new Speaker(await house.connect("", { protocols: ["chat.v1"], headers }));
+  };
+  const eve = await from("198.51.100.1");
   const guess = (i: number) => ({ type: "identify", nick: `Ann ${i}`, password: SECRET });
   for (let i = 0; i < PACE_OF_ADDRESS.burst; i++) await eve.isRefused(guess(i), "not-registered");
   await eve.isRefused(guess(99), "too-many-attempts");
   now += PACE_OF_ADDRESS.every;
   await eve.isRefused(guess(99), "not-registered");
   await eve.isRefused(guess(99), "too-many-attempts");
+  const mallory = await from("198.51.100.1");
+  await mallory.isRefused(guess(98), "too-many-attempts");
   // What is no password at all costs nothing, and others are not kept waiting.
   await eve.isRefused({ ...guess(1), password: "two words" }, "bad-password");
-  const bob = await Speaker.connect(house);
+  const bob = await from("198.51.100.2");
   await bob.isRefused(guess(1), "not-registered");
   assertEquals((await valuesOf(house.kv, "attempts")).size, 0);
 });

@@ -24,6 +24,9 @@ export async function soon<T>(wanted: Promise<T>, what: string, ms = PATIENCE): 
   }
 }
 
+/** Subprotocols, with headers if there are to be some. */
+type Protocols = string | string[] | { protocols: string[]; headers: Record<string, string> };
+
 /** Somebody with a WebSocket. */
 export class Person {
   readonly socket: WebSocket;
@@ -46,8 +49,9 @@ export class Person {
   }
 
   /** Connects, without saying anything. */
-  static async connect(url: string, protocols: string | string[] = []): Promise<Person> {
-    const socket = new WebSocket(url, protocols);
+  static async connect(url: string, protocols: Protocols = []): Promise<Person> {
+    // The types of browsers, which come in with the tests of the page, know of no headers.
+    const socket = new WebSocket(url, protocols as string[]);
     const person = new Person(socket);
     await soon(
       new Promise<void>((resolve, reject) => {
@@ -142,7 +146,7 @@ export class House implements AsyncDisposable {
   }
 
   /** Somebody who has connected, and not said anything. */
-  async connect(path = "", protocols: string | string[] = []): Promise<Person> {
+  async connect(path = "", protocols: Protocols = []): Promise<Person> {
     const person = await Person.connect(this.url + path, protocols);
     this.#people.push(person);
     return person;

@@ -32,7 +32,7 @@ export class Chat {
   #on;
 
   /**
-   * @param {{ nick: string, room?: string }} who
+   * @param {{ nick: string, room?: string, access: string }} who
    * @param {{ changed(): void, edit(entry: Entry): void, entered(room?: string): void }} on
    */
   constructor(who, on) {

@@ -32,6 +32,28 @@ const COMMANDS = {
     await client.rename(rest);
     return `Nickname is: ${client.nick}`;
   }],
+  "/register": ["password – keep your nickname for yourself", async ({ client }, rest) => {
+    if (!/^\S+$/.test(rest)) return "";
+    await client.register(rest);
+    return `${client.nick} is yours: nobody can use it without the password.`;
+  }],
+  "/identify": ["name password – use a registered nickname", async ({ client }, rest) => {
+    const [, nick, password] = /^\s*"?(.*?)"?\s(\S+)$/s.exec(` ${rest}`) ?? [];
+    if (!password) return "";
+    await client.identify(nick || client.nick, password);
+    return `You are identified as ${client.nick}.`;
+  }],
+  "/password": ["old new – change the password of your nickname", async ({ client }, rest) => {
+    const [old, fresh, ...more] = rest.split(/\s+/);
+    if (!old || !fresh || more.length) return "";
+    await client.changePassword(old, fresh);
+    return "The password is changed.";
+  }],
+  "/unregister": ["password – give your nickname up", async ({ client }, rest) => {
+    if (!/^\S+$/.test(rest)) return "";
+    await client.unregister(rest);
+    return `${client.nick} is not registered any more.`;
+  }],
   "/me": ["does something – say what you do", ({ act }, rest) => rest && act(rest)],
   "/msg": ['name text – write to one person (a name with spaces in "quotes")', ({ tell }, rest) => {
     const [, quoted, word, text] = /^(?:"([^"]*)"|(\S+))\s+(.+)$/s.exec(rest) ?? [];
@@ -79,6 +101,7 @@ export async function command(line, doing) {
     if (typeof answer === "string") doing.note(answer || usage(word));
   } catch (error) {
     const { code, message } = /** @type {import("../client.js").ChatError} */ (error);
-    if (code !== "replaced") doing.note(message);
+    const how = code === "nickname-registered" ? ` Type /identify ${rest} and its password.` : "";
+    if (code !== "replaced") doing.note(message + how);
   }
 }

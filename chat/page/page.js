@@ -19,6 +19,10 @@ const SHOWN = 5_000;
 const HASTE = 600;
 /** Milliseconds within which all that happens is drawn at once. */
 const TOGETHER = 16;
+/** What is wrong where an access token is needed. */
+const PRIVATE = "private";
+
+/** @typedef {{ code: string, message: string }} Why */
 
 /** @type {Chat | undefined} */
 let chat;
@@ -28,9 +32,12 @@ let rooms = [];
 let drafted = "";
 /** The members that are shown. @type {string[] | undefined} */
 let members;
-/** What is said about coming back, and what went wrong last. */
+/** What is said about coming back. */
 let back = "";
-let failure = "";
+/** What went wrong last, and why what was tried at the door was. @type {Why | undefined} */
+let failure;
+/** @type {Why | undefined} */
+let refused;
 let wasOnline = false;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let looking;
@@ -48,17 +55,33 @@ function start() {
   }
   route();
   const nick = ui.doorNick.value = home.get("nick") ?? "";
-  if (!nick) return openDoor("");
+  if (!nick) return openDoor();
   atDoor(false);
   comeIn(nick, placeOf(location.hash).room);
 }
 
-/** Asks for a nickname. */
-function openDoor(/** @type {string} */ error) {
+/** Asks for a nickname, and for what else is needed. @param {Why} [why] it is asked again */
+function openDoor({ code, message } = { code: "", message: "" }) {
   atDoor(true);
-  ui.doorRoom.disabled = chat !== undefined;
-  ui.doorError.textContent = error;
-  ui.doorNick.focus();
+  ui.doorRoom.disabled = chat !== undefined && code !== PRIVATE;
+  ui.doorError.textContent = message;
+  const secret = code === PRIVATE
+    ? "Access token"
+    : /^nickname-registered|password|attempts|busy/.test(code)
+    ? "Password"
+    : "";
+  ui.doorSecret.hidden = !secret;
+  ui.doorLabel.textContent = secret;
+  (secret ? ui.doorWord : ui.doorNick).focus();
+}
+
+/** A page is not told why a socket was refused: it may be that an access token is needed. */
+async function askWhy() {
+  const headers = { authorization: `Bearer ${home.get("token")}` };
+  const { status } = await fetch("/ws", { headers });
+  if (status !== 401 || wasOnline) return;
+  chat?.client.detach();
+  openDoor({ code: PRIVATE, message: "This chat is private: its access token is needed." });
 }
 
 function atDoor(/** @type {boolean} */ isThere) {
@@ -71,7 +94,7 @@ function atDoor(/** @type {boolean} */ isThere) {
  * @param {string | undefined} room
  */
 function comeIn(nick, room) {
-  chat = new Chat({ nick, room }, {
+  chat = new Chat({ nick, room, access: home.get("token") ?? "" }, {
     changed: drawSoon,
     entered,
     edit: ({ text }) => {
@@ -87,8 +110,8 @@ function comeIn(nick, room) {
     back = recovered ? all : "Some messages may be missing.";
   });
   client.on("error", ({ error }) => {
-    failure = error.message;
-    if (client.state === "online") notice(failure);
+    failure = error;
+    if (client.state === "online") notice(error.message);
   });
   client.on("joined", () => lookSoon());
   client.on("left", () => lookSoon());
@@ -107,7 +130,8 @@ function stateChanged(event) {
     if (event.reason === "taken-over") say("This chat goes on in another tab.");
   } else if (event.state === "offline") {
     const { retryAt } = event;
-    if (!retryAt) return openDoor(failure);
+    if (!retryAt) return openDoor(refused ?? failure);
+    if (!wasOnline) askWhy().catch(() => {});
     const left = () => {
       const seconds = Math.ceil((retryAt - Date.now()) / 1000);
       say("Offline.", `Trying again${seconds > 0 ? ` in ${seconds} s` : "…"}`, "Try now");
@@ -124,9 +148,10 @@ function cameOnline() {
   if (!wasOnline) focusText();
   // One wanted into a room, and was not let in.
   const isOutside = chat?.client.room === undefined && placeOf(location.hash).room;
-  flash(isOutside ? failure : wasOnline ? `Back online. ${back}` : "");
+  flash(isOutside ? failure?.message ?? "" : wasOnline ? `Back online. ${back}` : "");
   wasOnline = true;
-  back = failure = "";
+  back = "";
+  failure = refused = undefined;
 }
 
 /**
@@ -335,19 +360,28 @@ function onSubmit(form, submit) {
 function listen() {
   onSubmit(ui.door.firstElementChild, () => {
     const nick = ui.doorNick.value;
-    ui.doorError.textContent = "";
-    if (chat) {
-      chat.client.rename(nick).then(() => {
-        atDoor(false);
-        drawSoon();
-      }, ({ message }) => openDoor(message));
-    } else comeIn(nick, ui.doorRoom.value.trim().normalize("NFC") || undefined);
+    const room = ui.doorRoom.value.trim().normalize("NFC") || undefined;
+    const secret = ui.doorSecret.hidden ? "" : ui.doorWord.value;
+    ui.doorError.textContent = ui.doorWord.value = "";
+    if (!chat) return comeIn(nick, room);
+    const { client } = chat;
+    if (client.state === "closed") {
+      home.set("token", secret);
+      home.set("nick", nick);
+      location.hash = addressOf({ room });
+      return location.reload();
+    }
+    refused = undefined;
+    (secret ? client.identify(nick, secret) : client.rename(nick)).then(() => {
+      atDoor(false);
+      drawSoon();
+    }, (error) => openDoor(refused = error));
   });
   onSubmit(ui.join, () => {
     go({ room: ui.joinRoom.value.trim() });
     ui.joinRoom.value = "";
   });
-  ui.me.onclick = () => openDoor("");
+  ui.me.onclick = () => openDoor();
   onSubmit(ui.composer, () => {
     send();
     ui.text.focus();
