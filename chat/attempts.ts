@@ -2,7 +2,8 @@
  * How often something may be tried: buckets of tokens that fill up again with time.
  *
  * A helper below the way of a message. It does not know what is tried, nor by whom; what a key
- * means is its caller's business.
+ * means is its caller's business. Those of buckets.ts forget all when a clock was set back; these do
+ * not: they also stand in rows, which instances with other clocks read.
  */
 import type { Clock } from "./clock.ts";
 

@@ -5,8 +5,6 @@
  * again (the generic cell rate algorithm), so that nothing has to run while nobody asks. It does not
  * know what is counted, nor what is done with whoever asks for too much.
  */
-import type { Clock } from "./clock.ts";
-
 /** So much at once, and so much again each so many milliseconds. */
 export interface Rate {
   /** What a full bucket holds: a whole number greater than zero. */
@@ -103,32 +101,5 @@ export class Memory<Thing extends Forgettable> {
       // To the end of the row, to be looked at again when all others have been.
       if (!thing.isFull(now)) this.#things.set(key, thing);
     }
-  }
-}
-
-/** Most buckets that {@linkcode Buckets} remember: some ten megabytes. */
-const MOST_BUCKETS = 100_000;
-
-/** A bucket for each of many: addresses, names. All have the same rate. */
-export class Buckets {
-  readonly #rate: Rate;
-  readonly #clock: Clock;
-  readonly #buckets: Memory<Bucket>;
-
-  constructor(rate: Rate, clock: Clock, most: number = MOST_BUCKETS) {
-    this.#rate = rate;
-    this.#clock = clock;
-    this.#buckets = new Memory(() => new Bucket(), most);
-  }
-
-  /** How many are remembered. */
-  get size(): number {
-    return this.#buckets.size;
-  }
-
-  /** 0 if that may be done now, and it is counted; otherwise the milliseconds to wait. */
-  take(key: string, cost = 1): number {
-    const now = this.#clock.now();
-    return this.#buckets.at(key, now).take(this.#rate, cost, now);
   }
 }

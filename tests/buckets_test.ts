@@ -1,15 +1,9 @@
 /** Token buckets: what they let through, how long they say to wait, and what they remember. */
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { Bucket, Buckets, Memory } from "../chat/buckets.ts";
-import { systemClock } from "../chat/clock.ts";
+import { Bucket, Memory } from "../chat/buckets.ts";
 import { Random } from "./cluster/sim_kv.ts";
 
 const START = Date.UTC(2026, 10, 22);
-
-function handClock() {
-  const clock = { ...systemClock, time: START, now: () => clock.time };
-  return clock;
-}
 
 Deno.test("a new bucket gives its burst at once, then asks to wait, and gives again after that", () => {
   const rate = { burst: 7, ms: 10_000 };
@@ -69,24 +63,24 @@ Deno.test("a clock that is set back makes nobody wait", () => {
 });
 
 Deno.test("buckets by key know nothing of each other, and are forgotten when they are full", () => {
-  const clock = handClock();
-  const buckets = new Buckets({ burst: 2, ms: 2_000 }, clock);
+  const rate = { burst: 2, ms: 2_000 };
+  const buckets = new Memory(() => new Bucket(), 10_000);
+  const take = (key: string, now: number) => buckets.at(key, now).take(rate, 1, now);
   for (const key of ["a", "b"]) {
-    assertEquals([buckets.take(key), buckets.take(key)], [0, 0]);
-    assert(buckets.take(key) > 0);
+    assertEquals([take(key, START), take(key, START)], [0, 0]);
+    assert(take(key, START) > 0);
   }
-  for (let i = 0; i < 1_000; i++) buckets.take(`key ${i}`);
+  for (let i = 0; i < 1_000; i++) take(`key ${i}`, START);
   assertEquals(buckets.size, 1_002);
-  clock.time += 2_001;
-  for (let i = 0; i < 1_000; i++) buckets.take("c");
+  for (let i = 0; i < 1_000; i++) take("c", START + 2_001);
   assertEquals(buckets.size, 1, "all but c");
 });
 
 Deno.test("who comes under ever new names is forgotten rather than remembered without bound", () => {
-  const clock = handClock();
-  const buckets = new Buckets({ burst: 1, ms: 3_600_000 }, clock, 1_000);
+  const rate = { burst: 1, ms: 3_600_000 };
+  const buckets = new Memory(() => new Bucket(), 1_000);
   for (let i = 0; i < 10_000; i++) {
-    buckets.take(`key ${i}`);
+    buckets.at(`key ${i}`, START).take(rate, 1, START);
     assert(buckets.size <= 1_000);
   }
 });

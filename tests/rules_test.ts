@@ -81,7 +81,7 @@ const HELPERS: Record<string, string[]> = {
   "limits.ts": ["buckets.ts"],
   "flood.ts": ["buckets.ts", "limits.ts", "clock.ts"],
   "settings.ts": ["limits.ts"],
-  "buckets.ts": ["clock.ts"],
+  "buckets.ts": [],
   "access.ts": [],
   "addresses.ts": [],
   "backlog.ts": ["clock.ts"],
