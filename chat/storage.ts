@@ -437,6 +437,8 @@ export class Storage {
     const record = this.#arriving.get(id)?.get(token);
     if (record === undefined) return;
     this.forgetArrival(id, token);
+    // It may come from another shard, after a later one.
+    if (at < (this.#own.get(id)?.from ?? "")) return;
     record.from = at;
     this.#own.set(id, record);
   }
