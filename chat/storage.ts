@@ -16,7 +16,7 @@ import {
   NOTHING,
   storedHeld,
 } from "./claims.ts";
-import { type Clock, delay, eachLimited, limited } from "./clock.ts";
+import { backOff, type Clock, delay, eachLimited, limited } from "./clock.ts";
 import type { Kind, RoomEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
 import type { Likeness } from "./likeness.ts";
@@ -128,6 +128,9 @@ export interface StorageParts {
  * that whoever had it learns of it, or is dead.
  */
 const TAKEN_LIFE = 60 * 60_000;
+
+/** How often the removal of an empty room is tried: a file that another worker writes is busy for a moment. */
+const TIDY_TRIES = 4;
 
 /** Milliseconds for which KV knows what was said to one person. */
 const SAID_LIFE = 60 * 60_000;
@@ -529,6 +532,8 @@ export class Storage {
     const record = this.#arriving.get(id)?.get(token);
     if (record === undefined) return;
     this.forgetArrival(id, token);
+    // It may come from another shard, after a later one.
+    if (at < (this.#own.get(id)?.from ?? "")) return;
     record.from = at;
     this.#own.set(id, record);
   }
@@ -660,19 +665,25 @@ export class Storage {
   async #tidyAll(): Promise<void> {
     for (const room of this.#untidy) {
       this.#untidy.delete(room);
-      try {
-        const { key, value, versionstamp } = await limited(
-          this.#clock,
-          this.#kv.get<unknown>(["room", room]),
-        );
-        if (versionstamp === null || peopleIn(value) > 0) continue;
-        // The check: somebody may just have joined.
-        const removal = this.#kv.atomic().check({ key, versionstamp }).delete(key).commit();
-        await limited(this.#clock, removal);
-      } catch {
-        // It stays as it is, an empty room that `/ls` does not list and will tidy.
+      for (let failures = 0; failures < TIDY_TRIES; failures++) {
+        try {
+          await this.#tidyOnce(room);
+          break;
+        } catch {
+          // After the last one it stays as it is, an empty room that `/ls` does not list and will tidy.
+          await backOff(this.#clock, failures);
+        }
       }
     }
+  }
+
+  async #tidyOnce(room: string): Promise<void> {
+    const get = this.#kv.get<unknown>(["room", room]);
+    const { key, value, versionstamp } = await limited(this.#clock, get);
+    if (versionstamp === null || peopleIn(value) > 0) return;
+    // The check: somebody may just have joined.
+    const removal = this.#kv.atomic().check({ key, versionstamp }).delete(key).commit();
+    await limited(this.#clock, removal);
   }
 }
 

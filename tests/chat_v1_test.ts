@@ -28,14 +28,13 @@ class Names {
 
   /** What stands for something in the document, as it is here. */
   static translate(line: string, from: Names, to: Names): string {
-    for (const kind of ["#ids", "#tokens"] as const) {
-      const [theirs, ours] = kind === "#ids" ? [from.#ids, to.#ids] : [from.#tokens, to.#tokens];
-      for (const [text, name] of theirs) {
-        const here = [...ours].find(([, other]) => other === name);
-        if (here !== undefined) line = line.replaceAll(text, here[0]);
-      }
+    const here = new Map<string, string>();
+    for (const [theirs, ours] of [[from.#ids, to.#ids], [from.#tokens, to.#tokens]] as const) {
+      const byName = new Map([...ours].map(([text, name]) => [name, text]));
+      for (const [text, name] of theirs) here.set(text, byName.get(name) ?? text);
     }
-    return line;
+    // All at once: an id of the document may be that of something else here.
+    return line.replace(/"[\w-]+"/g, (text) => here.get(text) ?? text);
   }
 }
 

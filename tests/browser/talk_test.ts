@@ -220,6 +220,8 @@ inBrowser(
     await ann.say("/msg Bob come to #red");
     await bob.hears("[from Ann] come to #red");
     await ann.shows("#directs bdi", ["bob"]);
+    // Or the browser would ask whether to leave what is not sent.
+    await ann.reads("come to #red", ".own:not(.sending, .failed) .bubble");
     await ann.page.reload();
     await ann.shows(".text", ["psst", "what is it?", "come to #red"]);
     await ann.isTitled("Bob · Parley");
