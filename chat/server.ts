@@ -55,7 +55,8 @@ const TEXT = { "content-type": "text/plain; charset=utf-8", "x-content-type-opti
 
 /** Answers a request. */
 export function answer(request: Request, house: House, info?: RequestInfo): Response {
-  const url = new URL(request.url);
+  const url = URL.parse(request.url);
+  if (url === null) return text(400, "The Host header names no host.");
   const isRoot = url.pathname === "/";
   const asset = house.assets.get(url.pathname);
   if (asset === undefined && url.pathname !== "/ws" && url.pathname !== "/healthz") {

@@ -75,7 +75,8 @@ async function withstands(
   rude: (house: House, sane: Sane) => Promise<void>,
 ): Promise<void> {
   const crowd = { connections: MOST_AT_ONCE };
-  await using house = await House.open({ flood: "off", grace: 0, crowd });
+  // What was registered would be left.
+  await using house = await House.open({ flood: "off", grace: 0, crowd, registered: 0 });
   const sane = new Sane(await house.enter("Sane", "quiet"));
   await rude(house, sane);
   await sane.isAnswered();
@@ -108,6 +109,9 @@ function bytesOf(random: Random, length: number): Uint8Array {
   return Uint8Array.from({ length }, () => random.below(256));
 }
 
+/** What has a password in it. */
+const SECRET = ["register", "identify", "password", "unregister"];
+
 /** A line that may mean something. */
 function line(random: Random): string {
   const word = () => pick(random, [ROOMS, NICKS, ODD])[random.below(9)]!;
@@ -124,6 +128,8 @@ function line(random: Random): string {
       return `/${pick(random, ["who", "me", "history", "join", "nick", "\0", " ", "/"])} ${word()}`;
     case 5:
       return `/${word()}${word()}`;
+    case 8:
+      return `${random.percent(20) ? " " : ""}/${pick(random, SECRET)} ${word()} ${word()}`;
     case 6:
       return word().repeat(random.below(random.percent(2) ? 9_000 : 9)).slice(0, 17_000);
     case 7:
@@ -320,11 +326,12 @@ function value(random: Random, depth = 0): unknown {
 
 const TYPES = [
   ...["message", "action", "direct", "login", "resume", "join", "leave", "nick", "who", "rooms"],
+  ...SECRET,
   ...["members", "history", "ping", "welcome", "__proto__", "constructor", "", "dance"],
 ];
 const FIELDS = [
   ...["text", "room", "nick", "to", "cid", "ref", "token", "last", "direct", "before", "after"],
-  ...["limit", "__proto__", "toString", "more", "type"],
+  ...["password", "new", "limit", "__proto__", "toString", "more", "type"],
 ];
 
 function object(random: Random, depth = 0): Record<string, unknown> {
