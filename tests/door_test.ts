@@ -60,6 +60,14 @@ Deno.test("pages of other sites are turned away with one line, terminals are let
   await eventually(() => house.chat.size === 0, "nobody is left");
 });
 
+Deno.test("who asks for a host that is none is told so", async () => {
+  await using house = await House.open();
+  for (const Host of ["[::1", "a b", "127.0.0.1:99999"]) {
+    const { status, text } = await knock(house.port, { Host });
+    assertEquals([Host, status, text], [Host, 400, "The Host header names no host.\n"]);
+  }
+});
+
 Deno.test("behind a trusted proxy the same site is that which the proxy was asked for", async () => {
   const headers = {
     Origin: "https://chat.example",
