@@ -239,11 +239,16 @@ inBrowser(
     await ann.isTitled("#café 東京 · Parley");
     await ann.reads("Nobody else is here yet", "#empty");
     await ann.reads("#café 東京", "#address");
-    const copied = await ann.page.evaluate(() => {
-      document.querySelector<HTMLElement>("#share button")!.click();
-      return String(getSelection());
-    });
-    assertEquals(decodeURI(copied), `${addressOf(house)}#café 東京`);
+    const copy = () =>
+      ann.page.evaluate(() => {
+        document.querySelector<HTMLElement>("#share button")!.click();
+        return String(getSelection());
+      });
+    // Whoever is there is being asked for: until the answer comes it may not be shown.
+    await eventually(
+      async () => decodeURI(await copy()) === `${addressOf(house)}#café 東京`,
+      "the address is copied",
+    );
     await ann.say("in the first");
     await ann.reads("in the first", ".own:not(.sending) .bubble");
     await ann.fill("#joinRoom", "red");
