@@ -138,6 +138,8 @@ inBrowser("a machine finds nothing serious that keeps anybody out", async (brows
       await ann.say("/help");
       bob.say("/me waves", "hello", `/msg Ann${visits} psst`);
       await ann.reads("hello", ".other");
+      // What is on its way is pale, for as long as that takes.
+      await ann.page.waitForFunction(() => document.querySelector(".sending") === null);
       await check("a room");
       if (viewport) await ann.page.click("#openPlaces");
       await check("the lists");
