@@ -5,6 +5,7 @@
  * again (the generic cell rate algorithm), so that nothing has to run while nobody asks. It does not
  * know what is counted, nor what is done with whoever asks for too much.
  */
+
 /** So much at once, and so much again each so many milliseconds. */
 export interface Rate {
   /** What a full bucket holds: a whole number greater than zero. */
