@@ -19,7 +19,7 @@ export interface AccessSettings {
 }
 
 /** What a subprotocol must begin with to be an access token: its base64url without padding follows. */
-const TOKEN_PROTOCOL = "chat.token.";
+export const TOKEN_PROTOCOL = "chat.token.";
 
 /** What may stand in a header, and is no word. */
 const TOKEN = /^[\x21-\x7e]{8,256}$/;

@@ -18,9 +18,15 @@ export interface Refusal {
 export type Result<T = unknown> = ({ readonly ok: true } & T) | Refusal;
 
 /** Says that, and why, something is not done. */
-export function refuse(code: string, message: string): Refusal {
-  return { ok: false, code, message };
+export function refuse(code: string, message: string, retryAfter?: number): Refusal {
+  return { ok: false, code, message, retryAfter };
 }
+
+/** Milliseconds after which a client may try again when storage did not answer. */
+const STORAGE_RETRY_MS = 3_000;
+
+/** Milliseconds after which a client may try again when too many passwords wait to be hashed. */
+const HASHING_RETRY_MS = 2_000;
 
 /** What can be refused in more than one place, or in one line. */
 export const refusal = {
@@ -62,8 +68,13 @@ export const refusal = {
     refuse(
       "too-many-attempts",
       `Too many passwords were tried. Please wait ${Math.ceil(ms / 1000)} s.`,
+      Math.ceil(ms),
     ),
-  busy: refuse("busy", "Not done: too many passwords are being checked. Please try again soon."),
+  busy: refuse(
+    "busy",
+    "Not done: too many passwords are being checked. Please try again soon.",
+    HASHING_RETRY_MS,
+  ),
   notInRoom: refuse("not-in-room", "Not currently in a room."),
   notInThatRoom: (room: string) =>
     refuse("not-in-room", `You are not in room "${room.slice(0, 64)}".`),
@@ -77,9 +88,11 @@ export const refusal = {
   notSent: refuse(
     "unavailable",
     "Not sent: the chat's storage does not answer. Please try again in a moment.",
+    STORAGE_RETRY_MS,
   ),
   notDone: refuse(
     "unavailable",
     "Not done: the chat's storage does not answer. Please try again in a moment.",
+    STORAGE_RETRY_MS,
   ),
 } as const;

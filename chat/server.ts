@@ -4,7 +4,7 @@
  * The beginning of a message's way, and the only place that knows `Response` and the upgrade. It
  * does not listen: `Deno.serve`, or whatever the platform has, calls it.
  */
-import type { Access } from "./access.ts";
+import { type Access, TOKEN_PROTOCOL } from "./access.ts";
 import type { Addresses, Origin } from "./addresses.ts";
 import type { Asset } from "./assets.ts";
 import type { Flood, Guest } from "./flood.ts";
@@ -156,10 +156,13 @@ function upgrade(
   { address, shared }: Origin,
   house: House,
 ): Response {
-  const offered = request.headers.get("sec-websocket-protocol")?.split(",") ?? [];
-  const protocol = offered.map((each) => each.trim()).find((each) =>
-    house.protocols.includes(each)
-  );
+  const offered = offeredProtocols(request.headers);
+  const protocol = offered.find((each) => house.protocols.includes(each));
+  if (protocol === undefined && offered.length > 0) {
+    // A client that asks for another protocol must not be left to speak it to plain text.
+    const known = house.protocols.join(", ");
+    return text(400, `Unknown subprotocol. Offer ${known}, or none for plain text.`);
+  }
   try {
     const { socket, response } = Deno.upgradeWebSocket(request, {
       idleTimeout: house.idleSeconds,
@@ -177,6 +180,12 @@ function upgrade(
     if (!(error instanceof TypeError)) throw error;
     return text(400, `This is no WebSocket handshake: ${error.message}`);
   }
+}
+
+/** The subprotocols that a client asks for, without the one that carries an access token. */
+function offeredProtocols(headers: Headers): string[] {
+  const all = headers.get("sec-websocket-protocol")?.split(",").map((each) => each.trim()) ?? [];
+  return all.filter((each) => each !== "" && !each.startsWith(TOKEN_PROTOCOL));
 }
 
 function hostnameOf(info: RequestInfo | undefined): string | undefined {
