@@ -823,7 +823,7 @@ Deno.test("with no grace whoever drops out has left at once", async () => {
   await bob.hearsNothingElse();
 });
 
-Deno.test("of the subprotocols that are offered chat.v1 is taken, and without it plain text is spoken", async () => {
+Deno.test("of the subprotocols that are offered chat.v1 is taken, others alone are refused, and without any plain text is spoken", async () => {
   await using house = await House.open();
   for (const offered of ["chat.v1", ["chat.v2", "chat.v1"], ["chat.v1", "chat.v2"]]) {
     const person = await house.connect("", offered);
@@ -845,9 +845,9 @@ Deno.test("of the subprotocols that are offered chat.v1 is taken, and without it
   };
   assertEquals(await by("chat.v2, chat.v1"), ["101", "chat.v1"]);
   assertEquals(await by("chat.v2,chat.v1 ,chat.v3"), ["101", "chat.v1"]);
-  // Of subprotocols none has to be agreed on.
-  assertEquals(await by("chat.v2"), ["101", undefined]);
-  assertEquals(await by("CHAT.V1, chat.v11"), ["101", undefined]);
+  // A client that asks for another protocol would not understand plain text.
+  assertEquals(await by("chat.v2"), ["400", undefined]);
+  assertEquals(await by("CHAT.V1, chat.v11"), ["400", undefined]);
   assertEquals(await by(), ["101", undefined]);
   const person = await house.connect();
   await person.asks("Tim", "Using nickname: Tim\nType /help for list of commands.");
