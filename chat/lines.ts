@@ -11,7 +11,7 @@ import type { Deed, Limits } from "./limits.ts";
 import { type Refusal, refusal } from "./refusals.ts";
 import type { Back, Seen } from "./resume.ts";
 import { CLOSE, type Peer, type Sender, TOO_FAST } from "./sender.ts";
-import { encodePast, encodeText, further, HELP, nicknameIs, reply } from "./text.ts";
+import { encodePast, encodeText, further, HELP, nicknameIs, reply, shown } from "./text.ts";
 
 /** What the plain-text protocol is made of. */
 export interface LinesParts {
@@ -57,7 +57,7 @@ export class Lines {
     ["help", (speaker) => this.#reply(speaker, HELP)],
     ["join", (speaker, _, room) => this.#join(speaker, room)],
     ["nick", (speaker, _, nick) => this.#nick(speaker, nick)],
-    ["room", (speaker) => this.#reply(speaker, speaker.record.room ?? reply.notInRoom)],
+    ["room", (speaker) => this.#reply(speaker, shown(speaker.record.room ?? reply.notInRoom))],
     ["ls", (speaker) => this.#list(speaker)],
     ["quit", (speaker) => this.#quit(speaker)],
     ["history", (speaker, _, many) => this.#history(speaker, many)],
@@ -136,7 +136,7 @@ export class Lines {
 
   /** Tells somebody that, and why, something was not done, whatever it was. */
   refuse(peer: Peer, { message }: Refusal): void {
-    this.#sender.reply(peer, message);
+    this.#sender.reply(peer, shown(message));
   }
 
   #slowDown({ peer }: Speaker, deed: Deed, wait: number): void {
@@ -217,11 +217,11 @@ export class Lines {
       const members = await this.#handler.members(speaker);
       if (!members.ok) return;
       speaker.pace?.spend("command", listed(members.nicks.length));
-      return this.#reply(speaker, members.nicks.join("\n"));
+      return this.#reply(speaker, members.nicks.map(shown).join("\n"));
     }
     const rooms = [...(await this.#handler.rooms()).keys()];
     speaker.pace?.spend("command", listed(rooms.length));
-    this.#reply(speaker, rooms.length === 0 ? further.noRooms : rooms.join("\n"));
+    this.#reply(speaker, rooms.length === 0 ? further.noRooms : rooms.map(shown).join("\n"));
   }
 
   async #history(speaker: Speaker, typed: string): Promise<void> {
@@ -283,11 +283,11 @@ export class Lines {
   async #identify(speaker: Speaker, rest: string): Promise<void> {
     const { record: { nick, room }, wanted } = speaker;
     // The password is the last word: so a nickname may have spaces in it.
-    const [, before, password] = /^\s*(.*?)\s*(\S+)\s*$/s.exec(rest) ?? [];
-    if (password === undefined || (before === "" && wanted === "" && nick === "")) {
+    const { before, last: password } = splitLastWord(rest);
+    if (password === "" || (before === "" && wanted === "" && nick === "")) {
       return this.#reply(speaker, further.identifyWhat);
     }
-    const typed = before === "" ? undefined : before!.replace(/^"(.*)"$/s, "$1");
+    const typed = before === "" ? undefined : before.replace(/^"(.*)"$/s, "$1");
     const result = await this.#handler.identify(speaker, typed, password, this.#resumable);
     if (!result.ok) this.#refuse(speaker, result);
     else if (nick === "") this.#welcome(speaker, result);
@@ -314,16 +314,17 @@ export class Lines {
     else this.#reply(speaker, further.unregistered(speaker.record.nick));
   }
 
-  #refuse(speaker: Speaker, { message }: Refusal): void {
-    this.#reply(speaker, message);
+  #refuse({ peer }: Speaker, refusal: Refusal): void {
+    this.refuse(peer, refusal);
   }
 
-  #refuseNickname(speaker: Speaker, { code, message }: Refusal): void {
+  #refuseNickname(speaker: Speaker, refusal: Refusal): void {
+    const { code, message } = refusal;
     const isUnnamed = speaker.record.nick === "";
     if (code === "nickname-registered") this.#reply(speaker, further.registered(speaker.wanted));
     else if (code === "bad-nickname" && isUnnamed) {
       this.#reply(speaker, further.tryNickname(message));
-    } else this.#reply(speaker, message);
+    } else this.#refuse(speaker, refusal);
   }
 
   #reply({ peer }: Speaker, text: string): void {
@@ -333,6 +334,15 @@ export class Lines {
 
 function wordsOf(rest: string): string[] {
   return rest.split(/\s+/u).filter((word) => word !== "");
+}
+
+/** The last word of a line, and what stands before it, both without white space around them. */
+function splitLastWord(line: string): { before: string; last: string } {
+  const trimmed = line.trim();
+  // By hand: a regular expression that looks for the last word takes cubic time on a line of spaces.
+  let start = trimmed.length;
+  while (start > 0 && trimmed.charAt(start - 1).trim() !== "") start--;
+  return { before: trimmed.slice(0, start).trim(), last: trimmed.slice(start) };
 }
 
 /** As what a line is counted. */

@@ -42,6 +42,13 @@ const JOINERS = new RegExp(JOINING.map(({ source }) => source).join("|"), "gu");
 const STRAY_MARK = /(?:^|\p{Z})\p{M}/u;
 const HEAP_OF_MARKS = /\p{Mn}{5}|(\p{Mn})\1/u;
 
+/**
+ * Code units of a typed name for each character that it may have. A character takes at most two, and
+ * at most four before NFC composes it. A longer name is refused unread: NFC takes quadratic time on a
+ * long run of combining marks.
+ */
+const MAX_UNITS_PER_CHARACTER = 8;
+
 /** Bytes of a folded name: folding may make eighteen characters of one, and a KV key ends at 2 KiB. */
 const MOST_FOLDED_BYTES = 1024;
 
@@ -52,7 +59,10 @@ const MOST_FOLDED_BYTES = 1024;
  * nicknames), and the joiners of emoji, which it does not.
  */
 export function nicknameFrom(typed: string, limits: Limits): Name {
-  const name = typed.normalize("NFC").trim();
+  const trimmed = typed.trim();
+  const tooLong = measure("nickname", trimmed, limits.nickname);
+  if (tooLong !== undefined) return tooLong;
+  const name = trimmed.normalize("NFC");
   const folded = foldNickname(name);
   if (name.startsWith("/") || folded.startsWith("/")) {
     return refuse('A nickname cannot start with "/".');
@@ -67,9 +77,16 @@ export function nicknameFrom(typed: string, limits: Limits): Name {
   return check("nickname", name, folded, limits.nickname, limits.nicknameBytes);
 }
 
-/** A room name as it will be shown and compared: NFC. Rooms that differ in case are different rooms. */
+/**
+ * A room name in NFC, without white space around it, and with one plain space for each run of spaces
+ * inside. Rooms that differ in case are different rooms. Which room a name leads to that looks like
+ * another one is not decided here: see {@linkcode Likeness.room}.
+ */
 export function roomFrom(typed: string, limits: Limits): Name {
-  const name = typed.normalize("NFC");
+  const trimmed = typed.trim();
+  const tooLong = measure("room name", trimmed, limits.room);
+  if (tooLong !== undefined) return tooLong;
+  const name = trimmed.normalize("NFC").replace(SPACES, " ").trim();
   return check("room name", name, name.replace(INVISIBLE, ""), limits.room, limits.roomBytes);
 }
 
@@ -105,16 +122,30 @@ function check(
     return refuse(`A ${what} cannot hold invisible characters.`);
   }
   if (visible === "") return refuse(`A ${what} cannot be empty.`);
-  const length = [...name].length;
-  if (length > most) {
-    return refuse(`A ${what} can have at most ${most} characters, this one has ${length}.`);
-  }
+  const length = lengthOf(name);
+  if (length > most) return refuseLength(what, most, length);
   // Reached only by limits that give less than four bytes a character.
   const bytes = encoder.encode(name).length;
   if (bytes > mostBytes) {
     return refuse(`A ${what} can have at most ${mostBytes} bytes, this one has ${bytes}.`);
   }
   return { ok: true, name };
+}
+
+/** Refuses a name that is too long to be normalised. */
+function measure(what: string, typed: string, most: number): Name | undefined {
+  if (typed.length <= most * MAX_UNITS_PER_CHARACTER) return undefined;
+  return refuseLength(what, most, lengthOf(typed));
+}
+
+function lengthOf(name: string): number {
+  let length = 0;
+  for (const _ of name) length++;
+  return length;
+}
+
+function refuseLength(what: string, most: number, length: number): Name {
+  return refuse(`A ${what} can have at most ${most} characters, this one has ${length}.`);
 }
 
 function refuse(why: string): Name {

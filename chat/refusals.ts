@@ -77,10 +77,10 @@ export const refusal = {
   ),
   notInRoom: refuse("not-in-room", "Not currently in a room."),
   notInThatRoom: (room: string) =>
-    refuse("not-in-room", `You are not in room "${room.slice(0, 64)}".`),
+    refuse("not-in-room", `You are not in room "${beginningOf(room)}".`),
   notOnline: (nick: string) => refuse("not-online", `Nobody called "${nick}" is online.`),
   notAllowed: (room: string) =>
-    refuse("not-allowed", `Only who is in room "${room.slice(0, 64)}" may see its history.`),
+    refuse("not-allowed", `Only who is in room "${beginningOf(room)}" may see its history.`),
   historyOff: refuse("history-off", "No history is kept here."),
   badToken: refuse("bad-token", "There is nothing to come back to with this token."),
   tooLong: (bytes: number, most: number) =>
@@ -96,3 +96,8 @@ export const refusal = {
     STORAGE_RETRY_MS,
   ),
 } as const;
+
+/** The first characters of what was typed, to repeat it: never half of a character. */
+function beginningOf(typed: string): string {
+  return typed.slice(0, 64).toWellFormed();
+}

@@ -36,45 +36,54 @@ const MOST_FRAME = 4 * 1024 * 1024;
 /** How deep a request may be nested: deeper is nothing that we would understand. */
 const MOST_DEPTH = 16;
 
+/**
+ * Characters of a name, a password or a token. More is none, however it is written; what is merely
+ * too long for its purpose gets a better answer from there.
+ */
+const MAX_FIELD_CHARS = 4096;
+
 const PAGE = 50;
 
-const short = z.string().max(MOST_ID);
+// A lone surrogate cannot be written in UTF-8: strict JSON parsers refuse the whole line.
+const wellFormed = z.string().refine((value) => value.isWellFormed(), "it has half a character");
+const short = wellFormed.max(MOST_ID);
 const cid = short.min(1).optional();
 const ref = z.union([short, z.int()]).optional();
-const password = z.string();
-const words = { text: z.string().min(1), room: z.string().optional(), cid, ref };
+const bounded = z.string().max(MAX_FIELD_CHARS);
+const text = z.string().min(1).max(FRAME).overwrite((typed) => typed.toWellFormed());
+const words = { text, room: bounded.optional(), cid, ref };
 
 const Request = z.discriminatedUnion("type", [
   z.object({ type: z.literal("message"), ...words }),
   z.object({ type: z.literal("action"), ...words }),
   z.object({
     type: z.literal("direct"),
-    to: z.string(),
-    text: z.string().min(1),
+    to: bounded,
+    text,
     cid,
     ref,
   }),
-  z.object({ type: z.literal("login"), nick: z.string(), ref }),
+  z.object({ type: z.literal("login"), nick: bounded, ref }),
   z.object({
     type: z.literal("resume"),
-    token: z.string(),
+    token: bounded,
     last: short.optional(),
     direct: short.optional(),
     ref,
   }),
-  z.object({ type: z.literal("join"), room: z.string(), ref }),
+  z.object({ type: z.literal("join"), room: bounded, ref }),
   z.object({ type: z.literal("leave"), ref }),
-  z.object({ type: z.literal("nick"), nick: z.string(), ref }),
-  z.object({ type: z.literal("identify"), nick: z.string(), password, ref }),
-  z.object({ type: z.literal("register"), password, ref }),
-  z.object({ type: z.literal("password"), password, new: password, ref }),
-  z.object({ type: z.literal("unregister"), password, ref }),
-  z.object({ type: z.literal("who"), nick: z.string(), ref }),
+  z.object({ type: z.literal("nick"), nick: bounded, ref }),
+  z.object({ type: z.literal("identify"), nick: bounded, password: bounded, ref }),
+  z.object({ type: z.literal("register"), password: bounded, ref }),
+  z.object({ type: z.literal("password"), password: bounded, new: bounded, ref }),
+  z.object({ type: z.literal("unregister"), password: bounded, ref }),
+  z.object({ type: z.literal("who"), nick: bounded, ref }),
   z.object({ type: z.literal("rooms"), ref }),
   z.object({ type: z.literal("members"), ref }),
   z.object({
     type: z.literal("history"),
-    room: z.string().optional(),
+    room: bounded.optional(),
     before: short.optional(),
     after: short.optional(),
     limit: z.int().min(1).max(MOST_PAST).default(PAGE),

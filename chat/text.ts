@@ -6,8 +6,40 @@
  */
 import type { RoomEvent } from "./events.ts";
 
+// What a terminal would act on, or take for the beginning of another line. A tab is harmless.
+// deno-lint-ignore no-control-regex -- control characters are what this is about
+const UNSHOWN = /[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]/;
+const EACH_UNSHOWN = new RegExp(`\\r\\n|${UNSHOWN.source}`, "g");
+
+/**
+ * Returns a text as a terminal may show it: one line, whose further lines are indented by four
+ * spaces, so that none looks like an event of its own. "\n" and "\r\n" are line breaks; all other
+ * control characters but the tab become control pictures, or U+FFFD where there is none.
+ *
+ * The bidirectional controls of Unicode are left as they are: languages need them.
+ */
+export function shown(text: string): string {
+  return UNSHOWN.test(text) ? text.replace(EACH_UNSHOWN, picture) : text;
+}
+
+function picture(character: string): string {
+  if (character === "\n" || character === "\r\n") return "\n    ";
+  const code = character.charCodeAt(0);
+  if (code < 0x20) return String.fromCharCode(0x2400 + code);
+  return code === 0x7f ? "\u2421" : "\ufffd";
+}
+
+/** A template whose values are shown by {@linkcode shown}: its own line breaks stay. */
+function line(strings: TemplateStringsArray, ...values: (string | number)[]): string {
+  return String.raw({ raw: strings }, ...values.map((value) => shown(String(value))));
+}
+
 /** What an event looks like to somebody in the room; `own`: to the one whom it is about. */
-export function encodeText({ kind, room, nick, text }: RoomEvent, own: boolean): string {
+export function encodeText(event: RoomEvent, own: boolean): string {
+  return shown(written(event, own));
+}
+
+function written({ kind, room, nick, text }: RoomEvent, own: boolean): string {
   switch (kind) {
     case "message":
       return `${nick}: ${text}`;
@@ -18,7 +50,7 @@ export function encodeText({ kind, room, nick, text }: RoomEvent, own: boolean):
     case "leave":
       return own ? `Left chat room "${room}"` : `${nick} left room.`;
     case "nick":
-      return own ? nicknameIs(text) : `${nick} is now known as ${text}.`;
+      return own ? `Nickname is: ${text}` : `${nick} is now known as ${text}.`;
     case "direct":
       return `[from ${nick}] ${text}`;
     case "resume":
@@ -33,52 +65,54 @@ export function isPersonal({ kind }: RoomEvent): boolean {
 
 /** The reply to a change of nickname. */
 export function nicknameIs(nick: string): string {
-  return `Nickname is: ${nick}`;
+  return line`Nickname is: ${nick}`;
 }
 
 /** The fixed replies. */
 export const reply = {
-  welcome: (nick: string) => `Using nickname: ${nick}\nType /help for list of commands.`,
-  currentNickname: (nick: string) => `Current nickname: ${nick}`,
-  unknownCommand: (command: string) => `Unknown command: ${command}`,
+  welcome: (nick: string) => line`Using nickname: ${nick}\nType /help for list of commands.`,
+  currentNickname: (nick: string) => line`Current nickname: ${nick}`,
+  unknownCommand: (command: string) => line`Unknown command: ${command}`,
   notInRoom: "Not currently in a room. Type /join {room_name} to do so.",
   cannotSend: "Cannot send message if not in chatroom.",
 } as const;
 
 /** Replies where the sample is silent or crashes, and those to our own commands. */
 export const further = {
-  tryNickname: (why: string) => `${why} Type the nickname that you want to use.`,
+  tryNickname: (why: string) => line`${why} Type the nickname that you want to use.`,
   joinWhat: "Which room? Type /join {room_name} to join one.",
   noRooms: "There are no rooms yet. Type /join {room_name} to open one.",
   meWhat: "What do you do? Type /me {action}.",
   msgWhat: "To whom, and what? Type /msg {nickname} {text}.",
-  sentTo: (nick: string, text: string) => `[to ${nick}] ${text}`,
+  sentTo: (nick: string, text: string) => line`[to ${nick}] ${text}`,
   whoWhat: "Who? Type /who {nickname}.",
-  isInRoom: (nick: string, room: string) => `${nick} is in room "${room}".`,
-  isInNone: (nick: string) => `${nick} is online, in no room.`,
+  isInRoom: (nick: string, room: string) => line`${nick} is in room "${room}".`,
+  isInNone: (nick: string) => line`${nick} is online, in no room.`,
   registered: (nick: string) =>
-    `The nickname "${nick}" is registered. If it is yours, type /identify {password}; ` +
+    line`The nickname "${nick}" is registered. If it is yours, type /identify {password}; ` +
     "if not, choose another one.",
   registerWhat: "With which password? Type /register {password}; it is one word.",
   identifyWhat: "Type /identify {password}, or /identify {nickname} {password}.",
   passwordWhat: "Type /password {old password} {new password}; each is one word.",
   unregisterWhat: "Type /unregister {password}.",
   nowRegistered: (nick: string) =>
-    `The nickname "${nick}" is yours. To use it another time, type it, and then ` +
+    line`The nickname "${nick}" is yours. To use it another time, type it, and then ` +
     "/identify {password}.",
-  identified: (nick: string) => `You are identified as ${nick}.`,
+  identified: (nick: string) => line`You are identified as ${nick}.`,
   passwordChanged: "The password is changed.",
-  unregistered: (nick: string) => `The nickname "${nick}" is not registered any more.`,
+  unregistered: (nick: string) => line`The nickname "${nick}" is not registered any more.`,
   notSaid: "Not sent: this looks like a password. A command starts with its /.",
-  historyWhat: (most: number) => `How many? Type /history {n}, with a number from 1 to ${most}.`,
+  historyWhat: (most: number) =>
+    line`How many? Type /history {n}, with a number from 1 to ${most}.`,
   nothingSaid: "Nothing has been said here yet.",
   comeBack: (token: string, seconds: number) =>
-    `To come back within ${seconds} s: ?resume=${token}&last={id}`,
+    line`To come back within ${seconds} s: ?resume=${token}&last={id}`,
   welcomeBack: (nick: string, room: string | undefined) =>
     room === undefined
-      ? `Welcome back, ${nick}. You are in no room.`
-      : `Welcome back, ${nick}. You are in room "${room}".`,
-  missed: (many: number) => many === 0 ? "You missed nothing." : `You missed the ${many} above.`,
+      ? line`Welcome back, ${nick}. You are in no room.`
+      : line`Welcome back, ${nick}. You are in room "${room}".`,
+  missed: (many: number) =>
+    many === 0 ? "You missed nothing." : line`You missed the ${many} above.`,
   missedMore: "You may have missed more than this. Type /history to see what was said.",
 } as const;
 
