@@ -12,9 +12,10 @@ import { type Entry, type Kind, packedBytes, type RoomEvent } from "./events.ts"
 import type { Feed } from "./feed.ts";
 import type { Pace } from "./flood.ts";
 import type { History } from "./history.ts";
-import type { Likeness } from "./likeness.ts";
+import { Imitation } from "./imitation.ts";
+import { type Likeness, MOST_CLAIM_UNITS } from "./likeness.ts";
 import type { Limits } from "./limits.ts";
-import { foldNickname, nicknameFrom, roomFrom } from "./names.ts";
+import { foldNickname, type Name, nicknameFrom, roomFrom } from "./names.ts";
 import { refusal, refuse, type Result } from "./refusals.ts";
 import type { Back, Resume, Seen } from "./resume.ts";
 import type { Peer } from "./sender.ts";
@@ -99,6 +100,7 @@ export class Handler {
   readonly #resume: Resume;
   readonly #accounts: Accounts;
   readonly #likeness: Likeness;
+  readonly #imitation: Imitation;
   readonly #limits: Limits;
   readonly #clock: Clock;
   readonly #openHistory: boolean;
@@ -110,6 +112,7 @@ export class Handler {
     this.#resume = parts.resume;
     this.#accounts = parts.accounts;
     this.#likeness = parts.likeness;
+    this.#imitation = new Imitation(parts.likeness);
     this.#limits = parts.limits;
     this.#clock = parts.clock;
     this.#openHistory = parts.openHistory;
@@ -163,6 +166,7 @@ export class Handler {
     if (!name.ok) return refuse("bad-nickname", name.why);
     const { name: nick } = name;
     if (this.#likeness.claims(nick) === undefined) return refusal.nicknameTooLong;
+    if (this.#imitation.isOne(nick)) return refusal.nicknameImitates;
     // Whoever has it by a registration of old may write it in another case.
     const isOwn = speaker.record.held.account === foldNickname(nick);
     if (!isOwn && this.#likeness.isReserved(nick)) return refusal.nicknameReserved(nick);
@@ -185,6 +189,8 @@ export class Handler {
     const { record, wanted } = speaker;
     const name = nicknameFrom(typed ?? (wanted || record.nick), this.#limits);
     if (!name.ok) return refuse("bad-nickname", name.why);
+    // It may have been registered before that was refused.
+    if (this.#imitation.isOne(name.name)) return refusal.nicknameImitates;
     const proof = await this.#accounts.prove(name.name, password, addressOf(speaker));
     if (!proof.ok) return proof;
     const { spelling, owner } = proof;
@@ -231,7 +237,7 @@ export class Handler {
 
   /** Enters a room, after leaving the one that one is in. */
   async join(speaker: Speaker, typed: string): Promise<Result<{ at?: string }>> {
-    const name = roomFrom(typed, this.#limits);
+    const name = this.#roomFrom(typed);
     if (!name.ok) return refuse("bad-room", name.why);
     if (speaker.record.room !== undefined) {
       const left = await this.leave(speaker);
@@ -263,8 +269,9 @@ export class Handler {
     else {
       const { room } = speaker.record;
       if (room === undefined) return words.settle(refusal.notInRoom);
-      if (room !== (words.only?.normalize("NFC") ?? room)) {
-        return words.settle(refusal.notInThatRoom(words.only!));
+      const { only = room } = words;
+      if (only !== room && !this.#leadsTo(only, room)) {
+        return words.settle(refusal.notInThatRoom(only));
       }
       return this.#sayNow(speaker, words, room, settle);
     }
@@ -367,10 +374,13 @@ export class Handler {
   ): Promise<Result<{ room: string; entries: Entry[]; more: boolean }>> {
     if (this.#history.retention === 0) return refusal.historyOff;
     if (room === undefined) return refusal.notInRoom;
-    const name = roomFrom(room, this.#limits);
-    if (name.ok) room = name.name;
-    else if (this.#openHistory) return refuse("bad-room", name.why);
-    if (room !== record.room && !this.#openHistory) return refusal.notAllowed(room);
+    if (record.room !== undefined && this.#leadsTo(room, record.room)) room = record.room;
+    else if (!this.#openHistory) return refusal.notAllowed(room);
+    else {
+      const name = this.#roomFrom(room);
+      if (!name.ok) return refuse("bad-room", name.why);
+      room = await this.#storage.roomCalled(name.name);
+    }
     const stream = ["log", room] as const;
     const from = after === undefined
       ? this.#history.backwards(stream, before)
@@ -399,6 +409,28 @@ export class Handler {
     if (this.#storage.own(record.id) !== record) return;
     if (dropped && this.#resume.linger(record)) return;
     await this.#storage.deleteConnection(record.id);
+  }
+
+  /** A room's name in the form in which Storage takes it: what reads as ASCII is ASCII. */
+  #roomFrom(typed: string): Name {
+    const name = roomFrom(typed, this.#limits);
+    if (!name.ok) return name;
+    const reading = this.#likeness.readingOfRoom(name.name);
+    // Spaces may have come in, and more characters than there were.
+    if (reading !== name.name) return roomFrom(reading, this.#limits);
+    const look = this.#likeness.lookOfRoom(reading) ?? "";
+    if (look.length <= MOST_CLAIM_UNITS) return name;
+    return { ok: false, why: "A room name cannot hold so many ligatures." };
+  }
+
+  /** Whether a name leads to a room in which somebody is. */
+  #leadsTo(typed: string, room: string): boolean {
+    if (typed === room) return true;
+    const name = this.#roomFrom(typed);
+    if (!name.ok) return false;
+    if (name.name === room) return true;
+    const look = this.#likeness.lookOfRoom(name.name);
+    return look !== undefined && look === this.#likeness.lookOfRoom(room);
   }
 
   #wasSettled({ said }: OwnRecord, cid: string, outcome: Outcome, at?: string): void {

@@ -160,6 +160,7 @@ export class Instance {
     });
     const storage = this.#storage = new Storage({
       ...{ kv, feed, clock, instance: id, likeness, keepNicknames: lifetime || USUAL_LIFETIME },
+      keepRooms: retention,
     });
     const lease = this.#lease = new Lease({
       kv,

@@ -8,9 +8,10 @@
  */
 import { CONFUSABLES } from "./confusables.ts";
 import { foldNickname } from "./names.ts";
+import { plainLetters, readsAs } from "./reserved.ts";
 
 /** Code units of a claim: at three bytes each it is part of a KV key, which ends at 2 KiB. */
-const MOST_CLAIM_UNITS = 600;
+export const MOST_CLAIM_UNITS = 600;
 
 /** Names that sound like the server, or like whoever runs it. */
 export const USUALLY_RESERVED: readonly string[] = [
@@ -22,12 +23,16 @@ export const USUALLY_RESERVED: readonly string[] = [
 const ASCII = /^[\x00-\x7f]*$/;
 const INVISIBLE = /\p{Default_Ignorable_Code_Point}/gu;
 const DIGIT = /^\p{Nd}$/u;
-const OUTSIDE = /^[^\p{L}\p{N}]+|[^\p{L}\p{N}\p{M}]+$/gu;
 
 // The blocks in which what is not assigned yet is written from right to left, too.
 const RIGHT_TO_LEFT =
   /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 const LEFT_TO_RIGHT = /\p{Nd}|[^\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\P{L}]/u;
+
+const WORDS_OF_ONE_DIRECTION = new RegExp(
+  `(?:(?:${RIGHT_TO_LEFT.source})\\p{M}*)+|(?:(?!${RIGHT_TO_LEFT.source})[\\p{L}\\p{N}]\\p{M}*)+|.`,
+  "gu",
+);
 
 const BRACKET = /[\p{Ps}\p{Pe}<>]/gu;
 
@@ -62,13 +67,40 @@ export class Likeness {
     return [...new Set(all)];
   }
 
-  /** Whether a nickname is a reserved one, looks like one, or is one with something around it. */
+  /** Whether a nickname is a reserved one, or reads as one (see reserved.ts). */
   isReserved(nick: string): boolean {
-    const folded = foldNickname(nick);
-    if (this.#reserved.has(core(folded)) || this.#reserved.has(folded)) return true;
-    if (ASCII.test(nick)) return false;
-    const looks = this.#looks(nick, folded).map((look) => core(look.slice(LOOK.length)));
-    return [...this.#reserved].some((name) => looks.includes(this.#look(name)));
+    if (this.#reserved.has(foldNickname(nick))) return true;
+    const plain = (name: string) => plainLetters(name, (text) => this.skeleton(text));
+    const letters = plain(nick);
+    return [...this.#reserved].some((name) => readsAs(letters, plain(name)));
+  }
+
+  /**
+   * What of ASCII a room's name can be read as, in its case, or else the name itself. So no room can
+   * look like one whose name is all ASCII: the name leads to that one.
+   */
+  readingOfRoom(name: string): string {
+    if (ASCII.test(name)) return name;
+    let reading = "";
+    for (const character of name.replace(INVISIBLE, "")) {
+      const folded = character.normalize("NFKC");
+      const read = ASCII.test(folded) ? folded : meaningInCase(character, this.skeleton(character));
+      if (!ASCII.test(read)) return name;
+      reading += read;
+    }
+    return reading;
+  }
+
+  /**
+   * What names of rooms that look alike have in common; `undefined` for ASCII, where every name is
+   * another one.
+   */
+  lookOfRoom(name: string): string | undefined {
+    if (ASCII.test(name)) return undefined;
+    if (!RIGHT_TO_LEFT.test(name) || !LEFT_TO_RIGHT.test(name)) return this.skeleton(name);
+    // Where directions mix, the order of words is not to be seen, nor which way brackets open (UAX 9).
+    const words = name.replace(BRACKET, "(").match(WORDS_OF_ONE_DIRECTION) ?? [];
+    return words.map((word) => this.skeleton(word)).sort().join("");
   }
 
   /** The skeleton of UTS 39, section 4: the same for texts that look the same. */
@@ -123,9 +155,12 @@ function meaning(character: string, look: string): string {
   return look;
 }
 
-/** A name without what stands around its letters and digits. */
-function core(name: string): string {
-  return name.replace(OUTSIDE, "");
+/** The same in the case in which it is written. */
+function meaningInCase(character: string, look: string): string {
+  if (look === "rn") return "m";
+  if (look === "l" && /\p{Lu}/u.test(character)) return "I";
+  if (DIGIT.test(character)) return look === "l" ? "1" : look === "O" ? "0" : look;
+  return look;
 }
 
 function unpack(): Map<number, string> {

@@ -54,6 +54,10 @@ export const refusal = {
     ),
   nicknameReserved: (nick: string) =>
     refuse("bad-nickname", `The nickname "${nick}" is reserved. Please choose another one.`),
+  nicknameImitates: refuse(
+    "bad-nickname",
+    "A nickname cannot look like the beginning or end of one of the chat's own lines.",
+  ),
   nicknameTooLong: refuse("bad-nickname", "A nickname cannot hold so many ligatures."),
   onlineAlready: (nick: string) =>
     refuse("nickname-taken", `"${nick}" is online over another connection. Close that one first.`),

@@ -36,11 +36,8 @@ const MOST_FRAME = 4 * 1024 * 1024;
 /** How deep a request may be nested: deeper is nothing that we would understand. */
 const MOST_DEPTH = 16;
 
-/**
- * Characters of a name, a password or a token. More is none, however it is written; what is merely
- * too long for its purpose gets a better answer from there.
- */
-const MAX_FIELD_CHARS = 4096;
+/** Code units of a name, a password or a token. What is shorter, but too long, has its own error code. */
+const MAX_FIELD_UNITS = 64 * 1024;
 
 const PAGE = 50;
 
@@ -49,7 +46,7 @@ const wellFormed = z.string().refine((value) => value.isWellFormed(), "it has ha
 const short = wellFormed.max(MOST_ID);
 const cid = short.min(1).optional();
 const ref = z.union([short, z.int()]).optional();
-const bounded = z.string().max(MAX_FIELD_CHARS);
+const bounded = z.string().max(MAX_FIELD_UNITS);
 const text = z.string().min(1).max(FRAME).overwrite((typed) => typed.toWellFormed());
 const words = { text, room: bounded.optional(), cid, ref };
 

@@ -22,6 +22,7 @@ import type { Feed } from "./feed.ts";
 import type { Likeness } from "./likeness.ts";
 import { Members } from "./members.ts";
 import { foldNickname } from "./names.ts";
+import { RoomLooks } from "./rooms.ts";
 import { Table } from "./table.ts";
 
 /** What is known of a connection. */
@@ -119,6 +120,8 @@ export interface StorageParts {
   readonly likeness: Likeness;
   /** Milliseconds for which a registration keeps a nickname that nobody uses. */
   readonly keepNicknames: number;
+  /** Milliseconds for which an empty room keeps its name against others that look like it. */
+  readonly keepRooms: number;
   /** The id of this instance, under which its connections are listed for whoever has to sweep. */
   readonly instance: string;
 }
@@ -131,6 +134,9 @@ const TAKEN_LIFE = 60 * 60_000;
 
 /** How often the removal of an empty room is tried: a file that another worker writes is busy for a moment. */
 const TIDY_TRIES = 4;
+
+/** How often the look of a room may change while somebody joins it. */
+const MAX_JOIN_TRIES = 5;
 
 /** Milliseconds for which KV knows what was said to one person. */
 const SAID_LIFE = 60 * 60_000;
@@ -145,6 +151,7 @@ export class Storage {
   readonly #keepNicknames: number;
   readonly #table: Table;
   readonly #members: Members;
+  readonly #looks: RoomLooks;
   readonly #own = new Map<string, OwnRecord>();
   /**
    * Connections that are being taken over from another instance, or from another socket, by the hash
@@ -154,7 +161,9 @@ export class Storage {
   readonly #untidy = new Set<string>();
   #tidying: Promise<void> | undefined;
 
-  constructor({ kv, feed, clock, instance, likeness, keepNicknames }: StorageParts) {
+  constructor(
+    { kv, feed, clock, instance, likeness, keepNicknames, keepRooms }: StorageParts,
+  ) {
     this.#kv = kv;
     this.#feed = feed;
     this.#clock = clock;
@@ -162,6 +171,7 @@ export class Storage {
     this.#likeness = likeness;
     this.#keepNicknames = keepNicknames;
     this.#table = new Table(kv, clock);
+    this.#looks = new RoomLooks({ kv, clock, likeness, lifetime: keepRooms });
     this.#members = new Members(clock, async (room) => {
       const rows = await this.#table.reverseLookup(roomKey(room));
       return new Map([...rows].map(([id, { nick }]) => [id, nick]));
@@ -274,21 +284,42 @@ export class Storage {
     return rooms;
   }
 
-  /** Puts a connection that is in no room into one; fails for one that turns out to be in one. */
-  async setRoom(id: string, room: string): Promise<Done> {
+  /**
+   * The name of the room that a name leads to: its own, or that of a room which looks like it.
+   *
+   * @throws when KV cannot be read.
+   */
+  async roomCalled(name: string): Promise<string> {
+    return (await this.#looks.entered(name)).room;
+  }
+
+  /**
+   * Puts a connection that is in no room into the one that a name leads to; fails for one that turns
+   * out to be in one.
+   *
+   * @throws when KV cannot be read.
+   */
+  async setRoom(id: string, name: string): Promise<Done> {
     const record = this.#record(id);
-    return await this.#change(record, () => {
-      if (record.room !== undefined) return undefined;
-      return {
-        checks: this.notTaken(record),
-        mutations: [
-          ...this.#table.put(id, roomKey(room), { nick: record.nick }),
-          addToRoom(room, 1),
-          this.#listed({ ...record, room }),
-        ],
-        event: this.#event("join", record, room),
-      };
-    }, room);
+    for (let tries = 1;; tries++) {
+      const look = await this.#looks.entered(name);
+      const { room } = look;
+      const done = await this.#change(record, () => {
+        if (record.room !== undefined) return undefined;
+        return {
+          checks: [...this.notTaken(record), ...look.checks],
+          mutations: [
+            ...this.#table.put(id, roomKey(room), { nick: record.nick }),
+            addToRoom(room, 1),
+            this.#listed({ ...record, room }),
+            ...look.mutations,
+          ],
+          event: this.#event("join", record, room),
+        };
+      }, room);
+      const mayHaveChanged = done.outcome === "taken" && look.checks.length > 0;
+      if (!mayHaveChanged || tries === MAX_JOIN_TRIES) return done;
+    }
   }
 
   /** Takes a connection out of the room it is in. */
@@ -681,8 +712,10 @@ export class Storage {
     const get = this.#kv.get<unknown>(["room", room]);
     const { key, value, versionstamp } = await limited(this.#clock, get);
     if (versionstamp === null || peopleIn(value) > 0) return;
+    const look = await this.#looks.emptied(room);
     // The check: somebody may just have joined.
-    const removal = this.#kv.atomic().check({ key, versionstamp }).delete(key).commit();
+    const removal = this.#kv.atomic().check({ key, versionstamp }, ...look.checks).delete(key)
+      .mutate(...look.mutations).commit();
     await limited(this.#clock, removal);
   }
 }

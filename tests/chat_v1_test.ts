@@ -1,7 +1,9 @@
 /** `chat.v1` at the wire: PROTOCOL.md replayed, and what it says of bad input. */
 import { assert, assertEquals } from "@std/assert";
 import { systemClock } from "../chat/clock.ts";
+import { encodeJson } from "../chat/json.ts";
 import { hashToken } from "../chat/tokens.ts";
+import { shown } from "../chat/text.ts";
 import { countingKv, eventually, House, type Person, PROJECT, soon } from "./house.ts";
 import { type Line, Speaker } from "./speaker.ts";
 
@@ -288,7 +290,18 @@ Deno.test("an error does not repeat whatever long thing it is about", async () =
 
 Deno.test("a ref that is none is refused without one, and one at the limit is given back", async () => {
   const ping = (ref: string) => `{"type":"ping","ref":${ref}}`;
-  const bad = ["null", "true", "{}", "[]", "[1]", '{"toString":1}', "1.5", "1e300", "-1e-5"];
+  const bad = [
+    "null",
+    '"\\ud800"',
+    "true",
+    "{}",
+    "[]",
+    "[1]",
+    '{"toString":1}',
+    "1.5",
+    "1e300",
+    "-1e-5",
+  ];
   const more = ["9007199254740993", JSON.stringify("x".repeat(65)), JSON.stringify("é".repeat(65))];
   await refusesEach([
     ...[...bad, ...more].map((ref): [string, string] => [ping(ref), "bad-request"]),
@@ -300,7 +313,7 @@ Deno.test("a ref that is none is refused without one, and one at the limit is gi
   ]);
   await using house = await House.open({ flood: "off" });
   const ann = await Speaker.connect(house);
-  const limit = ["x".repeat(64), "\u0000\n\"\\'", "\ud800", "__proto__", "", "1", 1, 0, -1];
+  const limit = ["x".repeat(64), "\u0000\n\"\\'", "\ud83d\ude00", "__proto__", "", "1", 1, 0, -1];
   for (const ref of [...limit, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER]) {
     ann.say({ type: "ping", ref });
     assertEquals(await ann.next(), { type: "pong", ref });
@@ -369,20 +382,61 @@ Deno.test("a text is given back exactly as it was sent, whatever is in it", asyn
   for (const text of texts) {
     await ann.says(text);
     await bob.hears({ type: "message", nick: "Ann", text });
-    await tim.hears(`Ann: ${text}`);
+    await tim.hears(`Ann: ${shown(text)}`);
     const heard = await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text });
     assertEquals(heard.map(({ type }) => type), ["direct", "ok"]);
     assertEquals(heard[0]!.text, text);
     await bob.hears({ type: "direct", nick: "Ann", text });
   }
-  // Half a character: in JSON it can be said, in a text frame it cannot.
-  await ann.says("half \ud83d");
-  await bob.hears({ type: "message", text: "half \ud83d" });
-  await tim.hears("Ann: half \ufffd");
   const { events } = await bob.asks({ type: "history", limit: 100 });
-  assertEquals(events.map(({ text }: Line) => text), [...texts, "half \ud83d"]);
+  assertEquals(events.map(({ text }: Line) => text), texts);
   await bob.hearsNothingElse();
   await tim.hearsNothingElse();
+});
+
+Deno.test("half a character is replaced in a text, and refused everywhere else", async () => {
+  await using house = await House.open();
+  const { ann, bob, tim } = await company(house);
+  const half = JSON.stringify("\ud83d");
+  ann.say(`{"type":"message","text":${half}}`);
+  await ann.hears({ type: "message", text: "\ufffd" });
+  await bob.hears({ type: "message", text: "\ufffd" });
+  await tim.hears("Ann: \ufffd");
+  ann.say(`{"type":"direct","to":"Bob","text":${half}}`);
+  await ann.hears({ type: "direct", to: "Bob", text: "\ufffd" });
+  await bob.hears({ type: "direct", text: "\ufffd" });
+  for (
+    const [request, code] of [
+      [`{"type":"message","text":"BOO","cid":${half}}`, "bad-request"],
+      [`{"type":"message","text":"BOO","room":${half}}`, "not-in-room"],
+      [`{"type":"nick","nick":${half}}`, "bad-nickname"],
+      [`{"type":"join","room":${half}}`, "bad-room"],
+      [`{"type":"history","room":${half}}`, "not-allowed"],
+      [`{"type":"history","before":${half}}`, "bad-request"],
+      [`{"type":"direct","to":${half},"text":"BOO"}`, "bad-nickname"],
+      // What is repeated of it is cut between two halves.
+      [`{"type":"message","text":"BOO","room":"${"x".repeat(63)}😀"}`, "not-in-room"],
+    ] as const
+  ) {
+    ann.say(request);
+    const { type, code: given } = await ann.next();
+    assertEquals([request, type, given], [request, "error", code]);
+  }
+  await bob.asks({ type: "history" });
+  await bob.hearsNothingElse();
+  await tim.hearsNothingElse();
+  for (const { person } of [ann, bob]) {
+    for (const frame of person.transcript) assert(!/\\ud[89a-f]/i.test(frame), frame);
+  }
+});
+
+Deno.test("half a character that an older version stored is replaced when it is sent", () => {
+  const event = { room: "red", id: "1", nick: "A\ud800", text: "b\udc00", time: 0, cid: "c\ud800" };
+  for (const kind of ["message", "action", "direct", "nick"] as const) {
+    const line = encodeJson({ kind, ...event }, "g1a0000000");
+    assert(!/\\ud[89a-f]/i.test(line) && line.isWellFormed(), line);
+    assertEquals(JSON.parse(line).nick, "A\ufffd");
+  }
 });
 
 Deno.test("before the login nothing is done but pings", async () => {

@@ -146,7 +146,8 @@ Deno.test("folding a folded nickname changes nothing", () => {
 Deno.test("a room's name keeps its case and its spaces, and is refused where it is unsafe", () => {
   assertEquals(roomFrom("Straße", limits), { ok: true, name: "Straße" });
   assertEquals(roomFrom("e\u0301", limits), { ok: true, name: "\u00e9" });
-  for (const typed of ["", "a\u0007", "a\tb", "a\u202e", "\u200d\u200d"]) {
+  assertEquals(roomFrom(" the\u00a0\u3000red  room ", limits), { ok: true, name: "the red room" });
+  for (const typed of ["", " \u00a0 ", "a\u0007", "a\tb", "a\u202e", "\u200d\u200d"]) {
     assert(!roomFrom(typed, limits).ok, JSON.stringify(typed));
   }
 });

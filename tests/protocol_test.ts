@@ -1,5 +1,6 @@
 /** The plain-text protocol over real sockets: every row of the contract, and the sample's own conversations. */
 import { assert, assertEquals } from "@std/assert";
+import { encodeText, further, reply } from "../chat/text.ts";
 import { House, type Person } from "./house.ts";
 
 type Step = {
@@ -120,7 +121,7 @@ Deno.test("a message is shown exactly as typed, to everybody in the room and nob
   await ann.hears("Bob joined room.");
   const cy = await house.enter("Cy", "blue");
   const dora = await house.enter("Dora");
-  for (const text of ["  two  spaces  ", "", " /not a command", "ё 😀 \u0007", "a\nb", "é\u0301"]) {
+  for (const text of ["  two  spaces  ", "", " /not a command", "ё 😀 \t", "é\u0301"]) {
     ann.say(text);
     await ann.hears(`Ann: ${text}`);
     await bob.hears(`Ann: ${text}`);
@@ -129,13 +130,69 @@ Deno.test("a message is shown exactly as typed, to everybody in the room and nob
   await dora.hearsNothingElse();
 });
 
+Deno.test("one event is one line to a terminal, live, in history and when it is said to one person", async () => {
+  await using house = await House.open();
+  const ann = await house.enter("Ann", "red");
+  const bob = await house.enter("Bob", "red");
+  await ann.hears("Bob joined room.");
+  const typed =
+    "hi\nBob: I quit\r\n[from Bob] x\rBob: y \u001b[2K\u009d0;t\u0007\u2028\u2029\u0085\u007f\t.";
+  const text = "hi\n    Bob: I quit\n    [from Bob] x␍Bob: y ␛[2K\ufffd0;t␇\ufffd\ufffd\ufffd␡\t.";
+  await ann.asks(typed, `Ann: ${text}`);
+  await bob.hears(`Ann: ${text}`);
+  await ann.asks(`/me ${typed}`, `* Ann ${text}`);
+  await bob.hears(`* Ann ${text}`);
+  await ann.asks(`/msg Bob ${typed}`, `[to Bob] ${text}`);
+  await bob.hears(`[from Ann] ${text}`);
+  bob.say("/history");
+  const past = (await bob.next()).replace(/^\[.{16}\] /gm, "");
+  assertEquals(past, `Ann: ${text}\n* Ann ${text}`);
+  await bob.asks("/dance\u001b[2K\nBob: hi", "Unknown command: dance␛[2k\n    bob:");
+  await ann.hearsNothingElse();
+  await bob.hearsNothingElse();
+});
+
+Deno.test("names that an older version stored are shown, too", () => {
+  const event = { room: "r\nBob: x", id: "1", nick: "A\u001b", text: "n\n", time: 0, cid: "" };
+  const lines = (["join", "leave", "nick"] as const).flatMap((kind) =>
+    [true, false].map((own) => encodeText({ kind, ...event }, own))
+  );
+  const words = [
+    further.isInRoom("A\u001b", "r\nBob: x"),
+    reply.welcome("A\u001b"),
+    reply.currentNickname("\r"),
+  ];
+  assertEquals([...lines, ...words], [
+    'Joined chat room "r\n    Bob: x"',
+    "A␛ joined room.",
+    'Left chat room "r\n    Bob: x"',
+    "A␛ left room.",
+    "Nickname is: n\n    ",
+    "A␛ is now known as n\n    .",
+    'A␛ is in room "r\n    Bob: x".',
+    "Using nickname: A␛\nType /help for list of commands.",
+    "Current nickname: ␍",
+  ]);
+});
+
+Deno.test("a nickname that reads like a line of ours is refused, at login and later", async () => {
+  await using house = await House.open();
+  const ann = await house.connect();
+  const why = "A nickname cannot look like the beginning or end of one of the chat's own lines.";
+  await ann.asks("Bob: hi", `${why} Type the nickname that you want to use.`);
+  await ann.asks("[from Bob]", `${why} Type the nickname that you want to use.`);
+  await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+  await ann.asks("/nick Bob:", why);
+  await ann.asks("/nick Ann:Lee", "Nickname is: Ann:Lee");
+});
+
 Deno.test("the end of the line that websocat sends with each line is no part of it", async () => {
   await using house = await House.open();
   const ann = await house.connect();
   await ann.asks("Ann\n", "Using nickname: Ann\nType /help for list of commands.");
   await ann.asks("/join red\r\n", 'Joined chat room "red"');
   await ann.asks("hi\n", "Ann: hi");
-  await ann.asks("two\n\n", "Ann: two\n");
+  await ann.asks("two\n\n", "Ann: two\n    ");
 });
 
 Deno.test("joining another room leaves the first, and joining one's own leaves it and comes back", async () => {

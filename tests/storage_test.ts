@@ -6,7 +6,7 @@ import { Likeness } from "../chat/likeness.ts";
 import { Storage } from "../chat/storage.ts";
 import { countingKv, eventually, feedParts, rowsOf } from "./house.ts";
 
-const names = { likeness: new Likeness(), keepNicknames: 86_400_000 };
+const names = { likeness: new Likeness(), keepNicknames: 86_400_000, keepRooms: 86_400_000 };
 
 /** Storage over a feed, without anything before or after them on the way of a message. */
 async function open(kv: Deno.Kv, instance = "01A") {
