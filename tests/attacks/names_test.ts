@@ -1,0 +1,74 @@
+/** Names and lines that are made to be slow: an honest client of the same server does not notice. */
+import { assert } from "@std/assert";
+import { Person, ServerProcess, soon } from "../house.ts";
+
+/** Milliseconds that an honest client may wait. It waited for 11 s, or for minutes. */
+const MOST_WAIT_MS = 1_000;
+
+const ROUNDS = 5;
+
+/** 62,000 marks of each of two kinds: NFC sorts them. */
+const MARKS = `a${"\u0301".repeat(62_000)}${"\u0323".repeat(62_000)}`;
+
+/** What attackers send, each over a connection of its own, in chat.v1 or in plain text. */
+const ATTACKS: [string, string[]][] = [
+  ["chat.v1", [JSON.stringify({ type: "login", nick: MARKS })]],
+  ["chat.v1", [JSON.stringify({ type: "identify", nick: MARKS, password: MARKS })]],
+  ["chat.v1", [JSON.stringify({ type: "resume", token: MARKS })]],
+  ...["join", "message", "history"].map((type): [string, string[]] => [
+    "chat.v1",
+    ['{"type":"login","nick":"Eve"}', JSON.stringify({ type, room: MARKS, text: "x" })],
+  ]),
+  ...["who", "nick", "direct"].map((type): [string, string[]] => [
+    "chat.v1",
+    ['{"type":"login","nick":"Eve"}', JSON.stringify({ type, nick: MARKS, to: MARKS, text: "x" })],
+  ]),
+  ["chat.v1", ["\n".repeat(256 * 1024)]],
+  ["chat.v1", ["{}\n".repeat(80_000)]],
+  ["chat.v1", ["[".repeat(256 * 1024)]],
+  ["", [`/identify ${" ".repeat(16_000)}`]],
+  ["", [`/identify a${" ".repeat(8_000)}b ${" ".repeat(7_000)}c`]],
+  ["", [`/identify ${"x".repeat(16_000)} y`]],
+  ["", [`a${"\u0301".repeat(4_000)}${"\u0323".repeat(4_000)}`]],
+  ["", ["Eve", `/join a${"\u0301".repeat(4_000)}${"\u0323".repeat(4_000)}`]],
+  ["", ["Eve", `/msg ${" ".repeat(8_000)}"${" ".repeat(8_000)}`]],
+];
+
+Deno.test("no name and no line keeps the others of a server waiting", async () => {
+  // Nothing is counted: as many as one likes may come.
+  const flags = ["--kv", ":memory:", "--limits", "off"];
+  await using server = await ServerProcess.start(flags);
+  const ann = await Person.connect(server.url);
+  ann.say("Ann", "/join red");
+  while (!(await ann.next()).startsWith("Joined"));
+  const waits: number[] = [];
+  let ended = false;
+  const honest = (async () => {
+    while (!ended) {
+      const before = performance.now();
+      ann.say("hi");
+      await ann.next();
+      waits.push(performance.now() - before);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  })();
+  const people: Person[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const all = await Promise.all(ATTACKS.map(async ([protocol, frames], i) => {
+      const eve = await Person.connect(server.url, protocol === "" ? [] : protocol);
+      eve.say(...frames.map((frame) => frame.replace("Eve", `Eve${round}x${i}`)));
+      // Line breaks alone are not answered.
+      eve.say(protocol === "" ? "/nick" : '{"type":"ping","ref":1}');
+      await soon(Promise.race([eve.next(), eve.closed]), "an answer");
+      return eve;
+    }));
+    people.push(...all);
+  }
+  ended = true;
+  await honest;
+  await Promise.all([ann, ...people].map((person) => person.leave()));
+  const worst = Math.max(...waits);
+  assert(waits.length >= ROUNDS, `${waits.length} answers`);
+  assert(worst < MOST_WAIT_MS, `an honest client waited for ${worst.toFixed(0)} ms`);
+  console.log(`the longest wait of ${waits.length}: ${worst.toFixed(0)} ms`);
+});
