@@ -44,5 +44,12 @@ export function encodeSent({ nick, text, time, cid }: RoomEvent, at: string, to:
 
 /** A reply, with the request's `ref` where it had one. */
 export function encodeReply(type: string, ref: Ref, fields: Record<string, unknown> = {}): string {
-  return JSON.stringify({ type, ref, ...fields });
+  const reply = { type, ref, ...fields };
+  const json = JSON.stringify(reply);
+  // JSON.stringify escapes lone surrogates, and no others. Names that older versions stored may have some.
+  return json.includes("\\ud") ? JSON.stringify(reply, wellFormed) : json;
+}
+
+function wellFormed(_key: string, value: unknown): unknown {
+  return typeof value === "string" ? value.toWellFormed() : value;
 }

@@ -1,7 +1,7 @@
 /** `chat.v1` at the wire: PROTOCOL.md replayed, and what it says of bad input. */
 import { assert, assertEquals } from "@std/assert";
 import { systemClock } from "../chat/clock.ts";
-import { encodeJson } from "../chat/json.ts";
+import { encodeJson, encodeReply } from "../chat/json.ts";
 import { hashToken } from "../chat/tokens.ts";
 import { shown } from "../chat/text.ts";
 import { countingKv, eventually, House, type Person, PROJECT, soon } from "./house.ts";
@@ -437,6 +437,9 @@ Deno.test("half a character that an older version stored is replaced when it is 
     assert(!/\\ud[89a-f]/i.test(line) && line.isWellFormed(), line);
     assertEquals(JSON.parse(line).nick, "A\ufffd");
   }
+  const reply = encodeReply("members", "\\ud800", { room: "red", nicks: ["A\ud800", "B"] });
+  assertEquals(JSON.parse(reply).nicks, ["A\ufffd", "B"]);
+  assert(reply.includes('"A\ufffd"') && reply.includes('"ref":"\\\\ud800"'), reply);
 });
 
 Deno.test("before the login nothing is done but pings", async () => {
