@@ -18,7 +18,8 @@ const PAIRS: readonly (readonly [string, string])[] = [["rn", "m"], ["vv", "w"],
 // White on black, and regional indicators: Unicode decomposes none of them.
 const ENCLOSED_FROM = [0x1f150, 0x1f170, 0x1f1e6];
 
-const SMALL_CAPITALS = "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡ";
+// In the order of the alphabet, of which x has none.
+const SMALL_CAPITALS = "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡxʏᴢ";
 
 const MARKS = /[\p{M}\p{Default_Ignorable_Code_Point}]/gu;
 const WORDY = /[\p{L}\p{N}]/u;

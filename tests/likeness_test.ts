@@ -116,7 +116,18 @@ Deno.test("nobody is called as the server or its staff, whatever the letters or 
       "@system",
     ],
     ...["ADMlN", "adrnin", "adm1n", "4dm!n", "@dmin", "a.d.m.i.n", "admiṇ", "ádmin", "aclmin"],
-    ...["🅰🅳🅼🅸🅽", "🇦🇩🇲🇮🇳", "ᴀᴅᴍɪɴ", "!@dmin!", "∣admin∣", "$erver", "5y5t3m", "R00T", "Pɑrley"],
+    ...[
+      "🅰🅳🅼🅸🅽",
+      "🇦🇩🇲🇮🇳",
+      "ᴀᴅᴍɪɴ",
+      "ꜱʏꜱᴛᴇᴍ",
+      "!@dmin!",
+      "∣admin∣",
+      "$erver",
+      "5y5t3m",
+      "R00T",
+      "Pɑrley",
+    ],
     ...["ѕуѕtem", "rооt", "ѕtaff", "parlеy", "(аdmin)", "ⓐⓓⓜⓘⓝ", "moderator!"],
   ];
   for (const nick of reserved) assert(likeness.isReserved(nick), nick);
