@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { MOST_CHECKS, type Operation, takeBatch } from "../chat/batch.ts";
 import type { RoomEvent } from "../chat/events.ts";
+import { Random } from "./cluster/sim_kv.ts";
 
 const settle = () => {};
 
@@ -86,4 +87,74 @@ Deno.test("the first operation is taken even if it is larger than a batch should
   const huge = message("x".repeat(100_000));
   const queue = [huge, message("y")];
   assertEquals(takeBatch(queue).operations, [huge]);
+});
+
+/** A message whose author expects that something has not happened, like that of one who can resume. */
+function checked(text: string, id: string): Operation {
+  const key = ["taken", id];
+  return { ...said(text, id), checks: [{ key, versionstamp: null }] };
+}
+
+function said(text: string, id: string): Operation {
+  return { event: { ...message(text).event!, id }, settle };
+}
+
+/** What is in a queue, commit by commit, as denokv takes it. */
+function batches(queue: Operation[]): Operation[][] {
+  const all: Operation[][] = [];
+  while (queue.length > 0) all.push(takeBatch(queue, undefined, MOST_CHECKS).operations);
+  return all;
+}
+
+Deno.test("takeBatch keeps the order of one connection when it passes an operation over", () => {
+  const others = Array.from({ length: MOST_CHECKS }, (_, i) => checked("hello", `other${i}`));
+  const first = checked("first", "ann"), second = said("second", "ann"), bob = said("hi", "bob");
+  const queue = [...others, first, second, bob];
+  assertEquals(batches(queue), [[...others, bob], [first, second]]);
+});
+
+Deno.test("takeBatch passes nothing over that writes, or checks, what a passed-over operation writes", () => {
+  const others = Array.from({ length: MOST_CHECKS }, (_, i) => checked("hello", `other${i}`));
+  const set = (...keys: string[]): Operation => ({
+    mutations: keys.map((key) => ({ type: "set", key: [key], value: 1 })),
+    settle,
+  });
+  const check = (...keys: string[]): Operation => ({
+    checks: keys.map((key) => ({ key: [key], versionstamp: null })),
+    settle,
+  });
+  const passed: Operation = { ...set("row"), ...check("claim") };
+  const writes = set("row", "more"), behind = set("more"), overChecked = set("claim");
+  const checks = check("row");
+  const apart = set("another");
+  const queue = [...others, passed, writes, behind, overChecked, checks, apart];
+  // `behind` shares a key only with one that stays itself.
+  assertEquals(batches(queue), [
+    [...others, apart],
+    [passed, writes, behind, overChecked],
+    [checks],
+  ]);
+});
+
+Deno.test("takeBatch keeps every connection's order in any queue, and takes everything once", () => {
+  const random = new Random(1);
+  for (let round = 0; round < 300; round++) {
+    const queue = Array.from({ length: 200 }, (_, i) => {
+      const id = `person${random.below(20)}`;
+      return random.percent(50) ? checked(String(i), id) : said(String(i), id);
+    });
+    const before = [...queue];
+    const after = batches(queue).flat();
+    const of = (all: Operation[], id: string) => all.filter(({ event }) => event!.id === id);
+    for (let i = 0; i < 20; i++) {
+      assertEquals(of(after, `person${i}`), of(before, `person${i}`));
+    }
+    assertEquals(after.length, before.length);
+  }
+});
+
+Deno.test("takeBatch takes an operation with more checks than KV allows, and does not keep it for ever", () => {
+  const checks = Array.from({ length: 20 }, (_, i) => ({ key: ["k", i], versionstamp: null }));
+  const large: Operation = { checks, settle }, one = said("one", "ann"), bob = checked("hi", "bob");
+  assertEquals(batches([one, large, bob]), [[one, bob], [large]]);
 });
