@@ -112,8 +112,8 @@ const REFUSAL = new RegExp(
 );
 
 /**
- * Whether KV refused a commit as invalid: nothing of it was written, and to try it again is no use.
- * Everything else may be an outage.
+ * Whether KV refused a commit as invalid: to try it again is no use. Everything else may be an outage.
+ * Nothing of it was written, unless a sum found no number: KV keeps the mutations before that one.
  */
 export function isRefusal(error: unknown): boolean {
   return error instanceof Error && REFUSAL.test(error.message);

@@ -273,10 +273,15 @@ export class Shard {
   ): Deno.AtomicOperation {
     const { lease, instance, rowLife } = this.#parts;
     const atomic = this.#kv.atomic().check(this.#guardCheck(guard), lease, ...checks);
+    // Before all others: that a sum finds no number KV notices only while it writes, and then it
+    // refuses the commit but keeps what it has written so far.
+    for (const { mutations } of operations) {
+      if (mutations?.some(isSum)) atomic.mutate(...mutations.filter(isSum));
+    }
     if (guard === "turn") atomic.set(this.#turnKey(), n);
     const events: StoredEvent[] = [];
     for (const { mutations, event } of operations) {
-      if (mutations !== undefined) atomic.mutate(...mutations);
+      if (mutations !== undefined) atomic.mutate(...mutations.filter((each) => !isSum(each)));
       if (event !== undefined) events.push(pack(event));
     }
     if (events.length > 0) {
@@ -517,6 +522,10 @@ export class Shard {
     const reason = error instanceof Error ? error.message : String(error);
     this.#parts.warn(`storage does not answer: ${reason}`);
   }
+}
+
+function isSum({ type }: Deno.KvMutation): boolean {
+  return type === "sum";
 }
 
 function hasEvent(operation: Operation): boolean {
