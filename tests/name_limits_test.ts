@@ -84,6 +84,12 @@ async function useLongNames(options: Partial<ChatOptions>, seed: number): Promis
     return said === 2 * PEOPLE;
   };
   await eventually(kept, "history holds everything that was said", 10_000);
+  // One room for all.
+  const shared = "💚".repeat(MOST.room);
+  for (const person of people) person.say(`/join ${shared}`);
+  const areIn = () =>
+    people.every(({ transcript }) => transcript.includes(`Joined chat room "${shared}"`));
+  await eventually(areIn, "all are in one room", 10_000);
   await house.leave();
   const gone = async () =>
     (await house.rows()).every(([first]) => /^(instance|beat)$/.test(String(first)));
