@@ -78,7 +78,7 @@ export function takeBatch(
   let eventBytes = 0, next = 0;
   for (; next < queue.length; next++) {
     const operation = queue[next]!;
-    if (passedOver.mustPrecede(operation)) {
+    if (passedOver.operations.length > 0 && passedOver.mustPrecede(operation)) {
       passedOver.add(operation);
       if (passedOver.operations.length < MOST_LEFT) continue;
       next++;
@@ -147,7 +147,6 @@ class PassedOver {
 
   /** Whether one of these must be committed before the operation. */
   mustPrecede({ event, checks = [], mutations = [] }: Operation): boolean {
-    if (this.operations.length === 0) return false;
     if (event !== undefined && this.#connections.has(event.id)) return true;
     return checks.some(({ key }) => this.#written.has(keyText(key))) ||
       mutations.some(({ key }) => {

@@ -87,8 +87,11 @@ function serialisedBytes(value: unknown): number {
   if (typeof value !== "object" || value === null) return 9;
   if (ArrayBuffer.isView(value)) return 32 + value.byteLength;
   let bytes = 16;
-  for (const [name, each] of Object.entries(value)) {
-    bytes += serialisedBytes(each) + (Array.isArray(value) ? 0 : serialisedBytes(name));
+  if (Array.isArray(value)) { for (const each of value) bytes += serialisedBytes(each); }
+  else {
+    for (const name in value) {
+      bytes += serialisedBytes(name) + serialisedBytes(value[name as keyof typeof value]);
+    }
   }
   return bytes;
 }

@@ -1,10 +1,13 @@
-/** What history writes when the names of rooms are so long that one commit cannot hold their keys. */
+/**
+ * What history writes when the names of rooms are so long that one commit cannot hold their keys, and
+ * when KV's client repeats its commits.
+ */
 import { assertEquals } from "@std/assert";
 import { type Clock, systemClock } from "../chat/clock.ts";
 import { eventId, idPrefix, pack, type RoomEvent } from "../chat/events.ts";
 import { History } from "../chat/history.ts";
 import { MOST } from "../chat/limits.ts";
-import { countingKv, eventually } from "./house.ts";
+import { committingThrough, countingKv, eventually, repeating } from "./house.ts";
 
 /** A clock on which history is compacted soon, and not after a second. */
 const quick: Clock = {
@@ -33,14 +36,14 @@ async function writeFeed(kv: Deno.Kv, rounds: number): Promise<string[]> {
   return stamps;
 }
 
-function open(kv: Deno.Kv): History {
+function open(kv: Deno.Kv, rowLife = 600_000): History {
   return new History({
     kv,
     clock: quick,
     retention: 86_400_000,
     shards: 1,
     shardOf: () => 0,
-    rowLife: 600_000,
+    rowLife,
     warn: () => {},
   });
 }
@@ -99,4 +102,15 @@ Deno.test("History says nothing twice when a crash comes between the commits of 
     await history.close();
     await dead.close();
   }
+});
+
+Deno.test("History removes the rows that it compacted, also when KV's client repeats that commit", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const stamps = await writeFeed(kv, 4);
+  const history = open(committingThrough(kv, repeating), 50);
+  history.begin([stamps.at(-1)!]);
+  await isComplete(kv, 4, stamps.at(-1)!);
+  const isEmpty = async () => (await Array.fromAsync(kv.list({ prefix: ["feed"] }))).length === 0;
+  await eventually(isEmpty, "the rows are removed from the feed");
+  await history.close();
 });

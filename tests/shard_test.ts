@@ -1,35 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Operation, Outcome } from "../chat/batch.ts";
+import { MOST_CHECKS, type Operation, type Outcome } from "../chat/batch.ts";
 import type { RoomEvent } from "../chat/events.ts";
 import { Feed, type FeedParts } from "../chat/feed.ts";
 import { Random } from "./cluster/sim_kv.ts";
-import { feedParts } from "./house.ts";
-
-type Commit = () => Promise<Deno.KvCommitResult | Deno.KvCommitError>;
-
-/** A KV whose commits go through a function, which may repeat them, delay them, or lose their answers. */
-function committingThrough(kv: Deno.Kv, through: (commit: Commit) => ReturnType<Commit>): Deno.Kv {
-  return new Proxy(kv, {
-    get(target, name) {
-      if (name !== "atomic") {
-        const value = Reflect.get(target, name);
-        return typeof value === "function" ? value.bind(target) : value;
-      }
-      return () => {
-        const atomic = target.atomic();
-        const commit = atomic.commit.bind(atomic);
-        atomic.commit = () => through(commit) as Promise<Deno.KvCommitResult>;
-        return atomic;
-      };
-    },
-  });
-}
-
-/** Repeats a commit, as KV Connect's client does when it does not hear the answer. */
-async function repeating(commit: Commit): ReturnType<Commit> {
-  await commit();
-  return await commit();
-}
+import { type Commit, committingThrough, feedParts, repeating } from "./house.ts";
 
 function event(text: string, id = "1"): RoomEvent {
   return { kind: "message", room: "red", id, nick: "Ann", text, time: 0, cid: "" };
@@ -135,6 +109,32 @@ Deno.test("Shard: a late try of a commit that was refused and split changes noth
   assertEquals(house.delivered, ["one", "two", "three"]);
 });
 
+Deno.test("Shard: a late try comes too late between the parts of a refused commit, too", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let tries = 0, late: Commit | undefined;
+  await using house = await open(committingThrough(kv, async (commit) => {
+    tries++;
+    if (tries === 1) {
+      late = commit;
+      throw new Error("no answer");
+    }
+    if (tries === 2) throw new TypeError("Total key size too large (max 81920 bytes)");
+    const result = await commit();
+    // The first part announces nothing: it does not move what guarded the whole.
+    if ((await kv.get(["silent"])).versionstamp !== null && late !== undefined) {
+      const whole = late;
+      late = undefined;
+      assertEquals((await whole()).ok, false);
+    }
+    return result;
+  }));
+  const silent = house.submit({ mutations: [{ type: "set", key: ["silent"], value: 1 }] });
+  const said = house.submit({ event: event("hello") });
+  assertEquals(await Promise.all([silent, said]), ["done", "done"]);
+  assertEquals(late, undefined);
+  assertEquals(house.delivered, ["hello"]);
+});
+
 Deno.test("Shard: a commit that KV's client repeats by itself is done, not a conflict", async () => {
   for (const company of [false, true]) {
     using kv = await Deno.openKv(":memory:");
@@ -163,5 +163,24 @@ Deno.test("Shard: a commit that KV's client repeats by itself is done, not a con
     assertEquals(await house.submit(claim("ann")), "conflict");
     assertEquals(house.delivered, ["bob", "hello"]);
     assertEquals(house.warnings, []);
+  }
+});
+
+Deno.test("Shard: messages of one client arrive in their order, when others with a cid are in front", async () => {
+  for (const withCid of [[true, false], [false, true], [true, true], [false, false]]) {
+    using kv = await Deno.openKv(":memory:");
+    await using house = await open(kv, { mostChecks: MOST_CHECKS });
+    // A message with a cid checks that nobody else has taken its author's connection.
+    const say = (text: string, id: string, cid: string) =>
+      house.submit({
+        checks: cid === "" ? [] : [{ key: ["taken", "01A", id, "era"], versionstamp: null }],
+        event: { ...event(text, id), cid },
+      });
+    const others = Array.from({ length: MOST_CHECKS }, (_, i) => say(`${i}`, `other${i}`, "c"));
+    const ann = ["first", "second"].map((text, i) => say(text, "ann", withCid[i] ? text : ""));
+    for (const outcome of await Promise.all([...others, ...ann])) assertEquals(outcome, "done");
+    const heard = house.delivered.filter((text) => text.length > 1);
+    assertEquals(heard, ["first", "second"]);
+    assertEquals(house.delivered.length, MOST_CHECKS + 2);
   }
 });
