@@ -164,10 +164,10 @@ Deno.test("takeBatch takes no more than KV does, with what the shard adds, whate
   const random = new Random(2);
   const text = (most: number) =>
     random.pick(["x", "é", "日", "💚", "\0"]).repeat(random.below(most));
-  const mutation = (i: number): Deno.KvMutation => {
+  const mutation = (i: number, value: number): Deno.KvMutation => {
     const key = ["row", i, text(500)];
     if (random.percent(30)) return { type: "delete", key };
-    return { type: "set", key, value: { nick: text(random.pick([10, 10_000])) } };
+    return { type: "set", key, value: { nick: text(random.pick([10, value])) } };
   };
   const shardAdds = () =>
     kv.atomic()
@@ -177,9 +177,11 @@ Deno.test("takeBatch takes no more than KV does, with what the shard adds, whate
       .set(["feed", 7, kv.commitVersionstamp()], "x".repeat(65_000))
       .set(["bell", 7], 1);
   for (let round = 0; round < 20; round++) {
+    // In turn it is the keys that fill a commit, and the values.
+    const largest = round % 2 === 0 ? 10 : 10_000;
     const queue = Array.from({ length: 300 }, (_, i): Operation => ({
       checks: random.percent(50) ? [{ key: ["no", i, text(500)], versionstamp: null }] : undefined,
-      mutations: Array.from({ length: random.below(8) }, (_, k) => mutation(10 * i + k)),
+      mutations: Array.from({ length: random.below(8) }, (_, k) => mutation(10 * i + k, largest)),
       settle,
     }));
     let taken = 0, commits = 0;
