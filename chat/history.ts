@@ -10,7 +10,7 @@
  */
 import { type Clock, eachLimited, limited, persist } from "./clock.ts";
 import { type Entry, eventId, idPrefix, mostBytes, type RoomEvent, unpack } from "./events.ts";
-import { keyBytes, MAX_KEY_BYTES } from "./kv_limits.ts";
+import { keyBytes, MAX_KEY_BYTES, MAX_MUTATIONS } from "./kv_limits.ts";
 import { type Stream, streamOf, type Streams, Tail } from "./tail.ts";
 
 /** What history is made of. */
@@ -76,6 +76,9 @@ const MAX_NEW_KEY_BYTES = MAX_KEY_BYTES - 512;
 
 /** Feed rows that one commit removes besides. */
 const MOST_REMOVED = 200;
+
+/** New rows in one commit, besides the cursor and what is removed. */
+const MAX_NEW_ROWS = MAX_MUTATIONS - MOST_REMOVED - 1;
 
 /** Feed rows in one read, of at most 64 KiB each, when an earlier instance left some unfolded. */
 const READ_ROWS = 32;
@@ -419,13 +422,13 @@ export class History {
   }
 }
 
-/** Divides rows into commits by the bytes of their keys, in their order. */
+/** Divides rows into commits by their number and the bytes of their keys, in their order. */
 function inCommits(rows: readonly NewRow[]): NewRow[][] {
   const commits: NewRow[][] = [];
   let bytes = Infinity;
   for (const row of rows) {
     bytes += keyBytes(row.key);
-    if (bytes > MAX_NEW_KEY_BYTES) {
+    if (bytes > MAX_NEW_KEY_BYTES || commits.at(-1)!.length === MAX_NEW_ROWS) {
       commits.push([]);
       bytes = keyBytes(row.key);
     }

@@ -121,8 +121,8 @@ export class Shard {
   readonly #index: number;
   readonly #queue: Operation[] = [];
   #waiting = 0;
-  /** Parts of a batch that KV refused, the first one last: each is to be committed by itself. */
-  readonly #parted: Batch[] = [];
+  /** Halves of batches that KV refused, the first one last: each is to be committed by itself. */
+  readonly #halves: Batch[] = [];
   /** The versionstamp up to which everything has been delivered. */
   #cursor: string;
   /** The newest versionstamp that the bell was seen at. */
@@ -176,7 +176,7 @@ export class Shard {
   }
 
   #isBusy(): boolean {
-    return this.#doubt || this.#behind() || this.#parted.length > 0 || this.#queue.length > 0;
+    return this.#doubt || this.#behind() || this.#halves.length > 0 || this.#queue.length > 0;
   }
 
   #behind(): boolean {
@@ -194,8 +194,8 @@ export class Shard {
   }
 
   #take(): Batch {
-    const part = this.#parted.pop();
-    if (part !== undefined) return part;
+    const half = this.#halves.pop();
+    if (half !== undefined) return half;
     const small = this.#parts.smallIsFast && this.#waiting < BACKLOG;
     const batch = takeBatch(this.#queue, small ? SMALL : undefined, this.#parts.mostChecks);
     for (const operation of batch.operations) this.#waiting -= weight(operation);
@@ -216,7 +216,7 @@ export class Shard {
         if (isRefusal(error)) {
           // This try wrote nothing, but an earlier one may have, or may yet.
           if (failures > 0) ({ operations } = await this.#sift(n, guard, operations, checks, true));
-          return this.#part(operations, error as Error);
+          return this.#halve(operations, error as Error);
         }
         // It may have been written all the same. Trying again is safe: the guard lets one try pass.
         if (failures++ === 0) since = this.#parts.clock.now();
@@ -237,14 +237,14 @@ export class Shard {
    * KV refuses a commit as invalid, and always will: its halves are tried apart, until the operation
    * at fault is alone and fails alone.
    */
-  #part(operations: Operation[], { message }: Error): void {
+  #halve(operations: Operation[], { message }: Error): void {
     if (operations.length === 0) return;
     if (operations.length === 1) {
       this.#parts.warn(`storage refuses an operation: ${message}`);
       return settle(operations, "failed");
     }
     const middle = operations.length >> 1;
-    this.#parted.push(batchOf(operations.slice(middle)), batchOf(operations.slice(0, middle)));
+    this.#halves.push(batchOf(operations.slice(middle)), batchOf(operations.slice(0, middle)));
   }
 
   /** Nobody else writes here, as far as is known: then the bell itself is the guard. */
@@ -514,7 +514,7 @@ export class Shard {
     this.#doubt ||= unsure;
     settle(operations, "failed");
     this.#waiting = 0;
-    for (const part of this.#parted.splice(0).reverse()) settle(part.operations, "failed");
+    for (const half of this.#halves.splice(0).reverse()) settle(half.operations, "failed");
     settle(this.#queue.splice(0), "failed");
   }
 
