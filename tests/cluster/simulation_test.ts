@@ -218,9 +218,12 @@ class Simulation {
     await this.#world.pass(15_000);
     for (const { client } of this.#visitors) client.retryNow();
     await this.#world.pass(40_000);
-    // Who was told that the nickname is taken may have met their own ghost, which is gone by now.
-    for (const { client } of this.#visitors) if (client.state === "offline") client.retryNow();
-    await this.#world.pass(20_000);
+    // Who was told that the nickname is taken may have met their own ghost, which is gone by now, and
+    // who tries again may come to an instance that has ended (seed 1208).
+    for (let tries = 0; tries < 3; tries++) {
+      for (const { client } of this.#visitors) if (client.state === "offline") client.retryNow();
+      await this.#world.pass(20_000);
+    }
     for (const { weather, ending } of this.#hosts) {
       if (!weather.dead && ending !== undefined) await this.#world.until(ending);
     }
