@@ -10,7 +10,8 @@
  */
 import { type Clock, eachLimited, limited, persist } from "./clock.ts";
 import { type Entry, eventId, idPrefix, mostBytes, type RoomEvent, unpack } from "./events.ts";
-import { addByStream, type Stream, streamOf, type Streams, Tail } from "./tail.ts";
+import { keyBytes, MAX_KEY_BYTES, MAX_MUTATIONS } from "./kv_limits.ts";
+import { type Stream, streamOf, type Streams, Tail } from "./tail.ts";
 
 /** What history is made of. */
 export interface HistoryParts {
@@ -32,6 +33,12 @@ interface Chunk {
   readonly v: 1;
   /** Each event without its room, which is in the key. */
   readonly events: readonly (readonly (string | number)[])[];
+}
+
+/** A row of history that is to be written. */
+interface NewRow {
+  readonly key: Deno.KvKey;
+  readonly value: Chunk;
 }
 
 /** Rows of the feed that have been folded, and when. */
@@ -64,8 +71,14 @@ const MOST_STREAMS = 250;
  */
 const CHUNK_BYTES = 56 * 1024;
 
+/** Bytes of the keys of new rows in one commit; the cursor has a key, too. */
+const MAX_NEW_KEY_BYTES = MAX_KEY_BYTES - 512;
+
 /** Feed rows that one commit removes besides. */
 const MOST_REMOVED = 200;
+
+/** New rows in one commit, besides the cursor and what is removed. */
+const MAX_NEW_ROWS = MAX_MUTATIONS - MOST_REMOVED - 1;
 
 /** Feed rows in one read, of at most 64 KiB each, when an earlier instance left some unfolded. */
 const READ_ROWS = 32;
@@ -262,25 +275,69 @@ export class History {
       tail.forget(folded);
       if (tail.rows.length === 0) return;
     }
-    const { streams, rows } = tail.oldest({ bytes: MOST_BYTES, streams: MOST_STREAMS });
-    const atomic = kv.atomic().check(cursor);
-    if (rows.length > 0) {
-      const upTo = rows.at(-1)!;
-      atomic.set(foldKey(shard), { v: 1, upTo });
-      this.#write(atomic, streams);
-    }
-    const removed = this.#removeOld(atomic, shard);
-    if (rows.length === 0 && removed === 0) return;
-    const { ok } = await limited(clock, atomic.commit());
-    if (!ok) return;
-    if (removed > 0) this.#forgetRemoved(shard, removed);
-    if (rows.length === 0) return;
-    this.#done.push({ shard, at: clock.now(), rows: rows.join("") });
-    tail.forget(rows.at(-1)!);
+    const { upTo, commits, stamps } = this.#oldest(tail);
+    const old = this.#removable(shard);
+    if (stamps.length === 0 && old.length === 0) return;
+    if (!await this.#move(shard, cursor, upTo, commits, old)) return;
+    if (old.length > 0) this.#forgetRemoved(shard, old.length);
+    if (upTo === undefined) return;
+    this.#done.push({ shard, at: clock.now(), rows: stamps.join("") });
+    tail.forget(upTo);
   }
 
-  /** Adds the rows of history that hold these events. */
-  #write(atomic: Deno.AtomicOperation, streams: Streams): void {
+  /**
+   * The rows of history for the oldest rows of a tail, divided into commits. Only the events of a
+   * single row of the feed ever take more than one commit: see {@linkcode History.#move}.
+   */
+  #oldest(tail: Tail): { upTo: string | undefined; stamps: string[]; commits: NewRow[][] } {
+    for (let most = Infinity;;) {
+      const { streams, rows } = tail.oldest({
+        bytes: MOST_BYTES,
+        streams: MOST_STREAMS,
+        rows: most,
+      });
+      const commits = inCommits(this.#newRows(streams));
+      if (rows.length <= 1 || commits.length <= 1) {
+        return { upTo: rows.at(-1), stamps: rows, commits };
+      }
+      most = rows.length >> 1;
+    }
+  }
+
+  /**
+   * Writes rows of history and moves the cursor from where it stood to `upTo`, and removes rows of
+   * the feed. Returns whether that was done; if not, somebody else has moved the cursor.
+   *
+   * Of several commits the last moves the cursor. Nobody reads what is past it, and the next who
+   * tries begins with the same row of the feed, and therefore writes the same keys.
+   */
+  async #move(
+    shard: number,
+    cursor: Deno.KvEntryMaybe<unknown>,
+    upTo: string | undefined,
+    commits: NewRow[][],
+    old: readonly Deno.KvKey[] = [],
+  ): Promise<boolean> {
+    const { kv, clock } = this.#parts;
+    const last = commits.at(-1) ?? [];
+    for (const rows of [...commits.slice(0, -1), last]) {
+      const atomic = kv.atomic().check(cursor);
+      for (const { key, value } of rows) atomic.set(key, value, { expireIn: this.retention });
+      if (rows === last) {
+        if (upTo !== undefined) atomic.set(foldKey(shard), { v: 1, upTo });
+        for (const key of old) atomic.delete(key);
+      }
+      if ((await limited(clock, atomic.commit())).ok) continue;
+      // KV Connect's client may have repeated a commit that was written.
+      const { value } = await limited(clock, kv.get<unknown>(foldKey(shard)));
+      return rows === last && upTo !== undefined && stampOf(value) === upTo;
+    }
+    return true;
+  }
+
+  /** The rows of history that hold these events. */
+  #newRows(streams: Streams): NewRow[] {
+    const rows: NewRow[] = [];
     for (const entries of streams.values()) {
       const stream = streamOf(entries[0]!.event);
       for (let from = 0, to = 0; to < entries.length; from = to) {
@@ -289,9 +346,10 @@ export class History {
           if (bytes > CHUNK_BYTES && to > from) break;
         }
         const value: Chunk = { v: 1, events: entries.slice(from, to).map(fold) };
-        atomic.set([...stream, entries[from]!.at], value, { expireIn: this.retention });
+        rows.push({ key: [...stream, entries[from]!.at], value });
       }
     }
+    return rows;
   }
 
   #isDue(shard: number): boolean {
@@ -299,15 +357,15 @@ export class History {
     return first !== undefined && first.at + this.#parts.rowLife <= this.#parts.clock.now();
   }
 
-  /** Removes rows of the feed that nobody needs any more; returns how many. */
-  #removeOld(atomic: Deno.AtomicOperation, shard: number): number {
-    if (!this.#isDue(shard)) return 0;
+  /** The rows of the feed that nobody needs any more, as many as one commit may remove. */
+  #removable(shard: number): Deno.KvKey[] {
+    if (!this.#isDue(shard)) return [];
     const { rows } = this.#done.find((each) => each.shard === shard)!;
     const many = Math.min(rows.length / STAMP, MOST_REMOVED);
-    for (let i = 0; i < many; i++) {
-      atomic.delete(["feed", shard, rows.slice(i * STAMP, (i + 1) * STAMP)]);
-    }
-    return many;
+    return Array.from(
+      { length: many },
+      (_, i) => ["feed", shard, rows.slice(i * STAMP, (i + 1) * STAMP)],
+    );
   }
 
   #forgetRemoved(shard: number, many: number): void {
@@ -342,33 +400,41 @@ export class History {
       limit: READ_ROWS,
       batchSize: 8,
     });
-    const entries: Entry[] = [];
-    const stamps: string[] = [];
-    let bytes = 0;
+    const stored = new Tail();
     for await (const { versionstamp, value } of eachLimited(clock, rows)) {
-      const stored = value?.v === 1 ? value.events : undefined;
+      const events = value?.v === 1 && Array.isArray(value.events) ? value.events : [];
       const prefix = idPrefix(versionstamp);
-      stamps.push(versionstamp);
-      for (const [index, each] of (Array.isArray(stored) ? stored : []).entries()) {
+      for (const [index, each] of events.entries()) {
         const event = unpack(each);
         if (event === undefined || event.kind === "resume") continue;
-        entries.push({ at: eventId(prefix, index), event });
-        bytes += mostBytes(event);
+        stored.add(event, eventId(prefix, index));
       }
-      if (bytes > MOST_BYTES || entries.length > MOST_STREAMS) break;
+      stored.rows.push(versionstamp);
+      if (stored.bytes > MOST_BYTES) break;
     }
-    const last = stamps.at(-1) ?? upTo;
-    const atomic = kv.atomic().check(cursor).set(foldKey(shard), { v: 1, upTo: last });
-    const streams: Streams = new Map();
-    addByStream(streams, entries);
-    this.#write(atomic, streams);
-    const { ok } = await limited(clock, atomic.commit());
-    if (ok && stamps.length > 0) {
+    const { upTo: last = upTo, stamps, commits } = this.#oldest(stored);
+    if (!await this.#move(shard, cursor, last, commits)) return false;
+    if (stamps.length > 0) {
       this.#done.push({ shard, at: clock.now(), rows: stamps.join("") });
       this.#schedule(FOLD_AFTER);
     }
-    return ok && last >= upTo;
+    return last >= upTo;
   }
+}
+
+/** Divides rows into commits by their number and the bytes of their keys, in their order. */
+function inCommits(rows: readonly NewRow[]): NewRow[][] {
+  const commits: NewRow[][] = [];
+  let bytes = Infinity;
+  for (const row of rows) {
+    bytes += keyBytes(row.key);
+    if (bytes > MAX_NEW_KEY_BYTES || commits.at(-1)!.length === MAX_NEW_ROWS) {
+      commits.push([]);
+      bytes = keyBytes(row.key);
+    }
+    commits.at(-1)!.push(row);
+  }
+  return commits;
 }
 
 function fold({ at, event: { kind, id, nick, text, time, cid } }: Entry): (string | number)[] {

@@ -86,14 +86,17 @@ export class Lease {
    */
   static async take(kv: Deno.Kv, clock: Clock, instance: string): Promise<Deno.AtomicCheck> {
     const key = ["instance", instance];
-    const lease = kv.atomic().set(key, { v: 1, since: clock.now() }).set(beatKey(instance), 0)
+    // The check: of several tries only one writes, and none moves the lease later.
+    const lease = kv.atomic().check({ key, versionstamp: null })
+      .set(key, { v: 1, since: clock.now() }).set(beatKey(instance), 0)
       .set(COMPANY_BELL, instance);
-    let versionstamp: string | undefined;
+    let versionstamp: string | null = null;
     await persist(clock, async () => {
       const taken = await limited(clock, lease.commit());
-      if (taken.ok) versionstamp = taken.versionstamp;
+      // Nobody else takes this lease: an earlier try did, or KV's client has repeated this one.
+      ({ versionstamp } = taken.ok ? taken : await limited(clock, kv.get(key)));
     }, () => {});
-    if (versionstamp === undefined) throw new Error("storage cannot be written");
+    if (versionstamp === null) throw new Error("storage cannot be written");
     return { key, versionstamp };
   }
 

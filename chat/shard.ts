@@ -8,6 +8,7 @@
  */
 import {
   type Batch,
+  batchOf,
   bytesOfEvent,
   keyText,
   type Operation,
@@ -25,6 +26,7 @@ import {
   turn,
 } from "./clock.ts";
 import { eventId, idPrefix, pack, type RoomEvent, type StoredEvent, unpack } from "./events.ts";
+import { isRefusal } from "./kv_limits.ts";
 
 /** Milliseconds a feed row is kept at least: longer than any lease, so that who is behind can catch up. */
 export const ROW_LIFE = 10 * 60_000;
@@ -119,6 +121,8 @@ export class Shard {
   readonly #index: number;
   readonly #queue: Operation[] = [];
   #waiting = 0;
+  /** Halves of batches that KV refused, the first one last: each is to be committed by itself. */
+  readonly #halves: Batch[] = [];
   /** The versionstamp up to which everything has been delivered. */
   #cursor: string;
   /** The newest versionstamp that the bell was seen at. */
@@ -167,8 +171,12 @@ export class Shard {
     this.#pumping ??= this.#pump().finally(() => {
       this.#pumping = undefined;
       // What came in between the pump's last look and this moment.
-      if (this.#doubt || this.#behind() || this.#queue.length > 0) this.#wake();
+      if (this.#isBusy()) this.#wake();
     });
+  }
+
+  #isBusy(): boolean {
+    return this.#doubt || this.#behind() || this.#halves.length > 0 || this.#queue.length > 0;
   }
 
   #behind(): boolean {
@@ -178,7 +186,7 @@ export class Shard {
   async #pump(): Promise<void> {
     // What is submitted in the same turn of the event loop shares the commit.
     await Promise.resolve();
-    while (this.#doubt || this.#behind() || this.#queue.length > 0) {
+    while (this.#isBusy()) {
       if (this.#doubt) await this.#persist(() => this.#resolveDoubt());
       else if (this.#behind()) await this.#catchUp();
       else await this.#commit(this.#take());
@@ -186,14 +194,17 @@ export class Shard {
   }
 
   #take(): Batch {
+    const half = this.#halves.pop();
+    if (half !== undefined) return half;
     const small = this.#parts.smallIsFast && this.#waiting < BACKLOG;
-    return takeBatch(this.#queue, small ? SMALL : undefined, this.#parts.mostChecks);
+    const batch = takeBatch(this.#queue, small ? SMALL : undefined, this.#parts.mostChecks);
+    for (const operation of batch.operations) this.#waiting -= weight(operation);
+    return batch;
   }
 
   async #commit(batch: Batch): Promise<void> {
     const n = ++this.#commits;
     let { operations, checks } = batch;
-    for (const operation of operations) this.#waiting -= weight(operation);
     let guard = this.#chooseGuard(operations);
     let failures = 0, since = 0;
     while (operations.length > 0) {
@@ -202,6 +213,11 @@ export class Shard {
         const atomic = this.#atomic(n, guard, operations, checks);
         result = await limited(this.#parts.clock, atomic.commit());
       } catch (error) {
+        if (isRefusal(error)) {
+          // This try wrote nothing, but an earlier one may have, or may yet.
+          if (failures > 0) ({ operations } = await this.#sift(n, guard, operations, checks, true));
+          return this.#halve(operations, error as Error);
+        }
         // It may have been written all the same. Trying again is safe: the guard lets one try pass.
         if (failures++ === 0) since = this.#parts.clock.now();
         if (isWorthTelling(failures)) this.#warn(error);
@@ -215,6 +231,20 @@ export class Shard {
       if (kept.broken || failures === 0) guard = this.#chooseGuard(kept.operations);
       ({ operations, checks } = kept);
     }
+  }
+
+  /**
+   * KV refuses a commit as invalid, and always will: its halves are tried apart, until the operation
+   * at fault is alone and fails alone.
+   */
+  #halve(operations: Operation[], { message }: Error): void {
+    if (operations.length === 0) return;
+    if (operations.length === 1) {
+      this.#parts.warn(`storage refuses an operation: ${message}`);
+      return settle(operations, "failed");
+    }
+    const middle = operations.length >> 1;
+    this.#halves.push(batchOf(operations.slice(middle)), batchOf(operations.slice(0, middle)));
   }
 
   /** Nobody else writes here, as far as is known: then the bell itself is the guard. */
@@ -243,10 +273,15 @@ export class Shard {
   ): Deno.AtomicOperation {
     const { lease, instance, rowLife } = this.#parts;
     const atomic = this.#kv.atomic().check(this.#guardCheck(guard), lease, ...checks);
+    // Before all others: that a sum finds no number KV notices only while it writes, and then it
+    // refuses the commit but keeps what it has written so far.
+    for (const { mutations } of operations) {
+      if (mutations?.some(isSum)) atomic.mutate(...mutations.filter(isSum));
+    }
     if (guard === "turn") atomic.set(this.#turnKey(), n);
     const events: StoredEvent[] = [];
     for (const { mutations, event } of operations) {
-      if (mutations !== undefined) atomic.mutate(...mutations);
+      if (mutations !== undefined) atomic.mutate(...mutations.filter((each) => !isSum(each)));
       if (event !== undefined) events.push(pack(event));
     }
     if (events.length > 0) {
@@ -311,8 +346,8 @@ export class Shard {
     let broken = stale.has(keyText(asked[0]!.key));
     // A turn holds the number of the commit that moved it.
     let passed = guardIs === n;
-    if (unsure && !broken && stale.size > 0) {
-      // Nobody may be told of a conflict while a try from before can pass yet.
+    if (unsure && !broken) {
+      // Nobody may be told how it ended while a try from before can pass yet.
       const barred = await this.#bar(n, guard);
       if (barred === undefined) return this.#giveUp(operations, unsure), nothing;
       broken = true;
@@ -322,7 +357,9 @@ export class Shard {
       if (guard === "turn") this.#turn = guardAt;
       else this.#meet();
       const silent = !operations.some(hasEvent);
-      if (unsure && silent && passed) return settle(operations, "done"), nothing;
+      // Also when no try seemed to fail: KV Connect's client repeats a commit whose answer was lost
+      // by itself, and then says that its check failed.
+      if (silent && passed) return settle(operations, "done"), nothing;
       // A try whose answer was lost is found among the rows; otherwise somebody else was here.
       this.#owed.set(n, operations);
       this.ring(guardAt);
@@ -332,9 +369,8 @@ export class Shard {
     }
     const isStale = ({ key }: Deno.AtomicCheck) => stale.has(keyText(key));
     const kept = operations.filter((operation) => !operation.checks?.some(isStale));
-    const keys = new Set(kept.flatMap((each) => each.checks?.map(({ key }) => keyText(key)) ?? []));
     settle(operations.filter((operation) => operation.checks?.some(isStale)), "conflict");
-    return { operations: kept, checks: checks.filter(({ key }) => keys.has(keyText(key))), broken };
+    return { ...batchOf(kept), broken };
   }
 
   /**
@@ -478,6 +514,7 @@ export class Shard {
     this.#doubt ||= unsure;
     settle(operations, "failed");
     this.#waiting = 0;
+    for (const half of this.#halves.splice(0).reverse()) settle(half.operations, "failed");
     settle(this.#queue.splice(0), "failed");
   }
 
@@ -485,6 +522,10 @@ export class Shard {
     const reason = error instanceof Error ? error.message : String(error);
     this.#parts.warn(`storage does not answer: ${reason}`);
   }
+}
+
+function isSum({ type }: Deno.KvMutation): boolean {
+  return type === "sum";
 }
 
 function hasEvent(operation: Operation): boolean {

@@ -44,11 +44,13 @@ export class Tail {
   }
 
   /** As many of the oldest rows as fit into one commit, one at least, and their events. */
-  oldest(most: { bytes: number; streams: number }): { streams: Streams; rows: string[] } {
+  oldest(
+    most: { bytes: number; streams: number; rows: number },
+  ): { streams: Streams; rows: string[] } {
     const streams: Streams = new Map();
     const entries = this.#entries;
     let bytes = 0, taken = 0, rows = 0;
-    for (const stamp of this.rows) {
+    for (const stamp of this.rows.slice(0, most.rows)) {
       const end = afterCommit(stamp);
       const fresh = new Set<string>();
       let next = taken;

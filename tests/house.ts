@@ -296,6 +296,36 @@ export function countingKv(
   return { kv: new Proxy(kv, handler), use };
 }
 
+/** Commits an atomic, which may be done more than once. */
+export type Commit = () => Promise<Deno.KvCommitResult | Deno.KvCommitError>;
+
+/** A KV whose commits go through a function, which may repeat them, delay them, or lose their answers. */
+export function committingThrough(
+  kv: Deno.Kv,
+  through: (commit: Commit) => ReturnType<Commit>,
+): Deno.Kv {
+  return new Proxy(kv, {
+    get(target, name) {
+      if (name !== "atomic") {
+        const value = Reflect.get(target, name);
+        return typeof value === "function" ? value.bind(target) : value;
+      }
+      return () => {
+        const atomic = target.atomic();
+        const commit = atomic.commit.bind(atomic);
+        atomic.commit = () => through(commit) as Promise<Deno.KvCommitResult>;
+        return atomic;
+      };
+    },
+  });
+}
+
+/** Repeats a commit, as KV Connect's client does when it does not hear the answer. */
+export async function repeating(commit: Commit): ReturnType<Commit> {
+  await commit();
+  return await commit();
+}
+
 /** A test that needs a program: ignored with its reason where that is not installed, but not in CI. */
 export function needs(program: string, name: string, fn: () => Promise<void>): void {
   const found = isInstalled(program);

@@ -72,6 +72,7 @@ const HELPERS: Record<string, string[]> = {
   "text.ts": ["events.ts"],
   "json.ts": ["events.ts"],
   "events.ts": [],
+  "kv_limits.ts": [],
   "refusals.ts": [],
   "names.ts": ["limits.ts"],
   "likeness.ts": ["names.ts", "confusables.ts", "reserved.ts"],

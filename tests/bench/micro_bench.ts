@@ -4,6 +4,7 @@
  * Nanoseconds to compare before and after a change; what people feel is measured by `bench.ts`.
  */
 import type { Accounts } from "../../chat/accounts.ts";
+import { type Operation, takeBatch } from "../../chat/batch.ts";
 import { systemClock } from "../../chat/clock.ts";
 import type { RoomEvent } from "../../chat/events.ts";
 import { Feed } from "../../chat/feed.ts";
@@ -71,6 +72,34 @@ const speaker = {
 const words: Words = { kind: "message", text: event.text, settle: (result) => kept = result };
 
 Deno.bench("Handler, a message", () => void handler.say(speaker, words));
+
+const settle = () => {};
+const messages = Array.from({ length: 300 }, (): Operation => ({ event, eventBytes: 130, settle }));
+// As Storage makes it: a row and its mirror, a count, and what a sweeper needs.
+const join = (i: number): Operation => ({
+  checks: [{ key: ["taken", "01JD000000000000000000001", event.id, `${i}`], versionstamp: null }],
+  mutations: [
+    { type: "set", key: ["row", `${event.id}${i}`, "room_chalice"], value: { nick: "Jenny" } },
+    { type: "set", key: ["reverse_lookup", "room_chalice", event.id], value: { nick: "Jenny" } },
+    { type: "sum", key: ["room", "chalice"], value: new Deno.KvU64(1n) },
+    {
+      type: "set",
+      key: ["instance_row", "01JD000000000000000000001", `${event.id}${i}`],
+      value: { nick: "Jenny", room: "chalice", since: event.time, tokens: [event.id], era: "" },
+    },
+  ],
+  event: { ...event, kind: "join", id: `${i}` },
+  eventBytes: 130,
+  settle,
+});
+const joins = Array.from({ length: 50 }, (_, i) => join(i));
+
+Deno.bench("takeBatch, 300 messages", () => {
+  kept = takeBatch([...messages]);
+});
+Deno.bench("takeBatch, 50 joins", () => {
+  kept = takeBatch([...joins], undefined, 90);
+});
 
 const socket = { readyState: 1, bufferedAmount: 0, send() {}, close() {} };
 

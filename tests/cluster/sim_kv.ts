@@ -1,6 +1,7 @@
 /**
  * A KV as an instance sees it over a bad network, and the virtual time in which that happens: calls
- * take a while, fail before or after their work, or never answer; bells wake late, or not at all.
+ * take a while, fail before or after their work, or never answer; KV's client repeats commits by
+ * itself; bells wake late, or not at all.
  *
  * Everything random comes from one seed, and time only passes when nothing else can happen, so that
  * a run with the same seed is the same run.
@@ -160,6 +161,11 @@ export interface Weather {
   faults: number;
   /** Percent of calls that never answer, half of them after their work was done. */
   silences: number;
+  /**
+   * Percent of commits whose answer is lost before it reaches KV's client: the client commits again
+   * by itself, and gives the answer to that.
+   */
+  repeats: number;
   /** Milliseconds that a call takes at the most, each way. */
   delay: number;
   /** Percent of wake-ups of a watch that get lost. */
@@ -205,12 +211,19 @@ export function simulatedKv(hub: Hub, weather: Weather): Deno.Kv {
         if (key[0] === "bell") rung.push(key);
         return simulated;
       },
-      commit: () =>
-        call(async () => {
+      async commit() {
+        const commit = async () => {
           const result = await real.commit();
           if (result.ok) hub.rang(rung);
           return result;
-        }),
+        };
+        // While the client waits to commit again, others may commit.
+        if (random.percent(weather.repeats) && !weather.dead) {
+          await world.delay(random.below(weather.delay + 1));
+          if (!weather.dead) await world.real(commit);
+        }
+        return await call(commit);
+      },
     };
     return simulated as unknown as Deno.AtomicOperation;
   }

@@ -1,0 +1,64 @@
+/** Real processes around a real `denokv`, behind a proxy that loses the answer to one commit. */
+import { assertEquals } from "@std/assert";
+import { DenoKv, eventually, needs, Person, ServerProcess } from "../house.ts";
+import { LossyProxy } from "./lossy_proxy.ts";
+
+async function start(kv: DenoKv, url: string): Promise<ServerProcess> {
+  // Deno's KV client writes a line for each of its own tries.
+  return await ServerProcess.start(["--kv", url, "--limits", "off"], undefined, kv.env, "null");
+}
+
+function using(nick: string): string {
+  return `Using nickname: ${nick}\nType /help for list of commands.`;
+}
+
+const REGISTERED = 'The nickname "Ann" is yours. To use it another time, type it, and then ' +
+  "/identify {password}.";
+
+needs(
+  "denokv",
+  "a commit that KV's client repeats by itself, for its answer was lost, counts once",
+  async () => {
+    await using kv = await DenoKv.start();
+    await using proxy = new LossyProxy(kv.url);
+    // One instance hears of its commits through the proxy, the other does not.
+    proxy.loseAnswerTo("company");
+    await using lossy = await start(kv, proxy.url);
+    let lost = proxy.lost;
+    assertEquals(lost, 1, "the answer to the lease was not lost");
+    await using other = await start(kv, kv.url);
+    const losing = async (text: string, ask: () => Promise<void>) => {
+      proxy.loseAnswerTo(text);
+      await ask();
+      assertEquals(proxy.lost, ++lost, `no answer to ${text} was lost`);
+    };
+
+    const bob = await Person.connect(other.url);
+    await bob.asks("Bob", using("Bob"));
+    await bob.asks("/join red", 'Joined chat room "red"');
+    const ann = await Person.connect(lossy.url);
+    await losing("username_Ann", () => ann.asks("Ann", using("Ann")));
+    await losing("room_red", () => ann.asks("/join red", 'Joined chat room "red"'));
+    await bob.hears("Ann joined room.");
+    // Each message once, with others there and by itself, and in this order.
+    for (const word of ["first", "second"]) {
+      await losing(word, () => ann.asks(word, `Ann: ${word}`));
+      await bob.hears(`Ann: ${word}`);
+    }
+    await losing("account", () => ann.asks("/register correct-horse-battery", REGISTERED));
+    await losing("username_Anna", () => ann.asks("/nick Anna", "Nickname is: Anna"));
+    await bob.hears("Ann is now known as Anna.");
+    await losing("room_red", () => ann.asks("/quit", 'Left chat room "red"'));
+    await bob.hears("Anna left room.");
+    // What is given up is free for others, and what is registered is not.
+    await losing("username_Cleo", () => ann.asks("/nick Cleo", "Nickname is: Cleo"));
+    await bob.asks("/nick Anna", "Nickname is: Anna");
+    await ann.leave();
+    await eventually(async () => {
+      bob.say("/nick Cleo");
+      return await bob.next() === "Nickname is: Cleo";
+    }, "nobody holds the nickname of somebody who left");
+    await bob.hearsNothingElse();
+    await bob.leave();
+  },
+);
