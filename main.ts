@@ -15,7 +15,7 @@ import {
   startChat,
   USUALLY_RESERVED,
 } from "./chat/mod.ts";
-import { floodFrom, listFrom, secondsFrom } from "./chat/settings.ts";
+import { bytesFrom, floodFrom, listFrom, secondsFrom } from "./chat/settings.ts";
 
 const USAGE = `Parley ${config.version}, a chat server.
 
@@ -41,6 +41,8 @@ Usage: deno task start [flags]
                     README                           [CHAT_LIMITS, default on]
   --max-connections N    connections of an instance  [CHAT_MAX_CONNECTIONS, default 10000]
   --max-per-address N    and from one address        [CHAT_MAX_PER_ADDRESS, default 100]
+  --max-memory SIZE memory of the process above which connections are closed, as 512M, 2G, or off
+                                               [CHAT_MAX_MEMORY, default 512M]
   --max-unread N    bytes that may wait for somebody who does not read
                                                [CHAT_MAX_UNREAD, default 1048576]
   --token TOKEN     access token that whoever comes in must know      [CHAT_TOKEN]
@@ -81,6 +83,7 @@ interface Settings {
     | "limits"
     | "flood"
     | "crowd"
+    | "maxMemoryBytes"
     | "access"
     | "trustProxy"
     | "history"
@@ -108,6 +111,7 @@ const VARIABLES = {
   limits: "CHAT_LIMITS",
   "max-connections": "CHAT_MAX_CONNECTIONS",
   "max-per-address": "CHAT_MAX_PER_ADDRESS",
+  "max-memory": "CHAT_MAX_MEMORY",
   "max-unread": "CHAT_MAX_UNREAD",
   token: "CHAT_TOKEN",
   origin: "CHAT_ORIGIN",
@@ -155,6 +159,21 @@ class Given {
     if (number >= least && number <= most) return number;
     throw new StartError(
       `${named(flag)} must be a whole number from ${least} to ${most}, not "${value}".`,
+      2,
+    );
+  }
+
+  /** `undefined`: as much as there is. */
+  memory(): number | undefined {
+    const value = this.value("max-memory") ?? "512M";
+    if (value === "off") return undefined;
+    const bytes = bytesFrom(value);
+    if (bytes !== undefined && bytes >= LEAST.memoryBytes) return bytes;
+    const least = `${LEAST.memoryBytes / 1024 / 1024}M`;
+    throw new StartError(
+      `${
+        named("max-memory")
+      } must be a size as 512M or 2G, at least ${least}, or off, not "${value}".`,
       2,
     );
   }
@@ -222,6 +241,7 @@ function readSettings(args: string[]): Settings | "help" | "version" {
         connections: given.count("max-connections", 1, MOST.connections),
         perAddress: given.count("max-per-address", 1, MOST.perAddress),
       },
+      maxMemoryBytes: given.memory(),
       ...readDoor(given),
     },
   };

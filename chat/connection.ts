@@ -31,6 +31,8 @@ export interface ConnectionParts {
   readonly pace: Pace | undefined;
   /** Where they come from, if that is known. */
   readonly address: string | undefined;
+  /** How often the memory guard has looked. */
+  readonly looks: { readonly count: number };
   warn(message: string): void;
 }
 
@@ -45,9 +47,26 @@ export class Connection {
   /** No more frames are taken. */
   #deaf = false;
   #ended: Promise<void> | undefined;
+  /** The number of looks when the last frame was complete. */
+  #heardAtLook = -1;
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
+  }
+
+  /** The client, as far as the socket concerns it. */
+  get peer(): Peer {
+    return this.#parts.peer;
+  }
+
+  /** Whether the client has a nickname. */
+  get isNamed(): boolean {
+    return (this.#speaker?.record.nick ?? "") !== "";
+  }
+
+  /** Whether no frame was completed since the memory guard looked last. */
+  get isSilent(): boolean {
+    return this.#heardAtLook < this.#parts.looks.count;
   }
 
   /** The id of the connection, once there is one: that of an earlier time for whoever came back. */
@@ -62,6 +81,7 @@ export class Connection {
 
   /** A frame came. */
   receive(data: unknown): void {
+    this.#heardAtLook = this.#parts.looks.count;
     if (this.#deaf) return;
     const { sender, limits, peer, protocol } = this.#parts;
     if (typeof data !== "string") {
@@ -86,7 +106,7 @@ export class Connection {
   /** Their time to choose a nickname is over. */
   expire(seconds: number): void {
     const { protocol, peer, sender } = this.#parts;
-    if (this.#deaf || (this.#speaker?.record.nick ?? "") !== "") return;
+    if (this.#deaf || this.isNamed) return;
     protocol.refuse(peer, refusal.tooLate(seconds));
     sender.close(peer, CLOSE.policy, "no nickname was chosen");
   }

@@ -21,7 +21,10 @@ const PATIENCE: Rate = { burst: 128, ms: 60_000 };
 /** Whoever is asked to wait is told a time after which this part of all that is allowed at once is. */
 const PART = 10;
 
-/** As how many new connections it counts for an address, if one of its connections is closed. */
+/**
+ * As how many new connections it counts for an address, if one of its connections is closed, or one
+ * of its handshakes comes to nothing.
+ */
 const FLOODER = 20;
 
 /** Most addresses that are remembered: some fifty megabytes. */
@@ -64,6 +67,8 @@ export interface Guest {
   readonly pace: Pace | undefined;
   /** Their connection is gone. May be called more than once. */
   leave(): void;
+  /** Their handshake came to nothing: the same, and it counts as many. Deno keeps its descriptor. */
+  fail(): void;
 }
 
 /** Bucket by bucket what a connection, or an address, has done. */
@@ -130,16 +135,23 @@ export class Flood {
     if (neighbours !== undefined) neighbours.connections++;
     let isHere = true;
     const { one, address: together, connection } = this.#limits;
+    const leave = () => {
+      // Deno tells of the end of some connections twice.
+      if (!isHere) return;
+      isHere = false;
+      this.#connections--;
+      if (neighbours !== undefined) neighbours.connections--;
+    };
     return {
       pace: this.#countsDeeds
         ? new Pace(this.#clock, one, neighbours && { neighbours, rates: together, connection })
         : undefined,
-      leave: () => {
-        // Deno tells of the end of some connections twice.
-        if (!isHere) return;
-        isHere = false;
-        this.#connections--;
-        if (neighbours !== undefined) neighbours.connections--;
+      leave,
+      fail: () => {
+        if (connection !== undefined) {
+          neighbours?.connection.spend(connection, FLOODER, this.#clock.now());
+        }
+        leave();
       },
     };
   }

@@ -25,6 +25,7 @@ import { Requests } from "./requests.ts";
 import { Resume } from "./resume.ts";
 import { CLOSE, type Peer, Sender, type Socket } from "./sender.ts";
 import { Storage } from "./storage.ts";
+import { terminate } from "./terminate.ts";
 import { Unnamed } from "./unnamed.ts";
 
 /**
@@ -68,6 +69,8 @@ export interface InstanceParts {
   readonly registered: number;
   readonly likeness: Likeness;
   readonly passwords: Passwords;
+  /** How often the memory guard has looked; absent: there is none. */
+  readonly looks?: { readonly count: number };
   readonly log: Log;
 }
 
@@ -98,6 +101,19 @@ export interface AcceptedSocket extends Socket {
 /** Milliseconds that peers have to answer a close. */
 const FAREWELL = 1_000;
 
+/** Milliseconds in which a socket must open. A handshake that the client resets never opens one. */
+export const OPENING_MS = 5_000;
+
+/** Milliseconds that a peer has to answer a close before its connection is cut. */
+const CLOSING_MS = 10_000;
+
+/** Unread bytes that make a client one of the slow readers when memory is short. */
+const SLOW_READER_BYTES = 64 * 1024;
+
+const NO_LOOKS = { count: 0 };
+
+const SHORT_OF_MEMORY = "the server is short of memory";
+
 /** Milliseconds for which what was registered before that was switched off is kept. */
 const USUAL_LIFETIME = 365 * 86_400_000;
 
@@ -120,6 +136,8 @@ export class Instance {
   readonly #unnamed: Unnamed;
   /** Sockets whose end has not been seen. */
   readonly #sockets = new Set<AcceptedSocket>();
+  /** Sockets that were closed here and whose peers have not answered yet, and what ends the wait. */
+  readonly #closing = new Map<Socket, () => void>();
   #lastClosed = (): void => {};
   readonly #lease: Lease;
   #open = true;
@@ -231,6 +249,11 @@ export class Instance {
       ? this.#lines
       : this.#linesWithIds;
     let connection: Connection | undefined;
+    let isLate = false;
+    const opened = this.#parts.clock.after(OPENING_MS, () => {
+      isLate = true;
+      guest?.fail();
+    });
     const end = (code: number) => {
       // Whoever closes without a code, or with that of a normal end, means to go.
       const dropped = code !== 1000 && code !== 1005 && code !== CLOSE.policy;
@@ -238,9 +261,15 @@ export class Instance {
       if (connection !== undefined) this.#unnamed.remove(connection);
     };
     socket.onopen = () => {
+      opened();
+      // Its place is given away: as one that is not counted it may not stay.
+      if (isLate) return socket.close(CLOSE.tryLater, "the handshake took too long");
       if (!this.#open) return socket.close(CLOSE.restart, RESTARTING);
       this.#sockets.add(socket);
-      const peer = this.#sender.add(socket, speaks.wire, end);
+      const peer = this.#sender.add(socket, speaks.wire, (code) => {
+        this.#cutLater(socket);
+        end(code);
+      });
       connection = this.#connection(peer, speaks, hello);
       this.#connections.add(connection);
       this.#unnamed.add(connection);
@@ -249,12 +278,59 @@ export class Instance {
     socket.onmessage = ({ data }) => connection?.receive(data);
     // An error is always followed by a close.
     socket.onclose = ({ code }) => {
+      opened();
       guest?.leave();
+      this.#closing.get(socket)?.();
+      this.#closing.delete(socket);
       this.#sender.ended(socket);
       this.#sockets.delete(socket);
       if (this.#sockets.size === 0) this.#lastClosed();
       end(code);
     };
+  }
+
+  /**
+   * Closes some connections to free memory, and cuts them: a close alone frees nothing. Returns how
+   * many. First those that wait for their peer to answer a close, then those without a nickname that
+   * have completed no frame since the last look: they lose nothing. Then the slowest readers, of whom
+   * it is known that they cost memory. Then the others that have completed no frame, the youngest
+   * first: who is cut for a message without end must come back as one of the youngest.
+   */
+  shed(most: number): number {
+    const waiting = [...this.#closing.keys()].slice(0, most);
+    for (const socket of waiting) this.#cut(socket);
+    let many = waiting.length;
+    for (const { peer } of this.#suspects()) {
+      if (many >= most) break;
+      many++;
+      this.#sender.close(peer, CLOSE.tryLater, SHORT_OF_MEMORY);
+      this.#cut(peer.socket);
+    }
+    return many;
+  }
+
+  #suspects(): Connection[] {
+    const all = [...this.#connections].reverse();
+    const silent = all.filter((each) => each.isSilent);
+    const unread = ({ peer: { socket } }: Connection) => socket.bufferedAmount;
+    const slow = all.filter((each) => unread(each) > SLOW_READER_BYTES)
+      .sort((a, b) => unread(b) - unread(a));
+    const named = silent.filter((each) => each.isNamed)
+      .sort((a, b) => (a.id ?? "") < (b.id ?? "") ? 1 : -1);
+    return [...new Set([...silent.filter((each) => !each.isNamed), ...slow, ...named])];
+  }
+
+  /** A peer that does not answer a close would keep its place, and what was not sent, for good. */
+  #cutLater(socket: Socket): void {
+    const cancel = this.#parts.clock.after(CLOSING_MS, () => this.#cut(socket));
+    this.#closing.set(socket, cancel);
+  }
+
+  #cut(socket: Socket): void {
+    this.#closing.get(socket)?.();
+    // Where the runtime cannot cut, the end of the socket comes when the peer hangs up.
+    terminate(socket);
+    this.#closing.delete(socket);
   }
 
   #connection(
@@ -267,6 +343,7 @@ export class Instance {
     const pace = guest?.pace;
     return new Connection({
       ...{ id: ids(), peer, protocol, handler, sender, limits, pace, address, warn },
+      looks: this.#parts.looks ?? NO_LOOKS,
     });
   }
 
@@ -331,6 +408,8 @@ export class Instance {
     this.#unnamed.close();
     this.#sender.closeAll(CLOSE.restart, RESTARTING);
     await Promise.all([...this.#connections].map((connection) => connection.end(true)));
+    for (const cancel of this.#closing.values()) cancel();
+    this.#closing.clear();
     if (this.#sockets.size === 0) return;
     // Until the peers have seen it: a process that ends now would take the close frames with it.
     await new Promise<void>((resolve) => {

@@ -162,6 +162,8 @@ export const MOST = {
 export const LEAST = {
   /** What is told to whoever comes back, and a page of history, must have room in it. */
   unread: 1024 * 1024,
+  /** The program alone takes some 100 MiB. */
+  memoryBytes: 192 * 1024 * 1024,
 } as const;
 
 /**

@@ -32,6 +32,7 @@ import {
   limitsFrom,
 } from "./limits.ts";
 import { type Log, quietLog } from "./log.ts";
+import { MemoryGuard } from "./memory.ts";
 import { Passwords } from "./passwords.ts";
 import { answer, type RequestInfo } from "./server.ts";
 
@@ -81,6 +82,11 @@ export interface ChatOptions extends KeepSettings {
   readonly flood?: FloodSettings | "off";
   /** How many may be connected. */
   readonly crowd?: CrowdSettings;
+  /**
+   * Bytes of memory that the process may use. Above it, connections are closed (1013) that may be the
+   * cause, and new ones get 503. Default: no limit.
+   */
+  readonly maxMemoryBytes?: number;
   /** Who may come in. Default: everybody, but no pages of other sites. */
   readonly access?: AccessSettings;
   /**
@@ -99,7 +105,7 @@ export interface ChatOptions extends KeepSettings {
 /** A chat that runs. */
 export interface Chat {
   /** Answers a request: hand it to `Deno.serve`, which tells it where that comes from, too. */
-  readonly fetch: (request: Request, info?: RequestInfo) => Response;
+  readonly fetch: (request: Request, info?: RequestInfo) => Response | Promise<Response>;
   /** Takes a socket that something else upgraded, before it opens. Closes it (1012) if it must. */
   accept(socket: AcceptedSocket, hello?: Hello): void;
   /** How many people are connected here. */
@@ -141,6 +147,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     ...keepingFrom(options),
     likeness: new Likeness(options.reserved ?? USUALLY_RESERVED),
     passwords: new Passwords(options.passwordRounds),
+    looks: { count: 0 },
     log,
   };
   let closing = false;
@@ -152,6 +159,12 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     closeHandles(parts.handles);
     throw error;
   }
+  const { maxMemoryBytes: maxBytes } = options;
+  const guard = maxBytes === undefined ? undefined : new MemoryGuard({
+    ...{ maxBytes, clock, warn: log.warn },
+    memory: () => Deno.memoryUsage().rss,
+    shed: (most) => instance.shed(most),
+  }, parts.looks);
   let closed: Promise<void> | undefined;
 
   /** An instance that was taken for dead is replaced by a new one: it cannot come back. */
@@ -191,7 +204,8 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     idleSeconds: limits.idleSeconds,
     isOpen: () => !closing && instance.isOpen,
     protocols: [CHAT_V1],
-    ...{ addresses, access, flood },
+    ...{ addresses, access, flood, clock },
+    isShortOfMemory: () => guard?.isOver ?? false,
     welcome: (socket: AcceptedSocket, hello?: Hello) => instance.accept(socket, hello),
   };
   return {
@@ -205,6 +219,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
 
   async function close(): Promise<void> {
     closing = true;
+    guard?.close();
     await reborn;
     if (instance.isOpen) await instance.close();
     closeHandles(parts.handles);

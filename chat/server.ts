@@ -7,6 +7,7 @@
 import { type Access, TOKEN_PROTOCOL } from "./access.ts";
 import type { Addresses, Origin } from "./addresses.ts";
 import type { Asset } from "./assets.ts";
+import { type Clock, delay, turn } from "./clock.ts";
 import type { Flood, Guest } from "./flood.ts";
 
 /** What the door learned about somebody who comes in. */
@@ -45,6 +46,9 @@ export interface House {
   readonly access: Access;
   /** How many may, and how often. */
   readonly flood: Flood;
+  readonly clock: Clock;
+  /** Whether the process uses more memory than it may. */
+  isShortOfMemory(): boolean;
   /** Somebody came by a proxy whose word is not taken. */
   proxied(): void;
   /** Takes a new socket, not open yet. */
@@ -53,8 +57,22 @@ export interface House {
 
 const TEXT = { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" };
 
-/** Answers a request. */
-export function answer(request: Request, house: House, info?: RequestInfo): Response {
+/**
+ * Milliseconds between a handshake and its answer, at the least; at the most twice as many. Deno 2.9
+ * never frees the descriptor of a connection that the client has reset when it is upgraded. A reset
+ * that is on its way already is seen within this time, and one that is timed mostly misses.
+ */
+const HANDSHAKE_PAUSE_MS = 10;
+
+/** Seconds after which a client may try again that was refused for want of memory. */
+const MEMORY_RETRY_S = 5;
+
+/** Answers a request: at once, unless it asks for an upgrade. */
+export function answer(
+  request: Request,
+  house: House,
+  info?: RequestInfo,
+): Response | Promise<Response> {
   const url = URL.parse(request.url);
   if (url === null) return text(400, "The Host header names no host.");
   const isRoot = url.pathname === "/";
@@ -72,7 +90,7 @@ export function answer(request: Request, house: House, info?: RequestInfo): Resp
   if (from.unknownProxy) house.proxied();
   const wantsSocket = request.headers.get("upgrade")?.toLowerCase() === "websocket";
   if (wantsSocket && (isRoot || url.pathname === "/ws")) {
-    return refuse(request, from, house) ?? upgrade(request, url.searchParams, from, house);
+    return refuse(request, from, house) ?? admit(request, url.searchParams, from, house);
   }
   // Who types `curl` gets something to read there.
   if (isRoot && !request.headers.get("accept")?.includes("text/html")) {
@@ -135,6 +153,12 @@ function policy(host: string): string {
 /** Why somebody is not let in, if they are not. */
 function refuse({ headers }: Request, from: Origin, house: House): Response | undefined {
   if (!house.isOpen()) return closed();
+  if (house.isShortOfMemory()) {
+    const again = `Please try again in ${MEMORY_RETRY_S} seconds.`;
+    return text(503, `The server is short of memory. ${again}`, {
+      "retry-after": String(MEMORY_RETRY_S),
+    });
+  }
   const turned = house.flood.knock(from.address, from.shared);
   if (turned !== undefined) {
     return text(turned.status, turned.why, { "retry-after": String(turned.seconds) });
@@ -150,11 +174,32 @@ function refuse({ headers }: Request, from: Origin, house: House): Response | un
   }
 }
 
+/** Upgrades a request, unless its client hangs up first. Its place is taken while it waits. */
+async function admit(
+  request: Request,
+  parameters: URLSearchParams,
+  from: Origin,
+  house: House,
+): Promise<Response> {
+  const guest = house.flood.enter(from.address, from.shared);
+  // Deno begins to watch for a reset when the signal is asked for.
+  const { signal } = request;
+  await delay(house.clock, HANDSHAKE_PAUSE_MS * (1 + house.clock.jitter()));
+  // After a busy moment the timer is over before the sockets have been looked at.
+  await turn(house.clock);
+  if (!signal.aborted && house.isOpen()) {
+    return upgrade(request, parameters, from, house, guest);
+  }
+  guest.leave();
+  return closed();
+}
+
 function upgrade(
   request: Request,
   parameters: URLSearchParams,
-  { address, shared }: Origin,
+  { address }: Origin,
   house: House,
+  guest: Guest,
 ): Response {
   const offered = offeredProtocols(request.headers);
   const protocol = offered.find((each) => house.protocols.includes(each));
@@ -173,10 +218,11 @@ function upgrade(
       resume: parameters.get("resume") ?? undefined,
       last: parameters.get("last") ?? undefined,
       address,
-      guest: house.flood.enter(address, shared),
+      guest,
     });
     return response;
   } catch (error) {
+    guest.leave();
     if (!(error instanceof TypeError)) throw error;
     return text(400, `This is no WebSocket handshake: ${error.message}`);
   }

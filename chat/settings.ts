@@ -1,5 +1,5 @@
 /**
- * How settings are written in flags and variables: times, lists, allowances.
+ * How settings are written in flags and variables: times, sizes, lists, allowances.
  *
  * A helper of the program that starts a chat. It knows no flag by name, and no environment.
  */
@@ -10,6 +10,13 @@ export function secondsFrom(time: string): number | undefined {
   const [, many, unit] = /^(\d{1,9})([smhd])$/.exec(time) ?? [];
   const factor = { s: 1, m: 60, h: 3600, d: 86_400 }[unit ?? ""];
   return factor === undefined ? undefined : Number(many) * factor;
+}
+
+/** The bytes in a size like `512M` or `2G`, or in a number of MiB; `undefined` if it is none. */
+export function bytesFrom(size: string): number | undefined {
+  const [, many, unit] = /^(\d{1,6})([MG]?)$/i.exec(size) ?? [];
+  if (many === undefined) return undefined;
+  return Number(many) * (unit?.toUpperCase() === "G" ? 1024 : 1) * 1024 * 1024;
 }
 
 /** What stands between commas. */

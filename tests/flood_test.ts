@@ -171,6 +171,20 @@ function street(settings: FloodSettings = {}, crowd = {}) {
   return { clock, flood, enter, comesIn };
 }
 
+Deno.test("Guest.fail gives the place back once, and counts as many connections of its address", () => {
+  const { flood, enter, comesIn } = street({ connections: { many: 45, seconds: 45 } });
+  const [first, second] = [comesIn(), comesIn()];
+  first.fail();
+  first.leave();
+  assertEquals(flood.connections, 1);
+  second.fail();
+  assertEquals(flood.connections, 0);
+  // 2 that came in and 40 for those that failed: 3 are left.
+  const more = Array.from({ length: 4 }, () => enter());
+  assertEquals(more.map((each) => "status" in each && each.status), [false, false, false, 429]);
+  assertEquals("status" in enter("203.0.113.7"), false);
+});
+
 Deno.test("all of an address may do ten times as much as one, and the neighbours have theirs", () => {
   const { comesIn } = street({ messages: few });
   let taken = 0;

@@ -26,6 +26,7 @@ Deno.test("--help names every flag and variable, --version the version", async (
     ...["--limits", "CHAT_LIMITS", "--token", "CHAT_TOKEN", "--origin", "CHAT_ORIGIN"],
     ...["--trust-proxy", "CHAT_TRUST_PROXY", "--cert", "CHAT_CERT", "--key", "CHAT_KEY"],
     ...["--max-connections", "CHAT_MAX_CONNECTIONS", "--max-per-address", "--max-unread"],
+    ...["--max-memory", "CHAT_MAX_MEMORY"],
   ];
   for (const word of words) {
     assert(stdout.includes(word), word);
@@ -62,6 +63,8 @@ Deno.test("wrong usage is one line and exit code 2", async () => {
     [["--max-connections", "0"]],
     [["--max-per-address", "-1"]],
     [["--max-unread", "1000"]],
+    [["--max-memory", "100M"]],
+    [["--max-memory", "much"]],
     [["--token", "short"]],
     [["--token"]],
     [["--origin"]],

@@ -7,7 +7,7 @@ import { PROJECT } from "./house.ts";
  * hands on, and helpers; what comes back comes by a function that it was given.
  */
 const WAY: Record<string, string[]> = {
-  "mod.ts": ["instance.ts", "server.ts", "feed.ts"],
+  "mod.ts": ["instance.ts", "server.ts", "feed.ts", "memory.ts"],
   "server.ts": [],
   "instance.ts": [
     "connection.ts",
@@ -51,6 +51,7 @@ const WAY: Record<string, string[]> = {
   "sender.ts": [],
   "lease.ts": ["feed.ts"],
   "unnamed.ts": [],
+  "memory.ts": [],
 };
 
 /** The files of the page. */
@@ -82,6 +83,7 @@ const HELPERS: Record<string, string[]> = {
   "passwords.ts": [],
   "attempts.ts": ["clock.ts"],
   "tokens.ts": [],
+  "terminate.ts": [],
   "limits.ts": ["buckets.ts"],
   "flood.ts": ["buckets.ts", "limits.ts", "clock.ts"],
   "settings.ts": ["limits.ts"],
