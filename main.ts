@@ -15,6 +15,8 @@ import {
   startChat,
   USUALLY_RESERVED,
 } from "./chat/mod.ts";
+import { systemClock } from "./chat/clock.ts";
+import { quietLog } from "./chat/log.ts";
 import { bytesFrom, floodFrom, listFrom, secondsFrom } from "./chat/settings.ts";
 
 const USAGE = `Parley ${config.version}, a chat server.
@@ -275,7 +277,10 @@ function readDoor(given: Given): Pick<ChatOptions, "flood" | "access" | "trustPr
   made("origin", () => new Access({ origins }));
   const token = given.value("token");
   made("token", () => new Access({ token }));
-  return { flood, trustProxy, access: { origins, token } };
+  const hostname = given.value("hostname");
+  // On Deno Deploy every request comes through its proxies, and the name is the app's own.
+  const hosts = env("DENO_DEPLOYMENT_ID") === undefined ? [hostname ?? []].flat() : "any";
+  return { flood, trustProxy, access: { origins, hosts, token } };
 }
 
 function readTls(cert: string | undefined, key: string | undefined): Settings["tls"] {
@@ -382,6 +387,7 @@ function keepListening(
   chat: Promise<Chat>,
 ): () => void {
   let stopped = false;
+  const { warn } = quietLog(console, systemClock);
   const again = () => {
     if (stopped) return;
     try {
@@ -393,7 +399,7 @@ function keepListening(
   const watch = ({ finished }: Server) => {
     finished.catch((error) => {
       if (stopped) return;
-      console.error(`Nobody new can come in for a moment: ${(error as Error).message}.`);
+      warn(`Nobody new can come in for a moment: ${(error as Error).message}.`);
       setTimeout(again, LISTEN_PAUSE);
     });
   };
@@ -593,10 +599,12 @@ async function main(): Promise<void> {
 
 const isWorker = "DedicatedWorkerGlobalScope" in globalThis;
 if (import.meta.main || isWorker) {
+  const { warn } = quietLog(console, systemClock);
   // One connection's fault, should there be one, must not end the others'.
   globalThis.addEventListener("unhandledrejection", (event) => {
     event.preventDefault();
-    console.error("A fault of the program:", event.reason);
+    const { reason } = event;
+    warn(`A fault of the program: ${reason instanceof Error ? reason.message : String(reason)}`);
   });
   if (isWorker) work();
   else await main();

@@ -9,10 +9,12 @@ import { BlockList, isIP } from "node:net";
 export interface Origin {
   /** What is counted as one: an IPv4 address, or the first half of an IPv6 one (a /64). */
   readonly address: string | undefined;
-  /** It is this machine's own, or that of a proxy of which nothing is known: many may share it. */
+  /** It is this machine's own: many may share it. */
   readonly shared: boolean;
   /** It is that of what must be a proxy, of which nobody has said that it is to be believed. */
   readonly unknownProxy: boolean;
+  /** It is in a private network or this machine's own, and no proxy is between. */
+  readonly isLocal: boolean;
   /** `https:` or `http:`, and the host and port, as whoever asks sees them. */
   readonly protocol: string;
   readonly host: string;
@@ -50,17 +52,25 @@ export class Addresses {
   of({ headers, url }: Request, hostname: string | undefined): Origin {
     const { protocol, host } = new URL(url);
     const peer = addressFrom(hostname ?? "");
+    const isPrivate = peer !== undefined && contains(this.#private, peer);
+    const isLoopback = peer !== undefined && contains(this.#loopback, peer);
+    const isDirect = !isForwarded(headers);
+    const isLocal = isPrivate && isDirect && !headers.has("x-forwarded-host");
     if (peer === undefined || !contains(this.#trusted, peer)) {
-      const unknownProxy = peer !== undefined && isForwarded(headers) &&
-        contains(this.#private, peer);
-      const shared = unknownProxy || (peer !== undefined && contains(this.#loopback, peer));
-      return { address: peer && countedAs(peer), shared, unknownProxy, protocol, host };
+      const unknownProxy = isPrivate && !isDirect;
+      // What a header says changes nothing here: every client can write one.
+      return {
+        address: peer && countedAs(peer),
+        shared: isLoopback,
+        ...{ unknownProxy, isLocal, protocol, host },
+      };
     }
     const address = this.#behind(peer, headers);
     return {
       address: countedAs(address),
-      shared: address === peer && !isForwarded(headers) && contains(this.#loopback, peer),
+      shared: address === peer && isDirect && isLoopback,
       unknownProxy: false,
+      isLocal,
       protocol: forwardedProtocol(headers) ?? protocol,
       host: forwardedHost(headers) ?? host,
     };

@@ -11,8 +11,8 @@ import type { Clock } from "./clock.ts";
 export interface Limiter {
   /** Takes one try. Returns the milliseconds to wait until there is one; 0: it may be done. */
   take(key: string): number;
-  /** Gives one back: it did no harm. */
-  give(key: string): void;
+  /** Gives a part of one back, from 0 to 1. */
+  give(key: string, part: number): void;
 }
 
 /** How many tries there are, and how fast they come back. */
@@ -62,9 +62,9 @@ export class Attempts implements Limiter {
     return wait;
   }
 
-  give(key: string): void {
+  give(key: string, part: number): void {
     const bucket = this.#buckets.get(key);
-    if (bucket !== undefined) this.#put(key, { ...bucket, left: bucket.left + 1 });
+    if (bucket !== undefined) this.#put(key, { ...bucket, left: bucket.left + part });
   }
 
   #put(key: string, bucket: Bucket): void {

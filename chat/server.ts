@@ -4,7 +4,7 @@
  * The beginning of a message's way, and the only place that knows `Response` and the upgrade. It
  * does not listen: `Deno.serve`, or whatever the platform has, calls it.
  */
-import { type Access, TOKEN_PROTOCOL } from "./access.ts";
+import { type Access, isOwnSite, TOKEN_PROTOCOL } from "./access.ts";
 import type { Addresses, Origin } from "./addresses.ts";
 import type { Asset } from "./assets.ts";
 import { type Clock, delay, turn } from "./clock.ts";
@@ -165,13 +165,19 @@ function refuse({ headers }: Request, from: Origin, house: House): Response | un
   }
   const origin = headers.get("origin");
   if (!house.access.allowsOrigin(origin, from)) {
-    return text(403, "Pages of other sites may not connect here: see --origin.");
+    return text(403, whyNotOrigin(origin!, from));
   }
   if (!house.access.allows(headers)) {
     return text(401, "This chat is private: its access token is needed.", {
       "www-authenticate": 'Bearer realm="Parley"',
     });
   }
+}
+
+function whyNotOrigin(origin: string, from: Origin): string {
+  if (!isOwnSite(origin, from)) return "Pages of other sites may not connect here: see --origin.";
+  const site = new URL(origin).origin;
+  return `This server does not know that it is ${site}: start it with --origin ${site}.`;
 }
 
 /** Upgrades a request, unless its client hangs up first. Its place is taken while it waits. */

@@ -13,12 +13,12 @@ function headers(authorization?: string, protocols?: string): Headers {
 
 Deno.test("pages of the same site may connect, and no others", () => {
   const access = new Access();
-  const plain = { protocol: "http:", host: "chat.example:8000" };
+  const plain = { protocol: "http:", host: "chat.example:8000", isLocal: false };
   assert(access.allowsOrigin(null, plain), "what has no origin is no page");
   assert(access.allowsOrigin("http://chat.example:8000", plain));
   assert(access.allowsOrigin("http://CHAT.example:8000", plain));
   // A proxy may have the TLS.
-  assert(access.allowsOrigin("https://chat.example", { protocol: "http:", host: "chat.example" }));
+  assert(access.allowsOrigin("https://chat.example", { ...plain, host: "chat.example" }));
   for (
     const other of [
       ...["http://chat.example", "http://chat.example:8001", "http://evil.example:8000"],
@@ -29,14 +29,39 @@ Deno.test("pages of the same site may connect, and no others", () => {
 });
 
 Deno.test("with TLS a page without it is of another site", () => {
-  const own = { protocol: "https:", host: "chat.example" };
+  const own = { protocol: "https:", host: "chat.example", isLocal: false };
   assert(new Access().allowsOrigin("https://chat.example", own));
   assert(new Access().allowsOrigin("https://chat.example:443", own));
   assert(!new Access().allowsOrigin("http://chat.example", own));
 });
 
+Deno.test("Access: in its own network a server believes only names that it knows to be its own", () => {
+  const allows = (access: Access, host: string, isLocal = true) =>
+    access.allowsOrigin(`http://${host}`, { protocol: "http:", host, isLocal });
+  const access = new Access({ hosts: ["NAS"], origins: ["http://myserver.local:8000"] });
+  for (
+    const host of [
+      ...["localhost:8000", "localhost", "chat.localhost:8000", "LOCALHOST", "nas:8000", "nas"],
+      ...["127.0.0.1:8000", "192.168.1.7:8000", "[::1]:8000", "[fd00::1]", "myserver.local:8000"],
+    ]
+  ) assert(allows(access, host), host);
+  for (
+    const host of [
+      ...["evil.example:8000", "evil.example", "myserver.local", "nas.evil.example"],
+      ...["localhost.evil.example", "127.0.0.1.evil.example:8000", "notlocalhost", "xlocalhost"],
+    ]
+  ) {
+    assert(!allows(access, host), host);
+    // On the internet, or behind a proxy, a name is that which the client reached the server by.
+    assert(allows(access, host, false), host);
+    assert(allows(new Access({ hosts: "any" }), host), host);
+    assert(allows(new Access({ origins: ["*"] }), host), host);
+  }
+  assert(access.allowsOrigin(null, { protocol: "http:", host: "evil.example", isLocal: true }));
+});
+
 Deno.test("other sites are named one by one, or all", () => {
-  const own = { protocol: "https:", host: "chat.example" };
+  const own = { protocol: "https:", host: "chat.example", isLocal: false };
   const access = new Access({
     origins: ["https://One.example/", "http://two.example:80", "null", "app://three"],
   });

@@ -1,6 +1,6 @@
 /** Nicknames that are one person's: by their looks, and by registration, over instances and days. */
 import { assert, assertEquals } from "@std/assert";
-import { PACE_OF_ADDRESS, PACE_OF_NAME } from "../chat/accounts.ts";
+import { PACE_OF_ADDRESS, PACE_OF_NAME, RIGHT_PASSWORD_REFUND } from "../chat/accounts.ts";
 import { systemClock } from "../chat/clock.ts";
 import { Likeness } from "../chat/likeness.ts";
 import { countingKv, DenoKv, eventually, House, needs, Person, ServerProcess } from "./house.ts";
@@ -499,6 +499,24 @@ Deno.test("so many passwords may be tried from one address, for whichever nickna
   const bob = await from("198.51.100.2");
   await bob.isRefused(guess(1), "not-registered");
   assertEquals((await valuesOf(house.kv, "attempts")).size, 0);
+});
+
+Deno.test("right passwords are counted, too, at a quarter of a wrong one", async () => {
+  let now = Date.now();
+  const clock = { ...systemClock, now: () => now };
+  await using house = await House.open({ clock, trustProxy: ["private"] });
+  const headers = { "X-Forwarded-For": "198.51.100.1" };
+  const ann = new Speaker(await house.connect("", { protocols: ["chat.v1"], headers }));
+  await ann.asks({ type: "login", nick: "Ann" });
+  await ann.asks({ type: "register", password: SECRET });
+  now += PACE_OF_ADDRESS.every;
+  const change = { type: "password", password: SECRET, new: SECRET };
+  const most = Math.floor((PACE_OF_ADDRESS.burst - 1) / (1 - RIGHT_PASSWORD_REFUND)) + 1;
+  for (let i = 0; i < most; i++) assertEquals((await ann.asks(change)).type, "ok", `${i}`);
+  await ann.isRefused(change, "too-many-attempts");
+  // Others are not kept waiting.
+  const bob = await Speaker.enter(house, "Bob");
+  await bob.isRefused({ type: "identify", nick: "Ann", password: "wrong-horse" }, "wrong-password");
 });
 
 Deno.test("no password is ever seen: not by others, not in history, not in a log, not in KV", async () => {

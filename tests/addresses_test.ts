@@ -87,7 +87,7 @@ Deno.test("an IPv6 address is counted by its first 64 bits, and one that is IPv4
   ) assertEquals(address([], peer!), expected, peer);
 });
 
-Deno.test("this machine's own address, and that of an unknown proxy, may be that of many", () => {
+Deno.test("this machine's own address may be that of many, whatever a header says", () => {
   const shared = (trusted: string[], peer: string, headers = {}) =>
     of(trusted, peer, headers).shared;
   assertEquals(shared([], "127.0.0.1"), true);
@@ -95,14 +95,32 @@ Deno.test("this machine's own address, and that of an unknown proxy, may be that
   assertEquals(shared([], "::ffff:127.0.0.1"), true);
   assertEquals(shared([], "10.0.0.1"), false);
   assertEquals(shared([], "203.0.113.7"), false);
-  assertEquals(shared([], "10.0.0.1", xff("198.51.100.1")), true);
-  // Nobody on the internet gets away with that.
+  // Whoever writes such a header is counted all the same.
+  assertEquals(shared([], "10.0.0.1", xff("198.51.100.1")), false);
+  assertEquals(shared([], "10.0.0.1", forwarded("for=198.51.100.1")), false);
+  assertEquals(shared([], "127.0.0.1", xff("198.51.100.1")), true);
   assertEquals(shared([], "203.0.113.7", xff("198.51.100.1")), false);
   assertEquals(shared(["private"], "127.0.0.1", xff("198.51.100.1")), false);
   assertEquals(shared(["private"], "127.0.0.1", xff("nonsense")), false);
   assertEquals(shared(["private"], "127.0.0.1", xff("127.0.0.1")), false);
   assertEquals(of([], "10.0.0.1", xff("198.51.100.1")).unknownProxy, true);
   assertEquals(of(["private"], "10.0.0.1", xff("198.51.100.1")).unknownProxy, false);
+});
+
+Deno.test("Addresses: local is who comes from this machine or a private network without a proxy", () => {
+  const isLocal = (trusted: string[], peer: string | undefined, headers = {}) =>
+    of(trusted, peer, headers).isLocal;
+  for (const trusted of [[], ["private"], ["203.0.113.0/24"]]) {
+    for (const peer of ["127.0.0.1", "::1", "192.168.1.7", "10.0.0.1", "fd00::1", "fe80::1%eth0"]) {
+      assertEquals(isLocal(trusted, peer), true, `${trusted} ${peer}`);
+    }
+    for (const peer of ["203.0.113.7", "2001:db8::1", undefined]) {
+      assertEquals(isLocal(trusted, peer), false, `${trusted} ${peer}`);
+    }
+    // No page can have a WebSocket send such a header: it is a proxy's.
+    assertEquals(isLocal(trusted, "10.0.0.1", xff("198.51.100.1")), false);
+    assertEquals(isLocal(trusted, "10.0.0.1", { "x-forwarded-host": "chat.example" }), false);
+  }
 });
 
 Deno.test("a trusted proxy says under which address the chat was asked for", () => {

@@ -28,6 +28,23 @@ Deno.test("pages of other sites are turned away with one line, terminals are let
   await eventually(() => house.chat.size === 0, "nobody is left");
 });
 
+Deno.test("a page whose name points to this machine for a moment is turned away, a terminal is not", async () => {
+  await using house = await House.open();
+  const Host = `evil.example:${house.port}`;
+  const Origin = `http://${Host}`;
+  const why = `This server does not know that it is ${Origin}: start it with --origin ${Origin}.\n`;
+  const { status, text } = await knock(house.port, { Host, Origin });
+  assertEquals([status, text], [403, why]);
+  const asked = await knock(house.port, { Host, Origin, Upgrade: "none" }, "/ws");
+  assertEquals([asked.status, asked.text], [403, why]);
+  // With the lines of a proxy it is as the proxy says: no page can write them.
+  assertEquals((await knock(house.port, { Host, Origin, "X-Forwarded-For": "::1" })).status, 101);
+  assertEquals((await knock(house.port, { Host })).status, 101);
+  const local = `localhost:${house.port}`;
+  assertEquals((await knock(house.port, { Host: local, Origin: `http://${local}` })).status, 101);
+  await eventually(() => house.chat.size === 0, "nobody is left");
+});
+
 Deno.test("who asks for a host that is none is told so", async () => {
   await using house = await House.open();
   for (const Host of ["[::1", "a b", "127.0.0.1:99999"]) {

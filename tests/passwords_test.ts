@@ -106,7 +106,7 @@ Deno.test("a bucket is empty after its burst, says how long to wait, and fills u
   assertEquals(take(), 600);
   now += 600;
   assertEquals([take(), take()], [0, 1000]);
-  attempts.give("ann");
+  attempts.give("ann", 1);
   assertEquals([take(), take()], [0, 1000]);
   now += 1e9;
   assertEquals([take(), take(), take(), take()], [0, 0, 0, 1000]);
