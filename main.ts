@@ -318,6 +318,7 @@ async function openKv(where: string | undefined): Promise<Deno.Kv> {
     throw new StartError("Deno KV is not there: run with --unstable-kv, or `deno task start`.", 1);
   }
   try {
+    makePrivate(where);
     const kv = await Deno.openKv(where);
     // A file that is no database, and a server that is not there, show at the first use.
     await kv.get(["bell"]);
@@ -328,6 +329,19 @@ async function openKv(where: string | undefined): Promise<Deno.Kv> {
       `KV ${where ?? ""} cannot be opened: ${reason}. ${kvAdvice(error, where)}`,
       1,
     );
+  }
+}
+
+/**
+ * Makes the file of a KV that is not there yet so that only this user can read it: it holds what
+ * people say. SQLite gives its other files (-wal, -shm) the same mode.
+ */
+function makePrivate(where: string | undefined): void {
+  if (where === undefined || where === ":memory:" || isRemote(where)) return;
+  try {
+    Deno.openSync(where, { createNew: true, write: true, mode: 0o600 }).close();
+  } catch {
+    // It is there, or cannot be made: opening it says why.
   }
 }
 

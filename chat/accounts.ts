@@ -112,12 +112,16 @@ export class Accounts {
     return { ok: true, owner, spelling: isCovered ? nick : account.nick };
   }
 
-  /** Changes the password of the registration that a connection has identified itself for. */
+  /**
+   * Changes the password of the registration that a connection has identified itself for. With the
+   * hash of a token, only that one resumes the connection from now on.
+   */
   async changePassword(
     record: OwnRecord,
     typed: string,
     fresh: string,
     address: string,
+    token?: string,
   ): Promise<Result> {
     if (record.held.account === "") return refusal.notIdentified;
     const usable = passwordFrom(fresh);
@@ -129,7 +133,7 @@ export class Accounts {
     const { account, found } = checked;
     return await this.#keep(record, account, found, [
       this.#put(account, { ...found.account, password: hash }),
-    ]);
+    ], token);
   }
 
   /** Gives up the registration that a connection has identified itself for. */
@@ -179,10 +183,11 @@ export class Accounts {
     account: string,
     { account: { claims }, check }: Found,
     mutations: Deno.KvMutation[],
+    token?: string,
   ): Promise<Result> {
     const { storage } = this.#parts;
     const ownership = { account, claims, checks: [check], mutations };
-    const { outcome } = await storage.keepClaims(record.id, ownership);
+    const { outcome } = await storage.keepClaims(record.id, ownership, token);
     return outcome === "done" ? { ok: true } : refusal.notDone;
   }
 

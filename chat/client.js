@@ -685,8 +685,13 @@ export class ChatClient {
    * @throws {ChatError} `wrong-password`, `not-identified` and others
    */
   async changePassword(password, fresh) {
-    await this.#do("ask", { type: "password", password, new: fresh }, nothing);
+    await this.#do("ask", { type: "password", password, new: fresh }, ({ token }) => {
+      // The tokens before it end with the old password.
+      if (token) this.#tokens = [String(token)];
+    });
     this.#secret = { nick: this.#nick, password: fresh };
+    this.#unsaved = true;
+    this.#save();
   }
 
   /**

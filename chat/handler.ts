@@ -207,9 +207,22 @@ export class Handler {
     return this.#accounts.register(speaker.record, password, addressOf(speaker));
   }
 
-  /** Changes the password of the nickname that one has. */
-  changePassword(speaker: Speaker, password: string, fresh: string): Promise<Result> {
-    return this.#accounts.changePassword(speaker.record, password, fresh, addressOf(speaker));
+  /**
+   * Changes the password of the nickname that one has. A connection that can be resumed gets a new
+   * token if `renews`, and the old ones end: another may have taken them with the old password.
+   */
+  async changePassword(
+    speaker: Speaker,
+    password: string,
+    fresh: string,
+    renews: boolean,
+  ): Promise<Result<{ token?: string }>> {
+    const { record } = speaker;
+    const token = renews && record.tokens.length > 0 ? newToken() : undefined;
+    const hash = token && hashToken(token);
+    const address = addressOf(speaker);
+    const changed = await this.#accounts.changePassword(record, password, fresh, address, hash);
+    return changed.ok ? { ok: true, token } : changed;
   }
 
   /** Gives up the registration of the nickname that one has; it stays one's own while online. */

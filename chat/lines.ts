@@ -299,9 +299,10 @@ export class Lines {
   async #changePassword(speaker: Speaker, rest: string): Promise<void> {
     const [password, fresh, ...more] = wordsOf(rest);
     if (fresh === undefined || more.length > 0) return this.#reply(speaker, further.passwordWhat);
-    const result = await this.#handler.changePassword(speaker, password!, fresh);
-    if (!result.ok) this.#refuse(speaker, result);
-    else this.#reply(speaker, further.passwordChanged);
+    const result = await this.#handler.changePassword(speaker, password!, fresh, true);
+    if (!result.ok) return this.#refuse(speaker, result);
+    this.#reply(speaker, further.passwordChanged);
+    if (result.token !== undefined) this.#reply(speaker, this.#howToComeBack(result.token));
   }
 
   async #unregister(speaker: Speaker, rest: string): Promise<void> {

@@ -135,8 +135,12 @@ export class Requests {
     identify: (speaker, request) => this.#identify(speaker, request),
     register: async (speaker, { password, ref }) =>
       this.#ok(speaker, ref, await this.#parts.handler.register(speaker, password)),
-    password: async (speaker, { password, new: fresh, ref }) =>
-      this.#ok(speaker, ref, await this.#parts.handler.changePassword(speaker, password, fresh)),
+    password: async (speaker, { password, new: fresh, ref }) => {
+      // Without a ref there is no reply in which a new token could be told.
+      const renews = ref !== undefined;
+      const { handler } = this.#parts;
+      this.#ok(speaker, ref, await handler.changePassword(speaker, password, fresh, renews));
+    },
     unregister: async (speaker, { password, ref }) =>
       this.#ok(speaker, ref, await this.#parts.handler.unregister(speaker, password)),
     message: (speaker, request) => this.#say(speaker, request),
@@ -327,9 +331,10 @@ export class Requests {
     return bytes > messageBytes ? refusal.tooLong(bytes, messageBytes) : undefined;
   }
 
-  #ok(speaker: Speaker, ref: Ref, result: Result<{ at?: string }>): void {
-    if (!result.ok) this.#refuse(speaker.peer, ref, result);
-    else if (ref !== undefined) this.#reply(speaker, "ok", ref, { id: result.at });
+  #ok(speaker: Speaker, ref: Ref, result: Result<{ at?: string; token?: string }>): void {
+    if (!result.ok) return this.#refuse(speaker.peer, ref, result);
+    const { at: id, token } = result;
+    if (ref !== undefined) this.#reply(speaker, "ok", ref, { id, token });
   }
 
   #reply({ peer }: Speaker, type: string, ref: Ref, fields?: Record<string, unknown>): void {

@@ -68,6 +68,12 @@ const TRIES = 5;
  */
 const UNNOTICED = 5 * 60_000;
 
+/**
+ * Milliseconds after which a reply has arrived if its socket is still open. The runtime sends a ping
+ * after it and closes a socket that does not answer one within 30 s (`idleSeconds` in limits.ts).
+ */
+export const ARRIVED_MS = 45_000;
+
 /** Milliseconds by which clocks may differ. */
 const SKEW = 10 * 60_000;
 
@@ -136,8 +142,15 @@ export class Resume {
   }
 
   /** Whoever came back has been told what they missed. */
-  caughtUp(peer: Peer, { entries }: Back): void {
-    this.#parts.sender.release(peer, new Set(entries.map(({ at }) => at)));
+  caughtUp(peer: Peer, { entries, record }: Back): void {
+    const { storage, sender } = this.#parts;
+    sender.release(peer, new Set(entries.map(({ at }) => at)));
+    // A client that only reads never shows that its new token arrived. Its old one stands in an address.
+    this.#later(ARRIVED_MS, async () => {
+      if (sender.isThere(peer) && storage.own(record.id) === record) {
+        await storage.confirm(record.id);
+      }
+    });
   }
 
   /** Stops waiting for anybody. */

@@ -243,19 +243,35 @@ export class Storage {
     return done;
   }
 
-  /** Makes a registration of what a connection holds, with all that belongs to it. */
-  async keepClaims(id: string, { account, claims, checks, mutations }: Ownership): Promise<Done> {
+  /**
+   * Makes a registration of what a connection holds, with all that belongs to it. With the hash of a
+   * token, only that one resumes the connection from now on.
+   */
+  async keepClaims(
+    id: string,
+    { account, claims, checks, mutations }: Ownership,
+    token?: string,
+  ): Promise<Done> {
     const record = this.#record(id);
+    const before = record.tokens;
+    const tokens = token === undefined ? before : [token];
     let held = record.held;
     const done = await this.#change(record, () => {
       // Without an account: what was kept is held like any other nickname from now on.
       held = { ...record.held, account, kept: account === "" ? [] : claims };
       return {
         checks: [...this.notTaken(record), ...checks],
-        mutations: [...mutations, this.#listed({ ...record, held })],
+        mutations: [
+          ...mutations,
+          ...(token === undefined ? [] : this.#forgottenTokens(before)),
+          ...(token === undefined ? [] : [this.#resumable(token, id)]),
+          this.#listed({ ...record, held, tokens }),
+        ],
       };
     });
-    if (done.outcome === "done") record.held = held;
+    if (done.outcome === "done") Object.assign(record, { held, tokens });
+    // It may have been written all the same.
+    else if (token !== undefined) record.tokens = [token, ...before];
     return done;
   }
 

@@ -501,6 +501,35 @@ Deno.test("so many passwords may be tried from one address, for whichever nickna
   assertEquals((await valuesOf(house.kv, "attempts")).size, 0);
 });
 
+Deno.test("a changed password ends the tokens before it, in both protocols, and gives a new one", async () => {
+  await using house = await House.open();
+  const resume = async (token: string) => {
+    const speaker = await Speaker.connect(house);
+    return await speaker.asks({ type: "resume", token });
+  };
+  const ann = await Speaker.connect(house);
+  const { token: old } = await ann.asks({ type: "login", nick: "Ann" });
+  await ann.asks({ type: "register", password: SECRET });
+  const other = "another-horse";
+  // A wrong password changes nothing.
+  await ann.isRefused({ type: "password", password: other, new: other }, "wrong-password");
+  const changed = await ann.asks({ type: "password", password: SECRET, new: other });
+  assertEquals([changed.type, typeof changed.token], ["ok", "string"]);
+  assertEquals((await resume(old)).code, "bad-token");
+  assertEquals((await ann.asks({ type: "ping" })).type, "pong");
+  assertEquals((await resume(changed.token)).type, "welcome");
+
+  const bob = await house.connect("?resume=");
+  await bob.asks("Bob", "Using nickname: Bob\nType /help for list of commands.");
+  const how = /\?resume=([\w-]+)/;
+  const [, first] = how.exec(await bob.next())!;
+  await bob.asks(`/register ${SECRET}`, YOURS("Bob"));
+  await bob.asks(`/password ${SECRET} ${other}`, "The password is changed.");
+  const [, second] = how.exec(await bob.next())!;
+  assertEquals((await resume(first!)).code, "bad-token");
+  assertEquals((await resume(second!)).type, "welcome");
+});
+
 Deno.test("right passwords are counted, too, at a quarter of a wrong one", async () => {
   let now = Date.now();
   const clock = { ...systemClock, now: () => now };

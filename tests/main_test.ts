@@ -252,3 +252,36 @@ Deno.test("`deno task start` runs with its own permissions, and passes flags thr
   await ann.leave();
   assertEquals((await server.stop()).code, 0);
 });
+
+Deno.test({
+  name: "the files of a new KV can be read by nobody else, and one that is there keeps its mode",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    const modes = async () => {
+      const all: Record<string, string> = {};
+      for await (const { name } of Deno.readDir(folder)) {
+        const { mode } = await Deno.stat(`${folder}/${name}`);
+        all[name] = (mode! & 0o777).toString(8);
+      }
+      return all;
+    };
+    {
+      await using server = await ServerProcess.start(["--kv", `${folder}/kv`]);
+      const ann = await Person.connect(server.url);
+      ann.say("Ann");
+      await ann.next();
+      await ann.leave();
+      const found = await modes();
+      assert(Object.keys(found).length > 1, JSON.stringify(found));
+      for (const [name, mode] of Object.entries(found)) assertEquals([name, mode], [name, "600"]);
+      await server.stop();
+    }
+    await Deno.chmod(`${folder}/kv`, 0o640);
+    {
+      await using _server = await ServerProcess.start(["--kv", `${folder}/kv`]);
+      assertEquals((await modes()).kv, "640");
+    }
+    await Deno.remove(folder, { recursive: true });
+  },
+});

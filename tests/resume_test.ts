@@ -1,6 +1,7 @@
 /** Coming back, at the wire: in plain text, in `chat.v1`, over one instance and the next. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { systemClock } from "../chat/clock.ts";
+import { ARRIVED_MS } from "../chat/resume.ts";
 import { eventually, House, type Person } from "./house.ts";
 
 const HOW = /^To come back within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
@@ -103,6 +104,42 @@ Deno.test("without ?resume= plain text is what it always was, and leaving is tol
   await bob.hears("Ann joined room.");
   ann.socket.close(4000);
   await bob.hears("Ann left room.");
+});
+
+Deno.test("a token that was used ends when its owner has been there for a while, and only reads", async () => {
+  const later: (() => void)[] = [];
+  const clock = {
+    ...systemClock,
+    after(ms: number, run: () => void) {
+      if (ms !== ARRIVED_MS) return systemClock.after(ms, run);
+      later.push(run);
+      return () => void later.splice(later.indexOf(run), 1);
+    },
+  };
+  await using house = await House.open({ clock });
+  const { token } = await enter(house, "Ann");
+  const again = await house.connect(`?resume=${token}`);
+  assertEquals(await again.next(), 'Welcome back, Ann. You are in room "red".');
+  const [, next] = HOW.exec(await again.next())!;
+  await again.next();
+  // The reply may have been lost: until then the old one leads back, too.
+  const third = await house.connect(`?resume=${token}`);
+  assertEquals(await third.next(), 'Welcome back, Ann. You are in room "red".');
+  const [, newest] = HOW.exec(await third.next())!;
+  await third.next();
+  assertEquals((await again.closed).code, 4001);
+  assertEquals(later.length, 2);
+  // What is over for the second one says nothing about the third.
+  later[0]!();
+  later[1]!();
+  const known = async () => (await house.rows()).filter(([first]) => first === "resume").length;
+  await eventually(async () => await known() === 1, "one token is left");
+  for (const old of [token, next!]) {
+    const eve = await house.connect(`?resume=${old}`);
+    assertMatch(await eve.next(), /^There is nothing to come back to with this token/);
+  }
+  const fourth = await house.connect(`?resume=${newest}`);
+  assertEquals(await fourth.next(), 'Welcome back, Ann. You are in room "red".');
 });
 
 Deno.test("a token that was used is good for nothing once its owner has been heard again", async () => {

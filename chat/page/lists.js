@@ -37,6 +37,19 @@ export function placeOf(hash) {
 }
 
 /**
+ * An address as a person reads it. One that is no UTF-8 stays as it is.
+ *
+ * @param {string} href
+ */
+export function readable(href) {
+  try {
+    return decodeURI(href);
+  } catch {
+    return href;
+  }
+}
+
+/**
  * Has a list show these, in this order.
  *
  * @template T

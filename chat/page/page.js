@@ -9,7 +9,7 @@
 import { Chat } from "./chat.js";
 import { command } from "./commands.js";
 import { face, home, name, tab, ui } from "./dom.js";
-import { addressOf, placeOf, showMembers, showPlaces } from "./lists.js";
+import { addressOf, placeOf, readable, showMembers, showPlaces } from "./lists.js";
 
 /** Milliseconds between two looks at the rooms, and after something that may have changed them. */
 const LOOK = 8_000;
@@ -309,7 +309,7 @@ function drawEmpty(/** @type {Chat} */ { client, room, to, members, shown }) {
   p.textContent = hint;
   ui.empty.hidden = shown?.isEmpty === false;
   ui.share.hidden = to !== undefined || room === undefined || !isAlone;
-  ui.address.textContent = decodeURI(location.href);
+  ui.address.textContent = readable(location.href);
 }
 
 /** Looks at the rooms, unless nobody looks at the page. */
