@@ -70,6 +70,16 @@ inBrowser("whatever comes from the network is text, never markup", async (browse
   await ann.go();
 });
 
+inBrowser("the page shows an address that is no UTF-8 as it is", async (browser) => {
+  await using house = await House.open();
+  const ann = await Visitor.come(browser);
+  const address = `${addressOf(house)}?%ff#lobby`;
+  await ann.enter(address, "Ann");
+  await ann.reads("Nobody else is here yet", "#chat");
+  await ann.reads(address, "#chat");
+  await ann.go();
+});
+
 inBrowser("the keyboard alone suffices", async (browser) => {
   await using house = await House.open();
   const bob = await house.enter("Bob", "red");
