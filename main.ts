@@ -44,7 +44,7 @@ Usage: deno task start [flags]
   --max-connections N    connections of an instance  [CHAT_MAX_CONNECTIONS, default 10000]
   --max-per-address N    and from one address        [CHAT_MAX_PER_ADDRESS, default 100]
   --max-memory SIZE memory of the process above which connections are closed, as 512M, 2G, or off
-                                               [CHAT_MAX_MEMORY, default 512M]
+                                               [CHAT_MAX_MEMORY, default 512M a worker]
   --max-unread N    bytes that may wait for somebody who does not read
                                                [CHAT_MAX_UNREAD, default 1048576]
   --token TOKEN     access token that whoever comes in must know      [CHAT_TOKEN]
@@ -165,9 +165,9 @@ class Given {
     );
   }
 
-  /** `undefined`: as much as there is. */
-  memory(): number | undefined {
-    const value = this.value("max-memory") ?? "512M";
+  /** `undefined`: as much as there is. Each worker has a heap of its own. */
+  memory(workers: number): number | undefined {
+    const value = this.value("max-memory") ?? `${512 * workers}M`;
     if (value === "off") return undefined;
     const bytes = bytesFrom(value);
     if (bytes !== undefined && bytes >= LEAST.memoryBytes) return bytes;
@@ -243,7 +243,7 @@ function readSettings(args: string[]): Settings | "help" | "version" {
         connections: given.count("max-connections", 1, MOST.connections),
         perAddress: given.count("max-per-address", 1, MOST.perAddress),
       },
-      maxMemoryBytes: given.memory(),
+      maxMemoryBytes: given.memory(workers),
       ...readDoor(given),
     },
   };

@@ -21,6 +21,7 @@ import type { Limits } from "./limits.ts";
 import { Lines } from "./lines.ts";
 import type { Log } from "./log.ts";
 import type { Passwords } from "./passwords.ts";
+import { limitPongs } from "./pongs.ts";
 import { Requests } from "./requests.ts";
 import { Resume } from "./resume.ts";
 import { CLOSE, type Peer, Sender, type Socket } from "./sender.ts";
@@ -250,6 +251,7 @@ export class Instance {
       : this.#linesWithIds;
     let connection: Connection | undefined;
     let isLate = false;
+    let heardMessage = (): void => {};
     const opened = this.#parts.clock.after(OPENING_MS, () => {
       isLate = true;
       guest?.fail();
@@ -272,10 +274,18 @@ export class Instance {
       });
       connection = this.#connection(peer, speaks, hello);
       this.#connections.add(connection);
+      heardMessage = limitPongs(socket, this.#parts.clock, () => {
+        this.#sender.close(peer, CLOSE.policy, "you send pongs that nobody asked for");
+        // It would go on sending, and the runtime reading.
+        this.#cut(socket);
+      });
       this.#unnamed.add(connection);
       connection.open({ token: resume ?? "", last });
     };
-    socket.onmessage = ({ data }) => connection?.receive(data);
+    socket.onmessage = ({ data }) => {
+      heardMessage();
+      connection?.receive(data);
+    };
     // An error is always followed by a close.
     socket.onclose = ({ code }) => {
       opened();

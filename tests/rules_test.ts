@@ -84,6 +84,7 @@ const HELPERS: Record<string, string[]> = {
   "attempts.ts": ["clock.ts"],
   "tokens.ts": [],
   "terminate.ts": [],
+  "pongs.ts": ["clock.ts"],
   "limits.ts": ["buckets.ts"],
   "flood.ts": ["buckets.ts", "limits.ts", "clock.ts"],
   "settings.ts": ["limits.ts"],
