@@ -187,26 +187,6 @@ async function admit(
   from: Origin,
   house: House,
 ): Promise<Response> {
-  const guest = house.flood.enter(from.address, from.shared);
-  // Deno begins to watch for a reset when the signal is asked for.
-  const { signal } = request;
-  await delay(house.clock, HANDSHAKE_PAUSE_MS * (1 + house.clock.jitter()));
-  // After a busy moment the timer is over before the sockets have been looked at.
-  await turn(house.clock);
-  if (!signal.aborted && house.isOpen()) {
-    return upgrade(request, parameters, from, house, guest);
-  }
-  guest.leave();
-  return closed();
-}
-
-function upgrade(
-  request: Request,
-  parameters: URLSearchParams,
-  { address }: Origin,
-  house: House,
-  guest: Guest,
-): Response {
   const offered = offeredProtocols(request.headers);
   const protocol = offered.find((each) => house.protocols.includes(each));
   if (protocol === undefined && offered.length > 0) {
@@ -214,6 +194,27 @@ function upgrade(
     const known = house.protocols.join(", ");
     return text(400, `Unknown subprotocol. Offer ${known}, or none for plain text.`);
   }
+  const guest = house.flood.enter(from.address, from.shared);
+  // Deno begins to watch for a reset when the signal is asked for.
+  const { signal } = request;
+  await delay(house.clock, HANDSHAKE_PAUSE_MS * (1 + house.clock.jitter()));
+  // After a busy moment the timer is over before the sockets have been looked at.
+  await turn(house.clock);
+  if (!signal.aborted && house.isOpen()) {
+    return upgrade(request, protocol, parameters, from, house, guest);
+  }
+  guest.leave();
+  return closed();
+}
+
+function upgrade(
+  request: Request,
+  protocol: string | undefined,
+  parameters: URLSearchParams,
+  { address }: Origin,
+  house: House,
+  guest: Guest,
+): Response {
   try {
     const { socket, response } = Deno.upgradeWebSocket(request, {
       idleTimeout: house.idleSeconds,

@@ -45,6 +45,18 @@ Deno.test("a page whose name points to this machine for a moment is turned away,
   await eventually(() => house.chat.size === 0, "nobody is left");
 });
 
+Deno.test("a handshake that is refused takes no place", async () => {
+  await using house = await House.open({ crowd: { connections: 1 } });
+  for (
+    const wrong of [
+      { "Sec-WebSocket-Protocol": "chat.v2" },
+      { Connection: "close" },
+    ] as Record<string, string>[]
+  ) assertEquals((await knock(house.port, wrong)).status, 400, JSON.stringify(wrong));
+  assertEquals((await knock(house.port)).status, 101);
+  await eventually(() => house.chat.size === 0, "nobody is left");
+});
+
 Deno.test("who asks for a host that is none is told so", async () => {
   await using house = await House.open();
   for (const Host of ["[::1", "a b", "127.0.0.1:99999"]) {
