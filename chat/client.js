@@ -66,7 +66,7 @@
  * What is needed to come back, also after a reload of a page: plain data for `JSON.stringify`. The
  * tokens are secrets: whoever has one can take the place.
  *
- * @typedef {{ tokens: string[], nick: string, room?: string, last?: string, direct?: string, grace: number }} Session
+ * @typedef {{ tokens: string[], nick: string, room?: string, last?: string, direct?: string, sent?: string, grace: number }} Session
  */
 /**
  * The part of a WebSocket that the client uses.
@@ -451,11 +451,13 @@ export class ChatClient {
   /** The password of a nickname: whoever loses their place logs in with it again.
    * @type {{ nick: string, password: string } | undefined} */
   #secret;
-  /** The room, and the last id seen of it: where one is, or was and will be again. */
+  /** The room, and the last id seen of it: where one is, or was and will be again. In no room, the
+   * id of the event by which one left the last one. */
   /** @type {{ room: string | undefined, last: string | undefined }} */
   #place;
-  /** The last id of a direct, and which copies of it came: who writes to themself gets two. */
-  /** @type {{ last: string | undefined, copies: number }} */
+  /** The last ids of the direct messages that one received, and that one sent; empty: none was.
+   * Each grow, but not among each other. Sessions of earlier versions do not tell them apart.
+   * @type {{ received: string | undefined, sent: string | undefined }} */
   #direct;
   /** Newest first. The one before is kept until the server has heard us over the connection that
    * the newest was got for: only then is it sure which of them works. */
@@ -471,6 +473,9 @@ export class ChatClient {
   /** Came back over this connection, and is being told what was missed.
    * @type {Link | undefined} */
   #catchingUp;
+  /** The room that one is in by then.
+   * @type {string | undefined} */
+  #backIn;
   /** The place has to be taken anew: after a login, until the room is entered and what was missed
    * is given. Meanwhile events of the room are held back. */
   /** @type {{ held: RoomEvent[], again: boolean } | undefined} */
@@ -511,7 +516,7 @@ export class ChatClient {
     }
     const room = session ? session.room : options.room?.normalize("NFC");
     this.#place = { room, last: session?.last };
-    this.#direct = { last: session?.direct, copies: 3 };
+    this.#direct = { received: session?.direct, sent: session ? session.sent : "" };
     this.#grace = session?.grace ?? USUAL_GRACE;
     if (this.#tokens.length === 0) this.#entering = { held: [], again: false };
     this.#connect();
@@ -898,7 +903,10 @@ export class ChatClient {
     }
     // While a room is entered anew, what it missed comes from the history, and not from here.
     const last = this.#entering ? undefined : this.#place.last;
-    const request = { type: "resume", token, last, direct: this.#direct.last };
+    const { received, sent } = this.#direct;
+    // Whoever names one of them has to name both: alone it would count for both.
+    const directs = received || sent ? { direct: received ?? "", sent } : {};
+    const request = { type: "resume", token, last, ...directs };
     link.ask(request, (reply) => {
       if (!(reply instanceof ChatError)) return this.#resumed(link, token, reply);
       if (isTemporary(reply)) return this.#failedToEnter(link, reply);
@@ -912,7 +920,7 @@ export class ChatClient {
   /** The nickname may still be held for oneself, if a token was lost that was never read. */
   #lostPlace() {
     this.#ghostUntil = this.#clock.now() + this.#grace * 1000;
-    this.#direct = { last: undefined, copies: 0 };
+    this.#direct = { received: undefined, sent: "" };
     this.#entering = { held: [], again: true };
     for (const call of this.#calls.filter(({ sent }) => sent)) {
       if (call.kind === "say") call.doubtful = true;
@@ -942,9 +950,10 @@ export class ChatClient {
       this.#enterRoom(link).catch((error) => this.#failedToEnter(link, error));
       return;
     }
-    if (room !== this.#place.room) this.#place = { room, last: undefined };
-    // Only after what was missed is it known what need not be said again.
+    // Only after what was missed is it known what need not be said again, and where one is: the end
+    // of the room before comes first.
     this.#catchingUp = link;
+    this.#backIn = room;
   }
 
   /**
@@ -955,11 +964,10 @@ export class ChatClient {
   #caughtUp(event) {
     const link = this.#catchingUp;
     this.#catchingUp = undefined;
-    if (!event.recovered) {
-      // The server may not know either what was said before; a direct message it always does.
-      for (const call of this.#calls.filter(({ kind, sent }) => kind === "say" && sent)) {
-        call.doubtful = call.request.type !== "direct";
-      }
+    if (this.#place.room !== this.#backIn) this.#place = { room: this.#backIn, last: undefined };
+    // The server knows what was said before, unless it was away for so long that this is gone, too.
+    if (!event.recovered && event.reason === "expired") {
+      for (const call of this.#calls) call.doubtful ||= call.kind === "say" && call.sent;
       this.#giveUpDoubtful();
     }
     this.#emit(event);
@@ -1160,8 +1168,8 @@ export class ChatClient {
       const { last } = this.#place;
       if (last !== undefined && event.id <= last) return;
       this.#place = { room: event.room, last: event.id };
-      if (own && event.type === "left") this.#place = { room: undefined, last: undefined };
-    } else if (own && event.type === "joined") {
+      if (own && event.type === "left") this.#place = { room: undefined, last: event.id };
+    } else if (own && event.type === "joined" || this.#catchingUp && event.room === this.#backIn) {
       this.#place = { room: event.room, last: event.id };
     }
     if (own && event.type === "nick") this.#nick = event.to;
@@ -1172,12 +1180,11 @@ export class ChatClient {
 
   /** @param {DirectEvent} event */
   #directEvent(event) {
-    const copy = event.to === undefined ? 1 : 2;
-    const { last, copies } = this.#direct;
-    if (last !== undefined && (event.id < last || event.id === last && copies & copy)) return;
-    this.#direct = { last: event.id, copies: event.id === last ? copies | copy : copy };
+    const way = event.to === undefined ? "received" : "sent";
+    if (event.id <= (this.#direct[way] ?? "")) return;
+    this.#direct = { ...this.#direct, [way]: event.id };
     this.#unsaved = true;
-    if (copy === 2) this.#wasSaid(event);
+    if (way === "sent") this.#wasSaid(event);
     this.#emit(event);
   }
 
@@ -1371,8 +1378,8 @@ export class ChatClient {
     if (!this.#unsaved || !this.#store) return;
     this.#unsaved = false;
     const tokens = [...this.#tokens];
-    const [nick, direct, grace] = [this.#nick, this.#direct.last, this.#grace];
-    const session = { tokens, nick, ...this.#place, direct, grace };
+    const [nick, grace, { received: direct, sent }] = [this.#nick, this.#grace, this.#direct];
+    const session = { tokens, nick, ...this.#place, direct, sent, grace };
     try {
       this.#store.save(tokens.length > 0 ? session : null);
     } catch (error) {

@@ -30,6 +30,10 @@ export interface RoomEvent {
   readonly time: number;
   /** The client's own id of what it said, or empty. */
   readonly cid: string;
+  /** Only for `direct`: the connection that said it, if that can be resumed. */
+  readonly from?: string;
+  /** Only for `direct`: the nickname of the one it is for, as it is written. */
+  readonly to?: string;
 }
 
 /** An event, and its place in the one order. */
@@ -43,7 +47,11 @@ export interface Entry {
 export type StoredEvent = readonly (string | number)[];
 
 /** The stored form of an event. A tuple: the names of its fields would double the row. */
-export function pack({ kind, room, id, nick, text, time, cid }: RoomEvent): StoredEvent {
+export function pack(event: RoomEvent): StoredEvent {
+  const { kind, room, id, nick, text, time, cid } = event;
+  if (kind === "direct") {
+    return [kind, room, id, nick, text, time, cid, event.from ?? "", event.to ?? ""];
+  }
   return cid === "" ? [kind, room, id, nick, text, time] : [kind, room, id, nick, text, time, cid];
 }
 
@@ -56,19 +64,24 @@ export function unpack(stored: unknown): RoomEvent | undefined {
     typeof text !== "string" || typeof time !== "number" || typeof cid !== "string"
   ) return undefined;
   const known = KINDS.find((each) => each === kind);
-  return known && { kind: known, room, id, nick, text, time, cid };
+  if (known !== "direct") return known && { kind: known, room, id, nick, text, time, cid };
+  // Rows of earlier versions say neither.
+  const [from, to] = stored.slice(7).map(String);
+  return { kind: known, room, id, nick, text, time, cid, from: from || undefined, to };
 }
 
 /** An upper bound of what an event takes in a KV value (V8's serialisation), in bytes. */
-export function packedBytes({ room, id, nick, text, cid }: RoomEvent): number {
+export function packedBytes({ kind, room, id, nick, text, cid, from, to }: RoomEvent): number {
   // 40: the tuple itself, its kind and its time.
-  return 40 + stringBytes(room) + stringBytes(id) + stringBytes(nick) + stringBytes(text) +
+  return (kind === "direct" ? 8 + stringBytes(from ?? "") + stringBytes(to ?? "") : 0) +
+    40 + stringBytes(room) + stringBytes(id) + stringBytes(nick) + stringBytes(text) +
     (cid === "" ? 0 : stringBytes(cid));
 }
 
 /** The same, wider and quicker: for every event, only to keep memory and rows within bounds. */
-export function mostBytes({ room, id, nick, text, cid }: RoomEvent): number {
-  return 80 + 2 * (room.length + id.length + nick.length + text.length + cid.length);
+export function mostBytes({ kind, room, id, nick, text, cid, from, to }: RoomEvent): number {
+  const direct = kind === "direct" ? (from ?? "").length + (to ?? "").length : 0;
+  return 80 + 2 * (room.length + id.length + nick.length + text.length + cid.length + direct);
 }
 
 /**

@@ -108,6 +108,19 @@ export class Feed {
     bells.forEach((bell, i) => this.#shards[i]!.ring(bell.versionstamp));
   }
 
+  /**
+   * Resolves when everything that was committed before the call, by whichever instance, has been
+   * delivered here.
+   *
+   * @throws when KV cannot be read, or that takes too long.
+   */
+  async reached(): Promise<void> {
+    const { clock, kv } = this.#parts;
+    const bells = await limited(clock, kv.getMany(this.#shardBells()));
+    const reached = bells.map(({ versionstamp }, i) => this.#shards[i]!.reached(versionstamp));
+    await limited(clock, Promise.all(reached));
+  }
+
   /** Resolves when everything handed in so far has been committed and delivered, or has failed. */
   async flush(): Promise<void> {
     await Promise.all(this.#shards.map((shard) => shard.idle()));

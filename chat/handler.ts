@@ -8,7 +8,7 @@
 import type { Accounts } from "./accounts.ts";
 import type { Outcome } from "./batch.ts";
 import type { Clock } from "./clock.ts";
-import { type Entry, type Kind, packedBytes, type RoomEvent } from "./events.ts";
+import { type Entry, packedBytes, type RoomEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
 import type { Pace } from "./flood.ts";
 import type { History } from "./history.ts";
@@ -25,6 +25,7 @@ import {
   type Ownership,
   type OwnRecord,
   remember,
+  saidKey,
   type Storage,
 } from "./storage.ts";
 import { hashToken, newToken } from "./tokens.ts";
@@ -70,12 +71,6 @@ export interface Words {
   readonly only?: string;
   readonly cid?: string;
   readonly settle: (result: Result<{ at: string }>) => void;
-}
-
-/** What was said to one person, and that person's nickname as it is written. */
-export interface Told {
-  readonly to: string;
-  readonly event: RoomEvent;
 }
 
 /** Which events of a room's history: the newest, those before an id, or those after one. */
@@ -272,6 +267,7 @@ export class Handler {
    */
   say(speaker: Speaker, words: Words): void | Promise<void> {
     const { cid } = words;
+    if (cid !== undefined && !speaker.record.recalled) return this.#sayRecalled(speaker, words);
     const settle = (outcome: Outcome, at?: string) =>
       words.settle(outcome === "done" ? { ok: true, at: at ?? "" } : refusal.notSent);
     const saying = cid === undefined ? undefined : speaker.record.said.get(cid);
@@ -315,14 +311,16 @@ export class Handler {
     if (speaker.pending >= this.#limits.pendingMessages) return settled(speaker);
   }
 
+  /** What was said over another instance could not be read yet: that has to be known first. */
+  async #sayRecalled(speaker: Speaker, words: Words): Promise<void> {
+    if (!(await this.#resume.recall(speaker.record))) return words.settle(refusal.notSent);
+    await this.say(speaker, words);
+  }
+
   /** What seemed to fail may have been stored all the same: that has to be known first. */
   async #sayAgain(speaker: Speaker, words: Words): Promise<void> {
     const { said } = speaker.record;
-    try {
-      await this.#storage.settleDoubts();
-    } catch {
-      return words.settle(refusal.notSent);
-    }
+    if (!(await this.#isSettled())) return words.settle(refusal.notSent);
     const saying = said.get(words.cid!);
     if (saying?.at === undefined) said.delete(words.cid!);
     await this.say(speaker, words);
@@ -340,23 +338,38 @@ export class Handler {
     to: string,
     text: string,
     cid?: string,
-  ): Promise<Result<{ at?: string; told: Told | undefined }>> {
-    // Of messages to a room the same id may be used: these are not the same words.
-    const key = cid === undefined ? undefined : `direct ${cid}`;
-    const before = key === undefined ? undefined : record.said.get(key)?.at;
-    if (before !== undefined) return { ok: true, at: before, told: undefined };
+  ): Promise<Result<{ at?: string; told: RoomEvent | undefined }>> {
+    const key = cid === undefined ? undefined : saidKey("direct", cid);
+    if (key !== undefined) {
+      if (!record.recalled && !(await this.#resume.recall(record))) return refusal.notSent;
+      if (record.said.get(key)?.unsure && !(await this.#isSettled())) return refusal.notSent;
+      const at = record.said.get(key)?.at;
+      if (at !== undefined) return { ok: true, at, told: undefined };
+    }
     const found = await this.find(to);
     if (!found.ok) return found;
     const { id, nick } = found.record;
-    const time = this.#clock.now();
-    const kind: Kind = "direct";
-    const event = { kind, room: "", id, nick: record.nick, text, time, cid: cid ?? "" };
+    const event: RoomEvent = {
+      kind: "direct",
+      room: "",
+      id,
+      nick: record.nick,
+      text,
+      time: this.#clock.now(),
+      cid: cid ?? "",
+      to: nick,
+    };
+    if (key !== undefined) remember(record, key);
     const { outcome, at } = await this.#storage.tell(record.id, event);
-    if (outcome === "failed") return refusal.notSent;
-    // It was said before, from another instance.
-    if (outcome === "taken") return { ok: true, at: undefined, told: undefined };
-    if (key !== undefined) remember(record, key, at);
-    return { ok: true, at, told: { to: nick, event } };
+    if (key !== undefined) {
+      this.#wasSettled(record, key, outcome === "taken" ? "conflict" : outcome, at);
+    }
+    return outcome === "done" ? { ok: true, at, told: event } : refusal.notSent;
+  }
+
+  /** Whether it is known of everything that seemed to fail if it was stored. */
+  async #isSettled(): Promise<boolean> {
+    return await this.#storage.settleDoubts().then(() => true, () => false);
   }
 
   /** Somebody online, of whichever instance. */
@@ -446,12 +459,12 @@ export class Handler {
     return look !== undefined && look === this.#likeness.lookOfRoom(room);
   }
 
-  #wasSettled({ said }: OwnRecord, cid: string, outcome: Outcome, at?: string): void {
-    const saying = said.get(cid);
+  #wasSettled({ said }: OwnRecord, key: string, outcome: Outcome, at?: string): void {
+    const saying = said.get(key);
     if (saying === undefined) return;
     saying.at = at;
     saying.unsure = outcome === "failed";
-    if (outcome === "conflict") said.delete(cid);
+    if (outcome === "conflict") said.delete(key);
     for (const settle of saying.waiting.splice(0)) settle(outcome, at);
   }
 }

@@ -1,6 +1,6 @@
 /**
  * What was said and who came and went, per stream (a room's talk, its people, one person's direct
- * messages), for as long as it is kept.
+ * messages, what a connection did), for as long as each is kept (retention.ts).
  *
  * Beside the way of a message: it is handed every event that is delivered, after the fact. The feed
  * is the write-ahead log; this folds it, a moment later, from memory into a few larger rows per
@@ -9,16 +9,17 @@
  * crash in between loses nothing and a page costs a page. It does not know who may read what.
  */
 import { type Clock, eachLimited, limited, persist } from "./clock.ts";
-import { type Entry, eventId, idPrefix, mostBytes, type RoomEvent, unpack } from "./events.ts";
+import { type Entry, eventId, idPrefix, type RoomEvent, unpack } from "./events.ts";
 import { keyBytes, MAX_KEY_BYTES, MAX_MUTATIONS } from "./kv_limits.ts";
-import { type Stream, streamOf, type Streams, Tail } from "./tail.ts";
+import { foldedUpTo, foldKey, Leftovers } from "./leftovers.ts";
+import type { Retention, StreamKind } from "./retention.ts";
+import { bytesIn, type Stream, type Streams, Tail } from "./tail.ts";
 
 /** What history is made of. */
 export interface HistoryParts {
   readonly kv: Deno.Kv;
   readonly clock: Clock;
-  /** Milliseconds for which events are kept; 0 keeps nothing. */
-  readonly retention: number;
+  readonly retention: Retention;
   /** How many shards the feed has, and in which one a room's or a connection's events are. */
   readonly shards: number;
   shardOf(name: string): number;
@@ -28,10 +29,13 @@ export interface HistoryParts {
   warn(message: string): void;
 }
 
-/** The form of a row of history, under the id of its first event. */
+/**
+ * The form of a row of history, under the id of its first event; in the streams of
+ * {@linkcode MANY_SHARDS} under that of its last one.
+ */
 interface Chunk {
   readonly v: 1;
-  /** Each event without its room, which is in the key. */
+  /** Each event without what is in the key: see {@linkcode fold}. */
   readonly events: readonly (readonly (string | number)[])[];
 }
 
@@ -39,6 +43,8 @@ interface Chunk {
 interface NewRow {
   readonly key: Deno.KvKey;
   readonly value: Chunk;
+  /** Milliseconds for which KV is to keep it. */
+  readonly expireIn: number;
 }
 
 /** Rows of the feed that have been folded, and when. */
@@ -77,6 +83,16 @@ const MAX_NEW_KEY_BYTES = MAX_KEY_BYTES - 512;
 /** Feed rows that one commit removes besides. */
 const MOST_REMOVED = 200;
 
+/**
+ * Streams whose events come from several shards, so that the events of two rows may alternate. Rows
+ * named by their last event can be read in order all the same: no row holds anything newer than its
+ * name.
+ */
+const MANY_SHARDS: readonly StreamKind[] = ["sent", "own"];
+
+/** Milliseconds for which a row is left to KV at least, whatever the clock says. */
+const MIN_ROW_LIFE_MS = 60_000;
+
 /** New rows in one commit, besides the cursor and what is removed. */
 const MAX_NEW_ROWS = MAX_MUTATIONS - MOST_REMOVED - 1;
 
@@ -90,6 +106,7 @@ export class History {
   readonly #parts: HistoryParts;
   readonly #tails: Tail[];
   readonly #done: Done[] = [];
+  readonly #leftovers: Leftovers;
   #ready: Promise<void> = Promise.resolve();
   #folding: Promise<void> | undefined;
   /** When folding is due by the timer that is set, if one is. */
@@ -100,16 +117,28 @@ export class History {
   constructor(parts: HistoryParts) {
     this.#parts = parts;
     this.#tails = Array.from({ length: parts.shards }, () => new Tail());
+    this.#leftovers = new Leftovers({ ...parts, retention: parts.retention.direct });
   }
 
-  /** Milliseconds for which events are kept; 0: they are not. */
+  /** Milliseconds for which the events of rooms are kept; 0: they are not. */
   get retention(): number {
-    return this.#parts.retention;
+    return this.#parts.retention.log;
+  }
+
+  /** Milliseconds for which the events of a kind of stream are kept; 0: they are not. */
+  retentionOf(kind: StreamKind): number {
+    return this.#parts.retention[kind];
+  }
+
+  get #isOn(): boolean {
+    const { log, own } = this.#parts.retention;
+    return log > 0 || own > 0;
   }
 
   /** Begins: `at` is where each shard stood before what will be added. Folds what is older. */
   begin(at: readonly (string | null)[]): void {
-    if (this.retention === 0) return;
+    if (!this.#isOn) return;
+    this.#leftovers.start();
     const folds = at.map((stamp, shard) => this.#foldStored(shard, stamp ?? ""));
     this.#ready = Promise.all(folds).then(() => {});
     this.#ready.catch(() => {});
@@ -117,13 +146,13 @@ export class History {
 
   /** Takes an event that was delivered. */
   add(event: RoomEvent, at: string, shard: number): void {
-    if (this.retention === 0 || event.kind === "resume") return;
+    if (!this.#isOn || event.kind === "resume") return;
     this.#tails[shard]!.add(event, at);
   }
 
   /** All events of a row have been added. What it returns, the shard has to wait for. */
   added(shard: number, versionstamp: string): Promise<void> | undefined {
-    if (this.retention === 0) return undefined;
+    if (!this.#isOn) return undefined;
     const tail = this.#tails[shard]!;
     if (tail.folded !== undefined && versionstamp <= tail.folded) return undefined;
     tail.rows.push(versionstamp);
@@ -137,10 +166,12 @@ export class History {
    * The events of a stream from the newest on backwards: those before an id, if one is given, and
    * not past their time.
    *
+   * @throws {TypeError} for a stream of {@linkcode MANY_SHARDS}: see {@linkcode History.newestOf}.
    * @throws when KV cannot be read.
    */
   async *backwards(stream: Stream, before?: string): AsyncGenerator<Entry> {
-    if (this.retention === 0) return;
+    if (MANY_SHARDS.includes(stream[0])) throw new TypeError(`${stream[0]}: use newestOf`);
+    if (this.retentionOf(stream[0]) === 0) return;
     await this.#ready;
     const { entries, end } = this.#snapshot(stream);
     for (const entry of entries.reverse()) {
@@ -154,7 +185,7 @@ export class History {
       for await (const { at, chunk } of this.#chunks(stream, selector, limit, true)) {
         rows++;
         from = at;
-        const fresh = chunk.filter((entry) => this.#isFresh(entry));
+        const fresh = chunk.filter((entry) => this.#isFresh(entry, stream));
         for (const entry of fresh.reverse()) if (entry.at < last) yield entry;
         // All of it is past its time, and so is everything before it.
         if (chunk.length > 0 && fresh.length === 0) return;
@@ -164,12 +195,43 @@ export class History {
   }
 
   /**
+   * The same for a stream whose events come from several shards.
+   *
+   * @throws when KV cannot be read.
+   */
+  async *newestOf(stream: Stream): AsyncGenerator<Entry> {
+    if (this.retentionOf(stream[0]) === 0) return;
+    await this.#ready;
+    const found = new Map<string, Entry>();
+    // First what is in memory: what is folded meanwhile is found twice, and not missed.
+    for (const tail of this.#tails) {
+      for (const entry of tail.of(stream)) {
+        if (entry.at > tail.end && this.#isFresh(entry, stream)) found.set(entry.at, entry);
+      }
+    }
+    const take = (after: string): Entry[] => {
+      const taken = [...found.values()].filter(({ at }) => at > after);
+      for (const { at } of taken) found.delete(at);
+      return taken.sort((one, other) => one.at > other.at ? -1 : 1);
+    };
+    const rows = this.#chunks(stream, { prefix: [...stream] }, undefined, true);
+    for await (const { at, chunk } of rows) {
+      // Neither this row nor those after it hold anything newer than its name.
+      yield* take(at);
+      const fresh = chunk.filter((entry) => this.#isFresh(entry, stream));
+      if (chunk.length > 0 && fresh.length === 0) break;
+      for (const entry of fresh) found.set(entry.at, entry);
+    }
+    yield* take("");
+  }
+
+  /**
    * The events of a stream after an id, in their order.
    *
    * @throws when KV cannot be read.
    */
   async *forwards(stream: Stream, after: string): AsyncGenerator<Entry> {
-    if (this.retention === 0) return;
+    if (this.retentionOf(stream[0]) === 0) return;
     await this.#ready;
     const { entries, end } = this.#snapshot(stream);
     // Rows are named by their first event: the one that holds `after` may begin before it.
@@ -180,7 +242,7 @@ export class History {
       const selector = { start: [...stream, start], end: [...stream, end] };
       for await (const { chunk } of this.#chunks(stream, selector, undefined, false)) {
         for (const entry of chunk) {
-          if (entry.at > after && entry.at < end && this.#isFresh(entry)) yield entry;
+          if (entry.at > after && entry.at < end && this.#isFresh(entry, stream)) yield entry;
         }
       }
     }
@@ -191,6 +253,7 @@ export class History {
   async close(): Promise<void> {
     this.#ended = true;
     this.#cancel();
+    await this.#leftovers.close();
     await this.#ready.catch(() => {});
     await this.#folding;
   }
@@ -199,12 +262,13 @@ export class History {
   #snapshot(stream: Stream): { entries: Entry[]; end: string } {
     const tail = this.#tails[this.#parts.shardOf(stream[1])]!;
     const { end } = tail;
-    const entries = tail.of(stream).filter((entry) => entry.at > end && this.#isFresh(entry));
+    const entries = tail.of(stream)
+      .filter((entry) => entry.at > end && this.#isFresh(entry, stream));
     return { entries, end };
   }
 
-  #isFresh({ event }: Entry): boolean {
-    return event.time > this.#parts.clock.now() - this.retention;
+  #isFresh({ event }: Entry, [kind]: Stream): boolean {
+    return event.time > this.#parts.clock.now() - this.retentionOf(kind);
   }
 
   async *#chunks(
@@ -270,7 +334,7 @@ export class History {
   async #foldOnce(shard: number, tail: Tail): Promise<void> {
     const { kv, clock } = this.#parts;
     const cursor = await limited(clock, kv.get<unknown>(foldKey(shard)));
-    const folded = stampOf(cursor.value);
+    const folded = foldedUpTo(cursor.value);
     if (folded > tail.folded!) {
       tail.forget(folded);
       if (tail.rows.length === 0) return;
@@ -288,15 +352,19 @@ export class History {
   /**
    * The rows of history for the oldest rows of a tail, divided into commits. Only the events of a
    * single row of the feed ever take more than one commit: see {@linkcode History.#move}.
+   * `isStored`: they were left in the feed, and may be past their time.
    */
-  #oldest(tail: Tail): { upTo: string | undefined; stamps: string[]; commits: NewRow[][] } {
+  #oldest(
+    tail: Tail,
+    isStored = false,
+  ): { upTo: string | undefined; stamps: string[]; commits: NewRow[][] } {
     for (let most = Infinity;;) {
       const { streams, rows } = tail.oldest({
         bytes: MOST_BYTES,
         streams: MOST_STREAMS,
         rows: most,
       });
-      const commits = inCommits(this.#newRows(streams));
+      const commits = inCommits(this.#newRows(streams, isStored));
       if (rows.length <= 1 || commits.length <= 1) {
         return { upTo: rows.at(-1), stamps: rows, commits };
       }
@@ -322,7 +390,7 @@ export class History {
     const last = commits.at(-1) ?? [];
     for (const rows of [...commits.slice(0, -1), last]) {
       const atomic = kv.atomic().check(cursor);
-      for (const { key, value } of rows) atomic.set(key, value, { expireIn: this.retention });
+      for (const { key, value, expireIn } of rows) atomic.set(key, value, { expireIn });
       if (rows === last) {
         if (upTo !== undefined) atomic.set(foldKey(shard), { v: 1, upTo });
         for (const key of old) atomic.delete(key);
@@ -330,23 +398,31 @@ export class History {
       if ((await limited(clock, atomic.commit())).ok) continue;
       // KV Connect's client may have repeated a commit that was written.
       const { value } = await limited(clock, kv.get<unknown>(foldKey(shard)));
-      return rows === last && upTo !== undefined && stampOf(value) === upTo;
+      return rows === last && upTo !== undefined && foldedUpTo(value) === upTo;
     }
     return true;
   }
 
   /** The rows of history that hold these events. */
-  #newRows(streams: Streams): NewRow[] {
+  #newRows(streams: Streams, isStored: boolean): NewRow[] {
+    const { retention, clock } = this.#parts;
     const rows: NewRow[] = [];
-    for (const entries of streams.values()) {
-      const stream = streamOf(entries[0]!.event);
+    for (const { stream, entries: all } of streams.values()) {
+      const [kind] = stream;
+      if (retention[kind] === 0) continue;
+      const entries = isStored ? all.filter((entry) => this.#isFresh(entry, stream)) : all;
       for (let from = 0, to = 0; to < entries.length; from = to) {
         for (let bytes = 0; to < entries.length; to++) {
-          bytes += mostBytes(entries[to]!.event);
+          bytes += bytesIn(stream, entries[to]!.event);
           if (bytes > CHUNK_BYTES && to > from) break;
         }
-        const value: Chunk = { v: 1, events: entries.slice(from, to).map(fold) };
-        rows.push({ key: [...stream, entries[from]!.at], value });
+        const chunk = entries.slice(from, to);
+        const value: Chunk = { v: 1, events: chunk.map((entry) => fold(entry, kind)) };
+        const name = chunk.at(MANY_SHARDS.includes(kind) ? -1 : 0)!.at;
+        // What a crash left for a while is not kept any longer for that.
+        const age = Math.max(0, clock.now() - chunk.at(-1)!.event.time);
+        const expireIn = Math.max(MIN_ROW_LIFE_MS, retention[kind] - age);
+        rows.push({ key: [...stream, name], value, expireIn });
       }
     }
     return rows;
@@ -392,7 +468,7 @@ export class History {
   async #foldStoredOnce(shard: number, upTo: string): Promise<boolean> {
     const { kv, clock } = this.#parts;
     const cursor = await limited(clock, kv.get<unknown>(foldKey(shard)));
-    const folded = stampOf(cursor.value);
+    const folded = foldedUpTo(cursor.value);
     if (folded >= upTo) return true;
     const prefix = ["feed", shard];
     const selector = { start: [...prefix, `${folded}0`], end: [...prefix, `${upTo}0`] };
@@ -412,7 +488,7 @@ export class History {
       stored.rows.push(versionstamp);
       if (stored.bytes > MOST_BYTES) break;
     }
-    const { upTo: last = upTo, stamps, commits } = this.#oldest(stored);
+    const { upTo: last = upTo, stamps, commits } = this.#oldest(stored, true);
     if (!await this.#move(shard, cursor, last, commits)) return false;
     if (stamps.length > 0) {
       this.#done.push({ shard, at: clock.now(), rows: stamps.join("") });
@@ -437,22 +513,27 @@ function inCommits(rows: readonly NewRow[]): NewRow[][] {
   return commits;
 }
 
-function fold({ at, event: { kind, id, nick, text, time, cid } }: Entry): (string | number)[] {
-  return [at, kind, id, nick, text, time, cid];
+/** An event as it stands in a row of its stream. */
+function fold({ at, event }: Entry, stream: StreamKind): (string | number)[] {
+  const { kind, room, id, nick, text, time, cid, from = "", to = "" } = event;
+  switch (stream) {
+    case "log":
+    case "people":
+      return [at, kind, id, nick, text, time, cid];
+    case "direct":
+    case "sent":
+      return [at, kind, id, nick, text, time, cid, from, to];
+    case "own":
+      // Whose it is stands in the key, and what was said in another stream.
+      return [at, kind, room, "", "", time, cid];
+  }
 }
 
 function unfold(stored: unknown, [kind, name]: Stream): Entry[] {
   if (!Array.isArray(stored)) return [];
-  const [at, what, id, nick, text, time, cid] = stored;
-  const event = unpack([what, kind === "direct" ? "" : name, id, nick, text, time, cid]);
+  const [at, what, id, ...rest] = stored;
+  const event = kind === "own"
+    ? unpack([what, id, name, ...rest])
+    : unpack([what, kind === "direct" || kind === "sent" ? "" : name, id, ...rest]);
   return typeof at === "string" && event !== undefined ? [{ at, event }] : [];
-}
-
-function foldKey(shard: number): Deno.KvKey {
-  return ["fold", shard];
-}
-
-function stampOf(value: unknown): string {
-  const { upTo } = (value ?? {}) as { upTo?: unknown };
-  return typeof upTo === "string" ? upTo : "";
 }

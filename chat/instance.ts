@@ -24,6 +24,7 @@ import type { Passwords } from "./passwords.ts";
 import { limitPongs } from "./pongs.ts";
 import { Requests } from "./requests.ts";
 import { Resume } from "./resume.ts";
+import { retentionOf } from "./retention.ts";
 import { CLOSE, type Peer, Sender, type Socket } from "./sender.ts";
 import { Storage } from "./storage.ts";
 import { terminate } from "./terminate.ts";
@@ -145,12 +146,14 @@ export class Instance {
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
     const { handles, clock, limits, log: { log, warn }, local, sweepSilent } = parts;
-    const { retention, openHistory, grace, registered: lifetime, likeness, passwords } = parts;
+    const { retention: historyMs, openHistory, grace, registered: lifetime, likeness, passwords } =
+      parts;
     const { kv, bells, shards, past } = handles;
     this.#parts = parts;
     this.#id = id;
     const sender = this.#sender = new Sender(limits, clock);
     this.#unnamed = new Unnamed(clock, parts.unnamed);
+    const retention = retentionOf(historyMs, grace);
     const history = this.#history = new History({
       kv: past,
       clock,
@@ -167,7 +170,7 @@ export class Instance {
       smallIsFast: handles.apart,
       mostChecks: local ? MOST_LOCAL_CHECKS : MOST_CHECKS,
       // What history has not got yet must be there even after a crash and a long while.
-      rowLife: retention + ROW_LIFE,
+      rowLife: Math.max(retention.log, retention.own) + ROW_LIFE,
       instance: id,
       lease: check,
       clock,
@@ -179,7 +182,7 @@ export class Instance {
     });
     const storage = this.#storage = new Storage({
       ...{ kv, feed, clock, instance: id, likeness, keepNicknames: lifetime || USUAL_LIFETIME },
-      keepRooms: retention,
+      keepRooms: historyMs,
     });
     const lease = this.#lease = new Lease({
       kv,
@@ -195,8 +198,9 @@ export class Instance {
       log,
     }, check);
     const suspend = (id: string) => this.#suspend(id);
+    const aliveAt = (instance: string) => lease.aliveAt(instance);
     const resume = this.#resume = new Resume({
-      ...{ storage, history, sender, clock, instance: id, grace, suspend },
+      ...{ storage, history, sender, clock, instance: id, grace, suspend, aliveAt },
     });
     const limiter = new Attempts(clock, PACE_OF_ADDRESS);
     const accounts = new Accounts({
@@ -207,7 +211,7 @@ export class Instance {
     });
     this.#lines = new Lines({ handler, sender, limits, grace }, false);
     this.#linesWithIds = new Lines({ handler, sender, limits, grace }, true);
-    this.#requests = new Requests({ handler, sender, limits, grace, retention });
+    this.#requests = new Requests({ handler, sender, limits, grace, retention: historyMs });
   }
 
   /**
@@ -258,7 +262,7 @@ export class Instance {
     });
     const end = (code: number) => {
       // Whoever closes without a code, or with that of a normal end, means to go.
-      const dropped = code !== 1000 && code !== 1005 && code !== CLOSE.policy;
+      const dropped = code !== 1000 && code !== 1005;
       connection?.end(dropped).finally(() => this.#connections.delete(connection!));
       if (connection !== undefined) this.#unnamed.remove(connection);
     };

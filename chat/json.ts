@@ -38,7 +38,7 @@ function stringify(text: string): string {
 }
 
 /** A direct message as whoever said it sees it. */
-export function encodeSent({ nick, text, time, cid }: RoomEvent, at: string, to: string): string {
+export function encodeSent({ nick, text, time, cid, to }: RoomEvent, at: string): string {
   return JSON.stringify({ type: "direct", id: at, nick, to, text, time, cid: cid || undefined });
 }
 

@@ -17,8 +17,13 @@ const MISSED_BEATS = 3;
 /** The same on a KV that only this machine can reach, where a restart must not wait for a lease. */
 const LOCAL_BEAT = 1_000;
 
-/** What stands in the place of a last beat when an instance ended, but people may come back to it. */
-const RETIRED = "retired";
+/**
+ * What stands in the place of a last beat when an instance ended, but people may come back to it.
+ * Earlier versions wrote only a word.
+ */
+interface Retired {
+  readonly retiredAt: number;
+}
 
 /** What a lease is made of. */
 export interface LeaseParts {
@@ -88,7 +93,7 @@ export class Lease {
     const key = ["instance", instance];
     // The check: of several tries only one writes, and none moves the lease later.
     const lease = kv.atomic().check({ key, versionstamp: null })
-      .set(key, { v: 1, since: clock.now() }).set(beatKey(instance), 0)
+      .set(key, { v: 1, since: clock.now() }).set(beatKey(instance), clock.now())
       .set(COMPANY_BELL, instance);
     let versionstamp: string | null = null;
     await persist(clock, async () => {
@@ -120,6 +125,19 @@ export class Lease {
     await this.#inTurn(() => "alive");
   }
 
+  /**
+   * When an instance was alive last, by its own clock; `undefined` where that is not known.
+   *
+   * @throws when KV cannot be read.
+   */
+  async aliveAt(instance: string): Promise<number | undefined> {
+    const { kv, clock } = this.#parts;
+    const { value } = await limited(clock, kv.get<unknown>(beatKey(instance)));
+    const at = isRetired(value) && value !== "retired" ? value.retiredAt : value;
+    // Of earlier versions the first beat is 0.
+    return typeof at === "number" && at > 0 ? at : undefined;
+  }
+
   /** Stops beating. */
   async stop(): Promise<void> {
     this.#ended = true;
@@ -142,7 +160,8 @@ export class Lease {
     const { kv, clock, instance, warn } = this.#parts;
     const warned = (error: unknown) =>
       warn(`the lease could not be left: ${(error as Error).message}`);
-    const last = kv.atomic().check(this.#check).set(beatKey(instance), RETIRED)
+    const retired: Retired = { retiredAt: clock.now() };
+    const last = kv.atomic().check(this.#check).set(beatKey(instance), retired)
       .set(COMPANY_BELL, instance);
     await persist(clock, async () => void await limited(clock, last.commit()), warned);
   }
@@ -212,7 +231,7 @@ export class Lease {
       const state = judge(id, at);
       if (state !== "alive") dead.set(id, state);
       const before = this.#others.get(id);
-      others.set(id, before?.at === at ? before : fresh(at, value === RETIRED));
+      others.set(id, before?.at === at ? before : fresh(at, isRetired(value)));
     }
     this.#others = others;
     for (const [id, state] of dead) if (await this.#bury(id, state)) others.delete(id);
@@ -257,6 +276,11 @@ export class Lease {
     }
     return (await limited(clock, removal.commit())).ok;
   }
+}
+
+function isRetired(value: unknown): value is Retired | "retired" {
+  if (value === "retired") return true;
+  return typeof value === "object" && value !== null && "retiredAt" in value;
 }
 
 function fresh(at: string, retired: boolean): Seen {

@@ -9,6 +9,7 @@ import type { Handler, Speaker } from "./handler.ts";
 import { MOST_PAST } from "./handler.ts";
 import type { Deed, Limits } from "./limits.ts";
 import { type Refusal, refusal } from "./refusals.ts";
+import { decodePlace } from "./place.ts";
 import type { Back, Seen } from "./resume.ts";
 import { CLOSE, type Peer, type Sender, TOO_FAST } from "./sender.ts";
 import { encodePast, encodeText, further, HELP, nicknameIs, reply, shown } from "./text.ts";
@@ -156,11 +157,18 @@ export class Lines {
   }
 
   async #comeBack(speaker: Speaker, token: string, seen: Seen): Promise<void> {
-    const back = await this.#handler.comeBack(speaker, token, seen);
+    const { last = "" } = seen;
+    const place = decodePlace(last);
+    // What is no place names nothing that was seen: then something may be missing.
+    const known = place === undefined
+      ? seen
+      : { last: place.room || undefined, direct: place.direct, sent: place.sent };
+    const back = await this.#handler.comeBack(speaker, token, known);
     if (!back.ok) return this.#reply(speaker, further.tryNickname(back.message));
     const { nick, room } = back.record;
     this.#reply(speaker, further.welcomeBack(nick, room));
     this.#reply(speaker, this.#howToComeBack(back.token));
+    if (place !== undefined) this.#sender.continueFrom(speaker.peer, place);
     this.#showMissed(speaker, back, seen);
     this.#handler.caughtUp(speaker, back);
   }
@@ -169,9 +177,13 @@ export class Lines {
     const { record, entries, recovered } = back;
     // Whoever does not say what they saw last cannot be told what came after it.
     if (last === undefined) return this.#reply(speaker, further.missedMore);
-    for (const { at, event } of entries) {
+    for (const { at, event, isSent } of entries) {
       const personal = event.id === record.id && /^(join|leave|nick)$/.test(event.kind);
-      this.#reply(speaker, `${at} ${encodeText(event, personal)}`);
+      const text = isSent
+        ? further.sentTo(event.to ?? "", event.text)
+        : encodeText(event, personal);
+      const part = isSent ? "sent" : event.kind === "direct" ? "direct" : "room";
+      this.#sender.show(speaker.peer, text, at, part);
     }
     this.#reply(speaker, recovered ? further.missed(entries.length) : further.missedMore);
   }
@@ -256,7 +268,9 @@ export class Lines {
     if (text === "") return this.#reply(speaker, further.msgWhat);
     const result = await this.#handler.tell(speaker, nick, text);
     if (!result.ok) this.#refuse(speaker, result);
-    else if (result.told !== undefined) this.#reply(speaker, further.sentTo(result.told.to, text));
+    else if (result.told !== undefined) {
+      this.#sender.show(speaker.peer, further.sentTo(result.told.to!, text), result.at!, "sent");
+    }
   }
 
   async #who(speaker: Speaker, typed: string): Promise<void> {

@@ -66,6 +66,7 @@ const Request = z.discriminatedUnion("type", [
     token: bounded,
     last: short.optional(),
     direct: short.optional(),
+    sent: short.optional(),
     ref,
   }),
   z.object({ type: z.literal("join"), room: bounded, ref }),
@@ -252,15 +253,19 @@ export class Requests {
     }
   }
 
-  async #comeBack(speaker: Speaker, { token, last, direct, ref }: Of<"resume">): Promise<void> {
+  async #comeBack(
+    speaker: Speaker,
+    { token, last, direct, sent, ref }: Of<"resume">,
+  ): Promise<void> {
     const { handler, sender } = this.#parts;
     const { peer } = speaker;
-    const back = await handler.comeBack(speaker, token, { last, direct });
+    const back = await handler.comeBack(speaker, token, { last, direct, sent });
     if (!back.ok) return this.#refuse(peer, ref, back);
     this.#welcome(speaker, ref, back.token);
-    const { entries, recovered, reason } = back;
-    const lines = entries.map(({ at, event }) => encodeJson(event, at));
-    const from = recovered ? undefined : entries[0]?.at;
+    const { entries, recovered, reason, from } = back;
+    const lines = entries.map(({ at, event, isSent }) =>
+      isSent ? encodeSent(event, at) : encodeJson(event, at)
+    );
     const resumed = { recovered, missed: entries.length, reason, from };
     sender.reply(peer, [...lines, encodeReply("resumed", undefined, resumed)].join("\n"));
     handler.caughtUp(speaker, back);
@@ -298,7 +303,7 @@ export class Requests {
     const result = tooLong ?? await handler.tell(speaker, to, text, cid);
     if (!result.ok) return this.#refuse(speaker.peer, ref, result);
     const { at, told } = result;
-    if (told !== undefined) sender.reply(speaker.peer, encodeSent(told.event, at!, told.to));
+    if (told !== undefined) sender.reply(speaker.peer, encodeSent(told, at!));
     this.#ok(speaker, ref, result);
   }
 

@@ -10,7 +10,14 @@ import { type Entry, packedBytes } from "./events.ts";
 import type { History } from "./history.ts";
 import { refusal, type Result } from "./refusals.ts";
 import type { Peer, Sender } from "./sender.ts";
-import { type OwnRecord, remember, type Resumable, type Storage } from "./storage.ts";
+import {
+  MOST_SAID,
+  type OwnRecord,
+  remember,
+  type Resumable,
+  saidKey,
+  type Storage,
+} from "./storage.ts";
 import { hashToken, isToken, newToken } from "./tokens.ts";
 
 /** What coming back is made of. */
@@ -28,23 +35,72 @@ export interface ResumeParts {
    * resolves to is called.
    */
   suspend(id: string): Promise<() => void>;
+  /** When an instance was alive last, in Unix milliseconds, if that is known. It may throw. */
+  aliveAt(instance: string): Promise<number | undefined>;
 }
 
-/** Where somebody was: the ids of the last event of the room, and of the last direct one, if any. */
+/**
+ * Where a client was: the IDs of the last events that it saw, of a room, of the direct messages that
+ * it received, and of those that it sent. Without `sent`, `direct` counts for both.
+ */
 export interface Seen {
   readonly last?: string;
   readonly direct?: string;
+  readonly sent?: string;
+}
+
+/** An event that was missed; `isSent`: a direct message, as the client that sent it sees it. */
+export interface MissedEntry extends Entry {
+  readonly isSent: boolean;
 }
 
 /** What was missed. */
 export interface Missed {
-  /** In their order; at most {@linkcode MOST_MISSED} of the room. */
-  readonly entries: readonly Entry[];
+  /** In their order; at most {@linkcode MOST_MISSED}. */
+  readonly entries: readonly MissedEntry[];
   /** Nothing is missing. */
   readonly recovered: boolean;
   /** Why something may be. */
-  readonly reason?: "expired" | "too-many" | "history-off" | "unavailable";
+  readonly reason?: Reason;
+  /** The id from which on nothing is missing, if something may be and it is known. */
+  readonly from?: string;
 }
+
+type Reason = "expired" | "too-many" | "history-off" | "unavailable";
+
+/**
+ * What came after an event that was seen, as far as it is kept. `isFound`: that event is kept, so
+ * this is all; `isClear`: nothing is kept that is as old as it.
+ */
+interface Missing {
+  readonly entries: readonly MissedEntry[];
+  readonly isFound: boolean;
+  readonly isClear: boolean;
+}
+
+/** What a connection did, as far as it is kept. */
+interface Doings {
+  /** Its joins and leaves after the last event that it saw, the newest first. */
+  readonly moves: readonly Entry[];
+  /** The newest move before those, if it had to be known and is kept. */
+  readonly before: Entry | undefined;
+  /** Something is kept that is as old as the last event that it saw. */
+  readonly isReached: boolean;
+  /** All that is kept was read. */
+  readonly isWhole: boolean;
+}
+
+/** A time in a room of which events may have been missed: those after `from`, before `to`. */
+interface Stay {
+  readonly room: string;
+  readonly from: string;
+  readonly to: string;
+  /** `from` is the joining, and missed as well. */
+  readonly isFromJoin: boolean;
+}
+
+/** Whether what was kept for so many milliseconds must hold everything that was missed. */
+type Covers = (retentionMs: number) => boolean;
 
 /** Somebody who is back. */
 export interface Back extends Missed {
@@ -58,6 +114,9 @@ export const MOST_MISSED = 1_000;
 
 /** Estimated bytes of them: they must leave room in what a socket may hold. */
 const MOST_MISSED_BYTES = 512 * 1024;
+
+/** Most entries of what a connection did, or was told, that are read for that. */
+const MAX_READ = 4 * MOST_MISSED;
 
 /** How often a connection may change under the hands of whoever takes it over. */
 const TRIES = 5;
@@ -81,7 +140,7 @@ const SKEW = 10 * 60_000;
 const LATE = 10_000;
 
 /** The last of these events, as many as may be told at once. */
-function newestOf(entries: readonly Entry[]): readonly Entry[] {
+function newestOf(entries: readonly MissedEntry[]): readonly MissedEntry[] {
   let bytes = 0, many = 0;
   while (many < Math.min(entries.length, MOST_MISSED)) {
     bytes += packedBytes(entries[entries.length - 1 - many]!.event);
@@ -91,8 +150,40 @@ function newestOf(entries: readonly Entry[]): readonly Entry[] {
   return entries.slice(entries.length - many);
 }
 
-function inOrder(entries: Entry[]): Entry[] {
-  return entries.sort((a, b) => a.at < b.at ? -1 : 1);
+function inOrder(entries: MissedEntry[]): MissedEntry[] {
+  return entries.sort((a, b) =>
+    a.at === b.at ? Number(a.isSent) - Number(b.isSent) : a.at < b.at ? -1 : 1
+  );
+}
+
+function isMove({ event: { kind } }: Entry): boolean {
+  return kind === "join" || kind === "leave";
+}
+
+/**
+ * The stays in rooms since `last`, the newest first, of a connection that is in `room` now, and
+ * what moves it made. `isInRoom`: it was in a room at `last`.
+ */
+function staysOf(
+  room: string | undefined,
+  moves: readonly Entry[],
+  last: string,
+  now: string,
+): { stays: Stay[]; isInRoom: boolean } {
+  const stays: Stay[] = [];
+  let to = now;
+  for (const { at, event } of moves) {
+    if (event.kind === "leave") {
+      room = event.room;
+      // The leaving is the last event of a room for whoever leaves.
+      to = `${at}\0`;
+    } else {
+      stays.push({ room: event.room, from: at, to, isFromJoin: true });
+      room = undefined;
+    }
+  }
+  if (room !== undefined) stays.push({ room, from: last, to, isFromJoin: false });
+  return { stays, isInRoom: room !== undefined };
 }
 
 /** Coming back, for all connections of an instance. */
@@ -144,13 +235,22 @@ export class Resume {
   /** Whoever came back has been told what they missed. */
   caughtUp(peer: Peer, { entries, record }: Back): void {
     const { storage, sender } = this.#parts;
-    sender.release(peer, new Set(entries.map(({ at }) => at)));
+    const known = entries.filter(({ isSent }) => !isSent).map(({ at }) => at);
+    sender.release(peer, new Set(known));
     // A client that only reads never shows that its new token arrived. Its old one stands in an address.
     this.#later(ARRIVED_MS, async () => {
       if (sender.isThere(peer) && storage.own(record.id) === record) {
         await storage.confirm(record.id);
       }
     });
+  }
+
+  /**
+   * Reads what a connection said under ids of its own over other instances. Returns whether it
+   * could be read.
+   */
+  async recall(record: OwnRecord): Promise<boolean> {
+    return await persist(this.#parts.clock, async () => void await this.#doings(record), () => {});
   }
 
   /** Stops waiting for anybody. */
@@ -163,19 +263,28 @@ export class Resume {
   async #takeOver(peer: Peer, found: Resumable, seen: Seen): Promise<Result<Back> | undefined> {
     const { storage, instance, suspend } = this.#parts;
     const { id } = found;
-    if (found.instance !== instance) return await this.#move(peer, found, seen);
+    if (found.instance !== instance) {
+      // Read first: when its last connection is taken over, others may remove it.
+      const aliveAt = await this.#parts.aliveAt(found.instance).catch(() => undefined);
+      return await this.#move(peer, found, seen, aliveAt);
+    }
     const own = storage.own(id);
     // Gone, or going just now.
     if (own === undefined || own.removal !== undefined) return refusal.badToken;
     const proceed = await suspend(id);
     try {
-      return await this.#move(peer, found, seen);
+      return await this.#move(peer, found, seen, this.#parts.clock.now());
     } finally {
       proceed();
     }
   }
 
-  async #move(peer: Peer, found: Resumable, seen: Seen): Promise<Result<Back> | undefined> {
+  async #move(
+    peer: Peer,
+    found: Resumable,
+    seen: Seen,
+    aliveAt: number | undefined,
+  ): Promise<Result<Back> | undefined> {
     const { storage, sender } = this.#parts;
     const { id } = found;
     // Whoever asked has gone, or asked somebody else by now.
@@ -185,10 +294,11 @@ export class Resume {
     const { outcome, at } = await storage.takeOver(found, hash);
     const record = storage.own(id);
     if (outcome === "done" && record !== undefined) {
-      // Whoever has seen it with an id of their own may not say it again.
-      const missed = await this.#missedAtLast(record, at!, seen);
-      for (const { at, event: { id, cid } } of missed.entries) {
-        if (id === record.id && cid !== "") remember(record, cid, at);
+      const missed = await this.#missedAtLast(record, at!, seen, this.#coversAll(aliveAt));
+      // After a long silence of the server this is kept longer than what was said by whom.
+      for (const { at, event: { kind, id, cid } } of missed.entries) {
+        const isKnown = cid === "" || kind === "direct" || record.said.has(cid);
+        if (id === record.id && !isKnown) remember(record, cid, at);
       }
       return { ok: true, record, token, ...missed };
     }
@@ -213,73 +323,164 @@ export class Resume {
   }
 
   /** It has been taken over: its owner must learn what was missed, or that it cannot be known. */
-  async #missedAtLast(record: OwnRecord, at: string, seen: Seen): Promise<Missed> {
+  async #missedAtLast(
+    record: OwnRecord,
+    at: string,
+    seen: Seen,
+    covers: Covers,
+  ): Promise<Missed> {
     let missed: Missed = { entries: [], recovered: false, reason: "unavailable" };
     await persist(this.#parts.clock, async () => {
-      missed = await this.#missed(record, at, seen);
+      missed = await this.#missed(record, at, seen, covers);
     }, () => {});
     return missed;
   }
 
-  /** What happened in somebody's room, and was said to them, before the place `at` and after what was seen. */
-  async #missed(record: OwnRecord, at: string, { last, direct = "" }: Seen): Promise<Missed> {
-    const { history } = this.#parts;
-    const { id, room } = record;
-    if (history.retention === 0) {
-      return { entries: [], recovered: false, reason: "history-off" };
-    }
-    const entries: Entry[] = [];
-    for await (const entry of history.backwards(["direct", id])) {
-      if (entry.at <= direct || entries.length === MOST_MISSED) break;
-      entries.push(entry);
-    }
-    if (room === undefined) return { entries: entries.reverse(), recovered: true };
-    const ofRoom = await this.#missedIn(room, id, at, last);
-    const newest = newestOf(ofRoom.entries);
-    const all = inOrder([...newest, ...entries]);
-    if (newest.length < ofRoom.entries.length) {
-      return { entries: all, recovered: false, reason: "too-many" };
-    }
-    return ofRoom.found || this.#mustBeAll(record, last)
-      ? { entries: all, recovered: true }
-      : { entries: all, recovered: false, reason: "expired" };
+  /** What happened after what was seen, in the rooms before the place `at`. */
+  async #missed(record: OwnRecord, at: string, seen: Seen, covers: Covers): Promise<Missed> {
+    const doings = await this.#doings(record, seen.last);
+    const rooms = await this.#missedInRooms(record, at, seen.last, doings, covers);
+    const received = await this.#missedDirect(record.id, "direct", seen.direct ?? "");
+    const sent = await this.#missedDirect(record.id, "sent", seen.sent ?? seen.direct ?? "");
+    const isKept = covers(this.#parts.history.retentionOf("direct"));
+    const isOneId = seen.sent === undefined;
+    const isKnown = ({ isFound, isClear }: Missing, other: Missing) =>
+      isFound || (isOneId && other.isFound) || (isClear && isKept);
+    const areKnown = isKnown(received, sent) && isKnown(sent, received);
+    const all = inOrder([...rooms.entries, ...received.entries, ...sent.entries]);
+    const entries = newestOf(all);
+    const isTooMany = entries.length < all.length ? "too-many" : undefined;
+    const reason = areKnown ? rooms.reason ?? isTooMany : "expired";
+    if (reason === undefined) return { entries, recovered: true };
+    // Of a room of which nothing is kept nothing is whole.
+    const from = rooms.reason === "history-off" ? undefined : entries[0]?.at;
+    return { entries, recovered: false, reason, from };
   }
 
-  /** The events of a room; `found`: they go back to the last one that was seen, or to the joining. */
+  /**
+   * What a connection did, from the newest on back to `last`; and remembers what it said under ids
+   * of its own, if that is not known yet.
+   */
+  async #doings(record: OwnRecord, last = ""): Promise<Doings> {
+    const { history, storage } = this.#parts;
+    // Its rooms are in several shards, and each is read up to now by itself.
+    await storage.reached();
+    const moves: Entry[] = [];
+    const said = new Map<string, string>();
+    let before: Entry | undefined, isReached = false, isWhole = true, read = 0;
+    for await (const entry of history.newestOf(["own", record.id])) {
+      const { at, event: { kind, cid } } = entry;
+      isReached ||= at <= last;
+      const wasInRoom = (moves.at(-1)?.event.kind ?? (record.room && "leave")) === "leave";
+      const isRecalled = record.recalled || said.size >= MOST_SAID;
+      const isEnough = isRecalled && isReached && (wasInRoom || before !== undefined);
+      if (isEnough || ++read > MAX_READ) {
+        isWhole = false;
+        break;
+      }
+      if (!isMove(entry)) {
+        if (!isRecalled) said.set(saidKey(kind, cid), at);
+      } else if (at > last) moves.push(entry);
+      else before ??= entry;
+    }
+    if (!record.recalled) {
+      for (const [key, at] of [...said].reverse()) remember(record, key, at);
+      record.recalled = true;
+    }
+    return { moves, before, isReached, isWhole };
+  }
+
+  /** The events of the rooms that a connection was in since `last`, until `now`. */
+  async #missedInRooms(
+    { id, room, since }: OwnRecord,
+    now: string,
+    last: string | undefined,
+    { moves, before, isReached, isWhole }: Doings,
+    covers: Covers,
+  ): Promise<{ entries: readonly MissedEntry[]; reason?: Reason }> {
+    const { history, clock } = this.#parts;
+    const { stays, isInRoom } = staysOf(room, moves, last ?? "", now);
+    if (history.retention === 0) {
+      return { entries: [], reason: stays.length === 0 ? undefined : "history-off" };
+    }
+    const isAllKept = isWhole && covers(history.retentionOf("own"));
+    // Where the client was in no room at `last`: was it there that it saw that?
+    let isCertain = isInRoom || last === undefined || before?.at === last ||
+      (before === undefined && isAllKept);
+    if (last === undefined) {
+      // It may have seen all, or nothing, of the rooms before.
+      const most = room === undefined ? 0 : 1;
+      if (stays.splice(most).length > 0 || !isWhole) isCertain = false;
+    }
+    const entries: MissedEntry[] = [];
+    for (const stay of stays) {
+      const part = await this.#missedIn(stay, id);
+      entries.push(...part.entries);
+      if (entries.length > MOST_MISSED) break;
+      const isOld = clock.now() - since > history.retention - SKEW;
+      // Nothing that is kept is as old as what was seen: so what came after that is kept.
+      const isAll = part.isClear && covers(history.retention) &&
+        (stay.isFromJoin || (last !== undefined && isOld));
+      if (!part.isFound && !isAll && !(part.isJoined && (isReached || isAllKept))) {
+        isCertain = false;
+      }
+    }
+    return { entries, reason: isCertain ? undefined : "expired" };
+  }
+
+  /** The events of a stay in a room; `isJoined`: they go back to the joining, and no further. */
   async #missedIn(
-    room: string,
+    { room, from, to, isFromJoin }: Stay,
     id: string,
-    at: string,
-    last = "",
-  ): Promise<{ entries: Entry[]; found: boolean }> {
+  ): Promise<Missing & { isJoined: boolean }> {
     const { history } = this.#parts;
-    const entries: Entry[] = [];
-    let found = false, from = last;
-    for await (const entry of history.backwards(["people", room], at)) {
-      found = entry.at === last;
-      if (entry.at <= last || entries.length > MOST_MISSED) break;
-      entries.push(entry);
+    const entries: MissedEntry[] = [];
+    let start = from, isFound = false, isClear = true, isJoined = false;
+    for await (const entry of history.backwards(["people", room], to)) {
+      if (entry.at <= from) {
+        isFound = entry.at === from;
+        isClear = isFound;
+        if (isFound && isFromJoin) entries.push({ ...entry, isSent: false });
+        break;
+      }
+      if (entries.push({ ...entry, isSent: false }) > MOST_MISSED) break;
       // What was before that is none of their business, whatever they say that they have seen.
-      found = entry.event.kind === "join" && entry.event.id === id;
-      if (found) {
-        from = entry.at;
+      isJoined = entry.event.kind === "join" && entry.event.id === id;
+      if (isJoined) {
+        start = entry.at;
+        isClear = false;
         break;
       }
     }
     const people = entries.length;
-    for await (const entry of history.backwards(["log", room], at)) {
-      if (entry.at === last) found = true;
-      if (entry.at <= from || entries.length > people + MOST_MISSED) break;
-      entries.push(entry);
+    for await (const entry of history.backwards(["log", room], to)) {
+      if (entry.at === from) isFound = true;
+      if (entry.at <= from) isClear = false;
+      if (entry.at <= start) break;
+      if (entries.push({ ...entry, isSent: false }) > people + MOST_MISSED) break;
     }
-    return { entries: inOrder(entries), found };
+    return { entries, isFound, isClear, isJoined };
   }
 
-  /** Whether what was seen last is past its time, but nothing that came after it can be. */
-  #mustBeAll({ since }: OwnRecord, last: string | undefined): boolean {
-    const { history, clock, grace } = this.#parts;
-    const old = clock.now() - since > history.retention - SKEW;
-    return last !== undefined && old && history.retention > grace + UNNOTICED + SKEW;
+  /** The direct messages that a connection received, or sent, after the last one that it saw. */
+  async #missedDirect(id: string, kind: "direct" | "sent", last: string): Promise<Missing> {
+    const { history } = this.#parts;
+    const entries: MissedEntry[] = [];
+    const isSent = kind === "sent";
+    const newest = isSent ? history.newestOf([kind, id]) : history.backwards([kind, id]);
+    for await (const entry of newest) {
+      const isFound = entry.at === last;
+      if (entry.at <= last) return { entries, isFound, isClear: false };
+      if (entries.push({ ...entry, isSent }) > MOST_MISSED) break;
+    }
+    return { entries, isFound: false, isClear: true };
+  }
+
+  /** What is kept for long enough, if the instance that had a connection was alive last at `aliveAt`. */
+  #coversAll(aliveAt = -Infinity): Covers {
+    const { clock, grace } = this.#parts;
+    const away = grace + UNNOTICED + Math.max(0, clock.now() - aliveAt);
+    return (retentionMs) => retentionMs > away + SKEW;
   }
 
   #later(ms: number, run: () => void | Promise<void>): void {

@@ -11,6 +11,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import type { RoomEvent } from "./events.ts";
 import { encodeJson } from "./json.ts";
 import type { Limits } from "./limits.ts";
+import { encodePlace, newPlace, type Place } from "./place.ts";
 import { encodeText, isPersonal } from "./text.ts";
 
 /** What Sender needs of a WebSocket. */
@@ -42,10 +43,11 @@ export type Wire = "text" | "text with ids" | "json";
 
 const OPEN = 1;
 
-/** An event that waits for its peer to have caught up. */
+/** An event that waits for its peer to have caught up; `part`: see {@linkcode Sender.show}. */
 interface Held {
   readonly at: string;
   readonly text: string;
+  readonly part?: keyof Place;
 }
 
 /** A socket, and whose it is. Only Sender looks into it. */
@@ -57,6 +59,8 @@ export interface Peer {
   /** The id of the event by which it got that; what happened to the connection before is old news. */
   from: string;
   room: Room | undefined;
+  /** With "text with ids": the events that were shown last. It stands in front of each line. */
+  place: Place;
   /** What has to wait until the peer has been told what it missed. */
   held: Held[] | undefined;
   /** Characters of what is held. */
@@ -113,6 +117,7 @@ export class Sender {
       id: undefined,
       from: "",
       room: undefined,
+      place: newPlace(),
       held: undefined,
       heldUnits: 0,
       waiting: 0,
@@ -222,7 +227,25 @@ export class Sender {
     }
     peer.held = undefined;
     peer.heldUnits = 0;
-    for (const { at, text } of held ?? []) if (!known.has(at)) this.#send(peer, text);
+    for (const { at, text, part } of held ?? []) {
+      if (known.has(at)) continue;
+      if (part === undefined) this.#send(peer, text);
+      else this.#sendLine(peer, text, at, part);
+    }
+  }
+
+  /** A peer that has come back says which events it saw last. */
+  continueFrom(peer: Peer, place: Place): void {
+    peer.place = { ...place };
+  }
+
+  /**
+   * Shows an event to one peer that reads lines, as a reply: one that it missed, or that nobody else
+   * sees. `part` says of which kind it is.
+   */
+  show(peer: Peer, text: string, at: string, part: keyof Place): void {
+    this.flush();
+    if (this.#all.has(peer)) this.#sendLine(peer, text, at, part);
   }
 
   /**
@@ -281,7 +304,7 @@ export class Sender {
   #deliverTo(event: RoomEvent, at: string): number {
     const peer = this.#peers.get(event.id);
     if (peer === undefined) return 0;
-    if (peer.wire !== "json") this.#show(peer, encodeText(event, false), at);
+    if (peer.wire !== "json") this.#show(peer, encodeText(event, false), at, "direct");
     else if (peer.held !== undefined) this.#hold(peer, encodeJson(event, at), at);
     else this.confirm(peer, encodeJson(event, at));
     return 1;
@@ -319,18 +342,23 @@ export class Sender {
   }
 
   /** Shows an event to somebody who reads lines. */
-  #show(peer: Peer, text: string, at: string): void {
-    const shown = peer.wire === "text" ? text : `${at} ${text}`;
-    if (peer.held === undefined) this.#send(peer, shown);
-    else this.#hold(peer, shown, at);
+  #show(peer: Peer, text: string, at: string, part: keyof Place = "room"): void {
+    if (peer.held === undefined) this.#sendLine(peer, text, at, part);
+    else this.#hold(peer, text, at, part);
   }
 
-  #hold(peer: Peer, text: string, at: string): void {
+  #sendLine(peer: Peer, text: string, at: string, part: keyof Place): void {
+    if (peer.wire === "text") return this.#send(peer, text);
+    peer.place[part] = at;
+    this.#send(peer, `${encodePlace(peer.place)} ${text}`);
+  }
+
+  #hold(peer: Peer, text: string, at: string, part?: keyof Place): void {
     peer.heldUnits += text.length;
     if (peer.heldUnits > this.#limits.bufferedBytes) {
       return this.close(peer, CLOSE.tryLater, "more happens than you can catch up with");
     }
-    peer.held!.push({ at, text });
+    peer.held!.push({ at, text, part });
   }
 
   #send(peer: Peer, text: string): void {

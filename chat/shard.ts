@@ -130,6 +130,8 @@ export class Shard {
   #company = false;
   #foreignAt = 0;
   #pumping: Promise<void> | undefined;
+  /** Called when the next commit, or the next read, and its delivery are done. */
+  #afterStep: (() => void)[] = [];
   #commits = 0;
   /** A commit was given up, and may yet be written. */
   #doubt = false;
@@ -167,9 +169,24 @@ export class Shard {
     while (this.#pumping !== undefined) await this.#pumping;
   }
 
+  /** Resolves when everything up to this versionstamp of the bell has been delivered. */
+  async reached(bell: string | null): Promise<void> {
+    this.ring(bell);
+    // The cursor moves before a row is shown: so one step is waited for in any case.
+    while (this.#pumping !== undefined) {
+      await new Promise<void>((resolve) => this.#afterStep.push(resolve));
+      if (this.#cursor >= (bell ?? "")) return;
+    }
+  }
+
+  #stepped(): void {
+    for (const resolve of this.#afterStep.splice(0)) resolve();
+  }
+
   #wake(): void {
     this.#pumping ??= this.#pump().finally(() => {
       this.#pumping = undefined;
+      this.#stepped();
       // What came in between the pump's last look and this moment.
       if (this.#isBusy()) this.#wake();
     });
@@ -190,6 +207,7 @@ export class Shard {
       if (this.#doubt) await this.#persist(() => this.#resolveDoubt());
       else if (this.#behind()) await this.#catchUp();
       else await this.#commit(this.#take());
+      this.#stepped();
     }
   }
 

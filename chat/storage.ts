@@ -43,12 +43,20 @@ export interface Saying {
   readonly waiting: ((outcome: Outcome, at?: string) => void)[];
 }
 
+/**
+ * The key in {@linkcode OwnRecord.said} of something said under an id of the client's own: of
+ * messages to a room and of direct ones the same id may be used, and these are not the same words.
+ */
+export function saidKey(kind: Kind, cid: string): string {
+  return kind === "direct" ? `direct ${cid}` : cid;
+}
+
 /** How many of somebody's own ids are remembered. */
-const MOST_SAID = 512;
+export const MOST_SAID = 512;
 
 /** Remembers that something was said under an id of the client's own, or without `at`: is being said. */
-export function remember({ said }: OwnRecord, cid: string, at?: string): void {
-  said.set(cid, { at, unsure: false, waiting: [] });
+export function remember({ said }: OwnRecord, key: string, at?: string): void {
+  said.set(key, { at, unsure: false, waiting: [] });
   if (said.size > MOST_SAID) said.delete(said.keys().next().value!);
 }
 
@@ -64,8 +72,10 @@ export interface OwnRecord extends ConnectionRecord {
   readonly era: string;
   /** The claims of its nickname. */
   held: Held;
-  /** What was said, by the client's own ids. */
+  /** What was said, by the client's own ids: see {@linkcode saidKey}. */
   readonly said: Map<string, Saying>;
+  /** Whether `said` also holds what was said over other instances, and before a restart. */
+  recalled: boolean;
   /** It has rows in KV. */
   stored: boolean;
   /**
@@ -138,9 +148,6 @@ const TIDY_TRIES = 4;
 /** How often the look of a room may change while somebody joins it. */
 const MAX_JOIN_TRIES = 5;
 
-/** Milliseconds for which KV knows what was said to one person. */
-const SAID_LIFE = 60 * 60_000;
-
 /** The state of the chat. */
 export class Storage {
   readonly #kv: Deno.Kv;
@@ -192,6 +199,7 @@ export class Storage {
       era: "",
       held: NOTHING,
       said: new Map(),
+      recalled: true,
       stored: false,
       from: "",
       unsure: false,
@@ -358,17 +366,17 @@ export class Storage {
     return done;
   }
 
-  /** Says something to one person; `taken`: it was said before, under the same id of the client's. */
+  /**
+   * Says something to one person, from a connection of this instance; `taken`: another instance has
+   * that by now.
+   */
   async tell(from: string, event: RoomEvent): Promise<Done> {
-    const { cid } = event;
-    if (cid === "") return await this.#run(event.id, { event });
-    // Of what one person is told there is no trace where one comes back to: so KV has to know.
-    const key = ["said", from, cid];
-    return await this.#run(event.id, {
-      checks: [{ key, versionstamp: null }],
-      mutations: [{ type: "set", key, value: 1, expireIn: SAID_LIFE }],
-      event,
-    });
+    const record = this.#own.get(from);
+    if (record === undefined) return { outcome: "taken", at: undefined };
+    // A connection that cannot be resumed needs no place to find it in again.
+    const sender = record.tokens.length > 0 ? from : undefined;
+    const checks = this.notTaken(record);
+    return await this.#run(event.id, { checks, event: { ...event, from: sender } });
   }
 
   /** Who is in a room: the connections' ids in their order, each with its nickname. */
@@ -400,9 +408,10 @@ export class Storage {
   /** Keeps the records true to the feed: to be called with every event, before it is shown. */
   apply(event: RoomEvent, at: string): void {
     const { kind, id, room, text, cid } = event;
-    if (kind === "direct") return;
-    if (kind === "message" || kind === "action") {
-      const saying = cid === "" ? undefined : this.#own.get(id)?.said.get(cid);
+    if (kind === "message" || kind === "action" || kind === "direct") {
+      if (cid === "") return;
+      const author = kind === "direct" ? event.from : id;
+      const saying = this.#own.get(author ?? "")?.said.get(saidKey(kind, cid));
       if (saying !== undefined) saying.at = at;
       return;
     }
@@ -439,18 +448,21 @@ export class Storage {
    */
   async takeOver(found: Resumable, fresh: string): Promise<Done> {
     const { id, nick, room, since, held, instance, token } = found;
+    const isHere = instance === this.#instance;
     const record: OwnRecord = {
       ...{ id, nick, room, since, held, stored: true, from: "", unsure: false, removal: undefined },
       tokens: [fresh, token],
       era: fresh,
-      said: this.#own.get(id)?.said ?? new Map(),
+      // Of a record from before another instance had the connection only a part is known.
+      said: (isHere ? this.#own.get(id)?.said : undefined) ?? new Map(),
+      recalled: isHere && (this.#own.get(id)?.recalled ?? false),
     };
     const mutations = [
       ...this.#forgottenTokens(found.tokens.filter((each) => each !== token)),
       ...record.tokens.map((each) => this.#resumable(each, id)),
       this.#listed(record),
     ];
-    if (instance !== this.#instance) {
+    if (!isHere) {
       mutations.push(
         { type: "delete", key: ["instance_row", instance, id] },
         // From here on whoever had it can change nothing about it.
@@ -677,6 +689,15 @@ export class Storage {
   async settleDoubts(): Promise<void> {
     await this.#feed.poll();
     await this.#feed.flush();
+  }
+
+  /**
+   * Resolves when everything that any instance committed before the call has been delivered here.
+   *
+   * @throws when KV cannot be read, or that takes too long.
+   */
+  async reached(): Promise<void> {
+    await this.#feed.reached();
   }
 
   /** What seemed to fail may have been written: makes the record true again. */

@@ -6,12 +6,13 @@
  * with it until somebody reads or folds: it stands on the way of every message.
  */
 import { afterCommit, type Entry, mostBytes, type RoomEvent } from "./events.ts";
+import type { StreamKind } from "./retention.ts";
 
-/** What a stream holds: what was said in a room, who came and went there, or what one person was told. */
-export type Stream = readonly ["log" | "people" | "direct", string];
+/** A stream: its kind, and the room or the connection that it belongs to. */
+export type Stream = readonly [StreamKind, string];
 
 /** Events by the name of their stream, each list in the order of the feed. */
-export type Streams = Map<string, Entry[]>;
+export type Streams = Map<string, { readonly stream: Stream; readonly entries: Entry[] }>;
 
 /** The tail of one shard. */
 export class Tail {
@@ -40,7 +41,7 @@ export class Tail {
   of(stream: Stream): Entry[] {
     addByStream(this.#streams, this.#entries, this.#indexed);
     this.#indexed = this.#entries.length;
-    return this.#streams.get(nameOf(stream)) ?? [];
+    return this.#streams.get(nameOf(stream))?.entries ?? [];
   }
 
   /** As many of the oldest rows as fit into one commit, one at least, and their events. */
@@ -56,9 +57,16 @@ export class Tail {
       let next = taken;
       for (; next < entries.length && entries[next]!.at < end; next++) {
         const { event } = entries[next]!;
-        bytes += mostBytes(event);
-        const name = nameOf(streamOf(event));
+        const more = streamsOfAuthor(event);
+        const stream = streamOf(event);
+        bytes += bytesIn(stream, event);
+        const name = nameOf(stream);
         if (!streams.has(name)) fresh.add(name);
+        for (const stream of more) {
+          bytes += bytesIn(stream, event);
+          const name = nameOf(stream);
+          if (!streams.has(name)) fresh.add(name);
+        }
       }
       const full = bytes > most.bytes || streams.size + fresh.size > most.streams;
       if (rows > 0 && full) break;
@@ -82,10 +90,47 @@ export class Tail {
   }
 }
 
-/** The stream of what is said to a room, of its people, of what one person is told. */
-export function streamOf({ kind, room, id }: RoomEvent): Stream {
-  if (kind === "direct") return ["direct", id];
-  return [kind === "message" || kind === "action" ? "log" : "people", room];
+/** No more streams: most events belong to one. */
+const NONE: readonly Stream[] = [];
+
+/** The stream of what is said in a room, of its people, of what one person is told. */
+function streamOf({ kind, room, id }: RoomEvent): Stream {
+  switch (kind) {
+    case "message":
+    case "action":
+      return ["log", room];
+    case "direct":
+      return ["direct", id];
+    case "join":
+    case "leave":
+    case "nick":
+    case "resume":
+      return ["people", room];
+  }
+}
+
+/** The streams of the connection that did it, for its resumption. */
+function streamsOfAuthor({ kind, id, cid, from }: RoomEvent): readonly Stream[] {
+  switch (kind) {
+    case "message":
+    case "action":
+      return cid === "" ? NONE : [["own", id]];
+    case "direct":
+      if (from === undefined) return NONE;
+      return cid === "" ? [["sent", from]] : [["sent", from], ["own", from]];
+    case "join":
+    case "leave":
+      return [["own", id]];
+    case "nick":
+    case "resume":
+      return NONE;
+  }
+}
+
+/** Estimated bytes of an event in a row of one of its streams. */
+export function bytesIn([kind]: Stream, event: RoomEvent): number {
+  // What was said stands in another stream.
+  return mostBytes(event) - (kind === "own" ? 2 * event.text.length : 0);
 }
 
 /** Adds entries, from one on and before another, to those of their streams. */
@@ -97,11 +142,16 @@ export function addByStream(
 ): void {
   for (let i = from; i < to; i++) {
     const entry = entries[i]!;
-    const name = nameOf(streamOf(entry.event));
-    const stream = streams.get(name);
-    if (stream === undefined) streams.set(name, [entry]);
-    else stream.push(entry);
+    addTo(streams, streamOf(entry.event), entry);
+    for (const stream of streamsOfAuthor(entry.event)) addTo(streams, stream, entry);
   }
+}
+
+function addTo(streams: Streams, stream: Stream, entry: Entry): void {
+  const name = nameOf(stream);
+  const known = streams.get(name);
+  if (known === undefined) streams.set(name, { stream, entries: [entry] });
+  else known.entries.push(entry);
 }
 
 function nameOf([kind, name]: Stream): string {

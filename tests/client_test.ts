@@ -357,7 +357,7 @@ Deno.test("after a drop it resumes with the last ids that it saw", async () => {
   await stage.reopened();
   const missed = [message("e13"), { type: "resumed", recovered: true, missed: 1 }];
   await stage.resumed(
-    { token: "t1", last: "e12", direct: "d7" },
+    { token: "t1", last: "e12", direct: "d7", sent: "" },
     welcome("t2", "red"),
     ...missed,
   );
@@ -446,26 +446,87 @@ Deno.test("what is said while offline is sent in order, to the room that it was 
   await stage.client.close();
 });
 
-Deno.test("what may have been said before a gap is not said again: nobody knows", async () => {
-  const stage = await new Stage().entered();
-  const first = outcome(stage.client.say("one"));
-  const told = outcome(stage.client.tell("Bob", "psst"));
-  stage.socket.hears({ type: "message", text: "one", room: "red" });
-  await stage.socket.drops();
-  const second = outcome(stage.client.say("two"));
-  await stage.time.pass(250);
-  await stage.socket.opens();
-  const gap = { type: "resumed", recovered: false, missed: 0, reason: "too-many" };
-  await stage.resumed({ token: "t1", last: "e10" }, welcome("t2", "red"), gap);
-  assertEquals(first.value, "unknown");
-  // A direct message the server always knows; what was never sent is sent.
-  await stage.socket.replies({ type: "direct", text: "psst", to: "Bob" }, { type: "ok" });
-  await stage.socket.replies({ type: "message", text: "two", room: "red" }, {
-    type: "ok",
-    id: "e20",
+for (const reason of ["expired", "too-many", "history-off", "unavailable"]) {
+  Deno.test(`what was said before a gap (${reason}) is asked again, but where the server may not know`, async () => {
+    const stage = await new Stage().entered();
+    const first = outcome(stage.client.say("one"));
+    const told = outcome(stage.client.tell("Bob", "psst"));
+    stage.socket.hears({ type: "message", text: "one", room: "red" });
+    await stage.socket.drops();
+    const second = outcome(stage.client.say("two"));
+    await stage.time.pass(250);
+    await stage.socket.opens();
+    const gap = { type: "resumed", recovered: false, missed: 0, reason };
+    await stage.resumed({ token: "t1", last: "e10" }, welcome("t2", "red"), gap);
+    const one = { type: "message", text: "one", room: "red" };
+    const psst = { type: "direct", text: "psst", to: "Bob" };
+    if (reason !== "expired") {
+      await stage.socket.replies(one, { type: "ok", id: "e11" });
+      await stage.socket.replies(psst, { type: "ok", id: "d1" });
+    }
+    // What was never sent is sent in any case.
+    await stage.socket.replies({ type: "message", text: "two", room: "red" }, {
+      type: "ok",
+      id: "e20",
+    });
+    const asked = [{ id: "e11" }, { id: "d1" }];
+    const unknown = ["unknown", "unknown"];
+    assertEquals([first.value, told.value], reason === "expired" ? unknown : asked);
+    assertEquals(second.value, { id: "e20" });
+    assertEquals(stage.socket.waiting, []);
+    await stage.client.close();
   });
-  assertEquals([told.value, second.value], [{ id: "" }, { id: "e20" }]);
-  assertEquals(stage.socket.waiting, []);
+}
+
+Deno.test("what was missed of the room before is shown up to one's own leaving, then the new room", async () => {
+  const stage = await new Stage().entered();
+  const moved = outcome(stage.client.join("blue"));
+  stage.socket.hears({ type: "join", room: "blue" });
+  await stage.reopened();
+  await stage.resumed(
+    { token: "t1", last: "e10" },
+    welcome("t2", "blue"),
+    message("e11"),
+    { type: "left", id: "e12", room: "red", nick: "Ann", time: 0 },
+    joined("e13", "blue"),
+    message("e14", { room: "blue" }),
+  );
+  assertEquals(stage.shown, ["e11", "e14"]);
+  assertEquals(["value" in moved, stage.client.room], [true, "blue"]);
+  assertEquals(stage.socket.waiting, [], "it is not asked again");
+  await stage.reopened();
+  await stage.resumed({ token: "t2", last: "e14" }, welcome("t3", "blue"));
+  await stage.client.close();
+});
+
+Deno.test("after a gap in which it changed rooms it goes on from what it saw of the new one", async () => {
+  for (const heard of [[message("e14", { room: "blue" })], []]) {
+    const stage = await new Stage().entered();
+    await stage.reopened();
+    const gap = { type: "resumed", recovered: false, missed: 1, reason: "too-many" };
+    await stage.resumed({ token: "t1", last: "e10" }, welcome("t2", "blue"), ...heard, gap);
+    assertEquals(stage.client.room, "blue");
+    await stage.reopened();
+    const last = heard.length > 0 ? { last: "e14" } : {};
+    await stage.resumed({ token: "t2", ...last }, welcome("t3", "blue"));
+    await stage.client.close();
+  }
+});
+
+Deno.test("direct messages that it got and those that it sent are two orders", async () => {
+  const stage = await new Stage().entered();
+  const got = { type: "direct", nick: "Bob", text: "psst", time: 0 };
+  const sent = { ...got, nick: "Ann", to: "Bob" };
+  await stage.socket.tells({ ...sent, id: "d5" }, { ...got, id: "d4" }, { ...got, id: "d4" });
+  const directs = () => stage.events.flatMap((each) => each.type === "direct" ? each.id : []);
+  assertEquals(directs(), ["d5", "d4"]);
+  await stage.reopened();
+  await stage.resumed(
+    { token: "t1", last: "e10", direct: "d4", sent: "d5" },
+    welcome("t2", "red"),
+    ...[{ ...got, id: "d4" }, { ...sent, id: "d5" }, { ...sent, id: "d6" }],
+  );
+  assertEquals(directs(), ["d5", "d4", "d6"]);
   await stage.client.close();
 });
 
@@ -785,7 +846,7 @@ Deno.test("it knows its own name and room by its own events", async () => {
   await stage.socket.tells({ ...event, type: "left", id: "e13", nick: "Anna" });
   assertEquals(stage.client.room, undefined);
   await stage.reopened();
-  await stage.resumed({ token: "t1" }, welcome("t2", undefined, "Anna"));
+  await stage.resumed({ token: "t1", last: "e13" }, welcome("t2", undefined, "Anna"));
   await stage.client.close();
 });
 

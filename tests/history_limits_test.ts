@@ -7,6 +7,7 @@ import { type Clock, systemClock } from "../chat/clock.ts";
 import { eventId, idPrefix, pack, type RoomEvent } from "../chat/events.ts";
 import { History } from "../chat/history.ts";
 import { MOST } from "../chat/limits.ts";
+import { retentionOf } from "../chat/retention.ts";
 import { committingThrough, countingKv, eventually, repeating } from "./house.ts";
 
 /** A clock on which history is compacted soon, and not after a second. */
@@ -40,7 +41,7 @@ function open(kv: Deno.Kv, rowLife = 600_000): History {
   return new History({
     kv,
     clock: quick,
-    retention: 86_400_000,
+    retention: retentionOf(86_400_000, 30_000),
     shards: 1,
     shardOf: () => 0,
     rowLife,

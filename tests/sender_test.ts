@@ -175,7 +175,11 @@ Deno.test("who comes back hears nothing until they caught up, then all of it, an
     // The next one takes its place.
     sender.remove(peer);
   }
-  assertEquals(text.socket.sent, ["id2 nick9: new", "id3 [from nick1] psst", "id4 nick9: later"]);
+  assertEquals(text.socket.sent, [
+    "id2 nick9: new",
+    "id2_id3 [from nick1] psst",
+    "id4_id3 nick9: later",
+  ]);
   const heard = json.socket.sent.flatMap((frame) => frame.split("\n")).map((line) =>
     JSON.parse(line).text
   );

@@ -164,7 +164,7 @@ export class Chat {
     // Who writes to themself is told once.
     if (to === undefined && nick === this.client.nick) return;
     this.direct(to ?? nick).add({ ...event, type: "message", own: to !== undefined });
-    // The server keeps no direct messages: until the tab is closed, the browser does.
+    // The server gives none that were seen: until the tab is closed, the browser keeps them.
     tab.set("directs", [...this.directs].map(([nick, { said }]) => [nick, said]));
   }
 

@@ -1,0 +1,124 @@
+/**
+ * Removes what nobody removes from memory any more: feed rows that a crashed instance had compacted
+ * already, and direct messages that an earlier version stored for as long as the history.
+ *
+ * Beside history.ts, which removes what its own instance compacted. This looks only at the oldest
+ * feed rows: in the steady state that is one row for each shard, every ten minutes.
+ */
+import { type Clock, eachLimited, limited, persist } from "./clock.ts";
+
+/** What Leftovers is made of. */
+export interface LeftoversParts {
+  readonly kv: Deno.Kv;
+  readonly clock: Clock;
+  readonly shards: number;
+  /** Milliseconds for which the feed's rows must be left alone. */
+  readonly rowLife: number;
+  /** Milliseconds for which direct messages are kept. */
+  readonly retention: number;
+  /** Tells the operator of a fault of ours, once each. */
+  warn(message: string): void;
+}
+
+/** Rows in one read and one removal: a feed row has at most 64 KiB. */
+const MAX_ROWS = 32;
+
+/** Milliseconds by which the clocks of instances may differ: an event has the time of its author's. */
+const MAX_SKEW_MS = 10 * 60_000;
+
+/** The key of the versionstamp up to which a shard's feed rows have been compacted. */
+export function foldKey(shard: number): Deno.KvKey {
+  return ["fold", shard];
+}
+
+/** What stands under {@linkcode foldKey}; empty if nothing does. */
+export function foldedUpTo(value: unknown): string {
+  const { upTo } = (value ?? {}) as { upTo?: unknown };
+  return typeof upTo === "string" ? upTo : "";
+}
+
+/** The removal of what is left over, by one instance. */
+export class Leftovers {
+  readonly #parts: LeftoversParts;
+  /** Old rows of direct messages are looked for at the start, and once more when all are too old. */
+  #directsAt: number[] = [];
+  #cancel = (): void => {};
+  #cleaning: Promise<void> | undefined;
+  #ended = false;
+
+  constructor(parts: LeftoversParts) {
+    this.#parts = parts;
+  }
+
+  /** Removes what is too old now, and looks again every `rowLife` milliseconds. */
+  start(): void {
+    const { clock, retention } = this.#parts;
+    this.#directsAt = [0, clock.now() + retention + MAX_SKEW_MS];
+    this.#run();
+  }
+
+  /** Stops. Resolves when nothing of it is under way. */
+  async close(): Promise<void> {
+    this.#ended = true;
+    this.#cancel();
+    await this.#cleaning;
+  }
+
+  #run(): void {
+    const { clock, rowLife, warn } = this.#parts;
+    const failed = (error: unknown) =>
+      warn(`Cannot remove old rows: ${error instanceof Error ? error.message : String(error)}`);
+    this.#cleaning = persist(clock, () => this.#clean(), failed).then(() => {
+      if (!this.#ended) this.#cancel = clock.after(rowLife, () => this.#run());
+    });
+  }
+
+  async #clean(): Promise<void> {
+    const { clock, kv, shards, retention, rowLife } = this.#parts;
+    for (let shard = 0; shard < shards; shard++) {
+      const upTo = foldedUpTo((await limited(clock, kv.get<unknown>(foldKey(shard)))).value);
+      if (upTo === "") continue;
+      const selector = { start: ["feed", shard], end: ["feed", shard, `${upTo}0`] };
+      await this.#remove(selector, rowLife, true);
+    }
+    while (this.#directsAt.length > 0 && this.#directsAt[0]! <= clock.now()) {
+      await this.#remove({ prefix: ["direct"] }, retention, false);
+      this.#directsAt.shift();
+    }
+  }
+
+  /** Removes the rows whose newest event is older than `lifeMs`; `inOrder`: up to the first younger. */
+  async #remove(
+    selector: Deno.KvListSelector,
+    lifeMs: number,
+    inOrder: boolean,
+  ): Promise<void> {
+    const { clock, kv } = this.#parts;
+    const removal = async (keys: Deno.KvKey[]) => {
+      const atomic = kv.atomic();
+      for (const key of keys) atomic.delete(key);
+      await limited(clock, atomic.commit());
+    };
+    const old: Deno.KvKey[] = [];
+    for await (const row of eachLimited(clock, kv.list(selector, { batchSize: MAX_ROWS }))) {
+      const time = timeOf(row.value);
+      if (this.#ended) return;
+      // What this version cannot read is left to KV.
+      if (time === undefined) continue;
+      if (time + lifeMs + MAX_SKEW_MS <= clock.now()) old.push(row.key);
+      else if (inOrder) break;
+      if (old.length === MAX_ROWS) await removal(old.splice(0));
+    }
+    if (old.length > 0) await removal(old);
+  }
+}
+
+/** The time of the newest event in a row of the feed or of history, if that can be read. */
+function timeOf(value: unknown): number | undefined {
+  const { v, events } = (value ?? {}) as { v?: unknown; events?: unknown };
+  if (v !== 1 || !Array.isArray(events)) return undefined;
+  // In both it is the sixth element: see pack in events.ts, and fold in history.ts.
+  const times = events.map((event) => Array.isArray(event) ? event[5] : undefined)
+    .filter((time) => typeof time === "number");
+  return times.length === 0 ? undefined : Math.max(...times);
+}

@@ -1,0 +1,32 @@
+/**
+ * How long each kind of stream of history is kept.
+ *
+ * A helper below history. It writes and removes nothing: History and its rows ask here.
+ */
+
+/**
+ * What a stream holds: the talk of a room, who came and went there, the direct messages that a
+ * connection got, those that it sent, and what else it did (moves, and messages with a `cid`).
+ */
+export type StreamKind = "log" | "people" | "direct" | "sent" | "own";
+
+/** Milliseconds for which each kind of stream is kept; 0: it is not kept. */
+export type Retention = Readonly<Record<StreamKind, number>>;
+
+/**
+ * Milliseconds, besides the grace, for which that is kept which only serves to resume a session.
+ * Longer than a lost connection goes unnoticed, a server is restarted, and clocks differ.
+ */
+const RESUME_MARGIN_MS = 60 * 60_000;
+
+/** The retention for a history of so many milliseconds, where sessions can be resumed within the grace. */
+export function retentionOf(historyMs: number, graceMs: number): Retention {
+  const resumable = graceMs === 0 ? 0 : graceMs + RESUME_MARGIN_MS;
+  return {
+    log: historyMs,
+    people: historyMs,
+    direct: resumable,
+    sent: resumable,
+    own: resumable,
+  };
+}
