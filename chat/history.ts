@@ -11,6 +11,7 @@
 import { type Clock, eachLimited, limited, persist } from "./clock.ts";
 import { type Entry, eventId, idPrefix, mostBytes, type RoomEvent, unpack } from "./events.ts";
 import { keyBytes, MAX_KEY_BYTES, MAX_MUTATIONS } from "./kv_limits.ts";
+import { bytesOfRow, countingKeys, type KeptRow, Quota } from "./quota.ts";
 import { type Stream, streamOf, type Streams, Tail } from "./tail.ts";
 
 /** What history is made of. */
@@ -19,6 +20,8 @@ export interface HistoryParts {
   readonly clock: Clock;
   /** Milliseconds for which events are kept; 0 keeps nothing. */
   readonly retention: number;
+  /** Bytes that all of it may take in KV; `Infinity`: as many as it likes. */
+  readonly maxBytes: number;
   /** How many shards the feed has, and in which one a room's or a connection's events are. */
   readonly shards: number;
   shardOf(name: string): number;
@@ -39,6 +42,16 @@ interface Chunk {
 interface NewRow {
   readonly key: Deno.KvKey;
   readonly value: Chunk;
+  /** What is counted of it. */
+  readonly kept: KeptRow;
+}
+
+/** How far a shard has been folded. */
+interface Cursor {
+  /** The versionstamp of the last row of the feed of which all is folded. */
+  readonly upTo: string;
+  /** So many rows of history that hold events of the next one are written, too. */
+  readonly rows: number;
 }
 
 /** Rows of the feed that have been folded, and when. */
@@ -71,14 +84,17 @@ const MOST_STREAMS = 250;
  */
 const CHUNK_BYTES = 56 * 1024;
 
-/** Bytes of the keys of new rows in one commit; the cursor has a key, too. */
+/** Bytes of the keys for new rows in one commit; the cursor and the counter of all have keys, too. */
 const MAX_NEW_KEY_BYTES = MAX_KEY_BYTES - 512;
 
 /** Feed rows that one commit removes besides. */
 const MOST_REMOVED = 200;
 
-/** New rows in one commit, besides the cursor and what is removed. */
-const MAX_NEW_ROWS = MAX_MUTATIONS - MOST_REMOVED - 1;
+/**
+ * New rows in one commit, besides the cursor, the counter of all and what is removed. Each has an
+ * index row, and may have a counter of its own.
+ */
+const MAX_NEW_ROWS = Math.floor((MAX_MUTATIONS - MOST_REMOVED - 2) / 3);
 
 /** Feed rows in one read, of at most 64 KiB each, when an earlier instance left some unfolded. */
 const READ_ROWS = 32;
@@ -88,6 +104,7 @@ const STAMP = 20;
 /** The history that one instance keeps and reads. */
 export class History {
   readonly #parts: HistoryParts;
+  readonly #quota: Quota;
   readonly #tails: Tail[];
   readonly #done: Done[] = [];
   #ready: Promise<void> = Promise.resolve();
@@ -95,10 +112,16 @@ export class History {
   /** When folding is due by the timer that is set, if one is. */
   #due = Infinity;
   #cancel = (): void => {};
+  /** Where each shard stood at the beginning, until the old rows of the feed before that are found. */
+  readonly #begun = new Map<number, string>();
+  /** More may be in KV than should be: there was no time yet to remove all of it. */
+  #isOver = true;
   #ended = false;
 
   constructor(parts: HistoryParts) {
     this.#parts = parts;
+    const { kv, clock, maxBytes, retention } = parts;
+    this.#quota = new Quota({ kv, clock, maxBytes, retentionMs: retention });
     this.#tails = Array.from({ length: parts.shards }, () => new Tail());
   }
 
@@ -109,7 +132,10 @@ export class History {
 
   /** Begins: `at` is where each shard stood before what will be added. Folds what is older. */
   begin(at: readonly (string | null)[]): void {
+    // Also where nothing is kept any more: what was kept before is removed when its time is over.
+    this.#schedule(FOLD_AFTER);
     if (this.retention === 0) return;
+    for (const [shard, stamp] of at.entries()) if (stamp !== null) this.#begun.set(shard, stamp);
     const folds = at.map((stamp, shard) => this.#foldStored(shard, stamp ?? ""));
     this.#ready = Promise.all(folds).then(() => {});
     this.#ready.catch(() => {});
@@ -187,6 +213,15 @@ export class History {
     for (const entry of entries) if (entry.at > after) yield entry;
   }
 
+  /**
+   * Whether nothing of these streams after an event ID was removed to make room. Read the events first.
+   *
+   * @throws when KV cannot be read.
+   */
+  async isWholeAfter(streams: readonly Stream[], after: string): Promise<boolean> {
+    return await this.#quota.isWholeAfter(streams, after);
+  }
+
   /** Stops. What has not been folded will be, by whoever is next. */
   async close(): Promise<void> {
     this.#ended = true;
@@ -240,7 +275,8 @@ export class History {
   #fold(): Promise<void> {
     return this.#folding ??= this.#foldAll().finally(() => {
       this.#folding = undefined;
-      if (this.#tails.some(({ rows }) => rows.length > 0)) return this.#schedule(FOLD_AFTER);
+      const isLeft = this.#isOver || this.#tails.some(({ rows }) => rows.length > 0);
+      if (isLeft) return this.#schedule(FOLD_AFTER);
       const next = this.#done[0];
       if (next === undefined) return;
       // Not long before they are due: nothing else may happen here for hours.
@@ -262,20 +298,58 @@ export class History {
         const worked = await persist(clock, () => this.#foldOnce(shard, tail), warned);
         // It stays in memory, and in the feed.
         if (!worked) break;
+        // Before the next commit: where rows are removed more slowly than written, writing waits.
+        await this.#enforceQuota();
       }
     }
+    if (this.#isOver) await this.#enforceQuota();
+    for (const shard of this.#begun.keys()) {
+      if (this.#ended || this.#tails[shard]!.folded === undefined) continue;
+      const warned = (error: unknown) =>
+        warn(`old rows of the feed could not be found: ${(error as Error).message}`);
+      await persist(clock, () => this.#findOld(shard), warned);
+    }
+  }
+
+  /**
+   * Finds rows of the feed that an instance folded and did not live to remove: they would stay until
+   * they expire, for as long as history is kept.
+   */
+  async #findOld(shard: number): Promise<void> {
+    const { kv, clock } = this.#parts;
+    const prefix = ["feed", shard];
+    const selector = { prefix, end: [...prefix, `${this.#begun.get(shard)!}0`] };
+    let rows = "";
+    for await (
+      const { versionstamp } of eachLimited(clock, kv.list(selector, { batchSize: READ_ROWS }))
+    ) {
+      if (this.#ended) return;
+      rows += versionstamp;
+    }
+    this.#begun.delete(shard);
+    if (rows !== "") this.#done.push({ shard, at: clock.now(), rows });
+  }
+
+  async #enforceQuota(): Promise<void> {
+    const { clock, warn } = this.#parts;
+    const warned = (error: unknown) =>
+      warn(`old history could not be removed: ${(error as Error).message}`);
+    this.#isOver = true;
+    await persist(clock, async () => {
+      this.#isOver = !(await this.#quota.enforce(clock.now()));
+    }, warned);
   }
 
   /** Folds the oldest rows of a tail, unless somebody else did, and removes old rows of the feed. */
   async #foldOnce(shard: number, tail: Tail): Promise<void> {
     const { kv, clock } = this.#parts;
     const cursor = await limited(clock, kv.get<unknown>(foldKey(shard)));
-    const folded = stampOf(cursor.value);
-    if (folded > tail.folded!) {
-      tail.forget(folded);
+    const folded = cursorFrom(cursor.value);
+    if (folded.upTo > tail.folded!) {
+      tail.forget(folded.upTo);
       if (tail.rows.length === 0) return;
     }
-    const { upTo, commits, stamps } = this.#oldest(tail);
+    const { upTo, commits, stamps } = this.#oldest(tail, folded.rows);
     const old = this.#removable(shard);
     if (stamps.length === 0 && old.length === 0) return;
     if (!await this.#move(shard, cursor, upTo, commits, old)) return;
@@ -286,17 +360,21 @@ export class History {
   }
 
   /**
-   * The rows of history for the oldest rows of a tail, divided into commits. Only the events of a
-   * single row of the feed ever take more than one commit: see {@linkcode History.#move}.
+   * The rows of history for the oldest rows of a tail, but for the first `written`, divided into
+   * commits. Only the events of a single row of the feed ever take more than one commit: see
+   * {@linkcode History.#move}.
    */
-  #oldest(tail: Tail): { upTo: string | undefined; stamps: string[]; commits: NewRow[][] } {
-    for (let most = Infinity;;) {
+  #oldest(
+    tail: Tail,
+    written: number,
+  ): { upTo: string | undefined; stamps: string[]; commits: NewRow[][] } {
+    for (let most = written > 0 ? 1 : Infinity;;) {
       const { streams, rows } = tail.oldest({
         bytes: MOST_BYTES,
         streams: MOST_STREAMS,
         rows: most,
       });
-      const commits = inCommits(this.#newRows(streams));
+      const commits = inCommits(this.#newRows(streams).slice(written));
       if (rows.length <= 1 || commits.length <= 1) {
         return { upTo: rows.at(-1), stamps: rows, commits };
       }
@@ -308,8 +386,8 @@ export class History {
    * Writes rows of history and moves the cursor from where it stood to `upTo`, and removes rows of
    * the feed. Returns whether that was done; if not, somebody else has moved the cursor.
    *
-   * Of several commits the last moves the cursor. Nobody reads what is past it, and the next who
-   * tries begins with the same row of the feed, and therefore writes the same keys.
+   * Of several commits each moves the cursor, all but the last only within the next row of the feed:
+   * whoever goes on after a crash does not count again what was written. Nobody reads what is past it.
    */
   async #move(
     shard: number,
@@ -320,33 +398,50 @@ export class History {
   ): Promise<boolean> {
     const { kv, clock } = this.#parts;
     const last = commits.at(-1) ?? [];
+    let at: Deno.AtomicCheck = cursor;
+    let { upTo: before, rows: written } = cursorFrom(cursor.value);
     for (const rows of [...commits.slice(0, -1), last]) {
-      const atomic = kv.atomic().check(cursor);
+      written += rows.length;
+      const next = rows === last
+        ? { upTo: upTo ?? before, rows: 0 }
+        : { upTo: before, rows: written };
+      const atomic = kv.atomic().check(at);
       for (const { key, value } of rows) atomic.set(key, value, { expireIn: this.retention });
-      if (rows === last) {
-        if (upTo !== undefined) atomic.set(foldKey(shard), { v: 1, upTo });
-        for (const key of old) atomic.delete(key);
+      const kept = rows.map((row) => row.kept);
+      this.#quota.count(atomic, kept);
+      if (upTo !== undefined) atomic.set(foldKey(shard), { v: 1, ...next });
+      if (rows === last) { for (const key of old) atomic.delete(key); }
+      const done = await limited(clock, atomic.commit());
+      if (done.ok) at = { key: cursor.key, versionstamp: done.versionstamp };
+      else {
+        // KV Connect's client may have repeated a commit that was written.
+        at = await limited(clock, kv.get<unknown>(foldKey(shard)));
+        const found = cursorFrom((at as Deno.KvEntryMaybe<unknown>).value);
+        if (upTo === undefined || found.upTo !== next.upTo || found.rows !== next.rows) {
+          return false;
+        }
       }
-      if ((await limited(clock, atomic.commit())).ok) continue;
-      // KV Connect's client may have repeated a commit that was written.
-      const { value } = await limited(clock, kv.get<unknown>(foldKey(shard)));
-      return rows === last && upTo !== undefined && stampOf(value) === upTo;
+      this.#quota.wrote(kept);
     }
     return true;
   }
 
   /** The rows of history that hold these events. */
   #newRows(streams: Streams): NewRow[] {
+    const untilMs = this.#parts.clock.now() + this.retention;
     const rows: NewRow[] = [];
-    for (const entries of streams.values()) {
-      const stream = streamOf(entries[0]!.event);
-      for (let from = 0, to = 0; to < entries.length; from = to) {
-        for (let bytes = 0; to < entries.length; to++) {
-          bytes += mostBytes(entries[to]!.event);
+    for (const all of streams.values()) {
+      const stream = streamOf(all[0]!.event);
+      for (let from = 0, to = 0; to < all.length; from = to) {
+        for (let bytes = 0; to < all.length; to++) {
+          bytes += mostBytes(all[to]!.event);
           if (bytes > CHUNK_BYTES && to > from) break;
         }
-        const value: Chunk = { v: 1, events: entries.slice(from, to).map(fold) };
-        rows.push({ key: [...stream, entries[from]!.at], value });
+        const entries = all.slice(from, to);
+        const first = all[from]!.at, last = all[to - 1]!.at;
+        const value: Chunk = { v: 1, events: entries.map(fold) };
+        const kept = { stream, first, last, bytes: bytesOfRow(stream, entries), untilMs };
+        rows.push({ key: [...stream, first], value, kept });
       }
     }
     return rows;
@@ -384,6 +479,7 @@ export class History {
     // Nobody is told of a failure here, and nobody can go on without: again and again.
     while (!this.#ended && tail.folded === undefined) {
       await persist(clock, async () => {
+        await this.#quota.begin(clock.now());
         if (await this.#foldStoredOnce(shard, upTo)) tail.forget(upTo);
       }, warned);
     }
@@ -392,10 +488,10 @@ export class History {
   async #foldStoredOnce(shard: number, upTo: string): Promise<boolean> {
     const { kv, clock } = this.#parts;
     const cursor = await limited(clock, kv.get<unknown>(foldKey(shard)));
-    const folded = stampOf(cursor.value);
-    if (folded >= upTo) return true;
+    const folded = cursorFrom(cursor.value);
+    if (folded.upTo >= upTo) return true;
     const prefix = ["feed", shard];
-    const selector = { start: [...prefix, `${folded}0`], end: [...prefix, `${upTo}0`] };
+    const selector = { start: [...prefix, `${folded.upTo}0`], end: [...prefix, `${upTo}0`] };
     const rows = kv.list<{ v?: unknown; events?: unknown }>(selector, {
       limit: READ_ROWS,
       batchSize: 8,
@@ -412,7 +508,7 @@ export class History {
       stored.rows.push(versionstamp);
       if (stored.bytes > MOST_BYTES) break;
     }
-    const { upTo: last = upTo, stamps, commits } = this.#oldest(stored);
+    const { upTo: last = upTo, stamps, commits } = this.#oldest(stored, folded.rows);
     if (!await this.#move(shard, cursor, last, commits)) return false;
     if (stamps.length > 0) {
       this.#done.push({ shard, at: clock.now(), rows: stamps.join("") });
@@ -427,10 +523,11 @@ function inCommits(rows: readonly NewRow[]): NewRow[][] {
   const commits: NewRow[][] = [];
   let bytes = Infinity;
   for (const row of rows) {
-    bytes += keyBytes(row.key);
+    const more = [row.key, ...countingKeys(row.kept)].reduce((sum, key) => sum + keyBytes(key), 0);
+    bytes += more;
     if (bytes > MAX_NEW_KEY_BYTES || commits.at(-1)!.length === MAX_NEW_ROWS) {
       commits.push([]);
-      bytes = keyBytes(row.key);
+      bytes = more;
     }
     commits.at(-1)!.push(row);
   }
@@ -452,7 +549,10 @@ function foldKey(shard: number): Deno.KvKey {
   return ["fold", shard];
 }
 
-function stampOf(value: unknown): string {
-  const { upTo } = (value ?? {}) as { upTo?: unknown };
-  return typeof upTo === "string" ? upTo : "";
+function cursorFrom(value: unknown): Cursor {
+  const { upTo, rows } = (value ?? {}) as { upTo?: unknown; rows?: unknown };
+  return {
+    upTo: typeof upTo === "string" ? upTo : "",
+    rows: typeof rows === "number" ? rows : 0,
+  };
 }

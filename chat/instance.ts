@@ -8,6 +8,7 @@
 import { Accounts, PACE_OF_ADDRESS } from "./accounts.ts";
 import { Attempts } from "./attempts.ts";
 import { MOST_CHECKS, MOST_LOCAL_CHECKS } from "./batch.ts";
+import type { Rate } from "./buckets.ts";
 import type { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
 import type { RoomEvent } from "./events.ts";
@@ -60,8 +61,12 @@ export interface InstanceParts {
   readonly limits: Limits;
   /** Milliseconds in which a connection must have a nickname; 0: as many as it likes. */
   readonly unnamed: number;
+  /** How many nicknames an address may register. */
+  readonly registration: Rate | undefined;
   /** Milliseconds for which what is said is kept; 0: it is not. */
   readonly retention: number;
+  /** Bytes that history may take in KV; `Infinity`: as many as it likes. */
+  readonly maxHistory: number;
   /** Whether everybody may see the history of every room. */
   readonly openHistory: boolean;
   /** Milliseconds for which the place of somebody who dropped out is kept; 0: it is not. */
@@ -155,6 +160,7 @@ export class Instance {
       kv: past,
       clock,
       retention,
+      maxBytes: parts.maxHistory,
       shards: shards.length,
       shardOf: (name) => this.#feed.shardOf(name),
       rowLife: ROW_LIFE,
@@ -201,6 +207,7 @@ export class Instance {
     const limiter = new Attempts(clock, PACE_OF_ADDRESS);
     const accounts = new Accounts({
       ...{ kv, clock, storage, likeness, passwords, limiter, lifetime },
+      registration: parts.registration,
     });
     const handler = this.#handler = new Handler({
       ...{ storage, feed, history, resume, accounts, likeness, limits, clock, openHistory },
@@ -354,6 +361,7 @@ export class Instance {
     return new Connection({
       ...{ id: ids(), peer, protocol, handler, sender, limits, pace, address, warn },
       looks: this.#parts.looks ?? NO_LOOKS,
+      registersFrom: guest?.registersFrom,
     });
   }
 

@@ -91,6 +91,10 @@ function newestOf(entries: readonly Entry[]): readonly Entry[] {
   return entries.slice(entries.length - many);
 }
 
+function expired(entries: readonly Entry[]): Missed {
+  return { entries, recovered: false, reason: "expired" };
+}
+
 function inOrder(entries: Entry[]): Entry[] {
   return entries.sort((a, b) => a.at < b.at ? -1 : 1);
 }
@@ -233,25 +237,34 @@ export class Resume {
       if (entry.at <= direct || entries.length === MOST_MISSED) break;
       entries.push(entry);
     }
-    if (room === undefined) return { entries: entries.reverse(), recovered: true };
+    const isWhole = await history.isWholeAfter([["direct", id]], direct);
+    if (room === undefined) {
+      entries.reverse();
+      return isWhole ? { entries, recovered: true } : expired(entries);
+    }
     const ofRoom = await this.#missedIn(room, id, at, last);
+    // What was seen last may be there although something after it was removed to make room.
+    const streams = [["log", room], ["people", room]] as const;
+    const isRoomWhole = await history.isWholeAfter(streams, ofRoom.from);
     const newest = newestOf(ofRoom.entries);
     const all = inOrder([...newest, ...entries]);
     if (newest.length < ofRoom.entries.length) {
       return { entries: all, recovered: false, reason: "too-many" };
     }
-    return ofRoom.found || this.#mustBeAll(record, last)
-      ? { entries: all, recovered: true }
-      : { entries: all, recovered: false, reason: "expired" };
+    const isAll = isWhole && isRoomWhole && (ofRoom.found || this.#mustBeAll(record, last));
+    return isAll ? { entries: all, recovered: true } : expired(all);
   }
 
-  /** The events of a room; `found`: they go back to the last one that was seen, or to the joining. */
+  /**
+   * The events of a room; `found`: they go back to the last one that was seen, or to the joining, which
+   * is `from`.
+   */
   async #missedIn(
     room: string,
     id: string,
     at: string,
     last = "",
-  ): Promise<{ entries: Entry[]; found: boolean }> {
+  ): Promise<{ entries: Entry[]; found: boolean; from: string }> {
     const { history } = this.#parts;
     const entries: Entry[] = [];
     let found = false, from = last;
@@ -272,7 +285,7 @@ export class Resume {
       if (entry.at <= from || entries.length > people + MOST_MISSED) break;
       entries.push(entry);
     }
-    return { entries: inOrder(entries), found };
+    return { entries: inOrder(entries), found, from };
   }
 
   /** Whether what was seen last is past its time, but nothing that came after it can be. */

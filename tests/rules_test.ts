@@ -46,7 +46,8 @@ const WAY: Record<string, string[]> = {
   "feed.ts": ["shard.ts", "batch.ts"],
   "shard.ts": ["batch.ts"],
   "batch.ts": [],
-  "history.ts": ["tail.ts"],
+  "history.ts": ["quota.ts", "tail.ts"],
+  "quota.ts": ["tail.ts"],
   "tail.ts": [],
   "sender.ts": [],
   "lease.ts": ["feed.ts"],
@@ -109,6 +110,7 @@ const PLATFORM: [RegExp, string[]][] = [
     "shard.ts",
     "feed.ts",
     "history.ts",
+    "quota.ts",
     "lease.ts",
   ]],
 ];
