@@ -11,6 +11,7 @@ import type { Stream } from "../chat/tail.ts";
 import { Hub, Random, simulatedKv, type Weather, World } from "./cluster/sim_kv.ts";
 import {
   counterOf,
+  countingKv,
   DenoKv,
   eventually,
   House,
@@ -384,6 +385,39 @@ Deno.test("History: one feed row with more rooms than a commit takes is folded i
     for (const history of histories) await history.close();
     assertEquals(warnings, [], from);
   }
+});
+
+Deno.test("History: whoever goes on after a crash in the middle of a feed row counts nothing twice", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const events = Array.from(
+    { length: 700 },
+    (_, n) => ["message", `room ${n} ${"é".repeat(20)}`, "01A", "Ann", "x", Date.now()] as const,
+  );
+  const committed = await kv.atomic()
+    .set(["feed", 0, kv.commitVersionstamp()], { v: 1, n: 1, from: "x", events })
+    .commit();
+  const { versionstamp } = committed as Deno.KvCommitResult;
+  let commits = 0;
+  const { kv: dying } = countingKv(kv, (what) => {
+    // One that writes down how it begins, and one part of the row.
+    if (what === "commit" && ++commits > 2) throw new Error("dead");
+  });
+  const dead = historyOf(dying, () => {});
+  dead.begin([versionstamp]);
+  await eventually(() => commits > 2, "it has died");
+  await dead.close();
+  const { ids } = await kept(kv);
+  assert(ids.length > 0 && ids.length < 700, `${ids.length} rows`);
+  const warnings: string[] = [];
+  const next = historyOf(kv, (line) => void warnings.push(line));
+  next.begin([versionstamp]);
+  await eventually(
+    async () => (await kv.get(["feed", 0, versionstamp])).value === null,
+    "all is folded",
+  );
+  await next.close();
+  assertEquals((await kept(kv)).ids.length, 700);
+  assertEquals(warnings, []);
 });
 
 Deno.test("History: feed rows that an instance folded and did not live to remove go after their time", async () => {
