@@ -32,6 +32,8 @@ Usage: deno task start [flags]
   --max-message N   longest message, in bytes, to ${MOST.message}    [CHAT_MAX_MESSAGE, default 16384]
   --history TIME    for how long what is said is kept, as 7d, 12h, 30m, 90s, or off
                                                [CHAT_HISTORY, default 7d]
+  --max-history SIZE     bytes that it may take in KV, as 512M or 2G, or off: the oldest goes first
+                                               [CHAT_MAX_HISTORY, default 1G]
   --open-history    let everybody read the history of every room  [CHAT_OPEN_HISTORY]
   --grace TIME      for how long the place of somebody who dropped out is kept, or off
                                                [CHAT_GRACE, default 30s]
@@ -89,6 +91,7 @@ interface Settings {
     | "access"
     | "trustProxy"
     | "history"
+    | "maxHistory"
     | "openHistory"
     | "grace"
     | "registered"
@@ -107,6 +110,7 @@ const VARIABLES = {
   "max-room": "CHAT_MAX_ROOM",
   "max-message": "CHAT_MAX_MESSAGE",
   history: "CHAT_HISTORY",
+  "max-history": "CHAT_MAX_HISTORY",
   grace: "CHAT_GRACE",
   registered: "CHAT_REGISTERED",
   reserved: "CHAT_RESERVED",
@@ -180,6 +184,20 @@ class Given {
     );
   }
 
+  bytes(flag: Flag, least: number, most: number): number | undefined {
+    const value = this.value(flag);
+    if (value === undefined) return undefined;
+    if (value === "off") return Infinity;
+    const bytes = bytesFrom(value);
+    if (bytes !== undefined && bytes >= least && bytes <= most) return bytes;
+    throw new StartError(
+      `${named(flag)} must be a size as 512M or 2G, at least ${
+        least / 1024 / 1024
+      }M, or off, not "${value}".`,
+      2,
+    );
+  }
+
   seconds(flag: "history" | "grace" | "registered"): number | undefined {
     const value = this.value(flag);
     if (value === undefined) return undefined;
@@ -229,6 +247,7 @@ function readSettings(args: string[]): Settings | "help" | "version" {
     tls: readTls(given.value("cert"), given.value("key")),
     chat: {
       history: given.seconds("history"),
+      maxHistory: given.bytes("max-history", LEAST.maxHistory, MOST.maxHistory),
       grace: given.seconds("grace"),
       openHistory: given.has("open-history") || isOn("CHAT_OPEN_HISTORY"),
       registered: given.seconds("registered"),

@@ -6,6 +6,7 @@
  * it from one that is taken, and costs no more. Who comes back by a token needs no password.
  */
 import { type Bucket, type Limiter, type Pace, refilled, waitFor } from "./attempts.ts";
+import type { Rate } from "./buckets.ts";
 import type { Claimed } from "./claims.ts";
 import { type Clock, limited } from "./clock.ts";
 import type { Likeness } from "./likeness.ts";
@@ -13,6 +14,7 @@ import { foldNickname } from "./names.ts";
 import { passwordFrom, type Passwords } from "./passwords.ts";
 import { type Refusal, refusal, refuse, type Result } from "./refusals.ts";
 import type { Ownership, OwnRecord, Storage } from "./storage.ts";
+import { hashToken } from "./tokens.ts";
 
 /** What registrations are made of. */
 export interface AccountsParts {
@@ -25,6 +27,8 @@ export interface AccountsParts {
   readonly limiter: Limiter;
   /** Milliseconds for which a registration is kept that nobody uses; 0: there are no new ones. */
   readonly lifetime: number;
+  /** How many nicknames an address may register; `undefined`: as many as it likes. */
+  readonly registration: Rate | undefined;
 }
 
 /** A registration, as it stands in KV. */
@@ -66,8 +70,16 @@ export class Accounts {
     this.#parts = parts;
   }
 
-  /** Registers the nickname that a connection has for whoever knows the password. */
-  async register(record: OwnRecord, typed: string, address: string): Promise<Result> {
+  /**
+   * Registers the nickname that a connection has for whoever knows the password. `countedFor` is the
+   * address for which that is counted; `undefined`: it is not.
+   */
+  async register(
+    record: OwnRecord,
+    typed: string,
+    address: string,
+    countedFor: string | undefined,
+  ): Promise<Result> {
     const { storage, clock, lifetime } = this.#parts;
     if (lifetime === 0) return refusal.registrationOff;
     if (record.held.account !== "") return refusal.registeredAlready(record.nick);
@@ -78,6 +90,8 @@ export class Accounts {
     const row = await this.#row(account);
     // An older version may have let somebody in over it.
     if (row.isThere) return refusal.nicknameRegistered(nick);
+    const wait = await this.#chargeRegistration(countedFor);
+    if (wait > 0) return refusal.tooManyRegistrations(wait);
     const until = clock.now() + lifetime;
     const { outcome } = await storage.keepClaims(record.id, {
       ...{ account, claims, checks: [row.check] },
@@ -215,7 +229,7 @@ export class Accounts {
     const { account, check } = await this.#row(name);
     // That a nickname is registered is no secret: whoever tries to log in with it is told.
     if (account === undefined) return refusal.notRegistered(nick);
-    const waitForName = await this.#charge(name);
+    const waitForName = await this.#charge(attemptsKey(name), PACE_OF_NAME);
     if (waitForName > 0) return refusal.tooManyAttempts(waitForName);
     const isRight = await passwords.matches(usable.password, account.password);
     if (isRight === undefined) return refusal.busy;
@@ -225,20 +239,28 @@ export class Accounts {
     return { ok: true, account: name, found: { account, check }, password: usable.password };
   }
 
+  /** Takes one of the registrations that an address has. The address is not stored, but its hash. */
+  async #chargeRegistration(address: string | undefined): Promise<number> {
+    const rate = this.#parts.registration;
+    if (rate === undefined || address === undefined) return 0;
+    const { burst, ms } = rate;
+    return await this.#charge(["registrations", hashToken(address)], { burst, every: ms / burst });
+  }
+
   /**
-   * Takes one of the tries that there are for a nickname, before it is known whether it is a good
-   * one: otherwise many at once could be made. Returns the milliseconds to wait if there is none.
+   * Takes one of the tries that a key has, on all instances together, before it is known whether it is
+   * a good one: otherwise many at once could be made. Returns the milliseconds to wait if there is
+   * none.
    */
-  async #charge(name: string): Promise<number> {
+  async #charge(key: Deno.KvKey, pace: Pace): Promise<number> {
     const { kv, clock } = this.#parts;
-    const key = attemptsKey(name);
+    const { burst, every } = pace;
     for (let tries = 0; tries < TRIES; tries++) {
       const { versionstamp, value } = await limited(clock, kv.get<unknown>(key));
       const now = clock.now();
-      const left = refilled(PACE_OF_NAME, bucketFrom(value), now);
-      const wait = waitFor(PACE_OF_NAME, left);
+      const left = refilled(pace, bucketFrom(value), now);
+      const wait = waitFor(pace, left);
       if (wait > 0) return wait;
-      const { burst, every } = PACE_OF_NAME;
       const charged = await this.#commit(
         kv.atomic().check({ key, versionstamp })
           .set(key, { left: left - 1, at: now }, { expireIn: burst * every }),
@@ -246,7 +268,7 @@ export class Accounts {
       if (charged) return 0;
     }
     // So many others try at the same time.
-    return PACE_OF_NAME.every;
+    return every;
   }
 
   async #commit(operation: Deno.AtomicOperation): Promise<boolean> {

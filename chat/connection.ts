@@ -33,6 +33,8 @@ export interface ConnectionParts {
   readonly address: string | undefined;
   /** How often the memory guard has looked. */
   readonly looks: { readonly count: number };
+  /** The address for which their registrations are counted; `undefined`: they are not. */
+  readonly registersFrom: string | undefined;
   warn(message: string): void;
 }
 
@@ -138,6 +140,7 @@ export class Connection {
     sender.bind(peer, id);
     const speaker = await protocol.open(id, peer, address, token, seen);
     speaker.pace = pace;
+    speaker.registersFrom = this.#parts.registersFrom;
     this.#speaker = speaker;
   }
 

@@ -106,8 +106,11 @@ export function afterCommit(versionstamp: string): string {
 // deno-lint-ignore no-control-regex -- the whole of Latin-1 is meant, controls included
 const BEYOND_LATIN1 = /[^\x00-\xff]/;
 
-// V8 writes a string in one byte a character where that is enough, else in two; before that a tag,
-// the length in one to three bytes, and one more so that two bytes stand at an even place.
-function stringBytes(text: string): number {
+/**
+ * An upper bound of what a string takes in V8's serialisation, in bytes: one a character where that is
+ * enough, else two; before that a tag, the length in one to three bytes, and one more so that two
+ * bytes stand at an even place.
+ */
+export function stringBytes(text: string): number {
   return 5 + (BEYOND_LATIN1.test(text) ? 2 * text.length : text.length);
 }

@@ -65,6 +65,8 @@ export interface Turned {
 export interface Guest {
   /** `undefined`: nothing is counted. */
   readonly pace: Pace | undefined;
+  /** The address for which registrations are counted; `undefined`: they are not. */
+  readonly registersFrom?: string;
   /** Their connection is gone. May be called more than once. */
   leave(): void;
   /** Their handshake came to nothing: the same, and it counts as many. Deno keeps its descriptor. */
@@ -134,7 +136,8 @@ export class Flood {
     this.#connections++;
     if (neighbours !== undefined) neighbours.connections++;
     let isHere = true;
-    const { one, address: together, connection } = this.#limits;
+    const { one, address: together, connection, registration, registersShared } = this.#limits;
+    const registers = registration !== undefined && (!shared || registersShared);
     const leave = () => {
       // Deno tells of the end of some connections twice.
       if (!isHere) return;
@@ -143,6 +146,7 @@ export class Flood {
       if (neighbours !== undefined) neighbours.connections--;
     };
     return {
+      registersFrom: registers ? address : undefined,
       pace: this.#countsDeeds
         ? new Pace(this.#clock, one, neighbours && { neighbours, rates: together, connection })
         : undefined,

@@ -49,6 +49,8 @@ export interface Speaker {
   readonly peer: Peer;
   /** Where they come from, as far as that is known, to limit what is tried from there; or empty. */
   readonly address: string;
+  /** The address for which their registrations are counted; `undefined`: they are not. */
+  registersFrom: string | undefined;
   /** The last nickname that was refused because it is registered. */
   wanted: string;
   /** Live: it changes as the connection's operations are delivered. Another one after a resumption. */
@@ -199,7 +201,12 @@ export class Handler {
 
   /** Registers the nickname that one has. */
   register(speaker: Speaker, password: string): Promise<Result> {
-    return this.#accounts.register(speaker.record, password, addressOf(speaker));
+    return this.#accounts.register(
+      speaker.record,
+      password,
+      addressOf(speaker),
+      speaker.registersFrom,
+    );
   }
 
   /**
@@ -471,7 +478,7 @@ export class Handler {
 
 function speakerOf(record: OwnRecord, peer: Peer, address: string): Speaker {
   const state = { unconfirmed: false, pending: 0, wake: undefined, pace: undefined };
-  return { peer, address, wanted: "", record, ...state };
+  return { peer, address, registersFrom: undefined, wanted: "", record, ...state };
 }
 
 /** Whoever comes from nowhere that is known is limited for themselves. */

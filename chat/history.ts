@@ -9,10 +9,12 @@
  * crash in between loses nothing and a page costs a page. It does not know who may read what.
  */
 import { type Clock, eachLimited, limited, persist } from "./clock.ts";
+import { cursorFrom, foldKey } from "./cursor.ts";
 import { type Entry, eventId, idPrefix, type RoomEvent, unpack } from "./events.ts";
 import { keyBytes, MAX_KEY_BYTES, MAX_MUTATIONS } from "./kv_limits.ts";
-import { foldedUpTo, foldKey, Leftovers } from "./leftovers.ts";
-import type { Retention, StreamKind } from "./retention.ts";
+import { Leftovers } from "./leftovers.ts";
+import { bytesOfRow, countingKeys, type KeptRow, Quota } from "./quota.ts";
+import { longestOf, type Retention, type StreamKind } from "./retention.ts";
 import { bytesIn, type Stream, type Streams, Tail } from "./tail.ts";
 
 /** What history is made of. */
@@ -20,6 +22,8 @@ export interface HistoryParts {
   readonly kv: Deno.Kv;
   readonly clock: Clock;
   readonly retention: Retention;
+  /** Bytes that all of it may take in KV; `Infinity`: as many as it likes. */
+  readonly maxBytes: number;
   /** How many shards the feed has, and in which one a room's or a connection's events are. */
   readonly shards: number;
   shardOf(name: string): number;
@@ -43,9 +47,18 @@ interface Chunk {
 interface NewRow {
   readonly key: Deno.KvKey;
   readonly value: Chunk;
+  /** What is counted of it. */
+  readonly kept: KeptRow;
   /** Milliseconds for which KV is to keep it. */
   readonly expireIn: number;
 }
+
+/**
+ * A row of history in the list of all rows that hold some events; `undefined`: none is written, because
+ * its time is over. The list has the same length on every instance, at every time: the cursor says how
+ * much of it is done.
+ */
+type Planned = NewRow | undefined;
 
 /** Rows of the feed that have been folded, and when. */
 interface Done {
@@ -77,7 +90,7 @@ const MOST_STREAMS = 250;
  */
 const CHUNK_BYTES = 56 * 1024;
 
-/** Bytes of the keys of new rows in one commit; the cursor has a key, too. */
+/** Bytes of the keys for new rows in one commit; the cursor and the counter of all have keys, too. */
 const MAX_NEW_KEY_BYTES = MAX_KEY_BYTES - 512;
 
 /** Feed rows that one commit removes besides. */
@@ -93,8 +106,11 @@ const MANY_SHARDS: readonly StreamKind[] = ["sent", "own"];
 /** Milliseconds for which a row is left to KV at least, whatever the clock says. */
 const MIN_ROW_LIFE_MS = 60_000;
 
-/** New rows in one commit, besides the cursor and what is removed. */
-const MAX_NEW_ROWS = MAX_MUTATIONS - MOST_REMOVED - 1;
+/**
+ * New rows in one commit, besides the cursor, the counter of all and what is removed. Each has an
+ * index row, and may have a counter of its own.
+ */
+const MAX_NEW_ROWS = Math.floor((MAX_MUTATIONS - MOST_REMOVED - 2) / 3);
 
 /** Feed rows in one read, of at most 64 KiB each, when an earlier instance left some unfolded. */
 const READ_ROWS = 32;
@@ -104,6 +120,7 @@ const STAMP = 20;
 /** The history that one instance keeps and reads. */
 export class History {
   readonly #parts: HistoryParts;
+  readonly #quota: Quota;
   readonly #tails: Tail[];
   readonly #done: Done[] = [];
   readonly #leftovers: Leftovers;
@@ -112,10 +129,14 @@ export class History {
   /** When folding is due by the timer that is set, if one is. */
   #due = Infinity;
   #cancel = (): void => {};
+  /** More may be in KV than should be: there was no time yet to remove all of it. */
+  #isOver = true;
   #ended = false;
 
   constructor(parts: HistoryParts) {
     this.#parts = parts;
+    const { kv, clock, maxBytes, retention } = parts;
+    this.#quota = new Quota({ kv, clock, maxBytes, retentionMs: longestOf(retention) });
     this.#tails = Array.from({ length: parts.shards }, () => new Tail());
     this.#leftovers = new Leftovers({ ...parts, retention: parts.retention.direct });
   }
@@ -137,6 +158,8 @@ export class History {
 
   /** Begins: `at` is where each shard stood before what will be added. Folds what is older. */
   begin(at: readonly (string | null)[]): void {
+    // Also where nothing is kept any more: what was kept before is removed when its time is over.
+    this.#schedule(FOLD_AFTER);
     if (!this.#isOn) return;
     this.#leftovers.start();
     const folds = at.map((stamp, shard) => this.#foldStored(shard, stamp ?? ""));
@@ -249,6 +272,16 @@ export class History {
     for (const entry of entries) if (entry.at > after) yield entry;
   }
 
+  /**
+   * For streams, each with an event ID: the ID of the newest event that was removed to make room and is
+   * later than the ID of its stream; empty if there is none. Read the events first.
+   *
+   * @throws when KV cannot be read.
+   */
+  async evictedAfter(seen: readonly (readonly [Stream, string])[]): Promise<string> {
+    return await this.#quota.evictedAfter(seen);
+  }
+
   /** Stops. What has not been folded will be, by whoever is next. */
   async close(): Promise<void> {
     this.#ended = true;
@@ -304,7 +337,8 @@ export class History {
   #fold(): Promise<void> {
     return this.#folding ??= this.#foldAll().finally(() => {
       this.#folding = undefined;
-      if (this.#tails.some(({ rows }) => rows.length > 0)) return this.#schedule(FOLD_AFTER);
+      const isLeft = this.#isOver || this.#tails.some(({ rows }) => rows.length > 0);
+      if (isLeft) return this.#schedule(FOLD_AFTER);
       const next = this.#done[0];
       if (next === undefined) return;
       // Not long before they are due: nothing else may happen here for hours.
@@ -326,20 +360,33 @@ export class History {
         const worked = await persist(clock, () => this.#foldOnce(shard, tail), warned);
         // It stays in memory, and in the feed.
         if (!worked) break;
+        // Before the next commit: where rows are removed more slowly than written, writing waits.
+        await this.#enforceQuota();
       }
     }
+    if (this.#isOver) await this.#enforceQuota();
+  }
+
+  async #enforceQuota(): Promise<void> {
+    const { clock, warn } = this.#parts;
+    const warned = (error: unknown) =>
+      warn(`old history could not be removed: ${(error as Error).message}`);
+    this.#isOver = true;
+    await persist(clock, async () => {
+      this.#isOver = !(await this.#quota.enforce(clock.now()));
+    }, warned);
   }
 
   /** Folds the oldest rows of a tail, unless somebody else did, and removes old rows of the feed. */
   async #foldOnce(shard: number, tail: Tail): Promise<void> {
     const { kv, clock } = this.#parts;
     const cursor = await limited(clock, kv.get<unknown>(foldKey(shard)));
-    const folded = foldedUpTo(cursor.value);
-    if (folded > tail.folded!) {
-      tail.forget(folded);
+    const folded = cursorFrom(cursor.value);
+    if (folded.upTo > tail.folded!) {
+      tail.forget(folded.upTo);
       if (tail.rows.length === 0) return;
     }
-    const { upTo, commits, stamps } = this.#oldest(tail);
+    const { upTo, commits, stamps } = this.#oldest(tail, folded.rows);
     const old = this.#removable(shard);
     if (stamps.length === 0 && old.length === 0) return;
     if (!await this.#move(shard, cursor, upTo, commits, old)) return;
@@ -350,21 +397,21 @@ export class History {
   }
 
   /**
-   * The rows of history for the oldest rows of a tail, divided into commits. Only the events of a
-   * single row of the feed ever take more than one commit: see {@linkcode History.#move}.
-   * `isStored`: they were left in the feed, and may be past their time.
+   * The rows of history for the oldest rows of a tail, but for the first `written`, divided into
+   * commits. Only the events of a single row of the feed ever take more than one commit: see
+   * {@linkcode History.#move}.
    */
   #oldest(
     tail: Tail,
-    isStored = false,
-  ): { upTo: string | undefined; stamps: string[]; commits: NewRow[][] } {
-    for (let most = Infinity;;) {
+    written: number,
+  ): { upTo: string | undefined; stamps: string[]; commits: Planned[][] } {
+    for (let most = written > 0 ? 1 : Infinity;;) {
       const { streams, rows } = tail.oldest({
         bytes: MOST_BYTES,
         streams: MOST_STREAMS,
         rows: most,
       });
-      const commits = inCommits(this.#newRows(streams, isStored));
+      const commits = inCommits(this.#newRows(streams).slice(written));
       if (rows.length <= 1 || commits.length <= 1) {
         return { upTo: rows.at(-1), stamps: rows, commits };
       }
@@ -376,53 +423,78 @@ export class History {
    * Writes rows of history and moves the cursor from where it stood to `upTo`, and removes rows of
    * the feed. Returns whether that was done; if not, somebody else has moved the cursor.
    *
-   * Of several commits the last moves the cursor. Nobody reads what is past it, and the next who
-   * tries begins with the same row of the feed, and therefore writes the same keys.
+   * Of several commits each moves the cursor, all but the last only within the next row of the feed:
+   * whoever goes on after a crash does not count again what was written. Nobody reads what is past it.
    */
   async #move(
     shard: number,
     cursor: Deno.KvEntryMaybe<unknown>,
     upTo: string | undefined,
-    commits: NewRow[][],
+    commits: Planned[][],
     old: readonly Deno.KvKey[] = [],
   ): Promise<boolean> {
     const { kv, clock } = this.#parts;
     const last = commits.at(-1) ?? [];
+    let at: Deno.AtomicCheck = cursor;
+    let { upTo: before, rows: written } = cursorFrom(cursor.value);
     for (const rows of [...commits.slice(0, -1), last]) {
-      const atomic = kv.atomic().check(cursor);
-      for (const { key, value, expireIn } of rows) atomic.set(key, value, { expireIn });
-      if (rows === last) {
-        if (upTo !== undefined) atomic.set(foldKey(shard), { v: 1, upTo });
-        for (const key of old) atomic.delete(key);
+      written += rows.length;
+      const next = rows === last
+        ? { upTo: upTo ?? before, rows: 0 }
+        : { upTo: before, rows: written };
+      const atomic = kv.atomic().check(at);
+      const kept: KeptRow[] = [];
+      for (const row of rows) {
+        if (row === undefined) continue;
+        atomic.set(row.key, row.value, { expireIn: row.expireIn });
+        kept.push(row.kept);
       }
-      if ((await limited(clock, atomic.commit())).ok) continue;
-      // KV Connect's client may have repeated a commit that was written.
-      const { value } = await limited(clock, kv.get<unknown>(foldKey(shard)));
-      return rows === last && upTo !== undefined && foldedUpTo(value) === upTo;
+      this.#quota.count(atomic, kept);
+      if (upTo !== undefined) atomic.set(foldKey(shard), { v: 1, ...next });
+      if (rows === last) { for (const key of old) atomic.delete(key); }
+      const done = await limited(clock, atomic.commit());
+      if (done.ok) at = { key: cursor.key, versionstamp: done.versionstamp };
+      else {
+        // KV Connect's client may have repeated a commit that was written.
+        at = await limited(clock, kv.get<unknown>(foldKey(shard)));
+        const found = cursorFrom((at as Deno.KvEntryMaybe<unknown>).value);
+        if (upTo === undefined || found.upTo !== next.upTo || found.rows !== next.rows) {
+          return false;
+        }
+      }
+      this.#quota.wrote(kept);
     }
     return true;
   }
 
   /** The rows of history that hold these events. */
-  #newRows(streams: Streams, isStored: boolean): NewRow[] {
+  #newRows(streams: Streams): Planned[] {
     const { retention, clock } = this.#parts;
-    const rows: NewRow[] = [];
-    for (const { stream, entries: all } of streams.values()) {
+    const now = clock.now();
+    const rows: Planned[] = [];
+    for (const { stream, entries } of streams.values()) {
       const [kind] = stream;
-      if (retention[kind] === 0) continue;
-      const entries = isStored ? all.filter((entry) => this.#isFresh(entry, stream)) : all;
       for (let from = 0, to = 0; to < entries.length; from = to) {
         for (let bytes = 0; to < entries.length; to++) {
           bytes += bytesIn(stream, entries[to]!.event);
           if (bytes > CHUNK_BYTES && to > from) break;
         }
-        const chunk = entries.slice(from, to);
-        const value: Chunk = { v: 1, events: chunk.map((entry) => fold(entry, kind)) };
-        const name = chunk.at(MANY_SHARDS.includes(kind) ? -1 : 0)!.at;
         // What a crash left for a while is not kept any longer for that.
-        const age = Math.max(0, clock.now() - chunk.at(-1)!.event.time);
+        const age = Math.max(0, now - entries[to - 1]!.event.time);
+        if (age >= retention[kind]) {
+          rows.push(undefined);
+          continue;
+        }
         const expireIn = Math.max(MIN_ROW_LIFE_MS, retention[kind] - age);
-        rows.push({ key: [...stream, name], value, expireIn });
+        const value: Chunk = {
+          v: 1,
+          events: entries.slice(from, to).map((each) => fold(each, kind)),
+        };
+        const bytes = bytesOfRow(stream, value.events);
+        const last = entries[to - 1]!.at;
+        const id = MANY_SHARDS.includes(kind) ? last : entries[from]!.at;
+        const kept = { stream, id, last, bytes, untilMs: now + expireIn };
+        rows.push({ key: [...stream, id], value, kept, expireIn });
       }
     }
     return rows;
@@ -460,6 +532,7 @@ export class History {
     // Nobody is told of a failure here, and nobody can go on without: again and again.
     while (!this.#ended && tail.folded === undefined) {
       await persist(clock, async () => {
+        await this.#quota.begin(clock.now());
         if (await this.#foldStoredOnce(shard, upTo)) tail.forget(upTo);
       }, warned);
     }
@@ -468,10 +541,10 @@ export class History {
   async #foldStoredOnce(shard: number, upTo: string): Promise<boolean> {
     const { kv, clock } = this.#parts;
     const cursor = await limited(clock, kv.get<unknown>(foldKey(shard)));
-    const folded = foldedUpTo(cursor.value);
-    if (folded >= upTo) return true;
+    const folded = cursorFrom(cursor.value);
+    if (folded.upTo >= upTo) return true;
     const prefix = ["feed", shard];
-    const selector = { start: [...prefix, `${folded}0`], end: [...prefix, `${upTo}0`] };
+    const selector = { start: [...prefix, `${folded.upTo}0`], end: [...prefix, `${upTo}0`] };
     const rows = kv.list<{ v?: unknown; events?: unknown }>(selector, {
       limit: READ_ROWS,
       batchSize: 8,
@@ -488,7 +561,7 @@ export class History {
       stored.rows.push(versionstamp);
       if (stored.bytes > MOST_BYTES) break;
     }
-    const { upTo: last = upTo, stamps, commits } = this.#oldest(stored, true);
+    const { upTo: last = upTo, stamps, commits } = this.#oldest(stored, folded.rows);
     if (!await this.#move(shard, cursor, last, commits)) return false;
     if (stamps.length > 0) {
       this.#done.push({ shard, at: clock.now(), rows: stamps.join("") });
@@ -499,14 +572,16 @@ export class History {
 }
 
 /** Divides rows into commits by their number and the bytes of their keys, in their order. */
-function inCommits(rows: readonly NewRow[]): NewRow[][] {
-  const commits: NewRow[][] = [];
+function inCommits(rows: readonly Planned[]): Planned[][] {
+  const commits: Planned[][] = [];
   let bytes = Infinity;
   for (const row of rows) {
-    bytes += keyBytes(row.key);
+    const keys = row === undefined ? [] : [row.key, ...countingKeys(row.kept)];
+    const more = keys.reduce((sum, key) => sum + keyBytes(key), 0);
+    bytes += more;
     if (bytes > MAX_NEW_KEY_BYTES || commits.at(-1)!.length === MAX_NEW_ROWS) {
       commits.push([]);
-      bytes = keyBytes(row.key);
+      bytes = more;
     }
     commits.at(-1)!.push(row);
   }

@@ -8,6 +8,7 @@
 import { Accounts, PACE_OF_ADDRESS } from "./accounts.ts";
 import { Attempts } from "./attempts.ts";
 import { MOST_CHECKS, MOST_LOCAL_CHECKS } from "./batch.ts";
+import type { Rate } from "./buckets.ts";
 import type { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
 import type { RoomEvent } from "./events.ts";
@@ -24,7 +25,7 @@ import type { Passwords } from "./passwords.ts";
 import { limitPongs } from "./pongs.ts";
 import { Requests } from "./requests.ts";
 import { Resume } from "./resume.ts";
-import { retentionOf } from "./retention.ts";
+import { longestOf, retentionOf } from "./retention.ts";
 import { CLOSE, type Peer, Sender, type Socket } from "./sender.ts";
 import { Storage } from "./storage.ts";
 import { terminate } from "./terminate.ts";
@@ -61,8 +62,12 @@ export interface InstanceParts {
   readonly limits: Limits;
   /** Milliseconds in which a connection must have a nickname; 0: as many as it likes. */
   readonly unnamed: number;
+  /** How many nicknames an address may register. */
+  readonly registration: Rate | undefined;
   /** Milliseconds for which what is said is kept; 0: it is not. */
   readonly retention: number;
+  /** Bytes that history may take in KV; `Infinity`: as many as it likes. */
+  readonly maxHistory: number;
   /** Whether everybody may see the history of every room. */
   readonly openHistory: boolean;
   /** Milliseconds for which the place of somebody who dropped out is kept; 0: it is not. */
@@ -158,6 +163,7 @@ export class Instance {
       kv: past,
       clock,
       retention,
+      maxBytes: parts.maxHistory,
       shards: shards.length,
       shardOf: (name) => this.#feed.shardOf(name),
       rowLife: ROW_LIFE,
@@ -170,7 +176,7 @@ export class Instance {
       smallIsFast: handles.apart,
       mostChecks: local ? MOST_LOCAL_CHECKS : MOST_CHECKS,
       // What history has not got yet must be there even after a crash and a long while.
-      rowLife: Math.max(retention.log, retention.own) + ROW_LIFE,
+      rowLife: longestOf(retention) + ROW_LIFE,
       instance: id,
       lease: check,
       clock,
@@ -205,6 +211,7 @@ export class Instance {
     const limiter = new Attempts(clock, PACE_OF_ADDRESS);
     const accounts = new Accounts({
       ...{ kv, clock, storage, likeness, passwords, limiter, lifetime },
+      registration: parts.registration,
     });
     const handler = this.#handler = new Handler({
       ...{ storage, feed, history, resume, accounts, likeness, limits, clock, openHistory },
@@ -358,6 +365,7 @@ export class Instance {
     return new Connection({
       ...{ id: ids(), peer, protocol, handler, sender, limits, pace, address, warn },
       looks: this.#parts.looks ?? NO_LOOKS,
+      registersFrom: guest?.registersFrom,
     });
   }
 

@@ -6,6 +6,7 @@
  * feed rows: in the steady state that is one row for each shard, every ten minutes.
  */
 import { type Clock, eachLimited, limited, persist } from "./clock.ts";
+import { cursorFrom, foldKey } from "./cursor.ts";
 
 /** What Leftovers is made of. */
 export interface LeftoversParts {
@@ -25,17 +26,6 @@ const MAX_ROWS = 32;
 
 /** Milliseconds by which the clocks of instances may differ: an event has the time of its author's. */
 const MAX_SKEW_MS = 10 * 60_000;
-
-/** The key of the versionstamp up to which a shard's feed rows have been compacted. */
-export function foldKey(shard: number): Deno.KvKey {
-  return ["fold", shard];
-}
-
-/** What stands under {@linkcode foldKey}; empty if nothing does. */
-export function foldedUpTo(value: unknown): string {
-  const { upTo } = (value ?? {}) as { upTo?: unknown };
-  return typeof upTo === "string" ? upTo : "";
-}
 
 /** The removal of what is left over, by one instance. */
 export class Leftovers {
@@ -76,7 +66,8 @@ export class Leftovers {
   async #clean(): Promise<void> {
     const { clock, kv, shards, retention, rowLife } = this.#parts;
     for (let shard = 0; shard < shards; shard++) {
-      const upTo = foldedUpTo((await limited(clock, kv.get<unknown>(foldKey(shard)))).value);
+      const { value } = await limited(clock, kv.get<unknown>(foldKey(shard)));
+      const { upTo } = cursorFrom(value);
       if (upTo === "") continue;
       const selector = { start: ["feed", shard], end: ["feed", shard, `${upTo}0`] };
       await this.#remove(selector, rowLife, true);

@@ -74,6 +74,11 @@ export interface FloodSettings {
   /** Connections that an address opens. Default 100 in 60 s, and for this machine's own: off. */
   readonly connections?: Allowance | "off";
   /**
+   * Nicknames that an address registers, on all instances together. Default 5 in a day, and for this
+   * machine's own: off.
+   */
+  readonly registrations?: Allowance | "off";
+  /**
    * How many times as much as one connection all of an address may do together. Default 10, and for
    * this machine's own: off.
    */
@@ -95,6 +100,7 @@ export interface FloodLimits {
   readonly one: DeedRates;
   readonly address: DeedRates;
   readonly connection: Rate | undefined;
+  readonly registration: Rate | undefined;
   /** Milliseconds; 0: no limit. */
   readonly unnamed: number;
   /** `Infinity`: no limit. */
@@ -102,6 +108,8 @@ export interface FloodLimits {
   readonly perAddress: number;
   /** Whether addresses that many may share are counted like all others. */
   readonly countsShared: boolean;
+  /** The same of registrations. */
+  readonly registersShared: boolean;
 }
 
 /** What is counted apart: commands that are none of the others, too. */
@@ -114,6 +122,11 @@ export type DeedRates = Readonly<Record<Deed, Rate | undefined>>;
 export interface KeepSettings {
   /** Seconds for which what is said is kept: 0 (it is not) to ten years. Default 7 days. */
   readonly history?: number;
+  /**
+   * Bytes that history may take in KV: 1,048,576 to 2^50, or `Infinity`: no limit. The oldest of it is
+   * removed first. A tenth of it, but at least a mebibyte, may be one room's. Default 1 GiB.
+   */
+  readonly maxHistory?: number;
   /** Whether everybody may see the history of every room, and not only who is in it. Default: no. */
   readonly openHistory?: boolean;
   /** Seconds for which the place of somebody who dropped out is kept: 0 to an hour. Default 30. */
@@ -128,6 +141,8 @@ export interface KeepSettings {
 /** The same, in milliseconds. */
 export interface Keeping {
   readonly retention: number;
+  /** Bytes; `Infinity`: no limit. */
+  readonly maxHistory: number;
   readonly openHistory: boolean;
   readonly grace: number;
   readonly registered: number;
@@ -156,6 +171,8 @@ export const MOST = {
   grace: 3600,
   /** Ten years. */
   registered: 3650 * 86_400,
+  /** More than a disk holds: what is meant is off. */
+  maxHistory: 2 ** 50,
 } as const;
 
 /** What a setting must be at the least, where that is more than 1. */
@@ -164,16 +181,20 @@ export const LEAST = {
   unread: 1024 * 1024,
   /** The program alone takes some 100 MiB. */
   memoryBytes: 192 * 1024 * 1024,
+  /** Less is one page of long messages. */
+  maxHistory: 1024 * 1024,
 } as const;
 
 /**
  * What follows from a user's settings of what is kept.
  *
- * @throws {RangeError} when a setting is not a number from 0 to its maximum.
+ * @throws {RangeError} when a setting is not a number from 0 (or what stands in {@linkcode LEAST}) to
+ * its maximum.
  */
 export function keepingFrom(
   {
     history = 7 * 86_400,
+    maxHistory = 1024 ** 3,
     openHistory = false,
     grace = 30,
     registered = 365 * 86_400,
@@ -185,8 +206,12 @@ export function keepingFrom(
       throw new RangeError(`${name} must be a number of seconds from 0 to ${most}`);
     }
   }
+  if (maxHistory !== Infinity) {
+    assertWhole("maxHistory", maxHistory, LEAST.maxHistory, MOST.maxHistory);
+  }
   return {
     retention: history * 1000,
+    maxHistory,
     openHistory,
     grace: grace * 1000,
     registered: registered * 1000,
@@ -268,6 +293,8 @@ export function floodLimitsFrom(
       nick: times(one.nick),
     },
     connection: rateFrom("connections", set.connections ?? { many: 100, seconds: 60 }),
+    registration: rateFrom("registrations", set.registrations ?? { many: 5, seconds: 86_400 }),
+    registersShared: set.registrations !== undefined,
     unnamed: unnamed === "off" ? 0 : unnamed * 1000,
     connections: connections ?? (isOff ? Infinity : 10_000),
     perAddress: perAddress ?? (isOff ? Infinity : 100),
@@ -283,6 +310,7 @@ const OFF: FloodSettings = {
   joins: "off",
   nicks: "off",
   connections: "off",
+  registrations: "off",
   together: "off",
   unnamed: "off",
 };

@@ -144,6 +144,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     ids: options.ids ?? (() => monotonicUlid(clock.now())),
     limits,
     unnamed: floodLimits.unnamed,
+    registration: floodLimits.registration,
     ...keepingFrom(options),
     likeness: new Likeness(options.reserved ?? USUALLY_RESERVED),
     passwords: new Passwords(options.passwordRounds),

@@ -74,6 +74,17 @@ export const refusal = {
       `Too many passwords were tried. Please wait ${Math.ceil(ms / 1000)} s.`,
       Math.ceil(ms),
     ),
+  /** `ms`: how long to wait. */
+  tooManyRegistrations: (ms: number) => {
+    const minutes = Math.ceil(ms / 60_000);
+    const time = minutes > 90 ? `${Math.ceil(minutes / 60)} hours` : `${minutes} min`;
+    return refuse(
+      "registration-limit",
+      "Not done: too many nicknames were registered from your address. " +
+        `Please try again in ${time}.`,
+      Math.ceil(ms),
+    );
+  },
   busy: refuse(
     "busy",
     "Not done: too many passwords are being checked. Please try again soon.",

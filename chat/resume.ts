@@ -18,6 +18,7 @@ import {
   saidKey,
   type Storage,
 } from "./storage.ts";
+import type { Stream } from "./tail.ts";
 import { hashToken, isToken, newToken } from "./tokens.ts";
 
 /** What coming back is made of. */
@@ -77,6 +78,9 @@ interface Missing {
   readonly isFound: boolean;
   readonly isClear: boolean;
 }
+
+/** A stream, and the ID of an event after which all of it has to be there. */
+type Needed = readonly [Stream, string];
 
 /** What a connection did, as far as it is kept. */
 interface Doings {
@@ -347,13 +351,21 @@ export class Resume {
     const isKnown = ({ isFound, isClear }: Missing, other: Missing) =>
       isFound || (isOneId && other.isFound) || (isClear && isKept);
     const areKnown = isKnown(received, sent) && isKnown(sent, received);
+    // What was seen last may be there although something after it was removed to make room.
+    const evicted = await this.#parts.history.evictedAfter([
+      ...rooms.needed,
+      [["direct", record.id], seen.direct ?? ""],
+      [["sent", record.id], seen.sent ?? seen.direct ?? ""],
+    ]);
     const all = inOrder([...rooms.entries, ...received.entries, ...sent.entries]);
     const entries = newestOf(all);
     const isTooMany = entries.length < all.length ? "too-many" : undefined;
-    const reason = areKnown ? rooms.reason ?? isTooMany : "expired";
+    const reason = areKnown && evicted === "" ? rooms.reason ?? isTooMany : "expired";
     if (reason === undefined) return { entries, recovered: true };
     // Of a room of which nothing is kept nothing is whole.
-    const from = rooms.reason === "history-off" ? undefined : entries[0]?.at;
+    const from = rooms.reason === "history-off"
+      ? undefined
+      : entries.find(({ at }) => at > evicted)?.at;
     return { entries, recovered: false, reason, from };
   }
 
@@ -390,18 +402,24 @@ export class Resume {
     return { moves, before, isReached, isWhole };
   }
 
-  /** The events of the rooms that a connection was in since `last`, until `now`. */
+  /**
+   * The events of the rooms that a connection was in since `last`, until `now`; and what must not have
+   * been removed for that to be all.
+   */
   async #missedInRooms(
     { id, room, since }: OwnRecord,
     now: string,
     last: string | undefined,
     { moves, before, isReached, isWhole }: Doings,
     covers: Covers,
-  ): Promise<{ entries: readonly MissedEntry[]; reason?: Reason }> {
+  ): Promise<{ entries: readonly MissedEntry[]; reason?: Reason; needed: readonly Needed[] }> {
     const { history, clock } = this.#parts;
     const { stays, isInRoom } = staysOf(room, moves, last ?? "", now);
+    // Where it was in no room at `last`, also an earlier move may say what it saw.
+    const isLastEnough = last !== undefined && (isInRoom || before?.at === last);
+    const needed: Needed[] = [[["own", id], isLastEnough ? last : ""]];
     if (history.retention === 0) {
-      return { entries: [], reason: stays.length === 0 ? undefined : "history-off" };
+      return { entries: [], reason: stays.length === 0 ? undefined : "history-off", needed };
     }
     const isAllKept = isWhole && covers(history.retentionOf("own"));
     // Where the client was in no room at `last`: was it there that it saw that?
@@ -416,23 +434,27 @@ export class Resume {
     for (const stay of stays) {
       const part = await this.#missedIn(stay, id);
       entries.push(...part.entries);
+      needed.push([["people", stay.room], part.start], [["log", stay.room], part.start]);
       if (entries.length > MOST_MISSED) break;
       const isOld = clock.now() - since > history.retention - SKEW;
       // Nothing that is kept is as old as what was seen: so what came after that is kept.
-      const isAll = part.isClear && covers(history.retention) &&
-        (stay.isFromJoin || (last !== undefined && isOld));
+      const isAll = part.isClear && covers(history.retention) && !stay.isFromJoin &&
+        last !== undefined && isOld;
       if (!part.isFound && !isAll && !(part.isJoined && (isReached || isAllKept))) {
         isCertain = false;
       }
     }
-    return { entries, reason: isCertain ? undefined : "expired" };
+    return { entries, reason: isCertain ? undefined : "expired", needed };
   }
 
-  /** The events of a stay in a room; `isJoined`: they go back to the joining, and no further. */
+  /**
+   * The events of a stay in a room; `isJoined`: they go back to the joining, and no further. They are
+   * all those after `start` that are kept.
+   */
   async #missedIn(
     { room, from, to, isFromJoin }: Stay,
     id: string,
-  ): Promise<Missing & { isJoined: boolean }> {
+  ): Promise<Missing & { start: string; isJoined: boolean }> {
     const { history } = this.#parts;
     const entries: MissedEntry[] = [];
     let start = from, isFound = false, isClear = true, isJoined = false;
@@ -452,14 +474,17 @@ export class Resume {
         break;
       }
     }
+    // The joining is not kept. Where it was removed to make room, older words may be foreign.
+    const isUnknown = isClear && !isFound && !isFromJoin;
+    const evicted = isUnknown ? await history.evictedAfter([[["people", room], start]]) : "";
     const people = entries.length;
     for await (const entry of history.backwards(["log", room], to)) {
       if (entry.at === from) isFound = true;
       if (entry.at <= from) isClear = false;
-      if (entry.at <= start) break;
+      if (entry.at <= start || entry.at <= evicted) break;
       if (entries.push({ ...entry, isSent: false }) > people + MOST_MISSED) break;
     }
-    return { entries, isFound, isClear, isJoined };
+    return { entries, start, isFound, isClear, isJoined };
   }
 
   /** The direct messages that a connection received, or sent, after the last one that it saw. */

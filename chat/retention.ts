@@ -30,3 +30,8 @@ export function retentionOf(historyMs: number, graceMs: number): Retention {
     own: resumable,
   };
 }
+
+/** The longest time in milliseconds for which anything is kept. */
+export function longestOf(retention: Retention): number {
+  return Math.max(...Object.values(retention));
+}

@@ -25,7 +25,14 @@ export function listFrom(text: string): string[] {
 }
 
 /** Names of allowances in {@linkcode FloodSettings}. */
-const ALLOWANCES = ["messages", "commands", "joins", "nicks", "connections"] as const;
+const ALLOWANCES = [
+  "messages",
+  "commands",
+  "joins",
+  "nicks",
+  "connections",
+  "registrations",
+] as const;
 
 /**
  * What may be done how often, as `off`, `on` (the defaults), or like

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { PACE_OF_ADDRESS, PACE_OF_NAME, RIGHT_PASSWORD_REFUND } from "../chat/accounts.ts";
 import { systemClock } from "../chat/clock.ts";
+import type { FloodSettings } from "../chat/limits.ts";
 import { Likeness } from "../chat/likeness.ts";
 import { countingKv, DenoKv, eventually, House, needs, Person, ServerProcess } from "./house.ts";
 import { Random } from "./cluster/sim_kv.ts";
@@ -546,6 +547,69 @@ Deno.test("right passwords are counted, too, at a quarter of a wrong one", async
   // Others are not kept waiting.
   const bob = await Speaker.enter(house, "Bob");
   await bob.isRefused({ type: "identify", nick: "Ann", password: "wrong-horse" }, "wrong-password");
+});
+
+Deno.test("an address registers five nicknames in a day, on all instances together, and after a restart", async () => {
+  let now = Date.now();
+  const clock = { ...systemClock, now: () => now };
+  using kv = await Deno.openKv(":memory:");
+  const options = { clock, trustProxy: ["private"], passwordRounds: 1 };
+  const from = async (house: House, address: string, nick: string) => {
+    const headers = { "X-Forwarded-For": address };
+    const speaker = new Speaker(await house.connect("", { protocols: ["chat.v1"], headers }));
+    assertEquals((await speaker.asks({ type: "login", nick })).type, "welcome");
+    return speaker;
+  };
+  const register = { type: "register", password: SECRET };
+  const passes = async (house: House, address: string, nick: string) =>
+    assertEquals((await (await from(house, address, nick)).asks(register)).type, "ok", nick);
+  {
+    await using houses = await two(kv, options);
+    for (let i = 0; i < 5; i++) {
+      await passes(i % 2 === 0 ? houses.one : houses.other, "198.51.100.1", `Eve ${i}`);
+    }
+    for (const house of [houses.one, houses.other]) {
+      const eve = await from(house, "198.51.100.1", house === houses.one ? "Mallory" : "Trudy");
+      const { code, message, retryAfter } = await eve.asks(register);
+      assertEquals([code, message, retryAfter], [
+        "registration-limit",
+        "Not done: too many nicknames were registered from your address. " +
+        "Please try again in 5 hours.",
+        4.8 * 3_600_000,
+      ]);
+      await eve.hearsNothingElse();
+    }
+    await passes(houses.one, "198.51.100.2", "Ann");
+  }
+  await using house = await House.open({ kv, ...options });
+  const eve = await from(house, "198.51.100.1", "Mallory");
+  await eve.isRefused(register, "registration-limit");
+  now += 4.8 * 3_600_000;
+  assertEquals((await eve.asks(register)).type, "ok");
+  await (await from(house, "198.51.100.1", "Trudy")).isRefused(register, "registration-limit");
+  // Addresses themselves are not stored.
+  const stored = [...(await valuesOf(kv, "registrations")).keys()];
+  assertEquals(stored.length, 2);
+  assert(stored.every((key) => /^[\w-]{43}$/.test(key)), stored.join());
+});
+
+Deno.test("registrations from this machine are counted only where that was set, and never with limits off", async () => {
+  const registered = async (flood: FloodSettings | "off" | undefined) => {
+    await using house = await House.open({ flood, passwordRounds: 1 });
+    for (let i = 0; i < 7; i++) {
+      const ann = await Speaker.enter(house, `Ann ${i}`);
+      const { type, code } = await ann.asks({ type: "register", password: SECRET });
+      if (type !== "ok") return [i, code];
+    }
+    return [7];
+  };
+  assertEquals(await registered(undefined), [7]);
+  assertEquals(await registered("off"), [7]);
+  assertEquals(await registered({ registrations: "off" }), [7]);
+  assertEquals(await registered({ registrations: { many: 3, seconds: 86_400 } }), [
+    3,
+    "registration-limit",
+  ]);
 });
 
 Deno.test("no password is ever seen: not by others, not in history, not in a log, not in KV", async () => {

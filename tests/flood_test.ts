@@ -314,6 +314,8 @@ Deno.test("limits are written as a list", () => {
     unnamed: 300,
     connections: "off",
   });
+  assertEquals(floodFrom("registrations=5/1d"), { registrations: { many: 5, seconds: 86_400 } });
+  assertEquals(floodFrom("registrations=off"), { registrations: "off" });
   for (
     const bad of ["messages", "messages=5", "messages=5/s", "together=5/1s", "unnamed=60", "x=off"]
   ) {

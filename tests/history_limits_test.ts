@@ -42,6 +42,7 @@ function open(kv: Deno.Kv, rowLife = 600_000): History {
     kv,
     clock: quick,
     retention: retentionOf(86_400_000, 30_000),
+    maxBytes: Infinity,
     shards: 1,
     shardOf: () => 0,
     rowLife,

@@ -2,7 +2,7 @@
  * What tests need: a chat in this process on a port of its own, people who type and listen, and
  * parts that may not be on this machine.
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { systemClock } from "../chat/clock.ts";
 import { MOST_LOCAL_CHECKS } from "../chat/batch.ts";
 import { type FeedParts, ROW_LIFE } from "../chat/feed.ts";
@@ -191,6 +191,40 @@ export async function rowsOf(kv: Deno.Kv): Promise<Deno.KvKey[]> {
     for await (const { key } of kv.list({ prefix: [first] })) keys.push(key);
   }
   return keys;
+}
+
+/** The bytes that history is counted with: of a stream, or in all. */
+export async function counterOf(kv: Deno.Kv, ...stream: string[]): Promise<number> {
+  const { value } = await kv.get<Deno.KvU64>(["history_bytes", ...stream]);
+  return Number(BigInt.asIntN(64, value?.value ?? 0n));
+}
+
+/** What history a KV holds; asserts that rows, index rows and counters agree. */
+export async function kept(kv: Deno.Kv): Promise<{ bytes: number; ids: string[] }> {
+  const sums: Record<string, number> = {};
+  const ids: string[] = [];
+  let bytes = 0;
+  for await (const { key, value } of kv.list<[number]>({ prefix: ["history_row"] })) {
+    const [, kind, id, name] = key as string[];
+    const stream = `${kind} ${name}`;
+    sums[stream] = (sums[stream] ?? 0) + value[0];
+    bytes += value[0];
+    ids.push(id!);
+    assert((await kv.get([kind!, name!, id!])).versionstamp !== null, `row ${id} is there`);
+  }
+  const counters: Record<string, number> = {};
+  for await (const { key } of kv.list({ prefix: ["history_bytes"] })) {
+    const [, kind, name] = key as string[];
+    if (name !== undefined) counters[`${kind} ${name}`] = await counterOf(kv, kind!, name);
+  }
+  assertEquals(counters, sums, "the counters of streams");
+  assertEquals(await counterOf(kv), bytes, "the counter of all");
+  for (const kind of ["log", "people", "direct", "sent", "own"]) {
+    for await (const { key } of kv.list({ prefix: [kind] })) {
+      assert(ids.includes(String(key[2])), `row ${String(key[2])} has an index row`);
+    }
+  }
+  return { bytes, ids: ids.sort() };
 }
 
 /** Waits until something that happens by itself has happened. */

@@ -11,7 +11,7 @@ import { type Entry, eventId, idPrefix, type RoomEvent, unpack } from "../../cha
 import { type AcceptedSocket, type Chat, startChat } from "../../chat/mod.ts";
 import { Likeness } from "../../chat/likeness.ts";
 import { encodeText } from "../../chat/text.ts";
-import { rowsOf } from "../house.ts";
+import { kept as keptHistory, rowsOf } from "../house.ts";
 import { Hub, Random, simulatedKv, type Weather, World } from "./sim_kv.ts";
 import { Visitor } from "./visitors.ts";
 
@@ -343,6 +343,8 @@ class Simulation {
       ).map(({ at }) => at);
       assertEquals(kept, this.#keep.history === 0 ? [] : said, `the history of ${room}`);
     }
+    // All of it is counted, each row once.
+    await keptHistory(this.kv);
   }
 
   async #leave(): Promise<void> {

@@ -1,0 +1,106 @@
+/** An attacker who writes as much as they can: the KV file stops growing at the quota of history. */
+import { assert } from "@std/assert";
+import { type Clock, systemClock } from "../../chat/clock.ts";
+import { eventId, idPrefix, type RoomEvent } from "../../chat/events.ts";
+import { History } from "../../chat/history.ts";
+import { retentionOf } from "../../chat/retention.ts";
+import { eventually } from "../house.ts";
+
+const MIB = 1024 * 1024;
+
+const WEEK_MS = 7 * 86_400_000;
+
+/** Bytes that SQLite's log may have: 1,000 pages, and one commit more. */
+const WAL_BYTES = 6 * MIB;
+
+/** Bytes of messages that may wait to be folded: as much is in the feed then. */
+const FEED_BYTES = 8 * MIB;
+
+/** A clock on which what waits for a second waits for a moment: folding, for one. */
+const quick: Clock = {
+  ...systemClock,
+  after: (ms, run) => systemClock.after(ms === 1_000 ? 5 : ms, run),
+};
+
+async function bytesOf(file: string): Promise<number> {
+  const sizes = ["", "-wal"].map(async (end) => {
+    try {
+      return (await Deno.stat(file + end)).size;
+    } catch {
+      return 0;
+    }
+  });
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size);
+}
+
+/** Stores so many commits of 50 messages as the feed does, and has history take them. */
+async function flood(
+  kv: Deno.Kv,
+  history: History,
+  commits: number,
+  rooms: number,
+): Promise<void> {
+  for (let i = 0; i < commits; i++) {
+    const events = Array.from({ length: 50 }, (_, n): RoomEvent => ({
+      ...{ kind: "message", room: `room ${(i * 50 + n) % rooms}`, id: "01A", nick: "Eve" },
+      ...{ text: "x".repeat(1_000), time: Date.now(), cid: "" },
+    }));
+    const stored = events.map(({ kind, room, id, nick, text, time }) =>
+      [kind, room, id, nick, text, time] as const
+    );
+    const committed = await kv.atomic().set(["feed", 0, kv.commitVersionstamp()], {
+      ...{ v: 1, n: i, from: "eve", events: stored },
+    }).commit();
+    const { versionstamp } = committed as Deno.KvCommitResult;
+    for (const [n, event] of events.entries()) {
+      history.add(event, eventId(idPrefix(versionstamp), n), 0);
+    }
+    await history.added(0, versionstamp);
+  }
+  // Nothing is left in the feed: what grows is history.
+  const feed = async () => await Array.fromAsync(kv.list({ prefix: ["feed"] }, { limit: 1 }));
+  await eventually(async () => (await feed()).length === 0, "all is folded");
+}
+
+Deno.test("attack: whoever writes without end fills the file up to the quota, and no further", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const sizes: Record<string, number[]> = {};
+    for (const maxBytes of [10 * MIB, Infinity]) {
+      const file = `${folder}/${maxBytes}`;
+      using kv = await Deno.openKv(file);
+      const warnings: string[] = [];
+      const history = new History({
+        ...{
+          kv,
+          clock: quick,
+          retention: retentionOf(WEEK_MS, 30_000),
+          maxBytes,
+          shards: 1,
+          rowLife: 1,
+        },
+        shardOf: () => 0,
+        warn: (message) => void warnings.push(message),
+      });
+      history.begin([null]);
+      const grown: number[] = sizes[`${maxBytes}`] = [];
+      for (let part = 0; part < 4; part++) {
+        await flood(kv, history, 200, 20);
+        grown.push(await bytesOf(file));
+      }
+      await history.close();
+      assert(warnings.length === 0, warnings[0]);
+    }
+    const bounded = sizes[`${10 * MIB}`]!, free = sizes.Infinity!;
+    const mib = (bytes: number) => `${(bytes / MIB).toFixed(1)} MiB`;
+    // The flood is 40 MB of text: without a quota all of it stays.
+    assert(free.at(-1)! > 40 * MIB, mib(free.at(-1)!));
+    for (const size of bounded) assert(size < 11 * MIB + FEED_BYTES + WAL_BYTES, mib(size));
+    assert(
+      bounded.at(-1)! < 1.1 * bounded[1]!,
+      `${mib(bounded[1]!)}, then ${mib(bounded.at(-1)!)}`,
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
