@@ -68,7 +68,7 @@ export class Backlog {
    */
   isTooMuch(socket: Queue, length: number): boolean {
     const waits = socket.bufferedAmount;
-    const now = this.#clock.now();
+    const now = this.#clock.monotonicMs();
     const owed = this.#owed.get(socket) ?? this.#add(socket, waits, length, now);
     if (waits < owed.waits / 2) owed.since = now;
     // What has been sent since has taken its share of the frames with it.

@@ -119,7 +119,8 @@ export class Flood {
   knock(address: string | undefined, shared: boolean): Turned | undefined {
     const { connection, perAddress, connections } = this.#limits;
     const neighbours = this.#at(address, shared);
-    const wait = connection && neighbours?.connection.take(connection, 1, this.#clock.now()) || 0;
+    const wait =
+      connection && neighbours?.connection.take(connection, 1, this.#clock.monotonicMs()) || 0;
     if (wait > 0) {
       const seconds = Math.ceil(wait / 1000);
       return turned(429, `Too many connections were opened from your address.`, seconds);
@@ -153,7 +154,7 @@ export class Flood {
       leave,
       fail: () => {
         if (connection !== undefined) {
-          neighbours?.connection.spend(connection, FLOODER, this.#clock.now());
+          neighbours?.connection.spend(connection, FLOODER, this.#clock.monotonicMs());
         }
         leave();
       },
@@ -164,7 +165,7 @@ export class Flood {
     const { connection, perAddress, address: { message }, countsShared } = this.#limits;
     if (address === undefined || (shared && !countsShared)) return undefined;
     if (connection === undefined && perAddress === Infinity && message === undefined) return;
-    return this.#addresses.at(address, this.#clock.now());
+    return this.#addresses.at(address, this.#clock.monotonicMs());
   }
 }
 
@@ -191,11 +192,10 @@ export class Pace {
   take(deed: Deed, cost: number): number {
     const rate = this.#rates[deed];
     if (rate === undefined) return 0;
-    const now = this.#clock.now();
+    const now = this.#clock.monotonicMs();
     const left = this.#until[deed] - now;
-    // Nothing gets through before the time is over: what was said at once would be torn apart. A
-    // clock that was set back does not make it longer.
-    if (left > 0 && left <= rate.ms) return this.#goesOn(now) ? ENOUGH : left;
+    // Nothing gets through before the time is over: what was said at once would be torn apart.
+    if (left > 0) return this.#goesOn(now) ? ENOUGH : left;
     const wait = this.#buckets[deed].take(rate, cost, now) || this.#takeTogether(deed, cost, now);
     if (wait === 0) return 0;
     const advice = Math.max(wait, rate.ms / PART);
@@ -206,7 +206,7 @@ export class Pace {
   /** Counts what turned out to be more work than could be known before. */
   spend(deed: Deed, cost: number): void {
     const rate = this.#rates[deed];
-    if (rate !== undefined) this.#buckets[deed].spend(rate, cost, this.#clock.now());
+    if (rate !== undefined) this.#buckets[deed].spend(rate, cost, this.#clock.monotonicMs());
   }
 
   #takeTogether(deed: Deed, cost: number, now: number): number {

@@ -54,7 +54,7 @@ interface Cursor {
   readonly rows: number;
 }
 
-/** Rows of the feed that have been folded, and when. */
+/** Rows of the feed that have been folded, and when, by the monotonic clock. */
 interface Done {
   readonly shard: number;
   readonly at: number;
@@ -99,6 +99,12 @@ const MAX_NEW_ROWS = Math.floor((MAX_MUTATIONS - MOST_REMOVED - 2) / 3);
 /** Feed rows in one read, of at most 64 KiB each, when an earlier instance left some unfolded. */
 const READ_ROWS = 32;
 
+/**
+ * Milliseconds by which the time of an event may be wrong: the wall clock of the instance that wrote
+ * it, and of the one that reads it, may each have jumped by an hour.
+ */
+export const MAX_CLOCK_ERROR_MS = 2 * 60 * 60_000;
+
 const STAMP = 20;
 
 /** The history that one instance keeps and reads. */
@@ -106,10 +112,12 @@ export class History {
   readonly #parts: HistoryParts;
   readonly #quota: Quota;
   readonly #tails: Tail[];
+  /** Unix time at the moment from which the monotonic clock counts. */
+  readonly #epochMs: number;
   readonly #done: Done[] = [];
   #ready: Promise<void> = Promise.resolve();
   #folding: Promise<void> | undefined;
-  /** When folding is due by the timer that is set, if one is. */
+  /** When folding is due by the timer that is set, if one is, by the monotonic clock. */
   #due = Infinity;
   #cancel = (): void => {};
   /** Where each shard stood at the beginning, until the old rows of the feed before that are found. */
@@ -122,6 +130,7 @@ export class History {
     this.#parts = parts;
     const { kv, clock, maxBytes, retention } = parts;
     this.#quota = new Quota({ kv, clock, maxBytes, retentionMs: retention });
+    this.#epochMs = parts.clock.now() - parts.clock.monotonicMs();
     this.#tails = Array.from({ length: parts.shards }, () => new Tail());
   }
 
@@ -182,8 +191,8 @@ export class History {
         from = at;
         const fresh = chunk.filter((entry) => this.#isFresh(entry));
         for (const entry of fresh.reverse()) if (entry.at < last) yield entry;
-        // All of it is past its time, and so is everything before it.
-        if (chunk.length > 0 && fresh.length === 0) return;
+        // All of it is past its time, and so is everything before it, whatever the clocks did.
+        if (chunk.length > 0 && !chunk.some((e) => this.#isFresh(e, MAX_CLOCK_ERROR_MS))) return;
       }
       if (rows < limit) return;
     }
@@ -238,8 +247,15 @@ export class History {
     return { entries, end };
   }
 
-  #isFresh({ event }: Entry): boolean {
-    return event.time > this.#parts.clock.now() - this.retention;
+  /**
+   * Whether an event is not past its time. A wall clock that jumps ahead must not hide what is still
+   * kept: the earlier of both clocks counts. One that stands still in a suspended machine keeps
+   * nothing for longer, because KV removes the rows by its own clock.
+   */
+  #isFresh({ event }: Entry, toleranceMs = 0): boolean {
+    const { clock } = this.#parts;
+    const nowMs = Math.min(clock.now(), this.#epochMs + clock.monotonicMs());
+    return event.time > nowMs - this.retention - toleranceMs;
   }
 
   async *#chunks(
@@ -262,7 +278,7 @@ export class History {
   /** Folds in so many milliseconds, unless that happens earlier anyway. */
   #schedule(ms: number): void {
     const { clock } = this.#parts;
-    const due = clock.now() + ms;
+    const due = clock.monotonicMs() + ms;
     if (this.#ended || due >= this.#due) return;
     this.#cancel();
     this.#due = due;
@@ -280,7 +296,8 @@ export class History {
       const next = this.#done[0];
       if (next === undefined) return;
       // Not long before they are due: nothing else may happen here for hours.
-      this.#schedule(Math.max(FOLD_AFTER, next.at + this.#parts.rowLife - this.#parts.clock.now()));
+      const { clock, rowLife } = this.#parts;
+      this.#schedule(Math.max(FOLD_AFTER, next.at + rowLife - clock.monotonicMs()));
     });
   }
 
@@ -327,7 +344,7 @@ export class History {
       rows += versionstamp;
     }
     this.#begun.delete(shard);
-    if (rows !== "") this.#done.push({ shard, at: clock.now(), rows });
+    if (rows !== "") this.#done.push({ shard, at: clock.monotonicMs(), rows });
   }
 
   async #enforceQuota(): Promise<void> {
@@ -355,7 +372,7 @@ export class History {
     if (!await this.#move(shard, cursor, upTo, commits, old)) return;
     if (old.length > 0) this.#forgetRemoved(shard, old.length);
     if (upTo === undefined) return;
-    this.#done.push({ shard, at: clock.now(), rows: stamps.join("") });
+    this.#done.push({ shard, at: clock.monotonicMs(), rows: stamps.join("") });
     tail.forget(upTo);
   }
 
@@ -449,7 +466,8 @@ export class History {
 
   #isDue(shard: number): boolean {
     const first = this.#done.find((each) => each.shard === shard);
-    return first !== undefined && first.at + this.#parts.rowLife <= this.#parts.clock.now();
+    if (first === undefined) return false;
+    return first.at + this.#parts.rowLife <= this.#parts.clock.monotonicMs();
   }
 
   /** The rows of the feed that nobody needs any more, as many as one commit may remove. */
@@ -511,7 +529,7 @@ export class History {
     const { upTo: last = upTo, stamps, commits } = this.#oldest(stored, folded.rows);
     if (!await this.#move(shard, cursor, last, commits)) return false;
     if (stamps.length > 0) {
-      this.#done.push({ shard, at: clock.now(), rows: stamps.join("") });
+      this.#done.push({ shard, at: clock.monotonicMs(), rows: stamps.join("") });
       this.#schedule(FOLD_AFTER);
     }
     return last >= upTo;

@@ -7,7 +7,7 @@
  */
 import { type Clock, persist } from "./clock.ts";
 import { type Entry, packedBytes } from "./events.ts";
-import type { History } from "./history.ts";
+import { type History, MAX_CLOCK_ERROR_MS } from "./history.ts";
 import { refusal, type Result } from "./refusals.ts";
 import type { Peer, Sender } from "./sender.ts";
 import { type OwnRecord, remember, type Resumable, type Storage } from "./storage.ts";
@@ -73,9 +73,6 @@ const UNNOTICED = 5 * 60_000;
  * after it and closes a socket that does not answer one within 30 s (`idleSeconds` in limits.ts).
  */
 export const ARRIVED_MS = 45_000;
-
-/** Milliseconds by which clocks may differ. */
-const SKEW = 10 * 60_000;
 
 /** Milliseconds within which what seemed to fail is written, if at all. */
 const LATE = 10_000;
@@ -291,8 +288,9 @@ export class Resume {
   /** Whether what was seen last is past its time, but nothing that came after it can be. */
   #mustBeAll({ since }: OwnRecord, last: string | undefined): boolean {
     const { history, clock, grace } = this.#parts;
-    const old = clock.now() - since > history.retention - SKEW;
-    return last !== undefined && old && history.retention > grace + UNNOTICED + SKEW;
+    const old = clock.now() - since > history.retention - MAX_CLOCK_ERROR_MS;
+    const isKept = history.retention > grace + UNNOTICED + MAX_CLOCK_ERROR_MS;
+    return last !== undefined && old && isKept;
   }
 
   #later(ms: number, run: () => void | Promise<void>): void {

@@ -219,9 +219,11 @@ export class Shard {
           return this.#halve(operations, error as Error);
         }
         // It may have been written all the same. Trying again is safe: the guard lets one try pass.
-        if (failures++ === 0) since = this.#parts.clock.now();
+        if (failures++ === 0) since = this.#parts.clock.monotonicMs();
         if (isWorthTelling(failures)) this.#warn(error);
-        if (this.#parts.clock.now() - since > PATIENCE) return this.#giveUp(operations, true);
+        if (this.#parts.clock.monotonicMs() - since > PATIENCE) {
+          return this.#giveUp(operations, true);
+        }
         await backOff(this.#parts.clock, failures);
         continue;
       }
@@ -249,7 +251,7 @@ export class Shard {
 
   /** Nobody else writes here, as far as is known: then the bell itself is the guard. */
   #chooseGuard(operations: readonly Operation[]): Guard {
-    if (this.#company && this.#parts.clock.now() - this.#foreignAt > ALONE_AFTER) {
+    if (this.#company && this.#parts.clock.monotonicMs() - this.#foreignAt > ALONE_AFTER) {
       this.#company = false;
     }
     return !this.#company && operations.some(hasEvent) ? "bell" : "turn";
@@ -407,7 +409,7 @@ export class Shard {
   /** Somebody else writes this shard. */
   #meet(): void {
     this.#company = true;
-    this.#foreignAt = this.#parts.clock.now();
+    this.#foreignAt = this.#parts.clock.monotonicMs();
   }
 
   /** Reads and delivers what stands after the cursor. Returns whether it could be read. */

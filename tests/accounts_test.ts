@@ -446,7 +446,7 @@ Deno.test("a reserved name that was registered before is its owner's", async () 
 
 Deno.test("so many wrong passwords may be tried for a nickname on all instances, and not one more; then the right one, too, has to wait", async () => {
   let now = Date.now();
-  const clock = { ...systemClock, now: () => now };
+  const clock = { ...systemClock, now: () => now, monotonicMs: () => now };
   using kv = await Deno.openKv(":memory:");
   await using houses = await two(kv, { clock });
   await registered(houses.one, "Ann");
@@ -480,7 +480,7 @@ Deno.test("so many wrong passwords may be tried for a nickname on all instances,
 
 Deno.test("so many passwords may be tried from one address, for whichever nicknames", async () => {
   let now = Date.now();
-  const clock = { ...systemClock, now: () => now };
+  const clock = { ...systemClock, now: () => now, monotonicMs: () => now };
   await using house = await House.open({ clock, trustProxy: ["private"] });
   const from = async (address: string) => {
     const headers = { "X-Forwarded-For": address };

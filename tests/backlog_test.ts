@@ -14,7 +14,7 @@ function queue(bufferedAmount = UNSUSPICIOUS + 1) {
 /** A backlog, in a time in which nothing is a matter of a moment. */
 function backlogOf(mostInAll: number, perLook = 2_000) {
   let now = 0;
-  return new Backlog(MIB, mostInAll, { ...systemClock, now: () => now += perLook });
+  return new Backlog(MIB, mostInAll, { ...systemClock, monotonicMs: () => now += perLook });
 }
 
 /** Frames of a length go in, and nothing comes out, until that is too much. Returns how many did. */

@@ -117,8 +117,8 @@ Deno.test("in company a commit costs one range read and three mutations, however
 Deno.test("after company a feed tries being alone again, and loses nothing by it", async () => {
   using kv = await Deno.openKv(":memory:");
   const { kv: counted, use } = countingKv(kv);
-  let now = Date.now();
-  await using one = await open(counted, "01A", { ...systemClock, now: () => now });
+  let now = 0;
+  await using one = await open(counted, "01A", { ...systemClock, monotonicMs: () => now });
   await using other = await open(kv, "01B");
   await other.say("I am here");
   await one.say("so we are two");

@@ -422,7 +422,7 @@ Deno.test("what is past its time is not shown, though KV still has it", async ()
   using kv = await Deno.openKv(":memory:");
   const began = Date.now();
   let now = began;
-  const clock = { ...quick, now: () => now };
+  const clock = { ...quick, now: () => now, monotonicMs: () => now };
   await using house = await House.open({ kv, history: 60, clock });
   const ann = await Speaker.enter(house, "Ann", "red");
   const [old] = await sayAll(ann, ["old"]);

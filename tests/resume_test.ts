@@ -195,7 +195,7 @@ Deno.test("an id of another room brings nothing of that room, and nothing from b
 
 Deno.test("what is past its time is a gap, and is called one", async () => {
   let now = Date.now();
-  const clock = { ...systemClock, now: () => now };
+  const clock = { ...systemClock, now: () => now, monotonicMs: () => now };
   await using house = await House.open({ clock, history: 60 });
   const bob = await house.enter("Bob", "red");
   const { person: ann, token } = await login(house, "Ann");

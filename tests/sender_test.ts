@@ -23,7 +23,7 @@ class FakeSocket implements Socket {
 
 /** A sender that delivers, each event as a commit of its own unless told otherwise. */
 function house() {
-  const sender = new Sender(limitsFrom(), { ...systemClock, now: () => 0 });
+  const sender = new Sender(limitsFrom(), { ...systemClock, monotonicMs: () => 0 });
   let ids = 0;
   const deliver = (...events: RoomEvent[]) => {
     for (const each of events) sender.deliver(each, `id${ids++}`);

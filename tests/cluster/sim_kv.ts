@@ -45,9 +45,12 @@ interface Timer {
   readonly run: () => void;
 }
 
+/** When virtual time begins, in Unix milliseconds. */
+const BEGINNING = 1_700_000_000_000;
+
 /** Virtual time, for all instances of a run. */
 export class World {
-  #now = 1_700_000_000_000;
+  #now = BEGINNING;
   #timers: Timer[] = [];
   /** Calls to the real KV that have not answered. */
   #busy = 0;
@@ -58,11 +61,13 @@ export class World {
     return this.#now;
   }
 
-  /** The clock of one instance, which may go wrong by `skew` milliseconds. */
-  clock(skew: number, random: Random): Clock {
+  /** The clock of one instance. Its wall clock is wrong by `skew` milliseconds, and may jump. */
+  clock(skew: number, random: Random): Clock & { jump(ms: number): void } {
     return {
       jitter: () => random.next(),
       now: () => this.#now + skew,
+      monotonicMs: () => this.#now - BEGINNING,
+      jump: (ms) => void (skew += ms),
       after: (ms, run) => this.after(ms, run),
       soon: (run) => void this.after(0, run),
     };

@@ -1,7 +1,7 @@
 /**
  * Many instances over one KV in virtual time: people come, talk, rename, move and go at random while
- * storage fails, answers late or not at all, watches go deaf, clocks differ by minutes, and
- * instances die or are taken for dead. Afterwards everything that anybody saw is compared with the
+ * storage fails, answers late or not at all, watches go deaf, clocks differ by minutes and jump by an
+ * hour, and instances die or are taken for dead. Afterwards everything that anybody saw is compared with the
  * one log, and all that is stored with what the log says.
  *
  * `SEED=17 deno test -A tests/cluster/simulation_test.ts` replays one run; `SEEDS=5000` does more.
@@ -67,6 +67,7 @@ class Client implements AcceptedSocket {
 interface Host {
   readonly chat: Chat;
   readonly weather: Weather;
+  readonly clock: { jump(ms: number): void };
   /** The newest id that it made. */
   readonly ids: { last: string };
   ending: Promise<void> | undefined;
@@ -107,16 +108,17 @@ class Simulation {
     const weather: Weather = {
       ...{ faults: 0, silences: 0, repeats: REPEATS, delay: 10, deaf: 0, dead: false },
     };
+    const clock = this.#world.clock(this.#random.below(600_000) - 300_000, this.#random);
     const chat = await startChat({
       kv: simulatedKv(this.#hub, weather),
-      clock: this.#world.clock(this.#random.below(600_000) - 300_000, this.#random),
+      clock,
       ids: () => ids.last = `01${String(++this.#ids).padStart(8, "0")}`,
       log: { log: () => {}, warn: () => {} },
       // In bad weather nobody can help having no nickname.
       flood: "off",
       ...this.#keep,
     });
-    const host = { chat, weather, ids, ending: undefined };
+    const host = { chat, weather, clock, ids, ending: undefined };
     this.#hosts.push(host);
     return host;
   }
@@ -130,6 +132,7 @@ class Simulation {
     const client = this.#clients.length > 0 ? random.pick(this.#clients) : undefined;
     const host = random.pick(this.#alive());
     this.#visit();
+    if (random.percent(5)) host.clock.jump(random.below(7_200_000) - 3_600_000);
     const chance = random.below(100);
     if (client === undefined || chance < 18) this.#connect(host);
     else if (chance < 32) client.type(`/join ${random.pick(ROOMS)}`);
