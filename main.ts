@@ -41,7 +41,7 @@ Usage: deno task start [flags]
                                                [CHAT_REGISTERED, default 365d]
   --reserved NAMES  nicknames that nobody can take, with commas between them, besides the usual
                     ones; off: not even those  [CHAT_RESERVED]
-  --limits WHAT     what may be done how often: off, or as messages=300/30s,joins=off; see the
+  --limits WHAT     what may be done how often: off, or as messages=30/15s,joins=off; see the
                     README                           [CHAT_LIMITS, default on]
   --max-connections N    connections of an instance  [CHAT_MAX_CONNECTIONS, default 10000]
   --max-per-address N    and from one address        [CHAT_MAX_PER_ADDRESS, default 100]

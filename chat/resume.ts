@@ -6,7 +6,8 @@
  * until that has been told. So nothing is missing, and nothing comes twice.
  */
 import { type Clock, persist } from "./clock.ts";
-import { type Entry, packedBytes } from "./events.ts";
+import { encodedEventBytes, MAX_RESUME_BYTES } from "./encoded.ts";
+import type { Entry } from "./events.ts";
 import { type History, MAX_CLOCK_ERROR_MS } from "./history.ts";
 import { refusal, type Result } from "./refusals.ts";
 import type { Peer, Sender } from "./sender.ts";
@@ -56,9 +57,6 @@ export interface Back extends Missed {
 /** Most events that are told to whoever comes back. */
 export const MOST_MISSED = 1_000;
 
-/** Estimated bytes of them: they must leave room in what a socket may hold. */
-const MOST_MISSED_BYTES = 512 * 1024;
-
 /** How often a connection may change under the hands of whoever takes it over. */
 const TRIES = 5;
 
@@ -81,8 +79,8 @@ const LATE = 10_000;
 function newestOf(entries: readonly Entry[]): readonly Entry[] {
   let bytes = 0, many = 0;
   while (many < Math.min(entries.length, MOST_MISSED)) {
-    bytes += packedBytes(entries[entries.length - 1 - many]!.event);
-    if (bytes > MOST_MISSED_BYTES) break;
+    bytes += encodedEventBytes(entries[entries.length - 1 - many]!.event);
+    if (bytes > MAX_RESUME_BYTES) break;
     many++;
   }
   return entries.slice(entries.length - many);
