@@ -32,6 +32,14 @@
  * @typedef {{ type: "resumed", recovered: boolean, missed: number, reason?: string, from?: string }} ResumedEvent
  */
 /**
+ * The connection was too slow: `missed` events of the room were not sent. What was said has been got
+ * from the history and was given before this, in its order; if `recovered` is false, something may be
+ * missing (`reason`: `too-many`, `history-off`, `unavailable`). Who came, went or was renamed meanwhile
+ * is not told: {@linkcode ChatClient.members} says who is here now.
+ *
+ * @typedef {{ type: "gap", room: string, missed: number, filled: number, recovered: boolean, reason?: string }} GapEvent
+ */
+/**
  * The connection's state changed. Offline, `retryAt` is when it is tried again, in Unix milliseconds;
  * without it the client waits for `rename`, `identify` or `retryNow`, because the nickname was
  * refused.
@@ -54,13 +62,17 @@
  * Everything that a listener can be told, by `type`.
  *
  * @typedef {SaidEvent | ActionEvent | JoinedEvent | LeftEvent | NickEvent | DirectEvent | ResumedEvent
- *   | StateEvent | FailureEvent | UnknownEvent} ChatEvent
+ *   | GapEvent | StateEvent | FailureEvent | UnknownEvent} ChatEvent
  */
 /** @typedef {SaidEvent | ActionEvent | JoinedEvent | LeftEvent | NickEvent} RoomEvent */
+/** @typedef {{ room: string, after: string, until: string, missed: number }} Gap */
 /** @typedef {{ room: string, events: (SaidEvent | ActionEvent)[], more: boolean }} HistoryReply */
 /** @typedef {{ nick: string, room: string | null }} WhoReply */
 /** @typedef {{ room: string, people: number }} RoomReply */
-/** @typedef {{ room: string, nicks: string[] }} MembersReply */
+/**
+ * @typedef {{ room: string, nicks: string[], more?: boolean }} MembersReply `more`: there are others,
+ *   too many for one reply
+ */
 
 /**
  * What is needed to come back, also after a reload of a page: plain data for `JSON.stringify`. The
@@ -169,8 +181,10 @@ const STORAGE_PAUSE = 1_000;
  * be refused, and whoever goes on although told to wait is closed (1008). */
 const CAREFUL = 30_000;
 
-/** Pages of 100 that are asked for when the place was lost. */
+/** Pages of 100 that are asked for when the place was lost, or events were not sent. */
 const MOST_PAGES = 10;
+/** How often a page of what was not sent is asked for while the server says to wait. */
+const MAX_PAGE_TRIES = 5;
 
 /** Seconds for which the server keeps a place, until it has said so itself. */
 const USUAL_GRACE = 30;
@@ -206,6 +220,7 @@ const SHAPES = {
   nick: { ...IN_ROOM, to: "" },
   direct: { id: "", nick: "", text: "" },
   resumed: { recovered: true, missed: 0 },
+  gap: { room: "", after: "", until: "", missed: 0 },
   welcome: { nick: "", token: "" },
   who: { nick: "" },
   rooms: { rooms: [] },
@@ -473,8 +488,13 @@ export class ChatClient {
   #catchingUp;
   /** The place has to be taken anew: after a login, until the room is entered and what was missed
    * is given. Meanwhile events of the room are held back. */
-  /** @type {{ held: RoomEvent[], again: boolean } | undefined} */
+  /** @type {{ held: Line[], again: boolean } | undefined} */
   #entering;
+
+  /** Set while what the server could not send is got from the history: what comes meanwhile is shown
+   * after that.
+   * @type {Line[] | undefined} */
+  #filling;
 
   /** Everything that was called and has no answer yet, in the order of the calls.
    * @type {Call[]} */
@@ -744,7 +764,11 @@ export class ChatClient {
     return this.#do(
       "ask",
       { type: "members" },
-      ({ room, nicks }) => /** @type {MembersReply} */ ({ room, nicks }),
+      ({ room, nicks, more }) => /** @type {MembersReply} */ ({
+        room,
+        nicks,
+        ...more === true ? { more } : {},
+      }),
     );
   }
 
@@ -822,6 +846,8 @@ export class ChatClient {
    */
   #lost(code, reason) {
     this.#link = undefined;
+    // Whoever comes back is told all that followed what was shown last.
+    this.#filling = undefined;
     this.#endPause();
     // While the token before still works it may be ourselves: an earlier connection that we gave up,
     // and that the server was still busy with.
@@ -1070,7 +1096,9 @@ export class ChatClient {
     if (entering.again) {
       this.#emit({ type: "resumed", recovered: false, missed: missed.length, reason, from });
     }
-    for (const event of entering.held) if (event.id >= (from ?? "")) this.#roomEvent(event);
+    for (const line of entering.held) {
+      if (!isRoomEvent(line) || line.id >= (from ?? "")) this.#event(line);
+    }
     if (this.#link === link) this.#cameOnline();
   }
 
@@ -1146,11 +1174,70 @@ export class ChatClient {
     if (line.type === "error") this.#report(errorFrom(line));
     else if (isRoomEvent(line)) {
       if (this.#entering) this.#entering.held.push(line);
+      else if (this.#filling) this.#filling.push(line);
       else this.#roomEvent(line);
+    } else if (line.type === "gap") {
+      if (this.#entering) this.#entering.held.push(line);
+      else if (this.#filling) this.#filling.push(line);
+      else this.#fillGap(line);
     } else if (line.type === "direct") this.#directEvent(/** @type {DirectEvent} */ (line));
     else if (line.type === "resumed") {
       if (!this.#entering) this.#caughtUp(/** @type {ResumedEvent} */ (line));
     } else if (!REPLIES.includes(line.type)) this.#emit({ type: "unknown", line });
+  }
+
+  /**
+   * Gets from the history what was said while the server could not send it, and shows it before what
+   * comes now.
+   *
+   * @param {Line} gap
+   */
+  async #fillGap(gap) {
+    const link = this.#link;
+    const held = this.#filling = /** @type {Line[]} */ ([]);
+    const { room, after, until, missed } = /** @type {Line & Gap} */ (gap);
+    const { events, reason } = link === undefined || room !== this.#place.room
+      ? { events: [], reason: "unavailable" }
+      : await this.#saidWithin(link, { room, after, until });
+    // Over another connection all of it is told anew.
+    if (this.#filling !== held) return;
+    this.#filling = undefined;
+    for (const event of events) this.#roomEvent(event);
+    const [filled, recovered] = [events.length, reason === undefined];
+    this.#emit({ type: "gap", room, missed, filled, recovered, reason });
+    // One of them may be the next gap: then what is behind it waits again.
+    for (const line of held) this.#event(line);
+    this.#save();
+  }
+
+  /**
+   * What was said in a room after one id and up to another; `reason`: why something may be missing.
+   *
+   * @param {Link} link
+   * @param {{ room: string, after: string, until: string }} where
+   * @returns {Promise<{ events: (SaidEvent | ActionEvent)[], reason?: string }>}
+   */
+  async #saidWithin(link, { room, after, until }) {
+    /** @type {(SaidEvent | ActionEvent)[]} */
+    const events = [];
+    for (let page = 0, tries = 0; page < MOST_PAGES;) {
+      const reply = await link.request({ type: "history", room, after, limit: 100 });
+      if (reply instanceof ChatError) {
+        if (!isTemporary(reply) || reply.code === "offline" || ++tries === MAX_PAGE_TRIES) {
+          return { events, reason: reply.code === "history-off" ? "history-off" : "unavailable" };
+        }
+        const ms = reply.retryAfter || STORAGE_PAUSE;
+        await new Promise((/** @type {(value: void) => void} */ done) => link.after(ms, done));
+        continue;
+      }
+      const said = /** @type {Line[]} */ (reply.events).filter(isSaid);
+      events.push(...said.filter(({ id }) => id <= until));
+      const last = said.at(-1)?.id ?? until;
+      if (reply.more !== true || last >= until) return { events };
+      after = last;
+      page++;
+    }
+    return { events, reason: "too-many" };
   }
 
   /** @param {RoomEvent} event */

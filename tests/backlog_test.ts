@@ -116,3 +116,31 @@ Deno.test("a sender forgets what waited for a socket when that has ended", () =>
   sender.ended(socket);
   sender.ended(socket);
 });
+
+Deno.test("a reply that is being made counts for all together, until it is sent", () => {
+  const backlog = backlogOf(4 * MIB);
+  const releases = Array.from({ length: 16 }, () => backlog.reserve(queue(0), MIB / 4));
+  assert(releases.every((release) => release !== undefined));
+  assertEquals(backlog.reserve(queue(0), 1), undefined, "the 4 MiB are spoken for");
+  releases[0]!();
+  // To give it back twice is to give it back once.
+  releases[0]!();
+  assert(backlog.reserve(queue(0), MIB / 4) !== undefined);
+  assertEquals(backlog.reserve(queue(0), 1), undefined);
+});
+
+Deno.test("a large reply does not fit behind what waits for the same socket, and fits when that is read", () => {
+  const backlog = backlogOf(Infinity);
+  const socket = queue(MIB - 1_000);
+  assertEquals(backlog.reserve(socket, 1_001), undefined);
+  assert(backlog.reserve(socket, 1_000) !== undefined);
+});
+
+Deno.test("room that was taken by those who have read meanwhile is found again", () => {
+  const backlog = backlogOf(4 * MIB);
+  const sockets = Array.from({ length: 5 }, () => queue(900_000));
+  for (const socket of sockets) backlog.isTooMuch(socket, 1_000);
+  assertEquals(backlog.reserve(queue(0), MIB / 4), undefined);
+  for (const socket of sockets) socket.bufferedAmount = 0;
+  assert(backlog.reserve(queue(0), MIB / 4) !== undefined);
+});

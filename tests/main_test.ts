@@ -140,7 +140,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     const folder = await Deno.makeTempDir();
     const path = `${folder}/kv`;
     {
-      await using server = await ServerProcess.start(["--kv", path]);
+      await using server = await ServerProcess.start(["--kv", path, "--limits", "messages=off"]);
       const ann = await Person.connect(server.url);
       ann.say("Ann", "/join red");
       await ann.next();
