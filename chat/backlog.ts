@@ -137,9 +137,10 @@ export class Backlog {
 
   #isOver(owed: Owed, waits: number, most: number, now: number): boolean {
     if (waits > most) return true;
-    if (now - owed.since < MOMENT) return false;
-    if (owed.bytes > most) return true;
-    return this.#inAll > this.#mostInAll && owed.bytes > this.#share(now);
+    const isMoment = now - owed.since < MOMENT;
+    if (!isMoment && owed.bytes > most) return true;
+    const bytes = isMoment ? waits : owed.bytes;
+    return this.#inAll > this.#mostInAll && bytes > this.#share(now);
   }
 
   /** What each may have, when all together have too much. */
