@@ -10,16 +10,19 @@ export class RawReader implements Disposable {
   readonly #buffer = new Uint8Array(64 * 1024);
   #bytes = new Uint8Array(0);
   #lines: string[] = [];
+  readonly #bytesPerSecond: number;
   /** Bytes that have been read. */
   read = 0;
 
-  private constructor(socket: Deno.TcpConn) {
+  private constructor(socket: Deno.TcpConn, bytesPerSecond: number) {
     this.#socket = socket;
+    this.#bytesPerSecond = bytesPerSecond;
   }
 
-  /** Connects to a server on this machine, with a subprotocol or without. */
-  static async open(port: number, protocol = ""): Promise<RawReader> {
-    const reader = new RawReader(await Deno.connect({ hostname: "127.0.0.1", port }));
+  /** Connects to a server on this machine, with a subprotocol or without, over a line of some speed. */
+  static async open(port: number, protocol = "", bytesPerSecond = Infinity): Promise<RawReader> {
+    const socket = await Deno.connect({ hostname: "127.0.0.1", port });
+    const reader = new RawReader(socket, bytesPerSecond);
     const header = protocol === "" ? "" : `Sec-WebSocket-Protocol: ${protocol}\r\n`;
     await reader.#socket.write(encoder.encode(
       "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
@@ -78,6 +81,8 @@ export class RawReader implements Disposable {
     const n = await this.#socket.read(this.#buffer);
     if (n === null) return false;
     this.read += n;
+    const ms = n / this.#bytesPerSecond * 1000;
+    if (ms >= 1) await new Promise((resolve) => setTimeout(resolve, ms));
     const bytes = new Uint8Array(this.#bytes.length + n);
     bytes.set(this.#bytes);
     bytes.set(this.#buffer.subarray(0, n), this.#bytes.length);
