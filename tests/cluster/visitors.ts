@@ -208,7 +208,7 @@ export class Visitor {
         else run = undefined;
         since = [];
         away = false;
-      } else if ("room" in event) {
+      } else if ("room" in event && event.type !== "gap") {
         assert(!seen.has(event.id), `${this.nick} saw ${event.id} twice`);
         seen.add(event.id);
         if (event.type === "joined" && event.nick === this.nick) {
