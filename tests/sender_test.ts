@@ -221,6 +221,24 @@ Deno.test("what is about the slow reader itself is never left out, and comes aft
   }
 });
 
+Deno.test("a commit with an event about a JSON reader itself is sent even when it falls behind just then", () => {
+  const { sender, deliver, enter, time } = house();
+  const { socket, peer } = enter("2", "json");
+  deliver(event("join", "2"));
+  socket.reads = false;
+  while (socket.bufferedAmount < 1_050_000) sender.reply(peer, "x".repeat(10_000));
+  socket.sent.length = 0;
+  deliver(event("message", "1", "before"), event("nick", "2", "Anna"));
+  deliver(event("message", "1", "missed"));
+  assertEquals(json(socket).map(({ type }) => type), ["message", "nick"]);
+  const last = json(socket)[1].id;
+  drain(socket);
+  time.pass(200);
+  assertEquals(json(socket).map(({ type, after, missed }) => [type, after, missed]), [
+    ["gap", last, 1],
+  ]);
+});
+
 Deno.test("replies and direct messages to a slow reader are not left out; if even they do not fit it is closed", () => {
   const { sender, deliver, sockets: [, slow], peers } = open("1", "2");
   fill(deliver, slow!, "1");
