@@ -450,6 +450,39 @@ Deno.test("what is past its time is not shown, though KV still has it", async ()
   assertEquals((await chunks(kv, "red")).flat(), ["old", "newer"]);
 });
 
+Deno.test("History compacts and shows everything when the wall clock jumps an hour, either way", async () => {
+  for (const jump of [3_600_000, -3_600_000]) {
+    using kv = await Deno.openKv(":memory:");
+    let ahead = 0;
+    const clock = { ...quick, now: () => Date.now() + ahead };
+    await using house = await House.open({ kv, history: 1800, clock });
+    const ann = await Speaker.enter(house, "Ann", "red");
+    const shown = async () => texts((await ann.asks({ type: "history" })).events);
+    await sayAll(ann, ["before"]);
+    await folded(kv, "red", 1);
+    ahead = jump;
+    assertEquals(await shown(), ["before"]);
+    await sayAll(ann, ["after"]);
+    await folded(kv, "red", 2);
+    assertEquals(await shown(), ["before", "after"]);
+  }
+});
+
+Deno.test("History shows what is before an event that a wrong clock dated too early", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let ahead = 0;
+  const clock = { ...quick, now: () => Date.now() + ahead };
+  await using house = await House.open({ kv, history: 1800, clock });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  await sayAll(ann, ["at the right time"]);
+  await folded(kv, "red", 1);
+  ahead = -3_600_000;
+  await sayAll(ann, ["dated an hour too early"]);
+  await folded(kv, "red", 2);
+  ahead = 0;
+  assertEquals(texts((await ann.asks({ type: "history" })).events), ["at the right time"]);
+});
+
 Deno.test("only with an open history may others read it, and then without being in any room", async () => {
   await using house = await House.open({ openHistory: true });
   const ann = await Speaker.enter(house, "Ann", "red");

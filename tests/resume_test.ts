@@ -219,6 +219,31 @@ Deno.test("what is past its time is a gap, and is called one", async () => {
   });
 });
 
+Deno.test("Resume recovers everything when the wall clock jumped an hour meanwhile, either way", async () => {
+  for (const jump of [3_600_000, -3_600_000]) {
+    let ahead = 0;
+    const clock = { ...systemClock, now: () => Date.now() + ahead };
+    await using house = await House.open({ clock, history: 3600 });
+    const bob = await house.enter("Bob", "red");
+    const { person: ann, token } = await login(house, "Ann");
+    const last = JSON.parse(ann.transcript.at(-1)!).id;
+    await bob.hears("Ann joined room.");
+    ann.socket.close(4000);
+    await ann.closed;
+    await bob.asks("before", "Bob: before");
+    ahead = jump;
+    await bob.asks("after", "Bob: after");
+    const again = await resume(house, token, last);
+    await again.next();
+    assertEquals([JSON.parse(await again.next()).text, JSON.parse(await again.next()).text], [
+      "before",
+      "after",
+    ]);
+    const { recovered, missed } = JSON.parse(await again.next());
+    assertEquals([recovered, missed], [true, 2]);
+  }
+});
+
 Deno.test("without history nobody can know, and it is said", async () => {
   await using house = await House.open({ history: 0 });
   const { person: ann, token } = await login(house, "Ann");
