@@ -98,6 +98,8 @@ function inOrder(entries: Entry[]): Entry[] {
 export class Resume {
   readonly #parts: ResumeParts;
   readonly #timers = new Set<() => void>();
+  /** Records without a socket that have a timer of their own. */
+  readonly #lingering = new Set<OwnRecord>();
   /** One at a time for each connection: two sockets may come with one token. */
   readonly #coming = new Map<string, Promise<unknown>>();
 
@@ -109,7 +111,9 @@ export class Resume {
   linger(record: OwnRecord): boolean {
     const { storage, grace } = this.#parts;
     if (grace === 0 || record.tokens.length === 0 || record.nick === "") return false;
+    this.#lingering.add(record);
     this.#later(grace, () => {
+      this.#lingering.delete(record);
       if (storage.own(record.id) === record) void storage.deleteConnection(record.id);
     });
     return true;
@@ -156,6 +160,7 @@ export class Resume {
   close(): void {
     for (const cancel of this.#timers) cancel();
     this.#timers.clear();
+    this.#lingering.clear();
   }
 
   /** `undefined`: the connection changed since it was found. */
@@ -200,6 +205,7 @@ export class Resume {
   /** What seemed to fail may have been written, or be yet, with nobody there to have it. */
   #letGoLater(id: string, token: string): void {
     const { storage, sender, grace } = this.#parts;
+    const before = storage.own(id);
     this.#later(Math.max(grace, LATE), async () => {
       try {
         await storage.settleDoubts();
@@ -207,7 +213,11 @@ export class Resume {
         return this.#letGoLater(id, token);
       }
       storage.forgetArrival(id, token);
-      if (storage.own(id) !== undefined && !sender.has(id)) await storage.deleteConnection(id);
+      const record = storage.own(id);
+      // A client that has come back since has a record of its own, and its own time when it drops.
+      if (record === undefined || (record !== before && record.era !== token)) return;
+      if (sender.has(id) || this.#lingering.has(record)) return;
+      await storage.deleteConnection(id);
     });
   }
 

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { systemClock } from "../chat/clock.ts";
 import { ARRIVED_MS } from "../chat/resume.ts";
-import { eventually, House, type Person } from "./house.ts";
+import { countingKv, eventually, House, type Person } from "./house.ts";
 
 const HOW = /^To come back within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
 
@@ -242,6 +242,59 @@ Deno.test("Resume recovers everything when the wall clock jumped an hour meanwhi
     const { recovered, missed } = JSON.parse(await again.next());
     assertEquals([recovered, missed], [true, 2]);
   }
+});
+
+Deno.test("Resume keeps a place for the whole grace after the last drop, whatever failed before", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let away = false, aheadMs = 0;
+  const { kv: faulty } = countingKv(kv, (what) => {
+    if (what !== "commit" || !away) return;
+    // After a few faults the server stops trying.
+    aheadMs += 5_000;
+    throw new Error("away");
+  });
+  const waits: (() => void)[] = [];
+  const clock = {
+    ...systemClock,
+    monotonicMs: () => performance.now() + aheadMs,
+    after(ms: number, run: () => void) {
+      if (ms !== 30_000) return systemClock.after(ms, run);
+      waits.push(run);
+      return () => void waits.splice(waits.indexOf(run), 1);
+    },
+  };
+  await using house = await House.open({ kv: faulty, clock, grace: 30 });
+  const bob = await house.enter("Bob", "red");
+  const { person: ann, token } = await login(house, "Ann");
+  await bob.hears("Ann joined room.");
+  ann.socket.close(4000);
+  await ann.closed;
+  await eventually(() => waits.length === 1, "the place is kept");
+  away = true;
+  const inVain = await resume(house, token);
+  assertEquals(JSON.parse(await inVain.next()).code, "unavailable");
+  away = false;
+  const again = await resume(house, token);
+  const welcome = JSON.parse(await again.next());
+  assertEquals(welcome.type, "welcome");
+  again.socket.close(4000);
+  await again.closed;
+  await eventually(() => waits.length === 3, "the place is kept again");
+  // The grace of the first drop, and of the failed return, is over.
+  const last = waits.pop()!;
+  for (const run of waits.splice(0)) run();
+  for (let i = 0; i < 5; i++) await bob.asks(`word ${i}`, `Bob: word ${i}`);
+  const back = await resume(house, welcome.token);
+  const { type, token: newest } = JSON.parse(await back.next());
+  assertEquals(type, "welcome");
+  back.socket.close(4000);
+  await back.closed;
+  await eventually(() => waits.length === 1, "the place is kept once more");
+  last();
+  waits.pop()!();
+  await bob.hears("Ann left room.");
+  const late = await resume(house, newest);
+  assertEquals(JSON.parse(await late.next()).code, "bad-token");
 });
 
 Deno.test("without history nobody can know, and it is said", async () => {
