@@ -96,6 +96,7 @@ const HELPERS: Record<string, string[]> = {
   "backlog.ts": ["clock.ts"],
   "slow.ts": ["backlog.ts", "clock.ts"],
   "clock.ts": [],
+  "moment.ts": ["clock.ts"],
   "log.ts": ["clock.ts"],
   "assets.ts": ["client.js", ...PAGE.map((name) => `page/${name}`)],
 };
