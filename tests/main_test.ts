@@ -163,6 +163,120 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   });
 }
 
+/** The command of `deno task dev`, which watches `watched`, too; and what it prints. */
+async function startDev(flags: string[], watched?: string) {
+  const [program, ...args] = config.tasks.dev.command.split(" ");
+  assertEquals([program, args[1]], ["deno", "--watch"]);
+  if (watched !== undefined) args[1] = `--watch=${watched}`;
+  const process = new Deno.Command(Deno.execPath(), {
+    args: [...args, "--port", "0", ...flags],
+    cwd: PROJECT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const out = linesOf(process.stdout), errors = linesOf(process.stderr);
+  const url = async () => {
+    const line = await soon(out.next(), "the server to listen", 60_000);
+    return /ws:[^ ]+/.exec(line)![0];
+  };
+  return {
+    url,
+    /** Sends a signal, and waits for the end. What was printed in the meantime is in `printed`. */
+    async stop(signal: Deno.Signal) {
+      const sinceMs = performance.now();
+      process.kill(signal);
+      const status = await soon(process.status, "the server to end");
+      const ms = performance.now() - sinceMs;
+      // Deno's own lines are not ours to choose.
+      const printed = [...await out.rest(), ...await errors.rest()]
+        .filter((line) => !line.startsWith("Watcher "));
+      return { status, ms, printed };
+    },
+    [Symbol.asyncDispose]: async () => {
+      try {
+        process.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+      await process.status;
+      await Promise.all([out.rest(), errors.rest()]);
+    },
+  };
+}
+
+function linesOf(stream: ReadableStream<Uint8Array>) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let said = "", ended = false;
+  const more = async () => {
+    const { done, value } = await reader.read();
+    ended ||= done;
+    said += value ?? "";
+  };
+  return {
+    async next(): Promise<string> {
+      while (!said.includes("\n")) {
+        if (ended) throw new Error(`it ended: ${said}`);
+        await more();
+      }
+      const [line, ...rest] = said.split("\n");
+      said = rest.join("\n");
+      return line!;
+    },
+    async rest(): Promise<string[]> {
+      while (!ended) await more();
+      return said.split("\n").filter((line) => line !== "");
+    },
+  };
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test(`under \`deno run --watch\` ${signal} ends the server quietly within five seconds, everything stored`, async () => {
+    const folder = await Deno.makeTempDir();
+    const path = `${folder}/kv`;
+    {
+      await using server = await startDev(["--kv", path]);
+      const ann = await Person.connect(await server.url());
+      await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+      await ann.asks("/join red", 'Joined chat room "red"');
+      await ann.asks("the last word", "Ann: the last word");
+      const { status, ms, printed } = await server.stop(signal);
+      assertEquals((await soon(ann.closed, "the close")).code, 1012);
+      assertEquals(printed, []);
+      assertEquals(status.code, signal === "SIGINT" ? 0 : 143);
+      assert(ms < 5_000, `it took ${ms} ms`);
+    }
+    {
+      using kv = await Deno.openKv(path);
+      assertEquals(await rowsOf(kv), []);
+      kv.close();
+    }
+    await using server = await startDev(["--kv", path]);
+    const bob = await Person.connect(await server.url());
+    bob.say("Bob", "/join red", "/history");
+    for (let i = 0; i < 2; i++) await bob.next();
+    assertMatch(await bob.next(), /Ann: the last word$/);
+    await bob.leave();
+    await Deno.remove(folder, { recursive: true });
+  });
+}
+
+Deno.test("under `deno run --watch` the server starts again when a file changes, and SIGTERM still ends it", async () => {
+  const file = await Deno.makeTempFile();
+  await using server = await startDev(["--kv", ":memory:"], file);
+  const ann = await Person.connect(await server.url());
+  await Deno.writeTextFile(file, "changed");
+  const url = await server.url();
+  assertEquals((await soon(ann.closed, "the close")).code, 1012);
+  const again = await Person.connect(url);
+  await again.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+  await again.leave();
+  const { status, printed } = await server.stop("SIGTERM");
+  assertEquals([status.code, printed], [143, []]);
+  await Deno.remove(file);
+});
+
 Deno.test("two thousand connections are drained within five seconds", async () => {
   const folder = await Deno.makeTempDir();
   {

@@ -97,6 +97,7 @@ const HELPERS: Record<string, string[]> = {
   "slow.ts": ["backlog.ts", "clock.ts"],
   "clock.ts": [],
   "moment.ts": ["clock.ts"],
+  "pool.ts": ["clock.ts"],
   "log.ts": ["clock.ts"],
   "assets.ts": ["client.js", ...PAGE.map((name) => `page/${name}`)],
 };
