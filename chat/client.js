@@ -95,10 +95,11 @@
  * @property {(code?: number) => void} close
  */
 /**
- * Where time comes from: `now` in Unix milliseconds, `after` returns what cancels, `jitter` gives
- * a number from 0 to 1.
+ * Where time comes from: `now` in Unix milliseconds, `monotonicMs` in milliseconds that never go
+ * back, for durations; `after` returns what cancels, `jitter` gives a number from 0 to 1.
  *
- * @typedef {{ now(): number, after(ms: number, run: () => void): () => void, jitter(): number }} Clock
+ * @typedef {{ now(): number, monotonicMs(): number, after(ms: number, run: () => void): () => void,
+ *   jitter(): number }} Clock
  */
 /**
  * - `nick`: the nickname to log in with. One of a saved session goes before it.
@@ -198,6 +199,7 @@ const TRY_LATER = 1013;
 /** @type {Clock} */
 const SYSTEM_CLOCK = {
   now: () => Date.now(),
+  monotonicMs: () => performance.now(),
   after(ms, run) {
     const timer = setTimeout(run, ms);
     return () => clearTimeout(timer);
@@ -288,10 +290,10 @@ class Link {
     this.#socket = socket;
     this.#clock = clock;
     this.#on = on;
-    this.#heardAt = clock.now();
+    this.#heardAt = clock.monotonicMs();
     socket.onopen = () => {
       this.#open = true;
-      this.#heardAt = clock.now();
+      this.#heardAt = clock.monotonicMs();
       this.#watch(QUIET);
       // Browsers refuse this themselves; others would go on and log in with a line of JSON as name.
       const { protocol = PROTOCOL } = socket;
@@ -409,7 +411,7 @@ class Link {
   /** One timer for the whole connection, not one for each frame: it looks when it last heard. */
   #watch(/** @type {number} */ ms) {
     this.after(ms, () => {
-      const quiet = this.#clock.now() - this.#heardAt;
+      const quiet = this.#clock.monotonicMs() - this.#heardAt;
       if (quiet >= QUIET) this.probe();
       this.#watch(quiet >= QUIET ? QUIET : QUIET - quiet);
     });
@@ -417,7 +419,7 @@ class Link {
 
   /** @param {unknown} data */
   #read(data) {
-    this.#heardAt = this.#clock.now();
+    this.#heardAt = this.#clock.monotonicMs();
     if (typeof data !== "string") return this.#on.malformed("a frame that is no text");
     for (const text of data.split("\n")) {
       // A listener may have closed the client.
@@ -795,8 +797,8 @@ export class ChatClient {
    * @throws {ChatError}
    */
   ping() {
-    const asked = this.#clock.now();
-    return this.#do("ask", { type: "ping" }, () => this.#clock.now() - asked);
+    const asked = this.#clock.monotonicMs();
+    return this.#do("ask", { type: "ping" }, () => this.#clock.monotonicMs() - asked);
   }
 
   /**
@@ -857,7 +859,7 @@ export class ChatClient {
       return void this.#shut("taken-over", code);
     }
     const since = this.#onlineSince;
-    if (since !== undefined && this.#clock.now() - since >= this.#stable) {
+    if (since !== undefined && this.#clock.monotonicMs() - since >= this.#stable) {
       this.#failures = 0;
       this.#stable = STABLE;
     }
@@ -937,7 +939,7 @@ export class ChatClient {
 
   /** The nickname may still be held for oneself, if a token was lost that was never read. */
   #lostPlace() {
-    this.#ghostUntil = this.#clock.now() + this.#grace * 1000;
+    this.#ghostUntil = this.#clock.monotonicMs() + this.#grace * 1000;
     this.#direct = { last: undefined, copies: 0 };
     this.#entering = { held: [], again: true };
     for (const call of this.#calls.filter(({ sent }) => sent)) {
@@ -1013,7 +1015,7 @@ export class ChatClient {
         if (rename) this.#settle(rename, reply);
         return await this.#enterRoom(link);
       }
-      const now = this.#clock.now();
+      const now = this.#clock.monotonicMs();
       if (reply.code === "offline") this.#ghostUntil = now + this.#grace * 1000;
       // Whoever typed a password wants to know; whoever only comes back can wait.
       if (isTemporary(reply) || (!rename && isBusy(reply))) throw reply;
@@ -1145,7 +1147,7 @@ export class ChatClient {
   }
 
   #cameOnline() {
-    this.#onlineSince = this.#clock.now();
+    this.#onlineSince = this.#clock.monotonicMs();
     this.#setState({ type: "state", state: "online" });
     this.#save();
     this.#pump();
@@ -1362,7 +1364,7 @@ export class ChatClient {
   #pump() {
     const link = this.#link;
     if (link === undefined || this.#state.state !== "online") return;
-    const most = this.#clock.now() < this.#carefulUntil ? 1 : MOST_IN_FLIGHT;
+    const most = this.#clock.monotonicMs() < this.#carefulUntil ? 1 : MOST_IN_FLIGHT;
     let inFlight = 0;
     let unitsInFlight = 0;
     for (const call of [...this.#calls]) {
@@ -1397,7 +1399,7 @@ export class ChatClient {
       if (reply.code === "too-fast") {
         // As below: an earlier try of saying it may have been stored.
         if (call.kind !== "say") call.sent = false;
-        this.#carefulUntil = this.#clock.now() + CAREFUL;
+        this.#carefulUntil = this.#clock.monotonicMs() + CAREFUL;
         return this.#pause(reply.retryAfter || STORAGE_PAUSE);
       }
       if (reply.code === "unavailable" && ++call.failures < MOST_FAILURES) {

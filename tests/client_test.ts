@@ -17,6 +17,7 @@ class VirtualTime {
   spread = 0;
   readonly clock = {
     now: () => this.#now,
+    monotonicMs: () => this.#now,
     after: (ms: number, run: () => void) => {
       const id = this.#made++;
       this.#timers.set(id, { at: this.#now + ms, run });

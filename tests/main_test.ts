@@ -1,7 +1,7 @@
 /** The program as a user starts it: flags, environment, faults, signals. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import config from "../deno.json" with { type: "json" };
-import { Person, PROJECT, rowsOf, ServerProcess, soon } from "./house.ts";
+import { eventually, Person, PROJECT, rowsOf, ServerProcess, soon } from "./house.ts";
 
 async function run(args: string[], env: Record<string, string> = {}) {
   const { code, stdout, stderr } = await soon(
@@ -125,6 +125,37 @@ Deno.test("what the program needs and does not get is one line and exit code 1",
   await Deno.remove(noKv);
 });
 
+Deno.test("with a storage that does not answer the program refuses requests with 503, and ends with one line and exit code 1", async () => {
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const held: Deno.Conn[] = [];
+  const holding = (async () => {
+    for await (const connection of silent) held.push(connection);
+  })();
+  const kv = `http://127.0.0.1:${silent.addr.port}`;
+  await Promise.all(["1", "2"].map(async (workers) => {
+    using free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = free.addr;
+    free.close();
+    const ended = run(
+      ["--hostname", "127.0.0.1", "--port", String(port), "--kv", kv, "--workers", workers],
+      { DENO_KV_ACCESS_TOKEN: "x".repeat(16) },
+    );
+    let response: Response | undefined;
+    await eventually(async () => {
+      response = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
+      await response?.body?.cancel();
+      return response !== undefined;
+    }, "it listens");
+    assertEquals([response!.status, response!.headers.get("retry-after")], [503, "1"]);
+    const { code, stdout, stderr } = await ended;
+    assertEquals([code, stdout], [1, ""]);
+    assertMatch(stderr, /^KV http:\S+ cannot be opened: no answer for 10 seconds\. [^\n]+\n$/);
+  }));
+  silent.close();
+  await holding;
+  for (const connection of held) connection.close();
+});
+
 Deno.test("a flag goes before its variable, and the variable before the default", async () => {
   const env = { CHAT_KV: "/there/is/no/such/folder/kv", CHAT_MAX_ROOM: "3" };
   await using server = await ServerProcess.start(["--kv", ":memory:"], undefined, env);
@@ -206,7 +237,7 @@ async function startDev(flags: string[], watched?: string) {
   };
 }
 
-function linesOf(stream: ReadableStream<Uint8Array>) {
+function linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let said = "", ended = false;
   const more = async () => {
