@@ -195,7 +195,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 }
 
 /** The command of `deno task dev`, which watches `watched`, too; and what it prints. */
-async function startDev(flags: string[], watched?: string) {
+function startDev(flags: string[], watched?: string) {
   const [program, ...args] = config.tasks.dev.command.split(" ");
   assertEquals([program, args[1]], ["deno", "--watch"]);
   if (watched !== undefined) args[1] = `--watch=${watched}`;
@@ -267,7 +267,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     const folder = await Deno.makeTempDir();
     const path = `${folder}/kv`;
     {
-      await using server = await startDev(["--kv", path]);
+      await using server = startDev(["--kv", path]);
       const ann = await Person.connect(await server.url());
       await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
       await ann.asks("/join red", 'Joined chat room "red"');
@@ -283,7 +283,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
       assertEquals(await rowsOf(kv), []);
       kv.close();
     }
-    await using server = await startDev(["--kv", path]);
+    await using server = startDev(["--kv", path]);
     const bob = await Person.connect(await server.url());
     bob.say("Bob", "/join red", "/history");
     for (let i = 0; i < 2; i++) await bob.next();
@@ -295,7 +295,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 
 Deno.test("under `deno run --watch` the server starts again when a file changes, and SIGTERM still ends it", async () => {
   const file = await Deno.makeTempFile();
-  await using server = await startDev(["--kv", ":memory:"], file);
+  await using server = startDev(["--kv", ":memory:"], file);
   const ann = await Person.connect(await server.url());
   await Deno.writeTextFile(file, "changed");
   const url = await server.url();
