@@ -5,7 +5,7 @@
  * of its own: what is before that and was not seen is read from history, what comes after is held
  * until that has been told. So nothing is missing, and nothing comes twice.
  */
-import { type Clock, persist } from "./clock.ts";
+import { type Clock, delay, persist } from "./clock.ts";
 import { encodedEventBytes, MAX_RESUME_BYTES } from "./encoded.ts";
 import type { Entry } from "./events.ts";
 import { type History, MAX_CLOCK_ERROR_MS } from "./history.ts";
@@ -56,6 +56,9 @@ export interface Back extends Missed {
 
 /** Most events that are told to whoever comes back. */
 export const MOST_MISSED = 1_000;
+
+/** Milliseconds in which it mostly shows that a client has given a socket up. */
+const GIVEN_UP_MS = 5_000;
 
 /** How often a connection may change under the hands of whoever takes it over. */
 const TRIES = 5;
@@ -127,11 +130,22 @@ export class Resume {
     if (!isToken(token)) return refusal.badToken;
     const { storage } = this.#parts;
     const hash = hashToken(token);
+    let era: string | undefined;
     for (let tries = 0; tries < TRIES; tries++) {
       const found = await storage.find(hash);
       if (found === undefined) return refusal.badToken;
       const { id } = found;
-      while (this.#coming.has(id)) await this.#coming.get(id);
+      if (this.#coming.has(id)) {
+        await this.#coming.get(id);
+        continue;
+      }
+      if (era !== undefined && era !== found.era) {
+        // Another socket has it now, perhaps the newer one of a client that gave this one up.
+        await delay(this.#parts.clock, GIVEN_UP_MS);
+        era = undefined;
+        continue;
+      }
+      era = found.era;
       const coming = this.#takeOver(peer, found, seen);
       this.#coming.set(id, coming.catch(() => {}));
       try {
