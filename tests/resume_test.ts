@@ -297,6 +297,53 @@ Deno.test("Resume keeps a place for the whole grace after the last drop, whateve
   assertEquals(JSON.parse(await late.next()).code, "bad-token");
 });
 
+Deno.test("Resume does not take a place from the newer socket of a client that has given this one up", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let gate: Promise<void> | undefined;
+  let isWaiting = false;
+  const { kv: slow } = countingKv(kv, (what) => {
+    if (what !== "commit" || gate === undefined) return;
+    isWaiting = true;
+    return gate;
+  });
+  const waits: (() => void)[] = [];
+  const clock = {
+    ...systemClock,
+    after(ms: number, run: () => void) {
+      if (ms !== 5_000) return systemClock.after(ms, run);
+      waits.push(run);
+      return () => {};
+    },
+  };
+  await using one = await House.open({ kv: slow, clock });
+  await using other = await House.open({ kv, clock, sweepSilent: false });
+  const bob = await other.enter("Bob", "red");
+  const { person: ann, token } = await login(other, "Ann");
+  await bob.hears("Ann joined room.");
+  ann.socket.close(4000);
+  await ann.closed;
+  const opened = Promise.withResolvers<void>();
+  gate = opened.promise;
+  // Also when an assertion fails: a chat that waits for storage cannot be closed.
+  using _opened = { [Symbol.dispose]: () => opened.resolve() };
+  const givenUp = await resume(one, token);
+  await eventually(() => isWaiting, "the first return waits for storage");
+  const again = await resume(other, token);
+  while (JSON.parse(await again.next()).type !== "resumed");
+  gate = undefined;
+  opened.resolve();
+  await eventually(() => waits.length > 0, "the first return meets the second");
+  givenUp.socket.close(4000);
+  await givenUp.closed;
+  await eventually(() => one.chat.size === 0, "the first socket is gone");
+  waits.pop()!();
+  for (let i = 0; i < 5; i++) {
+    await bob.asks(`word ${i}`, `Bob: word ${i}`);
+    assertEquals(JSON.parse(await again.next()).text, `word ${i}`);
+  }
+  assertEquals(again.socket.readyState, WebSocket.OPEN);
+});
+
 Deno.test("without history nobody can know, and it is said", async () => {
   await using house = await House.open({ history: 0 });
   const { person: ann, token } = await login(house, "Ann");
