@@ -247,15 +247,19 @@ export class History {
     return { entries, end };
   }
 
-  /**
-   * Whether an event is not past its time. A wall clock that jumps ahead must not hide what is still
-   * kept: the earlier of both clocks counts. One that stands still in a suspended machine keeps
-   * nothing for longer, because KV removes the rows by its own clock.
-   */
+  /** Whether an event is not past its time, or not for longer than `toleranceMs`. */
   #isFresh({ event }: Entry, toleranceMs = 0): boolean {
+    return event.time > this.#nowMs() - this.retention - toleranceMs;
+  }
+
+  /**
+   * Unix time by the earlier of both clocks: a wall clock that jumps ahead must not hide or remove
+   * what is still kept. A monotonic clock that stands still in a suspended machine keeps nothing for
+   * longer, because KV removes the rows by its own clock.
+   */
+  #nowMs(): number {
     const { clock } = this.#parts;
-    const nowMs = Math.min(clock.now(), this.#epochMs + clock.monotonicMs());
-    return event.time > nowMs - this.retention - toleranceMs;
+    return Math.min(clock.now(), this.#epochMs + clock.monotonicMs());
   }
 
   async *#chunks(
@@ -353,7 +357,7 @@ export class History {
       warn(`old history could not be removed: ${(error as Error).message}`);
     this.#isOver = true;
     await persist(clock, async () => {
-      this.#isOver = !(await this.#quota.enforce(clock.now()));
+      this.#isOver = !(await this.#quota.enforce(this.#nowMs()));
     }, warned);
   }
 
@@ -445,7 +449,7 @@ export class History {
 
   /** The rows of history that hold these events. */
   #newRows(streams: Streams): NewRow[] {
-    const untilMs = this.#parts.clock.now() + this.retention;
+    const untilMs = this.#nowMs() + this.retention;
     const rows: NewRow[] = [];
     for (const all of streams.values()) {
       const stream = streamOf(all[0]!.event);
@@ -497,7 +501,7 @@ export class History {
     // Nobody is told of a failure here, and nobody can go on without: again and again.
     while (!this.#ended && tail.folded === undefined) {
       await persist(clock, async () => {
-        await this.#quota.begin(clock.now());
+        await this.#quota.begin(this.#nowMs());
         if (await this.#foldStoredOnce(shard, upTo)) tail.forget(upTo);
       }, warned);
     }

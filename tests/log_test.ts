@@ -5,7 +5,7 @@ import { quietLog } from "../chat/log.ts";
 
 function quiet() {
   const lines: string[] = [];
-  const clock = { ...systemClock, time: 1_000_000, now: () => clock.time };
+  const clock = { ...systemClock, time: 1_000_000, monotonicMs: () => clock.time };
   const write = (message: string) => void lines.push(message);
   return { lines, clock, log: quietLog({ log: write, warn: write }, clock) };
 }

@@ -8,7 +8,7 @@ import { keepingFrom } from "../chat/limits.ts";
 import { bytesOfRow, type KeptRow, Quota } from "../chat/quota.ts";
 import { bytesFrom } from "../chat/settings.ts";
 import type { Stream } from "../chat/tail.ts";
-import { Hub, Random, simulatedKv, type Weather, World } from "./cluster/sim_kv.ts";
+import { Hub, Process, Random, simulatedKv, type Weather, World } from "./cluster/sim_kv.ts";
 import {
   counterOf,
   countingKv,
@@ -296,6 +296,7 @@ Deno.test("Quota: three instances in bad weather never subtract a row twice, and
         deaf: 0,
         repeats: 5,
         dead: false,
+        process: new Process(),
       };
       const clock = world.clock(0, random);
       const stormy = simulatedKv(hub, weather);
