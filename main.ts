@@ -17,6 +17,7 @@ import {
 } from "./chat/mod.ts";
 import { systemClock } from "./chat/clock.ts";
 import { quietLog } from "./chat/log.ts";
+import { Pool } from "./chat/pool.ts";
 import { bytesFrom, floodFrom, listFrom, secondsFrom } from "./chat/settings.ts";
 
 const USAGE = `Parley ${config.version}, a chat server.
@@ -41,7 +42,7 @@ Usage: deno task start [flags]
                                                [CHAT_REGISTERED, default 365d]
   --reserved NAMES  nicknames that nobody can take, with commas between them, besides the usual
                     ones; off: not even those  [CHAT_RESERVED]
-  --limits WHAT     what may be done how often: off, or as messages=300/30s,joins=off; see the
+  --limits WHAT     what may be done how often: off, or as messages=30/15s,joins=off; see the
                     README                           [CHAT_LIMITS, default on]
   --max-connections N    connections of an instance  [CHAT_MAX_CONNECTIONS, default 10000]
   --max-per-address N    and from one address        [CHAT_MAX_PER_ADDRESS, default 100]
@@ -65,6 +66,21 @@ A flag goes before its environment variable.`;
 
 /** Milliseconds that are left to end in peace. Deno Deploy kills after five seconds. */
 const DRAIN_LIMIT = 4_500;
+
+/** Milliseconds within which signals are one and the same. */
+const SAME_SIGNAL_MS = 500;
+
+/**
+ * Milliseconds after which a SIGTERM must have been a real one. `deno run --watch` pretends that
+ * there was one when a file changes, and takes away what still runs after 500 ms (Deno 2.9).
+ */
+const RELOAD_MS = 1_500;
+
+/** Milliseconds in which storage must answer when it is opened. */
+const OPEN_LIMIT_MS = 10_000;
+
+/** Milliseconds in which an instance must have started, what dead ones left behind included. */
+const START_LIMIT_MS = 60_000;
 
 /** Milliseconds until the port is listened on again, should that have failed. */
 const LISTEN_PAUSE = 1_000;
@@ -99,6 +115,8 @@ interface Settings {
   >;
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   readonly workers: number;
+  /** Whether it is run while somebody works on it: perhaps by `deno run --watch`. */
+  readonly dev: boolean;
 }
 
 /** Flags that have a value, and their variables. */
@@ -244,6 +262,7 @@ function readSettings(args: string[]): Settings | "help" | "version" {
     hostname: given.value("hostname") ?? (given.has("dev") ? "127.0.0.1" : "0.0.0.0"),
     kv,
     workers,
+    dev: given.has("dev"),
     tls: readTls(given.value("cert"), given.value("key")),
     chat: {
       history: given.seconds("history"),
@@ -338,10 +357,15 @@ async function openKv(where: string | undefined): Promise<Deno.Kv> {
   }
   try {
     makePrivate(where);
-    const kv = await Deno.openKv(where);
-    // A file that is no database, and a server that is not there, show at the first use.
-    await kv.get(["bell"]);
-    return kv;
+    return await within(
+      OPEN_LIMIT_MS,
+      (async () => {
+        const kv = await Deno.openKv(where);
+        // A file that is no database, and a server that is not there, show at the first use.
+        await kv.get(["bell"]);
+        return kv;
+      })(),
+    );
   } catch (error) {
     const reason = (error as Error).message.split("\n")[0]!;
     throw new StartError(
@@ -361,6 +385,24 @@ function makePrivate(where: string | undefined): void {
     Deno.openSync(where, { createNew: true, write: true, mode: 0o600 }).close();
   } catch {
     // It is there, or cannot be made: opening it says why.
+  }
+}
+
+/**
+ * Returns what something resolves to, if that is in time.
+ *
+ * @throws {Error} when it is not. The work may still go on.
+ */
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new Error(`no answer for ${ms / 1000} seconds`)),
+    ms,
+  );
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -387,14 +429,30 @@ interface Place {
 
 type Server = Deno.HttpServer<Deno.NetAddr>;
 
+/** What answers requests; without a chat as long as that starts. */
+interface Front {
+  chat: Chat | undefined;
+}
+
+/** The answer to requests that come too early. */
+function starting(): Response {
+  return new Response("The server is starting. Please try again in a moment.\n", {
+    status: 503,
+    headers: { "content-type": "text/plain; charset=utf-8", "retry-after": "1" },
+  });
+}
+
 function listen(
   { port, hostname, tls }: Settings,
   { shared }: Place,
-  chat: Promise<Chat>,
+  front: Front,
 ): Server {
   const options = { port, hostname, reusePort: shared, onListen() {}, ...tls };
   try {
-    return Deno.serve(options, async (request, info) => (await chat).fetch(request, info));
+    return Deno.serve(
+      options,
+      (request, info) => front.chat?.fetch(request, info) ?? starting(),
+    );
   } catch (error) {
     if (tls !== undefined && isAboutTls(error as Error)) {
       const reason = (error as Error).message.split("\n")[0];
@@ -417,14 +475,14 @@ function keepListening(
   server: Server,
   settings: Settings,
   place: Place,
-  chat: Promise<Chat>,
+  front: Front,
 ): () => void {
   let stopped = false;
   const { warn } = quietLog(console, systemClock);
   const again = () => {
     if (stopped) return;
     try {
-      watch(server = listen(settings, place, chat));
+      watch(server = listen(settings, place, front));
     } catch {
       setTimeout(again, LISTEN_PAUSE);
     }
@@ -460,19 +518,16 @@ interface Running {
 }
 
 async function runInstance(settings: Settings, place: Place): Promise<Running> {
-  const starting = Promise.withResolvers<Chat>();
+  const front: Front = { chat: undefined };
   // Before KV is touched: who starts a second one by mistake learns it from the port.
-  const server = listen(settings, place, starting.promise);
+  const server = listen(settings, place, front);
   const { port } = server.addr;
-  const stopListening = keepListening(server, { ...settings, port }, place, starting.promise);
-  const kv = await openKv(settings.kv);
-  const remote = isRemote(settings.kv);
-  const connect = remote ? () => Deno.openKv(settings.kv) : undefined;
-  const chat = await startChat({
-    ...{ kv, connect, local: !remote, sweepSilent: place.first },
-    ...settings.chat,
+  const stopListening = keepListening(server, { ...settings, port }, place, front);
+  const { kv, chat } = await startChatOn(settings, place).catch((error) => {
+    stopListening();
+    throw error;
   });
-  starting.resolve(chat);
+  front.chat = chat;
   return {
     port,
     async end() {
@@ -482,6 +537,28 @@ async function runInstance(settings: Settings, place: Place): Promise<Running> {
       kv.close();
     },
   };
+}
+
+async function startChatOn(
+  settings: Settings,
+  place: Place,
+): Promise<{ kv: Deno.Kv; chat: Chat }> {
+  const kv = await openKv(settings.kv);
+  const remote = isRemote(settings.kv);
+  const options = {
+    kv,
+    connect: remote ? () => Deno.openKv(settings.kv) : undefined,
+    local: !remote,
+    sweepSilent: place.first,
+    ...settings.chat,
+  };
+  try {
+    return { kv, chat: await within(START_LIMIT_MS, startChat(options)) };
+  } catch (error) {
+    const reason = (error as Error).message.split("\n")[0];
+    const advice = kvAdvice(error, settings.kv);
+    throw new StartError(`Cannot start the chat on its KV: ${reason}. ${advice}`, 1);
+  }
 }
 
 /** What a worker and the main thread tell each other. */
@@ -495,44 +572,33 @@ type Tell =
 /** Several instances in this process, each in a worker, on one port. */
 async function runWorkers(settings: Settings): Promise<Running> {
   const { port, hostname, workers } = settings;
-  const running = new Set<Running>();
-  let ending = false;
-  const keep = async (settings: Settings, first: boolean): Promise<Running> => {
-    const worker = await startWorker(settings, { shared: true, first }, () => {
-      running.delete(worker);
-      if (ending) return;
-      console.error("A worker died; another one takes its place.");
-      setTimeout(() => keep(settings, false).catch((error) => console.error(error.message)), 1000);
-    });
-    running.add(worker);
-    return worker;
-  };
+  const pool = new Pool<Running>({
+    clock: systemClock,
+    start: (first, died) => {
+      // Port 0 is another one each time: all listen where the first one does.
+      const start = { ...settings, port: first?.port ?? port };
+      return startWorker(start, { shared: true, first: first === undefined }, died);
+    },
+    warn: (message) => console.error(message),
+  });
   // The workers would share the port with anybody: somebody else on it must be found out before.
   try {
     Deno.listen({ port, hostname }).close();
   } catch (error) {
     throw listenError(error, port, hostname);
   }
-  const first = await keep(settings, true);
-  const others = Array.from(
-    { length: workers - 1 },
-    () => keep({ ...settings, port: first.port }, false),
-  );
-  await Promise.all(others);
-  return {
-    port: first.port,
-    async end() {
-      ending = true;
-      await Promise.all([...running].map((worker) => worker.end()));
-    },
-  };
+  const first = await pool.open(workers);
+  return { port: first.port, end: () => pool.end() };
 }
 
-/** Resolves when the worker listens. `died` is called if it ends without having been told to. */
+/**
+ * Resolves when the worker has started. `died` is called if it ends after that without having been
+ * told to. Nothing is left of a worker that cannot start.
+ */
 function startWorker(start: Settings, place: Place, died: () => void): Promise<Running> {
   const worker = new Worker(import.meta.url, { type: "module" });
   const ended = Promise.withResolvers<void>();
-  return new Promise((resolve, reject) => {
+  const started = new Promise<Running>((resolve, reject) => {
     let ready = false;
     worker.onmessage = ({ data }: MessageEvent<Tell>) => {
       if ("ready" in data) {
@@ -553,10 +619,18 @@ function startWorker(start: Settings, place: Place, died: () => void): Promise<R
     worker.onerror = (event) => {
       event.preventDefault();
       ended.resolve();
-      if (ready) died();
-      else reject(new StartError(`A worker did not start: ${event.message}`, 1));
+      if (ready) {
+        ready = false;
+        died();
+      } else reject(new StartError(`A worker did not start: ${event.message}`, 1));
     };
     worker.postMessage({ start, place } satisfies Tell);
+  });
+  // Longer than what it takes the worker to say by itself what is wrong.
+  return within(OPEN_LIMIT_MS + START_LIMIT_MS + 5_000, started).catch((error) => {
+    worker.terminate();
+    if (error instanceof StartError) throw error;
+    throw new StartError(`A worker did not start: ${error.message}.`, 1);
   });
 }
 
@@ -596,19 +670,59 @@ async function run(settings: Settings): Promise<void> {
     ? ""
     : ' -H="Authorization: Bearer $CHAT_TOKEN"';
   console.log(`Parley listens on http${s}://${host}/ — try: websocat${token} ws${s}://${host}/`);
-  let ending = false;
-  const end = async () => {
-    if (ending) Deno.exit(130);
-    ending = true;
+  endOnSignals(running, settings.dev);
+}
+
+/** Has SIGINT and SIGTERM end the program in peace, and a further one end it at once. */
+function endOnSignals(running: Running, dev: boolean): void {
+  let sinceMs: number | undefined;
+  const end = async (leave: (code: number) => void, minMs: number) => {
+    const nowMs = performance.now();
+    if (sinceMs !== undefined) {
+      // `deno run --watch` passes one Ctrl-C on two or three times, once as a SIGTERM.
+      if (nowMs - sinceMs > SAME_SIGNAL_MS) leave(130);
+      return;
+    }
+    sinceMs = nowMs;
     setTimeout(() => {
       console.error("Not everything could be written before the end: it will be swept.");
-      Deno.exit(1);
+      leave(1);
     }, DRAIN_LIMIT);
-    await running.end();
-    Deno.exit(0);
+    await Promise.all([
+      running.end(),
+      new Promise((resolve) => setTimeout(resolve, minMs)),
+    ]);
+    leave(0);
   };
-  for (const signal of ["SIGINT", Deno.build.os === "windows" ? "SIGBREAK" : "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => void end());
+  Deno.addSignalListener("SIGINT", () => void end(exit, 0));
+  if (Deno.build.os === "windows") {
+    Deno.addSignalListener("SIGBREAK", () => void end(exit, 0));
+    return;
+  }
+  const terminated = () => void (dev ? end(terminate, RELOAD_MS) : end(exit, 0));
+  Deno.addSignalListener("SIGTERM", terminated);
+
+  /** Ends the process as a SIGTERM does that nobody listens to, because `exit` would not. */
+  function terminate(code: number): void {
+    Deno.removeSignalListener("SIGTERM", terminated);
+    try {
+      Deno.kill(Deno.pid, "SIGTERM");
+    } catch {
+      // Older versions of Deno do not let a program do that without --allow-run.
+    }
+    exit(code);
+  }
+}
+
+/**
+ * Ends the process, or only this run of it under `deno run --watch`. That ends itself after Ctrl-C,
+ * but otherwise waits for a file to change.
+ */
+function exit(code: number): void {
+  try {
+    Deno.exit(code);
+  } catch {
+    // There it comes back, with an error.
   }
 }
 

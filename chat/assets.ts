@@ -5,6 +5,8 @@
  * A helper below the way of a message: the door serves what stands here. Nothing is built; only
  * comments and indentation are left out, which nobody on the other side of a network reads.
  */
+import { createHash } from "node:crypto";
+import { gzipSync } from "node:zlib";
 import client from "./client.js" with { type: "text" };
 import chat from "./page/chat.js" with { type: "text" };
 import commands from "./page/commands.js" with { type: "text" };
@@ -25,8 +27,13 @@ export interface Asset {
   readonly etag: string;
 }
 
-/** All files of the page, by their paths on the server. */
-export async function loadAssets(): Promise<ReadonlyMap<string, Asset>> {
+/**
+ * All files of the page, by their paths on the server. Made while the module loads: a chat that starts
+ * waits for storage only, so that a simulated clock knows of everything that it waits for.
+ */
+export const ASSETS: ReadonlyMap<string, Asset> = makeAssets();
+
+function makeAssets(): ReadonlyMap<string, Asset> {
   const modules = {
     "/client.js": client,
     "/page/chat.js": chat,
@@ -45,18 +52,15 @@ export async function loadAssets(): Promise<ReadonlyMap<string, Asset>> {
       lean(text),
     ]),
   ];
-  const assets = await Promise.all(
-    files.map(async ([path, type, body]): Promise<[string, Asset]> => [
-      path,
-      {
-        type: `${type}; charset=utf-8`,
-        body,
-        gzip: await compressed(body),
-        etag: await etagOf(body),
-      },
-    ]),
-  );
-  return new Map(assets);
+  return new Map(files.map(([path, type, body]): [string, Asset] => [
+    path,
+    {
+      type: `${type}; charset=utf-8`,
+      body,
+      gzip: new Uint8Array(gzipSync(body)),
+      etag: etagOf(body),
+    },
+  ]));
 }
 
 /**
@@ -77,13 +81,7 @@ function lean(text: string): string {
     .replace(/(?<=[,;{([])\n/g, "");
 }
 
-async function compressed(body: string): Promise<Uint8Array<ArrayBuffer>> {
-  const stream = new Blob([body]).stream().pipeThrough(new CompressionStream("gzip"));
-  return new Uint8Array(await new Blob(await Array.fromAsync(stream)).arrayBuffer());
-}
-
-async function etagOf(body: string): Promise<string> {
-  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(body));
+function etagOf(body: string): string {
   // Weak: whoever holds it compressed holds the same.
-  return `W/"${new Uint8Array(hash).toBase64({ alphabet: "base64url" }).slice(0, 22)}"`;
+  return `W/"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`;
 }

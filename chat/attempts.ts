@@ -2,8 +2,8 @@
  * How often something may be tried: buckets of tokens that fill up again with time.
  *
  * A helper below the way of a message. It does not know what is tried, nor by whom; what a key
- * means is its caller's business. Those of buckets.ts forget all when a clock was set back; these do
- * not: they also stand in rows, which instances with other clocks read.
+ * means is its caller's business. Unlike those of buckets.ts they also stand in rows, which instances
+ * with other clocks read.
  */
 import type { Clock } from "./clock.ts";
 
@@ -23,7 +23,7 @@ export interface Pace {
   readonly every: number;
 }
 
-/** A bucket: how many tries there were left, and when that was, in Unix milliseconds. */
+/** A bucket: how many tries there were left, and when that was, in milliseconds of its keeper's clock. */
 export interface Bucket {
   readonly left: number;
   readonly at: number;
@@ -55,7 +55,7 @@ export class Attempts implements Limiter {
   }
 
   take(key: string): number {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonicMs();
     const left = refilled(this.#pace, this.#buckets.get(key), now);
     const wait = waitFor(this.#pace, left);
     if (wait === 0) this.#put(key, { left: left - 1, at: now });

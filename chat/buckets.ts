@@ -17,26 +17,38 @@ export interface Rate {
 /** Milliseconds that rounding may be off: Unix time in a double leaves no more than that. */
 const ROUNDING = 0.01;
 
+/**
+ * How many full buckets one can be in debt at most. Debt is what was really sent, so it should not be
+ * forgiven: with the default limits a hundred clients of one address that all ask for the largest
+ * reply at once are five full buckets in debt. The bound is against numbers that make no sense.
+ */
+const MAX_DEBT = 10;
+
 /** What somebody may still do. New, it is full. */
 export class Bucket {
   /** Unix milliseconds at which it will be full. */
   #full = 0;
 
   /**
-   * Takes so much out of it, if that is in it, and returns 0; otherwise nothing is taken, and the
-   * milliseconds until it is in it are returned. What costs more than a full bucket costs just that.
+   * Takes so much out of it and returns 0, if that much is in it; otherwise nothing is taken, and the
+   * milliseconds until it is are returned. What costs more than a full bucket needs a full bucket, and
+   * leaves a debt: the next one waits until that is paid.
    */
   take(rate: Rate, cost: number, now: number): number {
-    const full = this.#after(rate, cost, now);
-    const wait = full - now - rate.ms;
+    const { burst, ms } = rate;
+    const full = this.#fullAt(rate, now);
+    const wait = full + Math.min(cost, burst) * (ms / burst) - now - ms;
     if (wait > ROUNDING) return wait;
-    this.#full = full;
+    this.#spend(rate, cost, full, now);
     return 0;
   }
 
-  /** Takes so much out of it, or all that is in it. */
+  /**
+   * Takes so much out of it, after the fact: for what could not be known before. If less is in it, the
+   * rest is a debt, and the next {@linkcode Bucket.take} waits until that is paid.
+   */
   spend(rate: Rate, cost: number, now: number): void {
-    this.#full = Math.min(this.#after(rate, cost, now), now + rate.ms);
+    this.#spend(rate, cost, this.#fullAt(rate, now), now);
   }
 
   /** Whether it is as good as a new one. */
@@ -44,10 +56,14 @@ export class Bucket {
     return this.#full <= now;
   }
 
-  #after({ burst, ms }: Rate, cost: number, now: number): number {
+  #spend({ burst, ms }: Rate, cost: number, full: number, now: number): void {
+    this.#full = Math.min(full + cost * (ms / burst), now + (1 + MAX_DEBT) * ms);
+  }
+
+  #fullAt({ ms }: Rate, now: number): number {
     // It is never further away than that, unless the clock was set back: nobody is to wait for that.
-    const full = this.#full > now + ms + ROUNDING ? now : Math.max(this.#full, now);
-    return full + Math.min(cost, burst) * (ms / burst);
+    const furthest = now + (1 + MAX_DEBT) * ms + ROUNDING;
+    return this.#full > furthest ? now : Math.max(this.#full, now);
   }
 }
 

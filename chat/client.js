@@ -32,6 +32,14 @@
  * @typedef {{ type: "resumed", recovered: boolean, missed: number, reason?: string, from?: string }} ResumedEvent
  */
 /**
+ * The connection was too slow: `missed` events of the room were not sent. What was said has been got
+ * from the history and was given before this, in its order; if `recovered` is false, something may be
+ * missing (`reason`: `too-many`, `history-off`, `unavailable`). Who came, went or was renamed meanwhile
+ * is not told: {@linkcode ChatClient.members} says who is here now.
+ *
+ * @typedef {{ type: "gap", room: string, missed: number, filled: number, recovered: boolean, reason?: string }} GapEvent
+ */
+/**
  * The connection's state changed. Offline, `retryAt` is when it is tried again, in Unix milliseconds;
  * without it the client waits for `rename`, `identify` or `retryNow`, because the nickname was
  * refused.
@@ -54,13 +62,17 @@
  * Everything that a listener can be told, by `type`.
  *
  * @typedef {SaidEvent | ActionEvent | JoinedEvent | LeftEvent | NickEvent | DirectEvent | ResumedEvent
- *   | StateEvent | FailureEvent | UnknownEvent} ChatEvent
+ *   | GapEvent | StateEvent | FailureEvent | UnknownEvent} ChatEvent
  */
 /** @typedef {SaidEvent | ActionEvent | JoinedEvent | LeftEvent | NickEvent} RoomEvent */
+/** @typedef {{ room: string, after: string, until: string, missed: number }} Gap */
 /** @typedef {{ room: string, events: (SaidEvent | ActionEvent)[], more: boolean }} HistoryReply */
 /** @typedef {{ nick: string, room: string | null }} WhoReply */
 /** @typedef {{ room: string, people: number }} RoomReply */
-/** @typedef {{ room: string, nicks: string[] }} MembersReply */
+/**
+ * @typedef {{ room: string, nicks: string[], more?: boolean }} MembersReply `more`: there are others,
+ *   too many for one reply
+ */
 
 /**
  * What is needed to come back, also after a reload of a page: plain data for `JSON.stringify`. The
@@ -83,10 +95,11 @@
  * @property {(code?: number) => void} close
  */
 /**
- * Where time comes from: `now` in Unix milliseconds, `after` returns what cancels, `jitter` gives
- * a number from 0 to 1.
+ * Where time comes from: `now` in Unix milliseconds, `monotonicMs` in milliseconds that never go
+ * back, for durations; `after` returns what cancels, `jitter` gives a number from 0 to 1.
  *
- * @typedef {{ now(): number, after(ms: number, run: () => void): () => void, jitter(): number }} Clock
+ * @typedef {{ now(): number, monotonicMs(): number, after(ms: number, run: () => void): () => void,
+ *   jitter(): number }} Clock
  */
 /**
  * - `nick`: the nickname to log in with. One of a saved session goes before it.
@@ -169,8 +182,10 @@ const STORAGE_PAUSE = 1_000;
  * be refused, and whoever goes on although told to wait is closed (1008). */
 const CAREFUL = 30_000;
 
-/** Pages of 100 that are asked for when the place was lost. */
+/** Pages of 100 that are asked for when the place was lost, or events were not sent. */
 const MOST_PAGES = 10;
+/** How often a page of what was not sent is asked for while the server says to wait. */
+const MAX_PAGE_TRIES = 5;
 
 /** Seconds for which the server keeps a place, until it has said so itself. */
 const USUAL_GRACE = 30;
@@ -184,6 +199,7 @@ const TRY_LATER = 1013;
 /** @type {Clock} */
 const SYSTEM_CLOCK = {
   now: () => Date.now(),
+  monotonicMs: () => performance.now(),
   after(ms, run) {
     const timer = setTimeout(run, ms);
     return () => clearTimeout(timer);
@@ -206,6 +222,7 @@ const SHAPES = {
   nick: { ...IN_ROOM, to: "" },
   direct: { id: "", nick: "", text: "" },
   resumed: { recovered: true, missed: 0 },
+  gap: { room: "", after: "", until: "", missed: 0 },
   welcome: { nick: "", token: "" },
   who: { nick: "" },
   rooms: { rooms: [] },
@@ -273,10 +290,10 @@ class Link {
     this.#socket = socket;
     this.#clock = clock;
     this.#on = on;
-    this.#heardAt = clock.now();
+    this.#heardAt = clock.monotonicMs();
     socket.onopen = () => {
       this.#open = true;
-      this.#heardAt = clock.now();
+      this.#heardAt = clock.monotonicMs();
       this.#watch(QUIET);
       // Browsers refuse this themselves; others would go on and log in with a line of JSON as name.
       const { protocol = PROTOCOL } = socket;
@@ -394,7 +411,7 @@ class Link {
   /** One timer for the whole connection, not one for each frame: it looks when it last heard. */
   #watch(/** @type {number} */ ms) {
     this.after(ms, () => {
-      const quiet = this.#clock.now() - this.#heardAt;
+      const quiet = this.#clock.monotonicMs() - this.#heardAt;
       if (quiet >= QUIET) this.probe();
       this.#watch(quiet >= QUIET ? QUIET : QUIET - quiet);
     });
@@ -402,7 +419,7 @@ class Link {
 
   /** @param {unknown} data */
   #read(data) {
-    this.#heardAt = this.#clock.now();
+    this.#heardAt = this.#clock.monotonicMs();
     if (typeof data !== "string") return this.#on.malformed("a frame that is no text");
     for (const text of data.split("\n")) {
       // A listener may have closed the client.
@@ -478,8 +495,13 @@ export class ChatClient {
   #backIn;
   /** The place has to be taken anew: after a login, until the room is entered and what was missed
    * is given. Meanwhile events of the room are held back. */
-  /** @type {{ held: RoomEvent[], again: boolean } | undefined} */
+  /** @type {{ held: Line[], again: boolean } | undefined} */
   #entering;
+
+  /** Set while what the server could not send is got from the history: what comes meanwhile is shown
+   * after that.
+   * @type {Line[] | undefined} */
+  #filling;
 
   /** Everything that was called and has no answer yet, in the order of the calls.
    * @type {Call[]} */
@@ -749,7 +771,11 @@ export class ChatClient {
     return this.#do(
       "ask",
       { type: "members" },
-      ({ room, nicks }) => /** @type {MembersReply} */ ({ room, nicks }),
+      ({ room, nicks, more }) => /** @type {MembersReply} */ ({
+        room,
+        nicks,
+        ...more === true ? { more } : {},
+      }),
     );
   }
 
@@ -776,8 +802,8 @@ export class ChatClient {
    * @throws {ChatError}
    */
   ping() {
-    const asked = this.#clock.now();
-    return this.#do("ask", { type: "ping" }, () => this.#clock.now() - asked);
+    const asked = this.#clock.monotonicMs();
+    return this.#do("ask", { type: "ping" }, () => this.#clock.monotonicMs() - asked);
   }
 
   /**
@@ -827,6 +853,8 @@ export class ChatClient {
    */
   #lost(code, reason) {
     this.#link = undefined;
+    // Whoever comes back is told all that followed what was shown last.
+    this.#filling = undefined;
     this.#endPause();
     // While the token before still works it may be ourselves: an earlier connection that we gave up,
     // and that the server was still busy with.
@@ -836,7 +864,7 @@ export class ChatClient {
       return void this.#shut("taken-over", code);
     }
     const since = this.#onlineSince;
-    if (since !== undefined && this.#clock.now() - since >= this.#stable) {
+    if (since !== undefined && this.#clock.monotonicMs() - since >= this.#stable) {
       this.#failures = 0;
       this.#stable = STABLE;
     }
@@ -919,7 +947,7 @@ export class ChatClient {
 
   /** The nickname may still be held for oneself, if a token was lost that was never read. */
   #lostPlace() {
-    this.#ghostUntil = this.#clock.now() + this.#grace * 1000;
+    this.#ghostUntil = this.#clock.monotonicMs() + this.#grace * 1000;
     this.#direct = { received: undefined, sent: "" };
     this.#entering = { held: [], again: true };
     for (const call of this.#calls.filter(({ sent }) => sent)) {
@@ -995,7 +1023,7 @@ export class ChatClient {
         if (rename) this.#settle(rename, reply);
         return await this.#enterRoom(link);
       }
-      const now = this.#clock.now();
+      const now = this.#clock.monotonicMs();
       if (reply.code === "offline") this.#ghostUntil = now + this.#grace * 1000;
       // Whoever typed a password wants to know; whoever only comes back can wait.
       if (isTemporary(reply) || (!rename && isBusy(reply))) throw reply;
@@ -1078,7 +1106,9 @@ export class ChatClient {
     if (entering.again) {
       this.#emit({ type: "resumed", recovered: false, missed: missed.length, reason, from });
     }
-    for (const event of entering.held) if (event.id >= (from ?? "")) this.#roomEvent(event);
+    for (const line of entering.held) {
+      if (!isRoomEvent(line) || line.id >= (from ?? "")) this.#event(line);
+    }
     if (this.#link === link) this.#cameOnline();
   }
 
@@ -1125,7 +1155,7 @@ export class ChatClient {
   }
 
   #cameOnline() {
-    this.#onlineSince = this.#clock.now();
+    this.#onlineSince = this.#clock.monotonicMs();
     this.#setState({ type: "state", state: "online" });
     this.#save();
     this.#pump();
@@ -1154,11 +1184,70 @@ export class ChatClient {
     if (line.type === "error") this.#report(errorFrom(line));
     else if (isRoomEvent(line)) {
       if (this.#entering) this.#entering.held.push(line);
+      else if (this.#filling) this.#filling.push(line);
       else this.#roomEvent(line);
+    } else if (line.type === "gap") {
+      if (this.#entering) this.#entering.held.push(line);
+      else if (this.#filling) this.#filling.push(line);
+      else this.#fillGap(line);
     } else if (line.type === "direct") this.#directEvent(/** @type {DirectEvent} */ (line));
     else if (line.type === "resumed") {
       if (!this.#entering) this.#caughtUp(/** @type {ResumedEvent} */ (line));
     } else if (!REPLIES.includes(line.type)) this.#emit({ type: "unknown", line });
+  }
+
+  /**
+   * Gets from the history what was said while the server could not send it, and shows it before what
+   * comes now.
+   *
+   * @param {Line} gap
+   */
+  async #fillGap(gap) {
+    const link = this.#link;
+    const held = this.#filling = /** @type {Line[]} */ ([]);
+    const { room, after, until, missed } = /** @type {Line & Gap} */ (gap);
+    const { events, reason } = link === undefined || room !== this.#place.room
+      ? { events: [], reason: "unavailable" }
+      : await this.#saidWithin(link, { room, after, until });
+    // Over another connection all of it is told anew.
+    if (this.#filling !== held) return;
+    this.#filling = undefined;
+    for (const event of events) this.#roomEvent(event);
+    const [filled, recovered] = [events.length, reason === undefined];
+    this.#emit({ type: "gap", room, missed, filled, recovered, reason });
+    // One of them may be the next gap: then what is behind it waits again.
+    for (const line of held) this.#event(line);
+    this.#save();
+  }
+
+  /**
+   * What was said in a room after one id and up to another; `reason`: why something may be missing.
+   *
+   * @param {Link} link
+   * @param {{ room: string, after: string, until: string }} where
+   * @returns {Promise<{ events: (SaidEvent | ActionEvent)[], reason?: string }>}
+   */
+  async #saidWithin(link, { room, after, until }) {
+    /** @type {(SaidEvent | ActionEvent)[]} */
+    const events = [];
+    for (let page = 0, tries = 0; page < MOST_PAGES;) {
+      const reply = await link.request({ type: "history", room, after, limit: 100 });
+      if (reply instanceof ChatError) {
+        if (!isTemporary(reply) || reply.code === "offline" || ++tries === MAX_PAGE_TRIES) {
+          return { events, reason: reply.code === "history-off" ? "history-off" : "unavailable" };
+        }
+        const ms = reply.retryAfter || STORAGE_PAUSE;
+        await new Promise((/** @type {(value: void) => void} */ done) => link.after(ms, done));
+        continue;
+      }
+      const said = /** @type {Line[]} */ (reply.events).filter(isSaid);
+      events.push(...said.filter(({ id }) => id <= until));
+      const last = said.at(-1)?.id ?? until;
+      if (reply.more !== true || last >= until) return { events };
+      after = last;
+      page++;
+    }
+    return { events, reason: "too-many" };
   }
 
   /** @param {RoomEvent} event */
@@ -1282,7 +1371,7 @@ export class ChatClient {
   #pump() {
     const link = this.#link;
     if (link === undefined || this.#state.state !== "online") return;
-    const most = this.#clock.now() < this.#carefulUntil ? 1 : MOST_IN_FLIGHT;
+    const most = this.#clock.monotonicMs() < this.#carefulUntil ? 1 : MOST_IN_FLIGHT;
     let inFlight = 0;
     let unitsInFlight = 0;
     for (const call of [...this.#calls]) {
@@ -1317,7 +1406,7 @@ export class ChatClient {
       if (reply.code === "too-fast") {
         // As below: an earlier try of saying it may have been stored.
         if (call.kind !== "say") call.sent = false;
-        this.#carefulUntil = this.#clock.now() + CAREFUL;
+        this.#carefulUntil = this.#clock.monotonicMs() + CAREFUL;
         return this.#pause(reply.retryAfter || STORAGE_PAUSE);
       }
       if (reply.code === "unavailable" && ++call.failures < MOST_FAILURES) {

@@ -9,8 +9,16 @@ import { setImmediate } from "node:timers";
 
 /** Where time comes from. */
 export interface Clock {
-  /** Unix time in milliseconds. */
+  /**
+   * Unix time in milliseconds. It may jump, either way: only for times that people read, and for
+   * what outlives the process.
+   */
   now(): number;
+  /**
+   * Milliseconds since some moment in the past; never goes back. For every duration. It may stand
+   * still while the machine is suspended.
+   */
+  monotonicMs(): number;
   /** Runs something once after so many milliseconds; returns what cancels that. */
   after(ms: number, run: () => void): () => void;
   /** Runs something once, after what waits in the event loop: sockets are read and written first. */
@@ -22,6 +30,7 @@ export interface Clock {
 /** The clock of the machine. */
 export const systemClock: Clock = {
   now: () => Date.now(),
+  monotonicMs: () => performance.now(),
   after(ms, run) {
     const timer = setTimeout(run, ms);
     return () => clearTimeout(timer);
@@ -102,14 +111,14 @@ export async function persist(
   attempt: () => Promise<void>,
   failed: (error: unknown) => void,
 ): Promise<boolean> {
-  const since = clock.now();
+  const since = clock.monotonicMs();
   for (let failures = 1;; failures++) {
     try {
       await attempt();
       return true;
     } catch (error) {
       if (isWorthTelling(failures)) failed(error);
-      if (clock.now() - since > PATIENCE) return false;
+      if (clock.monotonicMs() - since > PATIENCE) return false;
       await backOff(clock, failures);
     }
   }

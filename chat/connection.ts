@@ -138,8 +138,7 @@ export class Connection {
   async #open({ token, ...seen }: Entrance): Promise<void> {
     const { id, peer, protocol, sender, address = "", pace } = this.#parts;
     sender.bind(peer, id);
-    const speaker = await protocol.open(id, peer, address, token, seen);
-    speaker.pace = pace;
+    const speaker = await protocol.open(id, peer, address, pace, token, seen);
     speaker.registersFrom = this.#parts.registersFrom;
     this.#speaker = speaker;
   }

@@ -7,6 +7,7 @@
  */
 import { Bucket, type Forgettable, Memory, type Rate } from "./buckets.ts";
 import type { Clock } from "./clock.ts";
+import { encodedBytes } from "./encoded.ts";
 import type { Deed, DeedRates, FloodLimits } from "./limits.ts";
 
 /** What {@linkcode Pace.take} returns to who has been asked often enough to wait. */
@@ -30,11 +31,23 @@ const FLOODER = 20;
 /** Most addresses that are remembered: some fifty megabytes. */
 const MOST_ADDRESSES = 100_000;
 
-/** Characters that count as one. */
+/** Characters of a command or request that count as one. */
 const UNIT = 2048;
 
-/** Names in a list that count as one. */
-const LISTED = 100;
+/** Encoded bytes of a message that count as one. */
+const MESSAGE_UNIT_BYTES = 1024;
+
+/** Bytes that a line break of a message counts besides its own: four lines are as much as 1 KiB. */
+const LINE_BREAK_BYTES = 256;
+
+/** Bytes of a reply that count as one command. A page of fifty short messages counts as three. */
+const REPLY_UNIT_BYTES = 4096;
+
+/** Rows that are read for a list that count as one command. */
+const ROWS_UNIT = 100;
+
+/** Most rooms and receivers of direct messages whose rate is remembered: some twenty megabytes. */
+const MAX_DESTINATIONS = 100_000;
 
 /** Seconds after which to try again when there is no room. */
 const NO_ROOM = 30;
@@ -42,14 +55,30 @@ const NO_ROOM = 30;
 /** The most that one thing costs: a single mistake must not use up everything. */
 const MOST_COST = 32;
 
+/** The most that one message costs: what the longest one of the default length takes on the wire. */
+const MAX_MESSAGE_COST = 100;
+
 /** What something costs that is so many characters long. */
 export function costOf(characters: number): number {
   return Math.min(MOST_COST, 1 + Math.floor(characters / UNIT));
 }
 
-/** What a list costs, besides the asking: whoever asks for all of a crowd gets it more rarely. */
-export function listed(many: number): number {
-  return Math.floor(many / LISTED);
+/**
+ * Returns what a message costs: 1, and one more for each started 1 KiB that each reader is sent
+ * beyond the first. Four line breaks count as much as 1 KiB.
+ */
+export function messageCost(text: string): number {
+  let bytes = encodedBytes(text);
+  for (let i = text.indexOf("\n"); i >= 0; i = text.indexOf("\n", i + 1)) bytes += LINE_BREAK_BYTES;
+  return Math.min(MAX_MESSAGE_COST, Math.max(1, Math.ceil(bytes / MESSAGE_UNIT_BYTES)));
+}
+
+/**
+ * Returns what a reply costs besides the asking, by its bytes and by the rows that were read for it.
+ * It is known only after the fact: see {@linkcode Pace.spend}.
+ */
+export function replyCost(bytes: number, rows = 0): number {
+  return Math.floor(bytes / REPLY_UNIT_BYTES) + Math.floor(rows / ROWS_UNIT);
 }
 
 /** Why somebody is not let in. */
@@ -93,13 +122,18 @@ export class Flood {
   readonly #limits: FloodLimits;
   readonly #clock: Clock;
   readonly #addresses = new Memory(() => new Neighbours(), MOST_ADDRESSES);
+  readonly #destinations: Destinations | undefined;
   readonly #countsDeeds: boolean;
   #connections = 0;
 
   constructor(limits: FloodLimits, clock: Clock) {
     this.#limits = limits;
     this.#clock = clock;
-    this.#countsDeeds = Object.values(limits.one).some((rate) => rate !== undefined);
+    const { room: rate } = limits;
+    if (rate !== undefined) {
+      this.#destinations = { rate, buckets: new Memory(() => new Bucket(), MAX_DESTINATIONS) };
+    }
+    this.#countsDeeds = [rate, ...Object.values(limits.one)].some((each) => each !== undefined);
   }
 
   /** How many addresses are remembered. */
@@ -119,7 +153,8 @@ export class Flood {
   knock(address: string | undefined, shared: boolean): Turned | undefined {
     const { connection, perAddress, connections } = this.#limits;
     const neighbours = this.#at(address, shared);
-    const wait = connection && neighbours?.connection.take(connection, 1, this.#clock.now()) || 0;
+    const wait =
+      connection && neighbours?.connection.take(connection, 1, this.#clock.monotonicMs()) || 0;
     if (wait > 0) {
       const seconds = Math.ceil(wait / 1000);
       return turned(429, `Too many connections were opened from your address.`, seconds);
@@ -148,12 +183,17 @@ export class Flood {
     return {
       registersFrom: registers ? address : undefined,
       pace: this.#countsDeeds
-        ? new Pace(this.#clock, one, neighbours && { neighbours, rates: together, connection })
+        ? new Pace(
+          this.#clock,
+          one,
+          neighbours && { neighbours, rates: together, connection },
+          this.#destinations,
+        )
         : undefined,
       leave,
       fail: () => {
         if (connection !== undefined) {
-          neighbours?.connection.spend(connection, FLOODER, this.#clock.now());
+          neighbours?.connection.spend(connection, FLOODER, this.#clock.monotonicMs());
         }
         leave();
       },
@@ -164,7 +204,7 @@ export class Flood {
     const { connection, perAddress, address: { message }, countsShared } = this.#limits;
     if (address === undefined || (shared && !countsShared)) return undefined;
     if (connection === undefined && perAddress === Infinity && message === undefined) return;
-    return this.#addresses.at(address, this.#clock.now());
+    return this.#addresses.at(address, this.#clock.monotonicMs());
   }
 }
 
@@ -174,14 +214,16 @@ export class Pace {
   readonly #rates: DeedRates;
   readonly #buckets = newBuckets();
   readonly #address: Together | undefined;
+  readonly #destinations: Destinations | undefined;
   /** Until when they were asked to wait, deed by deed. */
   readonly #until: Record<Deed, number> = { message: 0, command: 0, join: 0, nick: 0 };
   readonly #patience = new Bucket();
 
-  constructor(clock: Clock, rates: DeedRates, address?: Together) {
+  constructor(clock: Clock, rates: DeedRates, address?: Together, destinations?: Destinations) {
     this.#clock = clock;
     this.#rates = rates;
     this.#address = address;
+    this.#destinations = destinations;
   }
 
   /**
@@ -191,22 +233,45 @@ export class Pace {
   take(deed: Deed, cost: number): number {
     const rate = this.#rates[deed];
     if (rate === undefined) return 0;
-    const now = this.#clock.now();
+    const now = this.#clock.monotonicMs();
     const left = this.#until[deed] - now;
-    // Nothing gets through before the time is over: what was said at once would be torn apart. A
-    // clock that was set back does not make it longer.
-    if (left > 0 && left <= rate.ms) return this.#goesOn(now) ? ENOUGH : left;
+    // Nothing gets through before the time is over: what was said at once would be torn apart.
+    if (left > 0) return this.#goesOn(now) ? ENOUGH : left;
     const wait = this.#buckets[deed].take(rate, cost, now) || this.#takeTogether(deed, cost, now);
-    if (wait === 0) return 0;
+    return wait === 0 ? 0 : this.#askToWait(deed, wait, rate, now);
+  }
+
+  /**
+   * Counts a message for the room that it goes to, together with those of everybody else, or for the
+   * one person whom it is said to. Returns 0 if it may go there now, otherwise the milliseconds to wait.
+   */
+  takeFor(destination: string, text: string): number {
+    if (this.#destinations === undefined) return 0;
+    const { rate, buckets } = this.#destinations;
+    const now = this.#clock.monotonicMs();
+    const wait = buckets.at(destination, now).take(rate, messageCost(text), now);
+    return wait === 0 ? 0 : this.#askToWait("message", wait, rate, now);
+  }
+
+  /**
+   * Counts what turned out to be more work than could be known before, for the connection and for its
+   * address. What is more than they may do now is a debt, for which the next request waits.
+   */
+  spend(deed: Deed, cost: number): void {
+    const rate = this.#rates[deed];
+    if (rate === undefined || cost === 0) return;
+    const now = this.#clock.monotonicMs();
+    this.#buckets[deed].spend(rate, cost, now);
+    const together = this.#address?.rates[deed];
+    if (together !== undefined) {
+      this.#address!.neighbours.buckets[deed].spend(together, cost, now);
+    }
+  }
+
+  #askToWait(deed: Deed, wait: number, rate: Rate, now: number): number {
     const advice = Math.max(wait, rate.ms / PART);
     this.#until[deed] = now + advice;
     return advice;
-  }
-
-  /** Counts what turned out to be more work than could be known before. */
-  spend(deed: Deed, cost: number): void {
-    const rate = this.#rates[deed];
-    if (rate !== undefined) this.#buckets[deed].spend(rate, cost, this.#clock.now());
   }
 
   #takeTogether(deed: Deed, cost: number, now: number): number {
@@ -228,6 +293,12 @@ interface Together {
   readonly neighbours: Neighbours;
   readonly rates: DeedRates;
   readonly connection: Rate | undefined;
+}
+
+/** What is counted for a room, or for one person who is told something, whoever says it. */
+interface Destinations {
+  readonly rate: Rate;
+  readonly buckets: Memory<Bucket>;
 }
 
 function newBuckets(): Buckets {

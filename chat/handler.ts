@@ -8,7 +8,8 @@
 import type { Accounts } from "./accounts.ts";
 import type { Outcome } from "./batch.ts";
 import type { Clock } from "./clock.ts";
-import { type Entry, packedBytes, type RoomEvent } from "./events.ts";
+import { encodedEventBytes, MAX_REPLY_BYTES } from "./encoded.ts";
+import type { Entry, RoomEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
 import type { Pace } from "./flood.ts";
 import type { History } from "./history.ts";
@@ -62,7 +63,7 @@ export interface Speaker {
   /** Called when there is one message less pending. */
   wake: (() => void) | undefined;
   /** Says whether they go too fast; `undefined`: they may. */
-  pace: Pace | undefined;
+  readonly pace: Pace | undefined;
 }
 
 /** Something to say: what, in the client's own numbering if it has one, and who is told how it went. */
@@ -85,9 +86,6 @@ export interface Page {
 
 /** Most events in a page of history. */
 export const MOST_PAST = 100;
-
-/** Estimated bytes of a page: it must leave room in what a socket may hold. */
-const MOST_PAGE_BYTES = 256 * 1024;
 
 /** The verbs, for all connections of an instance. */
 export class Handler {
@@ -115,9 +113,9 @@ export class Handler {
     this.#openHistory = parts.openHistory;
   }
 
-  /** A new connection, of which KV learns at its login. `address`: see {@linkcode Speaker}. */
-  open(id: string, peer: Peer, address = ""): Speaker {
-    return speakerOf(this.#storage.createConnection(id), peer, address);
+  /** A new connection, of which KV learns at its login. `address` and `pace`: see {@linkcode Speaker}. */
+  open(id: string, peer: Peer, address = "", pace?: Pace): Speaker {
+    return speakerOf(this.#storage.createConnection(id), peer, address, pace);
   }
 
   /** Takes a nickname for the first time; if `resumable`, the result holds a token. */
@@ -289,6 +287,8 @@ export class Handler {
       if (only !== room && !this.#leadsTo(only, room)) {
         return words.settle(refusal.notInThatRoom(only));
       }
+      const wait = speaker.pace?.takeFor(`room ${room}`, words.text) ?? 0;
+      if (wait > 0) return words.settle(refusal.tooFast(true, wait));
       return this.#sayNow(speaker, words, room, settle);
     }
   }
@@ -341,7 +341,7 @@ export class Handler {
 
   /** Says something to one person; `told` is missing if that was done before. */
   async tell(
-    { record }: Speaker,
+    { record, pace }: Speaker,
     to: string,
     text: string,
     cid?: string,
@@ -356,6 +356,8 @@ export class Handler {
     const found = await this.find(to);
     if (!found.ok) return found;
     const { id, nick } = found.record;
+    const wait = pace?.takeFor(`direct ${id}`, text) ?? 0;
+    if (wait > 0) return refusal.tooFast(true, wait);
     const event: RoomEvent = {
       kind: "direct",
       room: "",
@@ -400,7 +402,10 @@ export class Handler {
     return { ok: true, room, nicks: [...people.values()] };
   }
 
-  /** A page of what was said in a room, oldest first; `more`: there is more in that direction. */
+  /**
+   * A page of what was said in a room, oldest first; `more`: there is more in that direction. It ends
+   * before {@linkcode MAX_REPLY_BYTES}, but holds one event at least if there is one.
+   */
   async history(
     { record }: Speaker,
     { room = record.room, before, after, limit }: Page,
@@ -421,8 +426,8 @@ export class Handler {
     const entries: Entry[] = [];
     let more = false, bytes = 0;
     for await (const entry of from) {
-      bytes += packedBytes(entry.event);
-      more = entries.length === limit || (bytes > MOST_PAGE_BYTES && entries.length > 0);
+      bytes += encodedEventBytes(entry.event);
+      more = entries.length === limit || (bytes > MAX_REPLY_BYTES && entries.length > 0);
       if (more) break;
       entries.push(entry);
     }
@@ -476,8 +481,8 @@ export class Handler {
   }
 }
 
-function speakerOf(record: OwnRecord, peer: Peer, address: string): Speaker {
-  const state = { unconfirmed: false, pending: 0, wake: undefined, pace: undefined };
+function speakerOf(record: OwnRecord, peer: Peer, address: string, pace?: Pace): Speaker {
+  const state = { unconfirmed: false, pending: 0, wake: undefined, pace };
   return { peer, address, registersFrom: undefined, wanted: "", record, ...state };
 }
 

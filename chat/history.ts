@@ -14,7 +14,7 @@ import { type Entry, eventId, idPrefix, type RoomEvent, unpack } from "./events.
 import { keyBytes, MAX_KEY_BYTES, MAX_MUTATIONS } from "./kv_limits.ts";
 import { Leftovers } from "./leftovers.ts";
 import { bytesOfRow, countingKeys, type KeptRow, Quota } from "./quota.ts";
-import { longestOf, type Retention, type StreamKind } from "./retention.ts";
+import { longestOf, MAX_CLOCK_ERROR_MS, type Retention, type StreamKind } from "./retention.ts";
 import { bytesIn, type Stream, type Streams, Tail } from "./tail.ts";
 
 /** What history is made of. */
@@ -60,7 +60,7 @@ interface NewRow {
  */
 type Planned = NewRow | undefined;
 
-/** Rows of the feed that have been folded, and when. */
+/** Rows of the feed that have been folded, and when, by the monotonic clock. */
 interface Done {
   readonly shard: number;
   readonly at: number;
@@ -122,11 +122,13 @@ export class History {
   readonly #parts: HistoryParts;
   readonly #quota: Quota;
   readonly #tails: Tail[];
+  /** Unix time at the moment from which the monotonic clock counts. */
+  readonly #epochMs: number;
   readonly #done: Done[] = [];
   readonly #leftovers: Leftovers;
   #ready: Promise<void> = Promise.resolve();
   #folding: Promise<void> | undefined;
-  /** When folding is due by the timer that is set, if one is. */
+  /** When folding is due by the timer that is set, if one is, by the monotonic clock. */
   #due = Infinity;
   #cancel = (): void => {};
   /** More may be in KV than should be: there was no time yet to remove all of it. */
@@ -137,6 +139,7 @@ export class History {
     this.#parts = parts;
     const { kv, clock, maxBytes, retention } = parts;
     this.#quota = new Quota({ kv, clock, maxBytes, retentionMs: longestOf(retention) });
+    this.#epochMs = clock.now() - clock.monotonicMs();
     this.#tails = Array.from({ length: parts.shards }, () => new Tail());
     this.#leftovers = new Leftovers({ ...parts, retention: parts.retention.direct });
   }
@@ -210,8 +213,10 @@ export class History {
         from = at;
         const fresh = chunk.filter((entry) => this.#isFresh(entry, stream));
         for (const entry of fresh.reverse()) if (entry.at < last) yield entry;
-        // All of it is past its time, and so is everything before it.
-        if (chunk.length > 0 && fresh.length === 0) return;
+        // All of it is past its time, and so is everything before it, whatever the clocks did.
+        if (
+          chunk.length > 0 && !chunk.some((each) => this.#isFresh(each, stream, MAX_CLOCK_ERROR_MS))
+        ) return;
       }
       if (rows < limit) return;
     }
@@ -242,7 +247,9 @@ export class History {
       // Neither this row nor those after it hold anything newer than its name.
       yield* take(at);
       const fresh = chunk.filter((entry) => this.#isFresh(entry, stream));
-      if (chunk.length > 0 && fresh.length === 0) break;
+      if (chunk.length > 0 && !chunk.some((e) => this.#isFresh(e, stream, MAX_CLOCK_ERROR_MS))) {
+        break;
+      }
       for (const entry of fresh) found.set(entry.at, entry);
     }
     yield* take("");
@@ -300,8 +307,20 @@ export class History {
     return { entries, end };
   }
 
-  #isFresh({ event }: Entry, [kind]: Stream): boolean {
-    return event.time > this.#parts.clock.now() - this.retentionOf(kind);
+  /** Whether an event is not past its time, or not for longer than `toleranceMs`. */
+  #isFresh({ event }: Entry, [kind]: Stream, toleranceMs = 0): boolean {
+    return event.time > this.#nowMs() - this.retentionOf(kind) - toleranceMs;
+  }
+
+  /**
+   * Unix time by the earlier of both clocks: a wall clock that jumps ahead must not hide or remove
+   * what is still kept. A monotonic clock that stands still in a suspended machine keeps nothing for
+   * longer, because KV removes the rows by its own clock.
+   */
+  #nowMs(): number {
+    const { clock } = this.#parts;
+    // KV takes only whole numbers as the life of a row.
+    return Math.floor(Math.min(clock.now(), this.#epochMs + clock.monotonicMs()));
   }
 
   async *#chunks(
@@ -324,7 +343,7 @@ export class History {
   /** Folds in so many milliseconds, unless that happens earlier anyway. */
   #schedule(ms: number): void {
     const { clock } = this.#parts;
-    const due = clock.now() + ms;
+    const due = clock.monotonicMs() + ms;
     if (this.#ended || due >= this.#due) return;
     this.#cancel();
     this.#due = due;
@@ -342,7 +361,8 @@ export class History {
       const next = this.#done[0];
       if (next === undefined) return;
       // Not long before they are due: nothing else may happen here for hours.
-      this.#schedule(Math.max(FOLD_AFTER, next.at + this.#parts.rowLife - this.#parts.clock.now()));
+      const { clock, rowLife } = this.#parts;
+      this.#schedule(Math.max(FOLD_AFTER, next.at + rowLife - clock.monotonicMs()));
     });
   }
 
@@ -373,7 +393,7 @@ export class History {
       warn(`old history could not be removed: ${(error as Error).message}`);
     this.#isOver = true;
     await persist(clock, async () => {
-      this.#isOver = !(await this.#quota.enforce(clock.now()));
+      this.#isOver = !(await this.#quota.enforce(this.#nowMs()));
     }, warned);
   }
 
@@ -392,7 +412,7 @@ export class History {
     if (!await this.#move(shard, cursor, upTo, commits, old)) return;
     if (old.length > 0) this.#forgetRemoved(shard, old.length);
     if (upTo === undefined) return;
-    this.#done.push({ shard, at: clock.now(), rows: stamps.join("") });
+    this.#done.push({ shard, at: clock.monotonicMs(), rows: stamps.join("") });
     tail.forget(upTo);
   }
 
@@ -469,8 +489,8 @@ export class History {
 
   /** The rows of history that hold these events. */
   #newRows(streams: Streams): Planned[] {
-    const { retention, clock } = this.#parts;
-    const now = clock.now();
+    const { retention } = this.#parts;
+    const now = this.#nowMs();
     const rows: Planned[] = [];
     for (const { stream, entries } of streams.values()) {
       const [kind] = stream;
@@ -502,7 +522,8 @@ export class History {
 
   #isDue(shard: number): boolean {
     const first = this.#done.find((each) => each.shard === shard);
-    return first !== undefined && first.at + this.#parts.rowLife <= this.#parts.clock.now();
+    if (first === undefined) return false;
+    return first.at + this.#parts.rowLife <= this.#parts.clock.monotonicMs();
   }
 
   /** The rows of the feed that nobody needs any more, as many as one commit may remove. */
@@ -532,7 +553,7 @@ export class History {
     // Nobody is told of a failure here, and nobody can go on without: again and again.
     while (!this.#ended && tail.folded === undefined) {
       await persist(clock, async () => {
-        await this.#quota.begin(clock.now());
+        await this.#quota.begin(this.#nowMs());
         if (await this.#foldStoredOnce(shard, upTo)) tail.forget(upTo);
       }, warned);
     }
@@ -564,7 +585,7 @@ export class History {
     const { upTo: last = upTo, stamps, commits } = this.#oldest(stored, folded.rows);
     if (!await this.#move(shard, cursor, last, commits)) return false;
     if (stamps.length > 0) {
-      this.#done.push({ shard, at: clock.now(), rows: stamps.join("") });
+      this.#done.push({ shard, at: clock.monotonicMs(), rows: stamps.join("") });
       this.#schedule(FOLD_AFTER);
     }
     return last >= upTo;

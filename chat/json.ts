@@ -42,6 +42,11 @@ export function encodeSent({ nick, text, time, cid, to }: RoomEvent, at: string)
   return JSON.stringify({ type: "direct", id: at, nick, to, text, time, cid: cid || undefined });
 }
 
+/** What is told to a client in place of the events of a room that it could not be sent. */
+export function encodeGap(room: string, after: string, until: string, missed: number): string {
+  return JSON.stringify({ type: "gap", room, after, until, missed });
+}
+
 /** A reply, with the request's `ref` where it had one. */
 export function encodeReply(type: string, ref: Ref, fields: Record<string, unknown> = {}): string {
   const reply = { type, ref, ...fields };

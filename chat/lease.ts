@@ -184,6 +184,7 @@ export class Lease {
     const told = await persist(clock, async () => {
       held = (await limited(clock, beat.commit())).ok;
     }, failed);
+    if (this.#ended) return;
     if (!held) {
       this.#ended = true;
       return lost();
@@ -216,6 +217,8 @@ export class Lease {
   /** One look at a time: whoever asks meanwhile wants one that starts after now. */
   async #inTurn(judge: (id: string, at: string) => State): Promise<void> {
     while (this.#looking !== undefined) await this.#looking.catch(() => {});
+    // Giving the lease back wakes the watch of this instance, too, when its KV may be closed already.
+    if (this.#ended) return;
     this.#looking = this.#look(judge).finally(() => this.#looking = undefined);
     await this.#looking;
   }

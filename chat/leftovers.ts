@@ -7,6 +7,7 @@
  */
 import { type Clock, eachLimited, limited, persist } from "./clock.ts";
 import { cursorFrom, foldKey } from "./cursor.ts";
+import { MAX_CLOCK_ERROR_MS } from "./retention.ts";
 
 /** What Leftovers is made of. */
 export interface LeftoversParts {
@@ -24,9 +25,6 @@ export interface LeftoversParts {
 /** Rows in one read and one removal: a feed row has at most 64 KiB. */
 const MAX_ROWS = 32;
 
-/** Milliseconds by which the clocks of instances may differ: an event has the time of its author's. */
-const MAX_SKEW_MS = 10 * 60_000;
-
 /** The removal of what is left over, by one instance. */
 export class Leftovers {
   readonly #parts: LeftoversParts;
@@ -43,7 +41,7 @@ export class Leftovers {
   /** Removes what is too old now, and looks again every `rowLife` milliseconds. */
   start(): void {
     const { clock, retention } = this.#parts;
-    this.#directsAt = [0, clock.now() + retention + MAX_SKEW_MS];
+    this.#directsAt = [-Infinity, clock.monotonicMs() + retention + MAX_CLOCK_ERROR_MS];
     this.#run();
   }
 
@@ -72,7 +70,7 @@ export class Leftovers {
       const selector = { start: ["feed", shard], end: ["feed", shard, `${upTo}0`] };
       await this.#remove(selector, rowLife, true);
     }
-    while (this.#directsAt.length > 0 && this.#directsAt[0]! <= clock.now()) {
+    while (this.#directsAt.length > 0 && this.#directsAt[0]! <= clock.monotonicMs()) {
       await this.#remove({ prefix: ["direct"] }, retention, false);
       this.#directsAt.shift();
     }
@@ -96,7 +94,7 @@ export class Leftovers {
       if (this.#ended) return;
       // What this version cannot read is left to KV.
       if (time === undefined) continue;
-      if (time + lifeMs + MAX_SKEW_MS <= clock.now()) old.push(row.key);
+      if (time + lifeMs + MAX_CLOCK_ERROR_MS <= clock.now()) old.push(row.key);
       else if (inOrder) break;
       if (old.length === MAX_ROWS) await removal(old.splice(0));
     }

@@ -63,14 +63,22 @@ export interface Allowance {
 
 /** What may be done how often, so that nobody is flooded. `off`: as often as one likes. */
 export interface FloodSettings {
-  /** Messages of one connection; each 2,048 characters count as one more. Default 300 in 30 s. */
+  /**
+   * Messages of one connection; one of more than 1 KiB, or of more than four lines, counts as several.
+   * Default 30 in 15 s.
+   */
   readonly messages?: Allowance | "off";
-  /** Other commands and requests. Default 300 in 30 s. */
+  /** Other commands and requests; each 4 KiB of their replies count as one more. Default 120 in 30 s. */
   readonly commands?: Allowance | "off";
-  /** Rooms that are entered. Default 60 in 60 s. */
+  /** Rooms that are entered. Default 30 in 60 s. */
   readonly joins?: Allowance | "off";
-  /** Nicknames that are taken or tried, at login too. Default 60 in 60 s. */
+  /** Nicknames that are taken or tried, at login too. Default 20 in 60 s. */
   readonly nicks?: Allowance | "off";
+  /**
+   * Messages of all people together to one room, and of all to one person, counted as above. Default
+   * 200 in 5 s.
+   */
+  readonly room?: Allowance | "off";
   /** Connections that an address opens. Default 100 in 60 s, and for this machine's own: off. */
   readonly connections?: Allowance | "off";
   /**
@@ -99,6 +107,8 @@ export interface CrowdSettings {
 export interface FloodLimits {
   readonly one: DeedRates;
   readonly address: DeedRates;
+  /** For messages to one room, whoever sends them. */
+  readonly room: Rate | undefined;
   readonly connection: Rate | undefined;
   readonly registration: Rate | undefined;
   /** Milliseconds; 0: no limit. */
@@ -256,10 +266,18 @@ export function limitsFrom(settings: LimitSettings = {}, trusted: boolean = fals
 }
 
 /**
- * How often things may be done, and by how many. The numbers are generous beside those of others
- * (Ergo: 5 lines at once and 2 a second after that, 16 connections and 32 new ones in 10 minutes from
- * an address; InspIRCd: 10 at once and 1 a second, 3 connections), because a paste of twenty lines
- * should not be noticed, bots are welcome, and schools have one address.
+ * What one room takes from everybody together. One that counts 1 takes a reader at most 2 KB: 1 KiB of
+ * text, and nickname, room and field names. So 200 at once are 0.4 MB, less than may wait for one
+ * socket, and 40 a second are 80 KB or 0.65 Mbit/s: a reader at 5 Mbit/s has the whole burst in 0.7 s.
+ * One address may send 20 a second ({@linkcode FloodSettings.together}), so it cannot fill a room alone.
+ */
+const ROOM: Allowance = { many: 200, seconds: 5 };
+
+/**
+ * How often things may be done, and by how many: what a fast human and a polite bot need. A paste of
+ * twenty lines should not be noticed, and schools have one address. (Ergo: 5 lines at once and 2 a
+ * second after that, 16 connections and 32 new ones in 10 minutes from an address; InspIRCd: 10 at once
+ * and 1 a second, 3 connections.)
  *
  * @throws {RangeError} when a setting is out of its range.
  */
@@ -272,10 +290,10 @@ export function floodLimitsFrom(
   const together = factor === "off" ? Infinity : factor ?? 10;
   if (together !== Infinity) assertWhole("together", together, 1, MOST.many);
   const one: Record<Deed, Rate | undefined> = {
-    message: rateFrom("messages", set.messages ?? { many: 300, seconds: 30 }),
-    command: rateFrom("commands", set.commands ?? { many: 300, seconds: 30 }),
-    join: rateFrom("joins", set.joins ?? { many: 60, seconds: 60 }),
-    nick: rateFrom("nicks", set.nicks ?? { many: 60, seconds: 60 }),
+    message: rateFrom("messages", set.messages ?? { many: 30, seconds: 15 }),
+    command: rateFrom("commands", set.commands ?? { many: 120, seconds: 30 }),
+    join: rateFrom("joins", set.joins ?? { many: 30, seconds: 60 }),
+    nick: rateFrom("nicks", set.nicks ?? { many: 20, seconds: 60 }),
   };
   const times = (rate: Rate | undefined) =>
     rate && together !== Infinity ? { ...rate, burst: rate.burst * together } : undefined;
@@ -292,6 +310,7 @@ export function floodLimitsFrom(
       join: times(one.join),
       nick: times(one.nick),
     },
+    room: rateFrom("room", set.room ?? ROOM),
     connection: rateFrom("connections", set.connections ?? { many: 100, seconds: 60 }),
     registration: rateFrom("registrations", set.registrations ?? { many: 5, seconds: 86_400 }),
     registersShared: set.registrations !== undefined,
@@ -309,6 +328,7 @@ const OFF: FloodSettings = {
   commands: "off",
   joins: "off",
   nicks: "off",
+  room: "off",
   connections: "off",
   registrations: "off",
   together: "off",

@@ -4,10 +4,11 @@
  * Connection hands in one line at a time; what it asks for is Handler's to do. Every line gets an
  * answer, or an event that everybody sees. The words are in text.ts.
  */
-import { costOf, ENOUGH, listed } from "./flood.ts";
+import { countThatFits, encodedBytes, MAX_REPLY_BYTES, MAX_RESUME_BYTES } from "./encoded.ts";
+import { costOf, ENOUGH, messageCost, type Pace, replyCost } from "./flood.ts";
 import type { Handler, Speaker } from "./handler.ts";
 import { MOST_PAST } from "./handler.ts";
-import type { Deed, Limits } from "./limits.ts";
+import { type Deed, type Limits, sizeOf } from "./limits.ts";
 import { type Refusal, refusal } from "./refusals.ts";
 import { decodePlace } from "./place.ts";
 import type { Back, Seen } from "./resume.ts";
@@ -59,9 +60,12 @@ export class Lines {
     ["join", (speaker, _, room) => this.#join(speaker, room)],
     ["nick", (speaker, _, nick) => this.#nick(speaker, nick)],
     ["room", (speaker) => this.#reply(speaker, shown(speaker.record.room ?? reply.notInRoom))],
-    ["ls", (speaker) => this.#list(speaker)],
+    ["ls", (speaker) => this.#largeCommand(speaker, () => this.#list(speaker))],
     ["quit", (speaker) => this.#quit(speaker)],
-    ["history", (speaker, _, many) => this.#history(speaker, many)],
+    [
+      "history",
+      (speaker, _, many) => this.#largeCommand(speaker, () => this.#history(speaker, many)),
+    ],
     ["me", (speaker, action) => this.#act(speaker, action)],
     ["msg", (speaker, rest) => this.#tell(speaker, rest)],
     ["who", (speaker, nick) => this.#who(speaker, nick)],
@@ -85,10 +89,11 @@ export class Lines {
     id: string,
     peer: Peer,
     address: string,
+    pace: Pace | undefined,
     token: string,
     seen: Seen,
   ): Promise<Speaker> {
-    const speaker = this.#handler.open(id, peer, address);
+    const speaker = this.#handler.open(id, peer, address, pace);
     if (token !== "") await this.#comeBack(speaker, token, seen);
     return speaker;
   }
@@ -112,7 +117,8 @@ export class Lines {
     const { pace } = speaker;
     if (pace !== undefined) {
       const deed = deedOf(speaker, line);
-      const wait = pace.take(deed, costOf(line.length));
+      const isMessage = deed === "message";
+      const wait = pace.take(deed, isMessage ? messageCost(line) : costOf(line.length));
       if (wait > 0) return this.#slowDown(speaker, deed, wait);
     }
     if (speaker.record.nick === "") {
@@ -157,6 +163,15 @@ export class Lines {
   }
 
   async #comeBack(speaker: Speaker, token: string, seen: Seen): Promise<void> {
+    const { pace } = speaker;
+    const wait = pace?.take("command", 1) ?? 0;
+    const why = wait > 0
+      ? refusal.tooFast(false, wait)
+      : await this.#large(speaker, () => this.#resume(speaker, token, seen), MAX_RESUME_BYTES);
+    if (why !== undefined) this.#reply(speaker, further.tryNickname(why.message));
+  }
+
+  async #resume(speaker: Speaker, token: string, seen: Seen): Promise<void> {
     const { last = "" } = seen;
     const place = decodePlace(last);
     // What is no place names nothing that was seen: then something may be missing.
@@ -177,14 +192,18 @@ export class Lines {
     const { record, entries, recovered } = back;
     // Whoever does not say what they saw last cannot be told what came after it.
     if (last === undefined) return this.#reply(speaker, further.missedMore);
+    let bytes = 0;
     for (const { at, event, isSent } of entries) {
       const personal = event.id === record.id && /^(join|leave|nick)$/.test(event.kind);
       const text = isSent
         ? further.sentTo(event.to ?? "", event.text)
         : encodeText(event, personal);
       const part = isSent ? "sent" : event.kind === "direct" ? "direct" : "room";
+      // A place, of at most three IDs, stands in front of it.
+      bytes += sizeOf(text, 0) + 3 * (at.length + 1);
       this.#sender.show(speaker.peer, text, at, part);
     }
+    speaker.pace?.spend("command", replyCost(bytes));
     this.#reply(speaker, recovered ? further.missed(entries.length) : further.missedMore);
   }
 
@@ -227,13 +246,19 @@ export class Lines {
   async #list(speaker: Speaker): Promise<void> {
     if (speaker.record.room !== undefined) {
       const members = await this.#handler.members(speaker);
-      if (!members.ok) return;
-      speaker.pace?.spend("command", listed(members.nicks.length));
-      return this.#reply(speaker, members.nicks.map(shown).join("\n"));
+      if (members.ok) this.#replyList(speaker, members.nicks);
+      return;
     }
     const rooms = [...(await this.#handler.rooms()).keys()];
-    speaker.pace?.spend("command", listed(rooms.length));
-    this.#reply(speaker, rooms.length === 0 ? further.noRooms : rooms.map(shown).join("\n"));
+    if (rooms.length === 0) this.#reply(speaker, further.noRooms);
+    else this.#replyList(speaker, rooms);
+  }
+
+  #replyList(speaker: Speaker, names: readonly string[]): void {
+    const fits = countThatFits(names, MAX_REPLY_BYTES, (name) => encodedBytes(name) + 1);
+    const lines = names.slice(0, fits).map(shown);
+    if (fits < names.length) lines.push(further.andMore(names.length - fits));
+    this.#replyLarge(speaker, lines.join("\n"), names.length);
   }
 
   async #history(speaker: Speaker, typed: string): Promise<void> {
@@ -245,7 +270,7 @@ export class Lines {
     const result = await this.#handler.history(speaker, { limit });
     if (!result.ok) return this.#refuse(speaker, result);
     const past = result.entries.map(({ event }) => encodePast(event));
-    this.#reply(speaker, past.length === 0 ? further.nothingSaid : past.join("\n"));
+    this.#replyLarge(speaker, past.length === 0 ? further.nothingSaid : past.join("\n"));
   }
 
   #act(speaker: Speaker, action: string): void | Promise<void> {
@@ -344,6 +369,32 @@ export class Lines {
 
   #reply({ peer }: Speaker, text: string): void {
     this.#sender.reply(peer, text);
+  }
+
+  /** Sends a reply that is charged by its bytes, and by the rows that were read for it. */
+  #replyLarge(speaker: Speaker, text: string, rows = 0): void {
+    speaker.pace?.spend("command", replyCost(sizeOf(text, 0), rows));
+    this.#reply(speaker, text);
+  }
+
+  /** Does what ends in a large reply, unless that does not fit now: then returns why. */
+  async #large(
+    { peer }: Speaker,
+    work: () => Promise<void>,
+    maxBytes = MAX_REPLY_BYTES,
+  ): Promise<Refusal | undefined> {
+    const release = this.#sender.reserve(peer, maxBytes);
+    if (release === undefined) return refusal.tooMuchUnsent;
+    try {
+      await work();
+    } finally {
+      release();
+    }
+  }
+
+  async #largeCommand(speaker: Speaker, work: () => Promise<void>): Promise<void> {
+    const why = await this.#large(speaker, work);
+    if (why !== undefined) this.#refuse(speaker, why);
   }
 }
 

@@ -36,9 +36,9 @@ export function quietLog(log: Log, clock: Clock): Log {
   return {
     log: (message) => log.log(message),
     warn(message) {
-      const now = clock.now();
+      const now = clock.monotonicMs();
       for (const [each, { at }] of causes) {
-        if (now - at >= 2 * QUIET_MS || now < at) causes.delete(each);
+        if (now - at >= 2 * QUIET_MS) causes.delete(each);
       }
       const cause = causes.size < MAX_CAUSES || causes.has(causeOf(message))
         ? causeOf(message)

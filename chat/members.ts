@@ -47,7 +47,9 @@ export class Members {
    */
   async of(room: string): Promise<ReadonlyMap<string, string>> {
     let known = this.#rooms.get(room);
-    if (known === undefined || known.since + LIFE < this.#clock.now()) known = this.#learn(room);
+    if (known === undefined || known.since + LIFE < this.#clock.monotonicMs()) {
+      known = this.#learn(room);
+    }
     await known.reading;
     if (known.isUnordered) {
       known.people = new Map([...known.people!].sort(([a], [b]) => a < b ? -1 : 1));
@@ -65,7 +67,7 @@ export class Members {
 
   #learn(room: string): Known {
     const known: Known = {
-      since: this.#clock.now(),
+      since: this.#clock.monotonicMs(),
       reading: this.#read(room).then((people) => {
         // Some of it may be in what was read: to apply it once more changes nothing.
         for (const event of known.meanwhile.splice(0)) change(known, people, event);

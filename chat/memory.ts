@@ -20,7 +20,7 @@ export interface MemoryGuardParts {
 }
 
 /** Milliseconds between two looks. A look takes 4 µs; a single connection sends 1 MB a millisecond. */
-const LOOK_MS = 50;
+const LOOK_MS = 20;
 
 /** Each look that finds too much closes so many times as many connections as the one before. */
 const GROWTH = 4;

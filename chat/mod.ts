@@ -16,7 +16,7 @@
 import { monotonicUlid } from "@std/ulid";
 import { Access, type AccessSettings } from "./access.ts";
 import { Addresses } from "./addresses.ts";
-import { loadAssets } from "./assets.ts";
+import { ASSETS } from "./assets.ts";
 import { backOff, type Clock, systemClock } from "./clock.ts";
 import { agreeOnShards } from "./feed.ts";
 import { Flood } from "./flood.ts";
@@ -135,7 +135,6 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
   const access = new Access(options.access);
   const flood = new Flood(floodLimits, clock);
   const log = quietLog(options.log ?? console, clock);
-  const assets = await loadAssets();
   const parts = {
     handles: await openHandles(kv, await agreeOnShards(kv, clock, local), options.connect),
     local,
@@ -201,7 +200,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
       knowsOfProxy = true;
     },
     greeting,
-    assets,
+    assets: ASSETS,
     idleSeconds: limits.idleSeconds,
     isOpen: () => !closing && instance.isOpen,
     protocols: [CHAT_V1],

@@ -19,7 +19,7 @@ const WINDOW_MS = 60_000;
  */
 export function limitPongs(socket: object, clock: Clock, tooMany: () => void): () => void {
   let pongs = 0;
-  let since = clock.now();
+  let since = clock.monotonicMs();
   const key = Object.getOwnPropertySymbols(Object.getPrototypeOf(socket)).find((each) =>
     each.description === "[[serverHandleIdleTimeout]]"
   );
@@ -27,7 +27,7 @@ export function limitPongs(socket: object, clock: Clock, tooMany: () => void): (
   if (key === undefined || typeof original !== "function") return () => {};
   const value = () => {
     if (++pongs === MAX_PONGS + 1) {
-      const now = clock.now();
+      const now = clock.monotonicMs();
       if (now - since < WINDOW_MS) tooMany();
       else {
         since = now;

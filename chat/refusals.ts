@@ -38,6 +38,14 @@ export const refusal = {
     const message = `${what} in a short time. ${wait}`;
     return { ok: false, code: "too-fast", message, retryAfter: Math.ceil(ms) };
   },
+  /** A large reply does not fit into what may wait for one client, or for all together. */
+  tooMuchUnsent: {
+    ok: false,
+    code: "too-fast",
+    message:
+      "Not done: too much of what was sent before is still on its way. Please wait 1 second.",
+    retryAfter: 1_000,
+  } as Refusal,
   tooLate: (seconds: number) =>
     refuse("too-late", `No nickname was chosen within ${seconds} seconds: goodbye.`),
   nicknameTaken: (nick: string) =>

@@ -5,7 +5,8 @@
  * `ref` gets exactly one reply with it. PROTOCOL.md describes all of it.
  */
 import * as z from "zod";
-import { costOf, ENOUGH, listed } from "./flood.ts";
+import { countThatFits, encodedBytes, MAX_REPLY_BYTES, MAX_RESUME_BYTES } from "./encoded.ts";
+import { costOf, ENOUGH, messageCost, type Pace, replyCost } from "./flood.ts";
 import type { Handler, Speaker } from "./handler.ts";
 import { MOST_PAST } from "./handler.ts";
 import { encodeJson, encodeReply, encodeSent, type Ref } from "./json.ts";
@@ -110,12 +111,19 @@ const DEEDS: Readonly<Partial<Record<Request["type"], Deed>>> = {
   direct: "message",
   join: "join",
   login: "nick",
-  resume: "nick",
   nick: "nick",
   identify: "nick",
   register: "nick",
   password: "nick",
   unregister: "nick",
+};
+
+/** The requests with large replies, and the most bytes of those. */
+const LARGE: Readonly<Partial<Record<Request["type"], number>>> = {
+  resume: MAX_RESUME_BYTES,
+  rooms: MAX_REPLY_BYTES,
+  members: MAX_REPLY_BYTES,
+  history: MAX_REPLY_BYTES,
 };
 
 const TYPES: readonly string[] = Request.options.map(({ shape }) => shape.type.value);
@@ -153,8 +161,10 @@ export class Requests {
       const result = await this.#parts.handler.members(speaker);
       if (!result.ok) return this.#refuse(speaker.peer, ref, result);
       const { room, nicks } = result;
-      speaker.pace?.spend("command", listed(nicks.length));
-      this.#reply(speaker, "members", ref, { room, nicks });
+      const fits = countThatFits(nicks, MAX_REPLY_BYTES, (nick) => encodedBytes(nick) + 3);
+      const more = fits < nicks.length || undefined;
+      const list = { room, nicks: nicks.slice(0, fits), more };
+      this.#replyLarge(speaker, encodeReply("members", ref, list), nicks.length);
     },
     history: (speaker, request) => this.#history(speaker, request),
     ping: (speaker, { ref }) => ref === undefined ? undefined : this.#reply(speaker, "pong", ref),
@@ -165,8 +175,8 @@ export class Requests {
   }
 
   /** A new connection. */
-  open(id: string, peer: Peer, address: string): Speaker {
-    return this.#parts.handler.open(id, peer, address);
+  open(id: string, peer: Peer, address: string, pace: Pace | undefined): Speaker {
+    return this.#parts.handler.open(id, peer, address, pace);
   }
 
   /** The requests of a frame, one a line; none if it is too long. */
@@ -190,7 +200,8 @@ export class Requests {
     const { pace } = speaker;
     if (pace !== undefined) {
       const deed = (read.ok ? DEEDS[read.request.type] : undefined) ?? "command";
-      const wait = pace.take(deed, costOf(line.length));
+      const text = read.ok && "text" in read.request ? read.request.text : "";
+      const wait = pace.take(deed, Math.max(costOf(line.length), messageCost(text)));
       if (wait > 0) {
         const ref = read.ok ? read.request.ref : read.ref;
         return this.#slowDown(speaker.peer, ref, deed, wait);
@@ -227,13 +238,25 @@ export class Requests {
     if (type === "message" || type === "action") return verb(speaker, request);
     // What was said before is seen before the answer.
     const quiet = this.#parts.handler.quiet(speaker);
-    const work = quiet === undefined
-      ? verb(speaker, request)
-      : quiet.then(() => verb(speaker, request));
+    const act = () => this.#large(speaker, request, () => verb(speaker, request));
+    const work = quiet === undefined ? act() : quiet.then(act);
     return work?.catch((error) => {
       this.#refuse(speaker.peer, ref, refusal.notDone);
       throw new Answered(error);
     });
+  }
+
+  /** Does what a request asks for, unless its reply is large and does not fit now. */
+  #large(
+    { peer }: Speaker,
+    { type, ref }: Request,
+    act: () => void | Promise<void>,
+  ): void | Promise<void> {
+    const maxBytes = LARGE[type];
+    if (maxBytes === undefined) return act();
+    const release = this.#parts.sender.reserve(peer, maxBytes);
+    if (release === undefined) return this.#refuse(peer, ref, refusal.tooMuchUnsent);
+    return Promise.resolve(act()).finally(release);
   }
 
   async #login(speaker: Speaker, { nick, ref }: Of<"login">): Promise<void> {
@@ -257,7 +280,7 @@ export class Requests {
     speaker: Speaker,
     { token, last, direct, sent, ref }: Of<"resume">,
   ): Promise<void> {
-    const { handler, sender } = this.#parts;
+    const { handler } = this.#parts;
     const { peer } = speaker;
     const back = await handler.comeBack(speaker, token, { last, direct, sent });
     if (!back.ok) return this.#refuse(peer, ref, back);
@@ -267,7 +290,8 @@ export class Requests {
       isSent ? encodeSent(event, at) : encodeJson(event, at)
     );
     const resumed = { recovered, missed: entries.length, reason, from };
-    sender.reply(peer, [...lines, encodeReply("resumed", undefined, resumed)].join("\n"));
+    const end = encodeReply("resumed", undefined, resumed);
+    this.#replyLarge(speaker, [...lines, end].join("\n"));
     handler.caughtUp(speaker, back);
   }
 
@@ -317,8 +341,11 @@ export class Requests {
   async #rooms(speaker: Speaker, { ref }: Of<"rooms">): Promise<void> {
     const rooms = await this.#parts.handler.rooms();
     const list = [...rooms].map(([room, people]) => ({ room, people }));
-    speaker.pace?.spend("command", listed(list.length));
-    this.#reply(speaker, "rooms", ref, { rooms: list });
+    // What stands around the name, and the number.
+    const fits = countThatFits(list, MAX_REPLY_BYTES, ({ room }) => encodedBytes(room) + 40);
+    const more = fits < list.length || undefined;
+    const reply = encodeReply("rooms", ref, { rooms: list.slice(0, fits), more });
+    this.#replyLarge(speaker, reply, list.length);
   }
 
   async #history(speaker: Speaker, { ref, ...page }: Of<"history">): Promise<void> {
@@ -327,7 +354,7 @@ export class Requests {
     const { room, entries, more } = result;
     const events = entries.map(({ at, event }) => encodeJson(event, at)).join(",");
     const head = encodeReply("history", ref, { room }).slice(0, -1);
-    this.#parts.sender.reply(speaker.peer, `${head},"events":[${events}],"more":${more}}`);
+    this.#replyLarge(speaker, `${head},"events":[${events}],"more":${more}}`);
   }
 
   #tooLong(text: string): Refusal | undefined {
@@ -344,6 +371,12 @@ export class Requests {
 
   #reply({ peer }: Speaker, type: string, ref: Ref, fields?: Record<string, unknown>): void {
     this.#parts.sender.reply(peer, encodeReply(type, ref, fields));
+  }
+
+  /** Sends a reply that is charged by its bytes, and by the rows that were read for it. */
+  #replyLarge(speaker: Speaker, text: string, rows = 0): void {
+    speaker.pace?.spend("command", replyCost(sizeOf(text, 0), rows));
+    this.#parts.sender.reply(speaker.peer, text);
   }
 
   #refuse(peer: Peer, ref: Ref, { code, message, retryAfter }: Refusal): void {

@@ -5,10 +5,12 @@
  * of its own: what is before that and was not seen is read from history, what comes after is held
  * until that has been told. So nothing is missing, and nothing comes twice.
  */
-import { type Clock, persist } from "./clock.ts";
-import { type Entry, packedBytes } from "./events.ts";
+import { type Clock, delay, persist } from "./clock.ts";
+import { encodedEventBytes, MAX_RESUME_BYTES } from "./encoded.ts";
+import type { Entry } from "./events.ts";
 import type { History } from "./history.ts";
 import { refusal, type Result } from "./refusals.ts";
+import { MAX_CLOCK_ERROR_MS } from "./retention.ts";
 import type { Peer, Sender } from "./sender.ts";
 import {
   MOST_SAID,
@@ -116,8 +118,8 @@ export interface Back extends Missed {
 /** Most events that are told to whoever comes back. */
 export const MOST_MISSED = 1_000;
 
-/** Estimated bytes of them: they must leave room in what a socket may hold. */
-const MOST_MISSED_BYTES = 512 * 1024;
+/** Milliseconds in which it mostly shows that a client has given a socket up. */
+const GIVEN_UP_MS = 5_000;
 
 /** Most entries of what a connection did, or was told, that are read for that. */
 const MAX_READ = 4 * MOST_MISSED;
@@ -137,9 +139,6 @@ const UNNOTICED = 5 * 60_000;
  */
 export const ARRIVED_MS = 45_000;
 
-/** Milliseconds by which clocks may differ. */
-const SKEW = 10 * 60_000;
-
 /** Milliseconds within which what seemed to fail is written, if at all. */
 const LATE = 10_000;
 
@@ -147,8 +146,8 @@ const LATE = 10_000;
 function newestOf(entries: readonly MissedEntry[]): readonly MissedEntry[] {
   let bytes = 0, many = 0;
   while (many < Math.min(entries.length, MOST_MISSED)) {
-    bytes += packedBytes(entries[entries.length - 1 - many]!.event);
-    if (bytes > MOST_MISSED_BYTES) break;
+    bytes += encodedEventBytes(entries[entries.length - 1 - many]!.event);
+    if (bytes > MAX_RESUME_BYTES) break;
     many++;
   }
   return entries.slice(entries.length - many);
@@ -194,6 +193,8 @@ function staysOf(
 export class Resume {
   readonly #parts: ResumeParts;
   readonly #timers = new Set<() => void>();
+  /** Records without a socket that have a timer of their own. */
+  readonly #lingering = new Set<OwnRecord>();
   /** One at a time for each connection: two sockets may come with one token. */
   readonly #coming = new Map<string, Promise<unknown>>();
 
@@ -205,7 +206,9 @@ export class Resume {
   linger(record: OwnRecord): boolean {
     const { storage, grace } = this.#parts;
     if (grace === 0 || record.tokens.length === 0 || record.nick === "") return false;
+    this.#lingering.add(record);
     this.#later(grace, () => {
+      this.#lingering.delete(record);
       if (storage.own(record.id) === record) void storage.deleteConnection(record.id);
     });
     return true;
@@ -219,11 +222,22 @@ export class Resume {
     if (!isToken(token)) return refusal.badToken;
     const { storage } = this.#parts;
     const hash = hashToken(token);
+    let era: string | undefined;
     for (let tries = 0; tries < TRIES; tries++) {
       const found = await storage.find(hash);
       if (found === undefined) return refusal.badToken;
       const { id } = found;
-      while (this.#coming.has(id)) await this.#coming.get(id);
+      if (this.#coming.has(id)) {
+        await this.#coming.get(id);
+        continue;
+      }
+      if (era !== undefined && era !== found.era) {
+        // Another socket has it now, perhaps the newer one of a client that gave this one up.
+        await delay(this.#parts.clock, GIVEN_UP_MS);
+        era = undefined;
+        continue;
+      }
+      era = found.era;
       const coming = this.#takeOver(peer, found, seen);
       this.#coming.set(id, coming.catch(() => {}));
       try {
@@ -261,6 +275,7 @@ export class Resume {
   close(): void {
     for (const cancel of this.#timers) cancel();
     this.#timers.clear();
+    this.#lingering.clear();
   }
 
   /** `undefined`: the connection changed since it was found. */
@@ -315,6 +330,7 @@ export class Resume {
   /** What seemed to fail may have been written, or be yet, with nobody there to have it. */
   #letGoLater(id: string, token: string): void {
     const { storage, sender, grace } = this.#parts;
+    const before = storage.own(id);
     this.#later(Math.max(grace, LATE), async () => {
       try {
         await storage.settleDoubts();
@@ -322,7 +338,11 @@ export class Resume {
         return this.#letGoLater(id, token);
       }
       storage.forgetArrival(id, token);
-      if (storage.own(id) !== undefined && !sender.has(id)) await storage.deleteConnection(id);
+      const record = storage.own(id);
+      // A client that has come back since has a record of its own, and its own time when it drops.
+      if (record === undefined || (record !== before && record.era !== token)) return;
+      if (sender.has(id) || this.#lingering.has(record)) return;
+      await storage.deleteConnection(id);
     });
   }
 
@@ -436,7 +456,7 @@ export class Resume {
       entries.push(...part.entries);
       needed.push([["people", stay.room], part.start], [["log", stay.room], part.start]);
       if (entries.length > MOST_MISSED) break;
-      const isOld = clock.now() - since > history.retention - SKEW;
+      const isOld = clock.now() - since > history.retention - MAX_CLOCK_ERROR_MS;
       // Nothing that is kept is as old as what was seen: so what came after that is kept.
       const isAll = part.isClear && covers(history.retention) && !stay.isFromJoin &&
         last !== undefined && isOld;
@@ -493,10 +513,13 @@ export class Resume {
     const entries: MissedEntry[] = [];
     const isSent = kind === "sent";
     const newest = isSent ? history.newestOf([kind, id]) : history.backwards([kind, id]);
+    let bytes = 0;
     for await (const entry of newest) {
       const isFound = entry.at === last;
       if (entry.at <= last) return { entries, isFound, isClear: false };
-      if (entries.push({ ...entry, isSent }) > MOST_MISSED) break;
+      bytes += encodedEventBytes(entry.event);
+      // Of more than is told no more need be read.
+      if (entries.push({ ...entry, isSent }) > MOST_MISSED || bytes > MAX_RESUME_BYTES) break;
     }
     return { entries, isFound: false, isClear: true };
   }
@@ -505,7 +528,7 @@ export class Resume {
   #coversAll(aliveAt = -Infinity): Covers {
     const { clock, grace } = this.#parts;
     const away = grace + UNNOTICED + Math.max(0, clock.now() - aliveAt);
-    return (retentionMs) => retentionMs > away + SKEW;
+    return (retentionMs) => retentionMs > away + MAX_CLOCK_ERROR_MS;
   }
 
   #later(ms: number, run: () => void | Promise<void>): void {

@@ -14,10 +14,16 @@ export type StreamKind = "log" | "people" | "direct" | "sent" | "own";
 export type Retention = Readonly<Record<StreamKind, number>>;
 
 /**
- * Milliseconds, besides the grace, for which that is kept which only serves to resume a session.
- * Longer than a lost connection goes unnoticed, a server is restarted, and clocks differ.
+ * Milliseconds by which the time of an event may be wrong: the wall clock of the instance that wrote
+ * it, and of the one that reads it, may each have jumped by an hour.
  */
-const RESUME_MARGIN_MS = 60 * 60_000;
+export const MAX_CLOCK_ERROR_MS = 2 * 60 * 60_000;
+
+/**
+ * Milliseconds, besides the grace, for which that is kept which only serves to resume a session.
+ * Longer than a lost connection goes unnoticed and a server is restarted, whatever the clocks do.
+ */
+const RESUME_MARGIN_MS = MAX_CLOCK_ERROR_MS + 60 * 60_000;
 
 /** The retention for a history of so many milliseconds, where sessions can be resumed within the grace. */
 export function retentionOf(historyMs: number, graceMs: number): Retention {

@@ -8,11 +8,13 @@
  */
 import { Backlog, FRAME, UNSUSPICIOUS } from "./backlog.ts";
 import { type Clock, systemClock } from "./clock.ts";
+import { MAX_REPLY_BYTES } from "./encoded.ts";
 import type { RoomEvent } from "./events.ts";
-import { encodeJson } from "./json.ts";
+import { encodeGap, encodeJson } from "./json.ts";
 import type { Limits } from "./limits.ts";
 import { encodePlace, newPlace, type Place } from "./place.ts";
-import { encodeText, isPersonal } from "./text.ts";
+import { SlowReaders } from "./slow.ts";
+import { encodeText, further, isPersonal } from "./text.ts";
 
 /** What Sender needs of a WebSocket. */
 export interface Socket {
@@ -38,6 +40,9 @@ export const TAKEN_OVER = "you came back over another connection";
 /** What is said to somebody who goes on although they were asked to wait. */
 export const TOO_FAST = "you went on although you were asked to wait";
 
+/** What is said to somebody for whom too much waits. */
+const NOT_READING = "you do not read what is sent to you";
+
 /** How events are written for a peer: as lines, as lines with their ids in front, as JSON. */
 export type Wire = "text" | "text with ids" | "json";
 
@@ -48,6 +53,17 @@ interface Held {
   readonly at: string;
   readonly text: string;
   readonly part?: keyof Place;
+}
+
+/** The events of its room that a reader was not sent, because it could not keep up. */
+interface Gap {
+  /** The ID of the last event that it was sent. */
+  after: string;
+  /** The ID of the last event that it was not sent. */
+  until: string;
+  /** How many it was not sent, and how many of them were said. */
+  missed: number;
+  messages: number;
 }
 
 /** A socket, and whose it is. Only Sender looks into it. */
@@ -71,6 +87,8 @@ export interface Peer {
   lines: string;
   /** How much of its room's lines had been written when it came. */
   skip: number;
+  /** It is not sent the events of its room, because too much waits for it. */
+  gap: Gap | undefined;
   /** Tells whoever handles its frames that the socket is of no use any more, and its close code. */
   readonly gone: (code: number) => void;
 }
@@ -82,8 +100,18 @@ interface Room {
   readonly json: Set<Peer>;
   /** Those who would be in `json`, but have not been told yet what they missed. */
   readonly behind: Set<Peer>;
+  /** Those who would be in `text` or `json`, but cannot keep up. */
+  readonly slow: Set<Peer>;
   /** The events of this commit, a line each, not sent yet. */
   lines: string;
+  /** Of those in `json`: whom an event in `lines` is about. They must have it. */
+  readonly own: Set<Peer>;
+  /** What is in `lines`: how many events, how many of them were said, and the ID of the last. */
+  events: number;
+  messages: number;
+  last: string;
+  /** The ID of the last event that those in `json` were sent. */
+  sent: string;
 }
 
 /** The sockets of one instance. */
@@ -97,11 +125,16 @@ export class Sender {
   readonly #dirtyPeers = new Set<Peer>();
   readonly #limits: Limits;
   readonly #backlog: Backlog;
+  readonly #slow: SlowReaders<Peer>;
   #muted = false;
 
   constructor(limits: Limits, clock: Clock = systemClock) {
     this.#limits = limits;
     this.#backlog = new Backlog(limits.bufferedBytes, limits.bufferedBytesInAll, clock);
+    this.#slow = new SlowReaders(clock, this.#backlog, {
+      caughtUp: (peer) => this.#caughtUp(peer),
+      stalled: (peer) => this.close(peer, CLOSE.tryLater, NOT_READING),
+    });
   }
 
   /** How many sockets there are. */
@@ -123,6 +156,7 @@ export class Sender {
       waiting: 0,
       lines: "",
       skip: 0,
+      gap: undefined,
       gone,
     };
     this.#all.add(peer);
@@ -171,7 +205,15 @@ export class Sender {
     if (this.#all.has(peer)) this.#send(peer, text);
   }
 
-  /** The same, but in one frame with the events that are being delivered just now. */
+  /**
+   * Keeps room for a large reply that has yet to be made; `undefined`: it does not fit now. The caller
+   * must call what is returned when the reply has been sent.
+   */
+  reserve({ socket }: Peer, bytes: number): (() => void) | undefined {
+    return this.#backlog.reserve(socket, bytes);
+  }
+
+  /** The same as {@linkcode Sender.reply}, but in one frame with the events that are being delivered just now. */
   confirm(peer: Peer, line: string): void {
     if (!this.#all.has(peer)) return;
     if (peer.held !== undefined) return this.#send(peer, line);
@@ -258,12 +300,16 @@ export class Sender {
     const self = isPersonal(event) ? this.#self(event.id, at) : undefined;
     if (self !== undefined && event.kind === "join") this.#join(self, event.room);
     const room = this.#rooms.get(event.room);
-    if (room !== undefined && room.json.size + room.behind.size > 0) this.#write(room, event, at);
+    if (room !== undefined && room.slow.size > 0) this.#passOver(room, event, at, self);
+    if (room !== undefined && room.json.size + room.behind.size > 0) {
+      this.#write(room, event, at);
+      if (self !== undefined && self.wire === "json") room.own.add(self);
+    }
     if (self !== undefined && self.wire !== "json") this.#show(self, encodeText(event, true), at);
     const frames = room === undefined ? 1 : room.text.size;
     if (room !== undefined && frames > 0) {
       const text = encodeText(event, false);
-      for (const peer of room.text) if (peer !== self) this.#show(peer, text, at);
+      for (const peer of room.text) if (peer !== self) this.#offer(peer, room, event, at, text);
     }
     if (self !== undefined && event.kind === "leave") this.#leave(self);
     return frames;
@@ -316,6 +362,9 @@ export class Sender {
     // Each ends in a line break, so that whoever came in between can be given the rest.
     room.lines += `${line}\n`;
     this.#dirtyRooms.add(room);
+    room.events++;
+    room.last = at;
+    if (!isPersonal(event)) room.messages++;
     for (const peer of room.behind) this.#hold(peer, line, at);
   }
 
@@ -326,19 +375,95 @@ export class Sender {
     this.#dirtyRooms.delete(room);
     const text = lines.slice(0, -1);
     for (const peer of room.json) {
-      if (peer.skip === 0 && peer.lines === "") this.#send(peer, text);
-      else this.#sendRest(peer, lines);
+      if (peer.skip > 0 || peer.lines !== "") this.#sendRest(peer, room, lines);
+      else if (!this.#sendIfItFits(peer, text)) this.#sendOrFallBehind(peer, room, text);
     }
-    return room.json.size;
+    const frames = room.json.size;
+    room.sent = room.last;
+    room.events = room.messages = 0;
+    if (room.own.size > 0) room.own.clear();
+    return frames;
   }
 
   /** Sends what of its room's lines is for a peer, and its own replies after that. */
-  #sendRest(peer: Peer, lines: string): void {
-    const rest = lines.slice(peer.skip) + peer.lines;
+  #sendRest(peer: Peer, room: Room, lines: string): void {
+    const { lines: replies } = peer;
+    const events = lines.slice(peer.skip);
     peer.skip = 0;
     peer.lines = "";
     this.#dirtyPeers.delete(peer);
-    if (rest !== "") this.#send(peer, rest.endsWith("\n") ? rest.slice(0, -1) : rest);
+    const rest = withoutBreak(events + replies);
+    if (rest === "" || this.#sendIfItFits(peer, rest)) return;
+    if (events !== "") this.#sendOrFallBehind(peer, room, withoutBreak(events));
+    if (replies !== "") this.#send(peer, replies);
+  }
+
+  /** Events do not fit any more: sends those that are about the peer all the same, and no others. */
+  #sendOrFallBehind(peer: Peer, room: Room, text: string): void {
+    if (room.own.has(peer)) return this.#send(peer, text);
+    const { sent: after, last: until, events: missed, messages } = room;
+    this.#fallBehind(peer, room, { after, until, missed, messages });
+  }
+
+  /** Shows an event to somebody in the room who reads lines, if that is not too much. */
+  #offer(peer: Peer, room: Room, event: RoomEvent, at: string, text: string): void {
+    if (peer.held !== undefined) return this.#show(peer, text, at);
+    const { room: shown } = peer.place;
+    peer.place.room = at;
+    if (this.#sendIfItFits(peer, lineFor(peer, text))) return;
+    // It is not shown this one.
+    peer.place.room = shown;
+    const messages = isPersonal(event) ? 0 : 1;
+    this.#fallBehind(peer, room, { after: "", until: at, missed: 1, messages });
+  }
+
+  /** From now on the peer is sent no events of its room, until less waits for it. */
+  #fallBehind(peer: Peer, room: Room, gap: Gap): void {
+    membersLike(peer, room).delete(peer);
+    peer.gap = gap;
+    room.slow.add(peer);
+    this.#slow.add(peer);
+  }
+
+  /** Counts an event for those who cannot keep up; whom it is about must have it all the same. */
+  #passOver(room: Room, event: RoomEvent, at: string, self: Peer | undefined): void {
+    for (const peer of room.slow) {
+      const gap = peer.gap!;
+      if (peer === self) {
+        this.#tellGap(peer, room, gap);
+        gap.after = at;
+        if (peer.wire === "json") this.#send(peer, encodeJson(event, at));
+      } else {
+        gap.until = at;
+        gap.missed++;
+        if (!isPersonal(event)) gap.messages++;
+      }
+    }
+  }
+
+  #tellGap(peer: Peer, { name }: Room, gap: Gap): void {
+    const { after, until, missed, messages } = gap;
+    if (missed === 0) return;
+    gap.after = until;
+    gap.missed = gap.messages = 0;
+    this.#send(
+      peer,
+      peer.wire === "json" ? encodeGap(name, after, until, missed) : further.tooSlow(messages),
+    );
+  }
+
+  /** Less waits for a peer: it is told what it missed, and is sent events again. */
+  #caughtUp(peer: Peer): void {
+    const { room, gap } = peer;
+    if (room === undefined || gap === undefined) return;
+    this.#tellGap(peer, room, gap);
+    if (peer.room === undefined) return;
+    room.slow.delete(peer);
+    peer.gap = undefined;
+    // What waits for the flush was counted among what it missed.
+    peer.skip = room.lines.length;
+    if (room.lines === "") room.sent = gap.after;
+    membersLike(peer, room).add(peer);
   }
 
   /** Shows an event to somebody who reads lines. */
@@ -348,9 +473,8 @@ export class Sender {
   }
 
   #sendLine(peer: Peer, text: string, at: string, part: keyof Place): void {
-    if (peer.wire === "text") return this.#send(peer, text);
     peer.place[part] = at;
-    this.#send(peer, `${encodePlace(peer.place)} ${text}`);
+    this.#send(peer, lineFor(peer, text));
   }
 
   #hold(peer: Peer, text: string, at: string, part?: keyof Place): void {
@@ -361,16 +485,32 @@ export class Sender {
     peer.held!.push({ at, text, part });
   }
 
+  /** Sends a reply, or an event that the peer must have; closes it if even that is too much. */
   #send(peer: Peer, text: string): void {
     const { socket } = peer;
     if (socket.readyState !== OPEN) return;
+    peer.waiting += 3 * text.length + FRAME;
+    if (peer.waiting > UNSUSPICIOUS) {
+      const waits = socket.bufferedAmount;
+      // A large reply is counted at once: nothing may come after it for a long while.
+      if (waits + text.length <= UNSUSPICIOUS) peer.waiting = waits;
+      else if (this.#backlog.isTooMuch(socket, text.length, MAX_REPLY_BYTES)) {
+        return this.close(peer, CLOSE.tryLater, NOT_READING);
+      }
+    }
+    socket.send(text);
+  }
+
+  /** Sends events, unless too much waits for the peer already. Returns whether that is so. */
+  #sendIfItFits(peer: Peer, text: string): boolean {
+    const { socket } = peer;
+    if (socket.readyState !== OPEN) return true;
     // A character takes three bytes at the most: below that there is no need to look, and to look each
     // time cost 7 % in rooms of ten.
     peer.waiting += 3 * text.length + FRAME;
-    if (peer.waiting > UNSUSPICIOUS && this.#isBehind(peer, text.length)) {
-      return this.close(peer, CLOSE.tryLater, "you do not read what is sent to you");
-    }
+    if (peer.waiting > UNSUSPICIOUS && this.#isBehind(peer, text.length)) return false;
     socket.send(text);
+    return true;
   }
 
   /** Whether what waits for a peer is too much; how much that is, is only now looked at. */
@@ -386,7 +526,7 @@ export class Sender {
     this.#leave(peer);
     let room = this.#rooms.get(name);
     if (room === undefined) {
-      room = { name, text: new Set(), json: new Set(), behind: new Set(), lines: "" };
+      room = newRoom(name);
       this.#rooms.set(name, room);
     }
     // What was said before is not for whoever comes now.
@@ -399,9 +539,12 @@ export class Sender {
     const { room } = peer;
     if (room === undefined) return;
     // Their own leaving, and what was said before it, is for them too.
-    if (room.json.has(peer)) this.#sendRest(peer, room.lines);
+    if (room.json.has(peer)) this.#sendRest(peer, room, room.lines);
     membersLike(peer, room).delete(peer);
-    if (room.text.size + room.json.size + room.behind.size === 0) {
+    room.own.delete(peer);
+    this.#slow.delete(peer);
+    peer.gap = undefined;
+    if (room.text.size + room.json.size + room.behind.size + room.slow.size === 0) {
       this.#rooms.delete(room.name);
       this.#dirtyRooms.delete(room);
     }
@@ -409,7 +552,33 @@ export class Sender {
   }
 }
 
-function membersLike({ wire, held }: Peer, room: Room): Set<Peer> {
+/** The line of an event for a peer, with the peer's place in front of it if it may resume. */
+function lineFor({ wire, place }: Peer, text: string): string {
+  return wire === "text" ? text : `${encodePlace(place)} ${text}`;
+}
+
+function newRoom(name: string): Room {
+  return {
+    name,
+    text: new Set(),
+    json: new Set(),
+    behind: new Set(),
+    slow: new Set(),
+    lines: "",
+    own: new Set(),
+    events: 0,
+    messages: 0,
+    last: "",
+    sent: "",
+  };
+}
+
+function withoutBreak(lines: string): string {
+  return lines.endsWith("\n") ? lines.slice(0, -1) : lines;
+}
+
+function membersLike({ wire, held, gap }: Peer, room: Room): Set<Peer> {
+  if (gap !== undefined) return room.slow;
   if (wire !== "json") return room.text;
   return held === undefined ? room.json : room.behind;
 }

@@ -30,13 +30,14 @@ const ALLOWANCES = [
   "commands",
   "joins",
   "nicks",
+  "room",
   "connections",
   "registrations",
 ] as const;
 
 /**
  * What may be done how often, as `off`, `on` (the defaults), or like
- * `messages=300/30s,joins=off,together=10,unnamed=60s`.
+ * `messages=30/15s,joins=off,together=10,unnamed=60s`.
  *
  * @throws {RangeError} for anything else; whether the numbers make sense is not looked at here.
  */
@@ -49,7 +50,7 @@ export function floodFrom(text: string): FloodSettings | "off" {
     const isKnown = name === "together" || name === "unnamed" || isAllowance(name);
     if (!isKnown || read === undefined) {
       throw new RangeError(
-        `"${each}" is no limit: try off, or a list like messages=300/30s,joins=off`,
+        `"${each}" is no limit: try off, or a list like messages=30/15s,joins=off`,
       );
     }
     settings[name] = read;

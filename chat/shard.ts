@@ -27,9 +27,16 @@ import {
 } from "./clock.ts";
 import { eventId, idPrefix, pack, type RoomEvent, type StoredEvent, unpack } from "./events.ts";
 import { isRefusal } from "./kv_limits.ts";
+import { elapsedMs, LONG_AGO, momentOf } from "./moment.ts";
 
 /** Milliseconds a feed row is kept at least: longer than any lease, so that who is behind can catch up. */
 export const ROW_LIFE = 10 * 60_000;
+
+/**
+ * Milliseconds after which a shard cannot take for granted any more that every row after its cursor
+ * is still there: others remove rows when {@linkcode ROW_LIFE} is over.
+ */
+const MAX_PAUSE_MS = ROW_LIFE / 2;
 
 /** Milliseconds without foreign rows after which a shard tries being alone again. */
 const ALONE_AFTER = 5_000;
@@ -127,6 +134,12 @@ export class Shard {
   #cursor: string;
   /** The newest versionstamp that the bell was seen at. */
   #rungAt = "";
+  /** When the newest read began that left nothing unread. Every row after the cursor is younger. */
+  #currentAt = LONG_AGO;
+  /** Since when it has been known that something is unread, by the monotonic clock. */
+  #behindSinceMs = 0;
+  /** Rows may have been removed before they were read: nothing may be delivered any more. */
+  #over = false;
   #company = false;
   #foreignAt = 0;
   #pumping: Promise<void> | undefined;
@@ -151,7 +164,9 @@ export class Shard {
   /** Takes an operation for the next commit, or settles it as failed where too many wait. */
   submit(operation: Operation): void {
     const bytes = weight(operation);
-    if (bytes > 0 && this.#waiting + bytes > MOST_WAITING) return operation.settle("failed");
+    if (this.#over || (bytes > 0 && this.#waiting + bytes > MOST_WAITING)) {
+      return operation.settle("failed");
+    }
     this.#waiting += bytes;
     this.#queue.push(operation);
     this.#wake();
@@ -160,6 +175,7 @@ export class Shard {
   /** The bell was seen at this versionstamp: whatever is new is read and delivered. */
   ring(versionstamp: string | null): void {
     if (versionstamp === null || versionstamp <= this.#rungAt) return;
+    if (!this.#behind()) this.#behindSinceMs = this.#parts.clock.monotonicMs();
     this.#rungAt = versionstamp;
     this.#wake();
   }
@@ -197,7 +213,7 @@ export class Shard {
   }
 
   #behind(): boolean {
-    return this.#rungAt > this.#cursor;
+    return !this.#over && this.#rungAt > this.#cursor;
   }
 
   async #pump(): Promise<void> {
@@ -237,9 +253,11 @@ export class Shard {
           return this.#halve(operations, error as Error);
         }
         // It may have been written all the same. Trying again is safe: the guard lets one try pass.
-        if (failures++ === 0) since = this.#parts.clock.now();
+        if (failures++ === 0) since = this.#parts.clock.monotonicMs();
         if (isWorthTelling(failures)) this.#warn(error);
-        if (this.#parts.clock.now() - since > PATIENCE) return this.#giveUp(operations, true);
+        if (this.#parts.clock.monotonicMs() - since > PATIENCE) {
+          return this.#giveUp(operations, true);
+        }
         await backOff(this.#parts.clock, failures);
         continue;
       }
@@ -267,7 +285,7 @@ export class Shard {
 
   /** Nobody else writes here, as far as is known: then the bell itself is the guard. */
   #chooseGuard(operations: readonly Operation[]): Guard {
-    if (this.#company && this.#parts.clock.now() - this.#foreignAt > ALONE_AFTER) {
+    if (this.#company && this.#parts.clock.monotonicMs() - this.#foreignAt > ALONE_AFTER) {
       this.#company = false;
     }
     return !this.#company && operations.some(hasEvent) ? "bell" : "turn";
@@ -425,7 +443,7 @@ export class Shard {
   /** Somebody else writes this shard. */
   #meet(): void {
     this.#company = true;
-    this.#foreignAt = this.#parts.clock.now();
+    this.#foreignAt = this.#parts.clock.monotonicMs();
   }
 
   /** Reads and delivers what stands after the cursor. Returns whether it could be read. */
@@ -456,19 +474,49 @@ export class Shard {
   }
 
   async #readOn(): Promise<void> {
+    const { clock } = this.#parts;
     const upTo = this.#rungAt;
     const prefix = ["feed", this.#index];
-    // Longer than the cursor and with it in front: after it, and before any other versionstamp.
-    const selector = { prefix, start: [...prefix, `${this.#cursor}0`] };
-    const rows = this.#kv.list<unknown>(selector, { batchSize: READ_ROWS });
-    for await (const row of eachLimited(this.#parts.clock, rows)) {
-      // Before delivery: a row is shown at most once, whatever goes wrong with it.
-      this.#cursor = row.versionstamp;
-      await this.#deliverRow(row.value, row.versionstamp);
+    for (let more = true; more;) {
+      const began = momentOf(clock);
+      // Longer than the cursor and with it in front: after it, and before any other versionstamp.
+      const selector = { prefix, start: [...prefix, `${this.#cursor}0`] };
+      const list = this.#kv.list<unknown>(selector, { limit: READ_ROWS });
+      const rows = await Array.fromAsync(eachLimited(clock, list));
+      if (!(await this.#isComplete())) return this.#lose();
+      for (const { value, versionstamp } of rows) {
+        // Before delivery: a row is shown at most once, whatever goes wrong with it.
+        this.#cursor = versionstamp;
+        await this.#deliverRow(value, versionstamp);
+      }
+      more = rows.length === READ_ROWS;
+      if (!more) this.#currentAt = began;
     }
     // The bell was seen before the read, so all rows up to it have been: one that is not there
     // (expired, or removed by hand) must not make us look for it for ever.
     if (upTo > this.#cursor) this.#cursor = upTo;
+  }
+
+  /**
+   * Whether no row can have been removed between the cursor and what has just been read. To be asked
+   * after the read: a process may be stopped between any two steps. An instance that slept has lost
+   * its lease long before rows are removed. One that is awake, but cannot read, may hold it.
+   */
+  async #isComplete(): Promise<boolean> {
+    const { clock, lease } = this.#parts;
+    if (elapsedMs(clock, this.#currentAt) < MAX_PAUSE_MS) return true;
+    if (clock.monotonicMs() - this.#behindSinceMs >= MAX_PAUSE_MS) return false;
+    const held = await limited(clock, this.#kv.get(lease.key));
+    return held.versionstamp === lease.versionstamp;
+  }
+
+  /** The instance is over: what it has not read may be gone. */
+  #lose(): void {
+    this.#over = true;
+    for (const operations of this.#owed.values()) settle(operations, "failed");
+    this.#owed.clear();
+    this.#giveUp([], false);
+    this.#parts.lost();
   }
 
   async #deliverRow(value: unknown, versionstamp: string): Promise<void> {

@@ -105,6 +105,13 @@ export const further = {
   historyWhat: (most: number) =>
     line`How many? Type /history {n}, with a number from 1 to ${most}.`,
   nothingSaid: "Nothing has been said here yet.",
+  andMore: (many: number) => `… and ${many.toLocaleString("en-US")} more`,
+  /** In place of events that a reader could not be sent. `many`: those of them that were said. */
+  tooSlow: (many: number) =>
+    many === 0
+      ? "You missed who came and went: your connection is too slow. Type /ls to see who is here."
+      : `You missed ${many === 1 ? "1 message" : `${many.toLocaleString("en-US")} messages`}: ` +
+        "your connection is too slow. Type /history to read them.",
   comeBack: (token: string, seconds: number) =>
     line`To come back within ${seconds} s: ?resume=${token}&last={id}`,
   welcomeBack: (nick: string, room: string | undefined) =>

@@ -29,7 +29,7 @@ export class Unnamed {
   /** Somebody came. */
   add(newcomer: Newcomer): void {
     if (this.#ms === 0) return;
-    this.#since.set(newcomer, this.#clock.now());
+    this.#since.set(newcomer, this.#clock.monotonicMs());
     this.#cancel ??= this.#clock.after(this.#ms, () => this.#look());
   }
 
@@ -46,11 +46,10 @@ export class Unnamed {
 
   #look(): void {
     this.#cancel = undefined;
-    const now = this.#clock.now();
+    const now = this.#clock.monotonicMs();
     for (const [newcomer, since] of this.#since) {
       const left = since + this.#ms - now;
-      // A clock that was set back must not make anybody stay.
-      if (left > 0 && left <= this.#ms) {
+      if (left > 0) {
         this.#cancel = this.#clock.after(left, () => this.#look());
         return;
       }

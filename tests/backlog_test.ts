@@ -14,7 +14,7 @@ function queue(bufferedAmount = UNSUSPICIOUS + 1) {
 /** A backlog, in a time in which nothing is a matter of a moment. */
 function backlogOf(mostInAll: number, perLook = 2_000) {
   let now = 0;
-  return new Backlog(MIB, mostInAll, { ...systemClock, now: () => now += perLook });
+  return new Backlog(MIB, mostInAll, { ...systemClock, monotonicMs: () => now += perLook });
 }
 
 /** Frames of a length go in, and nothing comes out, until that is too much. Returns how many did. */
@@ -115,4 +115,32 @@ Deno.test("a sender forgets what waited for a socket when that has ended", () =>
   assertEquals([socket.closed, gone], [1013, [1013]]);
   sender.ended(socket);
   sender.ended(socket);
+});
+
+Deno.test("a reply that is being made counts for all together, until it is sent", () => {
+  const backlog = backlogOf(4 * MIB);
+  const releases = Array.from({ length: 16 }, () => backlog.reserve(queue(0), MIB / 4));
+  assert(releases.every((release) => release !== undefined));
+  assertEquals(backlog.reserve(queue(0), 1), undefined, "the 4 MiB are spoken for");
+  releases[0]!();
+  // To give it back twice is to give it back once.
+  releases[0]!();
+  assert(backlog.reserve(queue(0), MIB / 4) !== undefined);
+  assertEquals(backlog.reserve(queue(0), 1), undefined);
+});
+
+Deno.test("a large reply does not fit behind what waits for the same socket, and fits when that is read", () => {
+  const backlog = backlogOf(Infinity);
+  const socket = queue(MIB - 1_000);
+  assertEquals(backlog.reserve(socket, 1_001), undefined);
+  assert(backlog.reserve(socket, 1_000) !== undefined);
+});
+
+Deno.test("room that was taken by those who have read meanwhile is found again", () => {
+  const backlog = backlogOf(4 * MIB);
+  const sockets = Array.from({ length: 5 }, () => queue(900_000));
+  for (const socket of sockets) backlog.isTooMuch(socket, 1_000);
+  assertEquals(backlog.reserve(queue(0), MIB / 4), undefined);
+  for (const socket of sockets) socket.bufferedAmount = 0;
+  assert(backlog.reserve(queue(0), MIB / 4) !== undefined);
 });

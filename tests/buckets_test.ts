@@ -17,42 +17,57 @@ Deno.test("a new bucket gives its burst at once, then asks to wait, and gives ag
   assert(bucket.isFull(START + 12_000));
 });
 
-Deno.test("over any while a bucket gives no more than its burst and what comes in", () => {
+Deno.test("over any while a bucket gives no more than its burst, what comes in, and one debt", () => {
   const random = new Random(17);
   for (let round = 0; round < 50; round++) {
     const rate = { burst: 1 + random.below(50), ms: 1000 * (1 + random.below(60)) };
     const bucket = new Bucket();
-    let now = START, given = 0, refused = 0;
+    let now = START, given = 0, refused = 0, debt = 0;
     for (let i = 0; i < 2_000; i++) {
       now += random.below(2 * rate.ms / rate.burst);
       const cost = 1 + random.below(3);
       const wait = bucket.take(rate, cost, now);
-      if (wait === 0) given += Math.min(cost, rate.burst);
-      else {
+      if (wait === 0) {
+        given += cost;
+        debt = Math.max(debt, cost - rate.burst);
+      } else {
         refused++;
-        assert(wait <= rate.ms, "nobody waits longer than an empty bucket takes");
+        const longest = rate.ms * (1 + debt / rate.burst) + 0.01;
+        assert(wait <= longest, "nobody waits longer than a debt and an empty bucket take");
       }
     }
-    const most = rate.burst + (now - START) * rate.burst / rate.ms;
+    const most = rate.burst + Math.max(0, debt) + (now - START) * rate.burst / rate.ms;
     assert(given <= most + 1e-6, `${given} of ${most}`);
     assert(refused > 0);
   }
 });
 
-Deno.test("what costs more than a full bucket costs just that", () => {
+Deno.test("what costs more than a full bucket needs a full bucket, and the next one waits for the debt", () => {
   const rate = { burst: 3, ms: 3_000 };
   const bucket = new Bucket();
-  assertEquals(bucket.take(rate, 1000, START), 0);
-  assertAlmostEquals(bucket.take(rate, 1000, START), 3_000, 0.01);
-  assertEquals(bucket.take(rate, 1, START + 1_001), 0);
+  assertEquals(bucket.take(rate, 1, START), 0);
+  // Not before it is full.
+  assertAlmostEquals(bucket.take(rate, 9, START), 1_000, 0.01);
+  assertEquals(bucket.take(rate, 9, START + 1_001), 0);
+  assertAlmostEquals(bucket.take(rate, 1, START + 1_001), 7_000, 0.01);
+  assertEquals(bucket.take(rate, 1, START + 8_002), 0);
 });
 
-Deno.test("what is spent afterwards can empty a bucket, but no more", () => {
+Deno.test("what is spent afterwards is a debt that is paid in full before anything is given again", () => {
   const rate = { burst: 10, ms: 10_000 };
   const bucket = new Bucket();
-  for (let i = 0; i < 5; i++) bucket.spend(rate, 1_000, START);
-  assertAlmostEquals(bucket.take(rate, 1, START), 1_000, 0.01);
-  assertEquals(bucket.take(rate, 1, START + 1_001), 0);
+  for (let i = 0; i < 5; i++) bucket.spend(rate, 12, START);
+  // 60 of which 10 were there.
+  assertAlmostEquals(bucket.take(rate, 1, START), 51_000, 0.01);
+  assert(bucket.take(rate, 1, START + 50_000) > 0);
+  assertEquals(bucket.take(rate, 1, START + 51_001), 0);
+});
+
+Deno.test("a debt is at most ten full buckets, whatever was spent", () => {
+  const rate = { burst: 10, ms: 10_000 };
+  const bucket = new Bucket();
+  bucket.spend(rate, 1e9, START);
+  assertAlmostEquals(bucket.take(rate, 1, START), 101_000, 0.01);
 });
 
 Deno.test("a clock that is set back makes nobody wait", () => {

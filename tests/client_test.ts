@@ -17,6 +17,7 @@ class VirtualTime {
   spread = 0;
   readonly clock = {
     now: () => this.#now,
+    monotonicMs: () => this.#now,
     after: (ms: number, run: () => void) => {
       const id = this.#made++;
       this.#timers.set(id, { at: this.#now + ms, run });
@@ -527,6 +528,90 @@ Deno.test("direct messages that it got and those that it sent are two orders", a
     ...[{ ...got, id: "d4" }, { ...sent, id: "d5" }, { ...sent, id: "d6" }],
   );
   assertEquals(directs(), ["d5", "d4", "d6"]);
+  await stage.client.close();
+});
+
+function gapOf(after: string, until: string, missed: number): Line {
+  return { type: "gap", room: "red", after, until, missed };
+}
+
+Deno.test("what the server could not send is got from the history, and shown in order before what comes now", async () => {
+  const stage = await new Stage().entered();
+  const { socket } = stage;
+  await socket.tells(message("e11"));
+  await socket.tells(gapOf("e11", "e20", 8), message("e21"), joined("e22", "red", "Cy"));
+  assertEquals(stage.shown, ["e11"]);
+  const page = { type: "history", room: "red", limit: 100 };
+  const reply = { type: "history", room: "red" };
+  const events = [message("e12"), message("e15")];
+  await socket.replies({ ...page, after: "e11" }, { ...reply, events, more: true });
+  // The last one is shown when it comes, too: here it is passed over.
+  const rest = [message("e20"), message("e21"), message("e23")];
+  await socket.replies({ ...page, after: "e15" }, { ...reply, events: rest, more: true });
+  await socket.tells(message("e23"));
+  assertEquals(stage.shown, ["e11", "e12", "e15", "e20", "e21", "e23"]);
+  const told = stage.events.slice(-5).map((event) =>
+    event.type === "gap" ? event : "id" in event ? event.id : event.type
+  );
+  const gap = {
+    type: "gap",
+    room: "red",
+    missed: 8,
+    filled: 3,
+    recovered: true,
+    reason: undefined,
+  };
+  assertEquals(told, ["e20", gap, "e21", "e22", "e23"]);
+  assertEquals([socket.waiting, stage.errors], [[], []]);
+  await stage.client.close();
+});
+
+Deno.test("asked to wait, it waits, and asks for what was not sent again; a second gap comes after the first", async () => {
+  const stage = await new Stage().entered();
+  const { socket, time } = stage;
+  await socket.tells(
+    gapOf("e10", "e20", 8),
+    message("e21"),
+    gapOf("e21", "e30", 9),
+    message("e31"),
+  );
+  const page = { type: "history", room: "red", limit: 100 };
+  const reply = { type: "history", room: "red", more: false };
+  const slowly = { ...failure("too-fast"), retryAfter: 4_000 };
+  await socket.replies({ ...page, after: "e10" }, slowly);
+  await time.pass(3_999);
+  assertEquals(socket.waiting, []);
+  await time.pass(1);
+  await socket.replies({ ...page, after: "e10" }, { ...reply, events: [message("e20")] });
+  assertEquals(stage.shown, ["e20", "e21"]);
+  await socket.replies({ ...page, after: "e21" }, { ...reply, events: [message("e30")] });
+  assertEquals(stage.shown, ["e20", "e21", "e30", "e31"]);
+  await stage.client.close();
+});
+
+Deno.test("what could not be got is told, and life goes on", async () => {
+  for (const [code, reason] of [["history-off", "history-off"], ["not-allowed", "unavailable"]]) {
+    const stage = await new Stage().entered();
+    await stage.socket.tells(gapOf("e10", "e20", 8), message("e21"));
+    const page = { type: "history", room: "red", after: "e10", limit: 100 };
+    await stage.socket.replies(page, failure(code!));
+    assertEquals(stage.shown, ["e21"]);
+    const gap = { type: "gap", room: "red", missed: 8, filled: 0, recovered: false, reason };
+    assertEquals(stage.events.filter(({ type }) => type === "gap"), [gap] as ChatEvent[]);
+    await stage.client.close();
+  }
+});
+
+Deno.test("a connection that is lost before that: coming back gives all that followed what was shown last", async () => {
+  const stage = await new Stage().entered();
+  await stage.socket.tells(message("e11"));
+  await stage.socket.tells(gapOf("e11", "e20", 8), message("e21"));
+  await stage.reopened();
+  const missed = [message("e12"), message("e20"), message("e21")];
+  await stage.resumed({ token: "t1", last: "e11" }, welcome("t2", "red"), ...missed);
+  await stage.socket.tells(message("e22"));
+  assertEquals(stage.shown, ["e11", "e12", "e20", "e21", "e22"]);
+  assertEquals(stage.events.filter(({ type }) => type === "gap"), []);
   await stage.client.close();
 });
 

@@ -70,7 +70,7 @@ async function enter(server: ServerProcess, nick: string, room: string): Promise
 }
 
 Deno.test("5,000 connections that say nothing, and 1,000 handshakes that never end, keep nobody from chatting", async () => {
-  await using server = await ServerProcess.start(["--kv", ":memory:"]);
+  await using server = await ServerProcess.start(["--kv", ":memory:", "--limits", "messages=off"]);
   const ann = await enter(server, "Ann", "red");
   const before = await memoryOf(server);
   const silent = await openAll(5_000, async () => {
@@ -101,9 +101,9 @@ Deno.test("5,000 connections that say nothing, and 1,000 handshakes that never e
   assertEquals((await server.stop()).code, 0);
 });
 
-Deno.test("500 who never read are let go, memory is bounded, and the others hear everything", async () => {
+Deno.test("500 who never read are let go after 30 seconds, memory is bounded, and the others hear everything", async () => {
   await using server = await ServerProcess.start([
-    ...["--kv", ":memory:", "--history", "off", "--limits", "messages=off,joins=off"],
+    ...["--kv", ":memory:", "--history", "off", "--limits", "messages=off,joins=off,room=off"],
   ]);
   const ann = await enter(server, "Ann", "red");
   const bob = await enter(server, "Bob", "red");
@@ -130,7 +130,9 @@ Deno.test("500 who never read are let go, memory is bounded, and the others hear
   const until = Date.now() + 60_000;
   while (left < deaf.length) {
     assert(Date.now() < until, `${left} of ${deaf.length} were let go`);
-    for (let i = 0; i < 8; i++) ann.say(`${said++}${padding}`);
+    // 16 MB: far more than the system and the server keep for anybody. The KV keeps all of it, too.
+    if (said < 1_000) { for (let i = 0; i < 8; i++) ann.say(`${said++}${padding}`); }
+    else await new Promise((resolve) => setTimeout(resolve, 20));
     slowest = Math.max(slowest, await echo(ann, "Ann", `${said++}`));
     if (said % 90 === 0) most = Math.max(most, await memoryOf(server));
   }
@@ -152,55 +154,6 @@ Deno.test("500 who never read are let go, memory is bounded, and the others hear
   assertEquals(times, said);
   for (const peer of deaf) peer.close();
   await Promise.all([ann, bob, cy.person].map((person) => person.leave()));
-  assertEquals((await server.stop()).code, 0);
-});
-
-Deno.test("who did not read is closed with 1013, and can come back to what they missed", async () => {
-  await using server = await ServerProcess.start(["--kv", ":memory:", "--limits", "messages=off"]);
-  const ann = await enter(server, "Ann", "red");
-  const login = { type: "login", nick: "Deaf" };
-  const deaf = await open(
-    server.port,
-    `${UPGRADE}Sec-WebSocket-Protocol: chat.v1\r\n\r\n`,
-    frame(JSON.stringify(login)),
-  );
-  let text = "";
-  const read = async () => {
-    const bytes = new Uint8Array(65536);
-    const n = await deaf.read(bytes);
-    if (n !== null) text += new TextDecoder("latin1").decode(bytes.subarray(0, n));
-    return n;
-  };
-  while (!/"token":"([\w-]{43})"/.test(text)) await read();
-  const token = /"token":"([\w-]{43})"/.exec(text)![1]!;
-  await deaf.write(frame('{"type":"join","room":"red"}'));
-  await ann.hears("Deaf joined room.");
-  while (!text.includes('"type":"joined"')) await read();
-  const last = /"type":"joined","id":"(\w+)"/.exec(text)![1]!;
-  const padding = " ".repeat(16_000);
-  // Far more than the system and the server keep for somebody.
-  for (let i = 0; i < 1_000; i++) {
-    ann.say(`${i}${padding}`);
-    if (i % 20 === 19) await echo(ann, "Ann", `${i}`);
-  }
-  text = "";
-  // What a close frame holds: the code 1013, and its reason.
-  const close = "\x03\xf5you do not read what is sent to you";
-  while (!text.endsWith(close)) {
-    text = text.slice(-200);
-    assert(await soon(read(), `the close, not ${text}`) !== null);
-  }
-  deaf.close();
-  const again = new Speaker(await Person.connect(server.url, "chat.v1"));
-  const welcome = await again.asks({ type: "resume", token, last });
-  assertEquals([welcome.type, welcome.nick, welcome.room], ["welcome", "Deaf", "red"]);
-  let missed = await again.next();
-  while (missed.type !== "resumed") missed = await again.next();
-  // It is more than can be told at once.
-  assertEquals([missed.recovered, missed.reason], [false, "too-many"]);
-  await echo(ann, "Ann", "all is well");
-  await again.hears({ type: "message", text: "all is well" });
-  await Promise.all([ann, again.person].map((person) => person.leave()));
   assertEquals((await server.stop()).code, 0);
 });
 

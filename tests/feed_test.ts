@@ -35,6 +35,10 @@ async function open(kv: Deno.Kv, instance = "01A", clock = systemClock) {
   };
 }
 
+async function removeRows(kv: Deno.Kv): Promise<void> {
+  for await (const { key } of kv.list({ prefix: ["feed"] })) await kv.delete(key);
+}
+
 function message(text: string, room: string): RoomEvent {
   return { kind: "message", room, id: "1", nick: "Ann", text, time: 0, cid: "" };
 }
@@ -117,8 +121,8 @@ Deno.test("in company a commit costs one range read and three mutations, however
 Deno.test("after company a feed tries being alone again, and loses nothing by it", async () => {
   using kv = await Deno.openKv(":memory:");
   const { kv: counted, use } = countingKv(kv);
-  let now = Date.now();
-  await using one = await open(counted, "01A", { ...systemClock, now: () => now });
+  let now = 0;
+  await using one = await open(counted, "01A", { ...systemClock, monotonicMs: () => now });
   await using other = await open(kv, "01B");
   await other.say("I am here");
   await one.say("so we are two");
@@ -130,6 +134,91 @@ Deno.test("after company a feed tries being alone again, and loses nothing by it
   await one.say("welcome");
   assertEquals(one.texts.slice(-2), ["back again", "welcome"]);
   assertEquals(new Set(one.texts).size, one.texts.length);
+});
+
+for (const clockThatCounts of ["monotonicMs", "now"] as const) {
+  Deno.test(`Feed delivers nothing after a pause in which rows were removed and the lease was lost (${clockThatCounts})`, async () => {
+    using kv = await Deno.openKv(":memory:");
+    let ahead = 0;
+    const clock = {
+      ...systemClock,
+      [clockThatCounts]: () => systemClock[clockThatCounts]() + ahead,
+    };
+    await using sleeper = await open(kv, "01A", clock);
+    await using other = await open(kv, "01B");
+    const read = async () => {
+      await sleeper.feed.poll();
+      await sleeper.feed.flush();
+    };
+    await other.say("seen");
+    await read();
+    await other.say("removed");
+    await removeRows(kv);
+    await kv.set(["instance", "01A"], { v: 1, sweeper: "01B" });
+    ahead = 11 * 60_000;
+    await other.say("after a gap");
+    await read();
+    assertEquals(sleeper.texts, ["seen"]);
+    assertEquals(sleeper.lost, 1);
+    await other.say("later");
+    await read();
+    assertEquals(await sleeper.say("too late"), "failed");
+    assertEquals(sleeper.texts, ["seen"]);
+    assertEquals(other.texts, ["seen", "removed", "after a gap", "later"]);
+  });
+}
+
+Deno.test("Feed goes on after a long pause while its lease is held, and asks for the lease only then", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const { kv: counted, use } = countingKv(kv);
+  let ahead = 0;
+  const clock = { ...systemClock, now: () => Date.now() + ahead };
+  await using sleeper = await open(counted, "01A", clock);
+  await using other = await open(kv, "01B");
+  const read = async () => {
+    const { gets } = use;
+    await sleeper.feed.poll();
+    await sleeper.feed.flush();
+    // Besides the one for the notification keys.
+    return use.gets - gets - 1;
+  };
+  await other.say("first");
+  assertEquals(await read(), 1);
+  await other.say("soon after");
+  assertEquals(await read(), 0);
+  ahead = 11 * 60_000;
+  await other.say("long after");
+  assertEquals(await read(), 1);
+  assertEquals(sleeper.texts, ["first", "soon after", "long after"]);
+  assertEquals(sleeper.lost, 0);
+});
+
+Deno.test("Feed gives up its instance when it could not read for five minutes, also with a lease", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let isBroken = false, aheadMs = 0;
+  const faulty = new Proxy(kv, {
+    get(target, name) {
+      if (name === "list" && isBroken) throw new Error("away");
+      const value = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  const clock = { ...systemClock, monotonicMs: () => performance.now() + aheadMs };
+  await using one = await open(faulty, "01A", clock);
+  await using other = await open(kv, "01B");
+  await other.say("seen");
+  await one.feed.poll();
+  await one.feed.flush();
+  isBroken = true;
+  await other.say("removed");
+  await one.feed.poll();
+  await eventually(() => one.warnings.length > 0, "it could not be read");
+  await removeRows(kv);
+  aheadMs = 5 * 60_000;
+  await other.say("after a gap");
+  isBroken = false;
+  await one.feed.flush();
+  assertEquals([one.texts, one.lost], [["seen"], 1]);
 });
 
 Deno.test("a feed that begins later delivers only what comes after", async () => {

@@ -1,7 +1,7 @@
 /** Flood control: who does too much is asked to wait, then shown the door, and the others go on. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { systemClock } from "../chat/clock.ts";
-import { ENOUGH, Flood } from "../chat/flood.ts";
+import { ENOUGH, Flood, messageCost } from "../chat/flood.ts";
 import { floodLimitsFrom, type FloodSettings } from "../chat/limits.ts";
 import { floodFrom } from "../chat/settings.ts";
 import { eventually, House, Person, ServerProcess, soon } from "./house.ts";
@@ -9,7 +9,11 @@ import { Speaker } from "./speaker.ts";
 
 /** A machine's clock that can be put forward; what is waited for is waited for in real time. */
 function movingClock() {
-  const clock = { ...systemClock, ahead: 0, now: () => Date.now() + clock.ahead };
+  const clock = {
+    ...systemClock,
+    ahead: 0,
+    monotonicMs: () => performance.now() + clock.ahead,
+  };
   return clock;
 }
 
@@ -110,7 +114,7 @@ Deno.test("at login, too: nobody can try nicknames without end", async () => {
 
 Deno.test("long messages count as several, and frames that are refused count too", async () => {
   await using house = await House.open({
-    flood: { messages: { many: 16, seconds: 160 }, commands: few },
+    flood: { messages: { many: 30, seconds: 300 }, commands: few },
   });
   const ann = await house.enter("Ann", "red");
   const long = "x".repeat(15_000);
@@ -136,17 +140,161 @@ Deno.test("whoever asks for the list of a crowd can do so more rarely", async ()
   assertMatch(await ann.next(), WAIT);
 });
 
-Deno.test("with default limits a paste of a hundred lines is shown whole", async () => {
+Deno.test("with default limits a paste of thirty lines, or of twenty in one frame, is shown whole", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
-  const lines = Array.from({ length: 100 }, (_, i) => `line ${i} ${"of a poem ".repeat(10)}`);
+  const lines = Array.from({ length: 30 }, (_, i) => `line ${i} ${"of a poem ".repeat(10)}`);
   ann.say(...lines);
   await ann.hears(...lines.map((line) => `Ann: ${line}`));
+  const bob = await Speaker.enter(house, "Bob", "blue");
+  const text = lines.slice(0, 20).join("\n");
+  for (let i = 0; i < 3; i++) await bob.says(text);
+});
+
+Deno.test("messageCost: one, and one more for each started KiB that is sent, four line breaks being one", () => {
+  const costs = ["", "hi", "x".repeat(1024), "x".repeat(1025), "x".repeat(16_384)].map(messageCost);
+  assertEquals(costs, [1, 1, 1, 2, 16]);
+  // Each of these is six bytes to whoever speaks JSON.
+  assertEquals(messageCost("\u0001".repeat(1024)), 6);
+  assertEquals(messageCost("語".repeat(1024)), 3);
+  assertEquals(["a\nb\nc\nd", "\n".repeat(4), "\n".repeat(16)].map(messageCost), [1, 2, 5]);
+  assertEquals([messageCost("\u0001".repeat(16_384)), messageCost("\n".repeat(16_384))], [96, 100]);
+});
+
+Deno.test("a message of escapes is counted as what everybody is sent", async () => {
+  await using house = await House.open({ flood: { messages: { many: 8, seconds: 80 } } });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  await ann.says("\u0001".repeat(1024));
+  for (let i = 0; i < 2; i++) await ann.says("short");
+  const refused = await ann.asks({ type: "message", text: "short" });
+  assertEquals([refused.code, refused.retryAfter > 8_000], ["too-fast", true]);
+});
+
+Deno.test("a room takes only so much from all together, whoever hits that is told, and other rooms go on", async () => {
+  const clock = movingClock();
+  await using house = await House.open({
+    clock,
+    flood: { room: { many: 10, seconds: 10 }, messages: "off" },
+  });
+  const [ann, bob] = [await Speaker.enter(house, "Ann", "red"), await house.enter("Bob", "red")];
+  await ann.hears({ type: "joined", nick: "Bob" });
+  const cy = await house.enter("Cy", "blue");
+  for (let i = 0; i < 5; i++) {
+    await ann.says(`a${i}`);
+    await bob.asks(`b${i}`, `Ann: a${i}`, `Bob: b${i}`);
+    await ann.hears({ type: "message", nick: "Bob" });
+  }
+  const tooFast = "Not sent: that was too much in a short time. Please wait 1 second.";
+  await bob.asks("eleventh", tooFast);
+  const { type, code, message, retryAfter, ...rest } = await ann.asks({
+    type: "action",
+    text: "waves",
+    cid: "once",
+  });
+  assertEquals([type, code, message], ["error", "too-fast", tooFast]);
+  assert(retryAfter > 800 && retryAfter <= 1_000, `${retryAfter} ms`);
+  assertEquals(Object.keys(rest), ["ref"]);
+  await cy.asks("all is well", "Cy: all is well");
+  clock.ahead += 1_001;
+  // What was refused is not remembered as said. Of one's own lines none is let through before that.
+  await ann.hearsUntilAnswer({ type: "action", text: "waves", cid: "once" });
+  await bob.hears("* Ann waves");
+  await bob.asks("and now Bob", tooFast);
+  await bob.hearsNothingElse();
+});
+
+Deno.test("one person is told only so much by all together", async () => {
+  await using house = await House.open({ flood: { room: { many: 4, seconds: 40 } } });
+  const [ann, bob, cy] = await Promise.all(["Ann", "Bob", "Cy"].map((nick) => house.enter(nick)));
+  for (let i = 0; i < 2; i++) {
+    for (const [nick, from] of [["Ann", ann!], ["Bob", bob!]] as const) {
+      await from.asks(`/msg Cy ${i}`, `[to Cy] ${i}`);
+      await cy!.hears(`[from ${nick}] ${i}`);
+    }
+  }
+  const tooFast = "Not sent: that was too much in a short time. Please wait 10 seconds.";
+  for (const from of [ann!, bob!]) await from.asks("/msg Cy more", tooFast);
+  await cy!.asks("/msg Ann but I may", "[to Ann] but I may");
+  await ann!.hears("[from Cy] but I may");
+  await cy!.hearsNothingElse();
+});
+
+Deno.test("what a reply took is a debt of the connection, and of all of its address", () => {
+  const { clock, comesIn } = street({ commands: { many: 10, seconds: 10 }, together: 2 });
+  const [ann, bob, cy] = [comesIn(), comesIn(), comesIn("203.0.113.7")];
+  assertEquals(ann.pace!.take("command", 1), 0);
+  ann.pace!.spend("command", 29);
+  // 30 of 10; all together: 30 of 20.
+  assertAlmostEquals(ann.pace!.take("command", 1), 21_000, 1);
+  assertAlmostEquals(bob.pace!.take("command", 1), 5_500, 1);
+  assertEquals(cy.pace!.take("command", 1), 0);
+  clock.time += 5_501;
+  assertEquals(bob.pace!.take("command", 1), 0);
+  assert(ann.pace!.take("command", 1) > 15_000);
+});
+
+Deno.test("pages of history cost what they take: the next one waits until that is paid", async () => {
+  await using house = await House.open({
+    flood: { messages: "off", room: "off", commands: { many: 30, seconds: 30 } },
+  });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  for (let i = 0; i < 20; i++) await ann.says("x".repeat(16_000));
+  let bytes = 0, refused;
+  while (refused === undefined) {
+    const reply = await ann.asks({ type: "history", limit: 100 });
+    if (reply.type === "error") refused = reply;
+    else bytes += JSON.stringify(reply).length;
+    assert(bytes < 2_000_000, `${bytes} bytes`);
+  }
+  // One page of at most 256 KiB, which is 30 commands of 4 KiB and a debt of as many.
+  assert(bytes > 200_000 && bytes < 300_000, `${bytes} bytes`);
+  assertEquals(refused.code, "too-fast");
+  assert(refused.retryAfter > 30_000, `${refused.retryAfter} ms`);
+  // It is about commands.
+  await ann.says("still here");
+});
+
+Deno.test("lists that are too long are cut, and say so", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using house = await House.open({ kv, flood: "off", grace: 0 });
+  const long = "x".repeat(1_000);
+  for (let i = 0; i < 1_000; i += 20) {
+    const atomic = kv.atomic();
+    for (let j = i; j < i + 20; j++) {
+      atomic.set(["room", `${j}${long}`], new Deno.KvU64(1n));
+      atomic.set(["reverse_lookup", "room_red", `0${j}`], { nick: `${j}${long}` });
+    }
+    await atomic.commit();
+  }
+  const [ann, bob] = [await Speaker.connect(house), await house.enter("Bob")];
+  await ann.asks({ type: "login", nick: "Ann" });
+  const check = (names: string[], more: number) => {
+    const bytes = names.join("\n").length;
+    assert(bytes > 250_000 && bytes <= 256 * 1024, `${bytes} bytes`);
+    assertEquals(names.length + more, 1_000);
+  };
+  for (const where of ["rooms", "members"]) {
+    if (where === "members") {
+      // Two more members, who connected last.
+      await ann.hearsUntilAnswer({ type: "join", room: "red" });
+      await bob.asks("/join red", 'Joined chat room "red"');
+      await ann.hears({ type: "joined", nick: "Bob" });
+    }
+    const { rooms = [], nicks, more } = await ann.asks({ type: where });
+    assertEquals(more, true);
+    const names = nicks ?? rooms.map(({ room }: { room: string }) => room);
+    check(names, 1_000 - names.length);
+    bob.say("/ls");
+    const lines = (await bob.next()).split("\n");
+    const [, rest] = /^… and (\d+) more$/.exec(lines.at(-1)!) ?? [];
+    check(lines.slice(0, -1), Number(rest) - (where === "members" ? 2 : 0));
+  }
 });
 
 Deno.test("with limits off nothing is counted", async () => {
   const flood = new Flood(floodLimitsFrom("off"), systemClock);
   const guest = flood.enter("198.51.100.1", false);
+  // Not even a room's rate: on the way of a message there is nothing to ask.
   assertEquals([guest.pace, flood.addresses], [undefined, 0]);
   await using house = await House.open({ flood: "off" });
   const ann = await house.enter("Ann", "red");
@@ -156,7 +304,7 @@ Deno.test("with limits off nothing is counted", async () => {
 
 /** Everything about one address, in time that passes when it is told to. */
 function street(settings: FloodSettings = {}, crowd = {}) {
-  const clock = { ...systemClock, time: 0, now: () => Date.UTC(2026, 10, 22) + clock.time };
+  const clock = { ...systemClock, time: 0, monotonicMs: () => clock.time };
   const flood = new Flood(floodLimitsFrom(settings, crowd), clock);
   const enter = (address: string | undefined = "198.51.100.1", shared = false) => {
     const turned = flood.knock(address, shared);
@@ -266,7 +414,7 @@ Deno.test("a connection without a nickname is closed after a minute, with a line
   const clock = {
     ...systemClock,
     ahead: 0,
-    now: () => Date.now() + clock.ahead,
+    monotonicMs: () => performance.now() + clock.ahead,
     after(ms: number, run: () => void) {
       // Longer ones remove old rows.
       if (ms < 20_000 || ms > 60_000) return systemClock.after(ms, run);
@@ -307,13 +455,17 @@ Deno.test("a connection without a nickname is closed after a minute, with a line
 Deno.test("limits are written as a list", () => {
   assertEquals(floodFrom("off"), "off");
   assertEquals(floodFrom("on"), {});
-  assertEquals(floodFrom("messages=5/1s, joins=off,together=3,unnamed=5m,connections=off"), {
-    messages: { many: 5, seconds: 1 },
-    joins: "off",
-    together: 3,
-    unnamed: 300,
-    connections: "off",
-  });
+  assertEquals(
+    floodFrom("messages=5/1s, room=9/2m,joins=off,together=3,unnamed=5m,connections=off"),
+    {
+      messages: { many: 5, seconds: 1 },
+      room: { many: 9, seconds: 120 },
+      joins: "off",
+      together: 3,
+      unnamed: 300,
+      connections: "off",
+    },
+  );
   assertEquals(floodFrom("registrations=5/1d"), { registrations: { many: 5, seconds: 86_400 } });
   assertEquals(floodFrom("registrations=off"), { registrations: "off" });
   for (
@@ -330,7 +482,9 @@ Deno.test("limits are written as a list", () => {
 });
 
 Deno.test("one floods as fast as it can, and comes back: a room of 100 keeps its p99 under 100 ms", async () => {
-  await using server = await ServerProcess.start(["--kv", ":memory:"]);
+  await using server = await ServerProcess.start([
+    ...["--kv", ":memory:", "--limits", "messages=300/30s,room=off"],
+  ]);
   const sent = new Map<string, number>();
   const took: number[] = [];
   const room = await Promise.all(Array.from({ length: 100 }, async (_, i) => {

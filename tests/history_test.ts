@@ -97,7 +97,7 @@ function id(n: number): string {
 
 Deno.test("/history shows the last 20, or as many as are asked for, oldest first, with times in UTC", async () => {
   const now = Date.UTC(2026, 10, 22, 23, 59, 58);
-  await using house = await House.open({ clock: { ...systemClock, now: () => now } });
+  await using house = await House.open({ flood: "off", clock: { ...systemClock, now: () => now } });
   const ann = await house.enter("Ann", "red");
   await ann.asks("/history", "Nothing has been said here yet.");
   const said = numbers(0, 101);
@@ -355,7 +355,7 @@ Deno.test("a thousand messages at once become a few rows, and no row too many", 
 
 Deno.test("after a crash before the folding all that was said is there, once", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using crashed = await House.open({ kv, clock: neverFolding, local: false });
+  await using crashed = await House.open({ flood: "off", kv, clock: neverFolding, local: false });
   const ann = await Speaker.enter(crashed, "Ann", "red");
   const bob = await Speaker.enter(crashed, "Bob", "blue");
   const said = numbers(0, 300);
@@ -422,8 +422,8 @@ Deno.test("what is past its time is not shown, though KV still has it", async ()
   using kv = await Deno.openKv(":memory:");
   const began = Date.now();
   let now = began;
-  const clock = { ...quick, now: () => now };
-  await using house = await House.open({ kv, history: 60, clock });
+  const clock = { ...quick, now: () => now, monotonicMs: () => now };
+  await using house = await House.open({ flood: "off", kv, history: 60, clock });
   const ann = await Speaker.enter(house, "Ann", "red");
   const [old] = await sayAll(ann, ["old"]);
   now += 30_000;
@@ -448,6 +448,39 @@ Deno.test("what is past its time is not shown, though KV still has it", async ()
     now = began + 30_000;
   }
   assertEquals((await chunks(kv, "red")).flat(), ["old", "newer"]);
+});
+
+Deno.test("History compacts and shows everything when the wall clock jumps an hour, either way", async () => {
+  for (const jump of [3_600_000, -3_600_000]) {
+    using kv = await Deno.openKv(":memory:");
+    let ahead = 0;
+    const clock = { ...quick, now: () => Date.now() + ahead };
+    await using house = await House.open({ kv, history: 1800, clock });
+    const ann = await Speaker.enter(house, "Ann", "red");
+    const shown = async () => texts((await ann.asks({ type: "history" })).events);
+    await sayAll(ann, ["before"]);
+    await folded(kv, "red", 1);
+    ahead = jump;
+    assertEquals(await shown(), ["before"]);
+    await sayAll(ann, ["after"]);
+    await folded(kv, "red", 2);
+    assertEquals(await shown(), ["before", "after"]);
+  }
+});
+
+Deno.test("History shows what is before an event that a wrong clock dated too early", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let ahead = 0;
+  const clock = { ...quick, now: () => Date.now() + ahead };
+  await using house = await House.open({ kv, history: 1800, clock });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  await sayAll(ann, ["at the right time"]);
+  await folded(kv, "red", 1);
+  ahead = -3_600_000;
+  await sayAll(ann, ["dated an hour too early"]);
+  await folded(kv, "red", 2);
+  ahead = 0;
+  assertEquals(texts((await ann.asks({ type: "history" })).events), ["at the right time"]);
 });
 
 Deno.test("only with an open history may others read it, and then without being in any room", async () => {
@@ -530,7 +563,7 @@ Deno.test("a feed row of an unknown version, left by a crash, is not folded", as
 
 Deno.test("the longest message comes back unharmed, whatever it consists of, from memory and from KV", async () => {
   const limit = 24 * 1024;
-  await using house = await House.open({ clock: quick, limits: { message: limit } });
+  await using house = await House.open({ flood: "off", clock: quick, limits: { message: limit } });
   const tim = await house.enter("Tim", "red");
   const ann = await Speaker.enter(house, "Ann", "red");
   await tim.hears("Ann joined room.");
@@ -542,7 +575,11 @@ Deno.test("the longest message comes back unharmed, whatever it consists of, fro
   }
   for (const place of ["memory", "KV"]) {
     if (place === "KV") await folded(house.kv, "red", said.length);
-    const { events } = await ann.asks({ type: "history" });
+    // A page ends where its encoded bytes do: the first two take 144 KiB each.
+    const newest = await ann.asks({ type: "history" });
+    const older = await ann.asks({ type: "history", before: newest.events[0].id });
+    assertEquals([older.more, newest.more], [false, true]);
+    const events = [...older.events, ...newest.events];
     assert(texts(events).every((text, i) => text === said[i]), place);
     assertEquals(events.length, said.length);
     const past = (await (async () => {
@@ -556,7 +593,11 @@ Deno.test("the longest message comes back unharmed, whatever it consists of, fro
 });
 
 Deno.test("the longest messages in two bytes a letter, one after another, are folded too", async () => {
-  await using house = await House.open({ clock: quick, limits: { message: 24 * 1024 } });
+  await using house = await House.open({
+    flood: "off",
+    clock: quick,
+    limits: { message: 24 * 1024 },
+  });
   const ann = await Speaker.enter(house, "Ann", "red");
   // One letter beyond Latin-1, and all of it is stored in two bytes each: 48 KiB, then 30 KiB.
   await sayAll(ann, [`ł${"x".repeat(24_000)}`, `ł${"x".repeat(15_000)}`, "the end"]);

@@ -1,7 +1,7 @@
 /** The program as a user starts it: flags, environment, faults, signals. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import config from "../deno.json" with { type: "json" };
-import { Person, PROJECT, rowsOf, ServerProcess, soon } from "./house.ts";
+import { eventually, Person, PROJECT, rowsOf, ServerProcess, soon } from "./house.ts";
 
 async function run(args: string[], env: Record<string, string> = {}) {
   const { code, stdout, stderr } = await soon(
@@ -125,6 +125,37 @@ Deno.test("what the program needs and does not get is one line and exit code 1",
   await Deno.remove(noKv);
 });
 
+Deno.test("with a storage that does not answer the program refuses requests with 503, and ends with one line and exit code 1", async () => {
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const held: Deno.Conn[] = [];
+  const holding = (async () => {
+    for await (const connection of silent) held.push(connection);
+  })();
+  const kv = `http://127.0.0.1:${silent.addr.port}`;
+  await Promise.all(["1", "2"].map(async (workers) => {
+    using free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = free.addr;
+    free.close();
+    const ended = run(
+      ["--hostname", "127.0.0.1", "--port", String(port), "--kv", kv, "--workers", workers],
+      { DENO_KV_ACCESS_TOKEN: "x".repeat(16) },
+    );
+    let response: Response | undefined;
+    await eventually(async () => {
+      response = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
+      await response?.body?.cancel();
+      return response !== undefined;
+    }, "it listens");
+    assertEquals([response!.status, response!.headers.get("retry-after")], [503, "1"]);
+    const { code, stdout, stderr } = await ended;
+    assertEquals([code, stdout], [1, ""]);
+    assertMatch(stderr, /^KV http:\S+ cannot be opened: no answer for 10 seconds\. [^\n]+\n$/);
+  }));
+  silent.close();
+  await holding;
+  for (const connection of held) connection.close();
+});
+
 Deno.test("a flag goes before its variable, and the variable before the default", async () => {
   const env = { CHAT_KV: "/there/is/no/such/folder/kv", CHAT_MAX_ROOM: "3" };
   await using server = await ServerProcess.start(["--kv", ":memory:"], undefined, env);
@@ -140,7 +171,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     const folder = await Deno.makeTempDir();
     const path = `${folder}/kv`;
     {
-      await using server = await ServerProcess.start(["--kv", path]);
+      await using server = await ServerProcess.start(["--kv", path, "--limits", "messages=off"]);
       const ann = await Person.connect(server.url);
       ann.say("Ann", "/join red");
       await ann.next();
@@ -162,6 +193,120 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     await Deno.remove(folder, { recursive: true });
   });
 }
+
+/** The command of `deno task dev`, which watches `watched`, too; and what it prints. */
+function startDev(flags: string[], watched?: string) {
+  const [program, ...args] = config.tasks.dev.command.split(" ");
+  assertEquals([program, args[1]], ["deno", "--watch"]);
+  if (watched !== undefined) args[1] = `--watch=${watched}`;
+  const process = new Deno.Command(Deno.execPath(), {
+    args: [...args, "--port", "0", ...flags],
+    cwd: PROJECT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const out = linesOf(process.stdout), errors = linesOf(process.stderr);
+  const url = async () => {
+    const line = await soon(out.next(), "the server to listen", 60_000);
+    return /ws:[^ ]+/.exec(line)![0];
+  };
+  return {
+    url,
+    /** Sends a signal, and waits for the end. What was printed in the meantime is in `printed`. */
+    async stop(signal: Deno.Signal) {
+      const sinceMs = performance.now();
+      process.kill(signal);
+      const status = await soon(process.status, "the server to end");
+      const ms = performance.now() - sinceMs;
+      // Deno's own lines are not ours to choose.
+      const printed = [...await out.rest(), ...await errors.rest()]
+        .filter((line) => !line.startsWith("Watcher "));
+      return { status, ms, printed };
+    },
+    [Symbol.asyncDispose]: async () => {
+      try {
+        process.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+      await process.status;
+      await Promise.all([out.rest(), errors.rest()]);
+    },
+  };
+}
+
+function linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let said = "", ended = false;
+  const more = async () => {
+    const { done, value } = await reader.read();
+    ended ||= done;
+    said += value ?? "";
+  };
+  return {
+    async next(): Promise<string> {
+      while (!said.includes("\n")) {
+        if (ended) throw new Error(`it ended: ${said}`);
+        await more();
+      }
+      const [line, ...rest] = said.split("\n");
+      said = rest.join("\n");
+      return line!;
+    },
+    async rest(): Promise<string[]> {
+      while (!ended) await more();
+      return said.split("\n").filter((line) => line !== "");
+    },
+  };
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test(`under \`deno run --watch\` ${signal} ends the server quietly within five seconds, everything stored`, async () => {
+    const folder = await Deno.makeTempDir();
+    const path = `${folder}/kv`;
+    {
+      await using server = startDev(["--kv", path]);
+      const ann = await Person.connect(await server.url());
+      await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+      await ann.asks("/join red", 'Joined chat room "red"');
+      await ann.asks("the last word", "Ann: the last word");
+      const { status, ms, printed } = await server.stop(signal);
+      assertEquals((await soon(ann.closed, "the close")).code, 1012);
+      assertEquals(printed, []);
+      assertEquals(status.code, signal === "SIGINT" ? 0 : 143);
+      assert(ms < 5_000, `it took ${ms} ms`);
+    }
+    {
+      using kv = await Deno.openKv(path);
+      assertEquals(await rowsOf(kv), []);
+      kv.close();
+    }
+    await using server = startDev(["--kv", path]);
+    const bob = await Person.connect(await server.url());
+    bob.say("Bob", "/join red", "/history");
+    for (let i = 0; i < 2; i++) await bob.next();
+    assertMatch(await bob.next(), /Ann: the last word$/);
+    await bob.leave();
+    await Deno.remove(folder, { recursive: true });
+  });
+}
+
+Deno.test("under `deno run --watch` the server starts again when a file changes, and SIGTERM still ends it", async () => {
+  const file = await Deno.makeTempFile();
+  await using server = startDev(["--kv", ":memory:"], file);
+  const ann = await Person.connect(await server.url());
+  await Deno.writeTextFile(file, "changed");
+  const url = await server.url();
+  assertEquals((await soon(ann.closed, "the close")).code, 1012);
+  const again = await Person.connect(url);
+  await again.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+  await again.leave();
+  const { status, printed } = await server.stop("SIGTERM");
+  assertEquals([status.code, printed], [143, []]);
+  await Deno.remove(file);
+});
 
 Deno.test("two thousand connections are drained within five seconds", async () => {
   const folder = await Deno.makeTempDir();

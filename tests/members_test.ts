@@ -61,7 +61,7 @@ Deno.test("a room that could not be read is read again when it is asked for agai
 Deno.test("after a minute a room is read anew", async () => {
   let now = 0;
   const people: Record<string, string> = { a: "Ann" };
-  const { reads, list } = open(people, { ...systemClock, now: () => now });
+  const { reads, list } = open(people, { ...systemClock, monotonicMs: () => now });
   const listed = list();
   reads[0]!.resolve();
   await listed;

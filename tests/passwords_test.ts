@@ -98,7 +98,10 @@ Deno.test("misuse by code is an error: rounds that are none", () => {
 
 Deno.test("a bucket is empty after its burst, says how long to wait, and fills up with time", () => {
   let now = 1_000_000;
-  const attempts = new Attempts({ ...systemClock, now: () => now }, { burst: 3, every: 1000 });
+  const attempts = new Attempts({ ...systemClock, monotonicMs: () => now }, {
+    burst: 3,
+    every: 1000,
+  });
   const take = () => attempts.take("ann");
   assertEquals([take(), take(), take(), take()], [0, 0, 0, 1000]);
   assertEquals(attempts.take("bob"), 0);

@@ -9,7 +9,7 @@ import { bytesOfRow, type KeptRow, Quota } from "../chat/quota.ts";
 import { retentionOf } from "../chat/retention.ts";
 import { bytesFrom } from "../chat/settings.ts";
 import type { Stream } from "../chat/tail.ts";
-import { Hub, Random, simulatedKv, type Weather, World } from "./cluster/sim_kv.ts";
+import { Hub, Process, Random, simulatedKv, type Weather, World } from "./cluster/sim_kv.ts";
 import {
   counterOf,
   countingKv,
@@ -365,6 +365,7 @@ Deno.test("Quota: three instances in bad weather never subtract a row twice, and
         deaf: 0,
         repeats: 5,
         dead: false,
+        process: new Process(),
       };
       const clock = world.clock(0, random);
       const stormy = simulatedKv(hub, weather);

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { systemClock } from "../chat/clock.ts";
 import { ARRIVED_MS } from "../chat/resume.ts";
-import { eventually, House, type Person } from "./house.ts";
+import { countingKv, eventually, House, type Person } from "./house.ts";
 
 const HOW = /^To come back within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
 
@@ -195,7 +195,7 @@ Deno.test("an id of another room brings nothing of that room, and nothing from b
 
 Deno.test("what is past its time is a gap, and is called one", async () => {
   let now = Date.now();
-  const clock = { ...systemClock, now: () => now };
+  const clock = { ...systemClock, now: () => now, monotonicMs: () => now };
   await using house = await House.open({ clock, history: 60 });
   const bob = await house.enter("Bob", "red");
   const { person: ann, token } = await login(house, "Ann");
@@ -217,6 +217,131 @@ Deno.test("what is past its time is a gap, and is called one", async () => {
     reason: "expired",
     from: id,
   });
+});
+
+Deno.test("Resume recovers everything when the wall clock jumped an hour meanwhile, either way", async () => {
+  for (const jump of [3_600_000, -3_600_000]) {
+    let ahead = 0;
+    const clock = { ...systemClock, now: () => Date.now() + ahead };
+    await using house = await House.open({ clock, history: 3600 });
+    const bob = await house.enter("Bob", "red");
+    const { person: ann, token } = await login(house, "Ann");
+    const last = JSON.parse(ann.transcript.at(-1)!).id;
+    await bob.hears("Ann joined room.");
+    ann.socket.close(4000);
+    await ann.closed;
+    await bob.asks("before", "Bob: before");
+    ahead = jump;
+    await bob.asks("after", "Bob: after");
+    const again = await resume(house, token, last);
+    await again.next();
+    assertEquals([JSON.parse(await again.next()).text, JSON.parse(await again.next()).text], [
+      "before",
+      "after",
+    ]);
+    const { recovered, missed } = JSON.parse(await again.next());
+    assertEquals([recovered, missed], [true, 2]);
+  }
+});
+
+Deno.test("Resume keeps a place for the whole grace after the last drop, whatever failed before", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let away = false, aheadMs = 0;
+  const { kv: faulty } = countingKv(kv, (what) => {
+    if (what !== "commit" || !away) return;
+    // After a few faults the server stops trying.
+    aheadMs += 5_000;
+    throw new Error("away");
+  });
+  const waits: (() => void)[] = [];
+  const clock = {
+    ...systemClock,
+    monotonicMs: () => performance.now() + aheadMs,
+    after(ms: number, run: () => void) {
+      if (ms !== 30_000) return systemClock.after(ms, run);
+      waits.push(run);
+      return () => void waits.splice(waits.indexOf(run), 1);
+    },
+  };
+  await using house = await House.open({ kv: faulty, clock, grace: 30 });
+  const bob = await house.enter("Bob", "red");
+  const { person: ann, token } = await login(house, "Ann");
+  await bob.hears("Ann joined room.");
+  ann.socket.close(4000);
+  await ann.closed;
+  await eventually(() => waits.length === 1, "the place is kept");
+  away = true;
+  const inVain = await resume(house, token);
+  assertEquals(JSON.parse(await inVain.next()).code, "unavailable");
+  away = false;
+  const again = await resume(house, token);
+  const welcome = JSON.parse(await again.next());
+  assertEquals(welcome.type, "welcome");
+  again.socket.close(4000);
+  await again.closed;
+  await eventually(() => waits.length === 3, "the place is kept again");
+  // The grace of the first drop, and of the failed return, is over.
+  const last = waits.pop()!;
+  for (const run of waits.splice(0)) run();
+  for (let i = 0; i < 5; i++) await bob.asks(`word ${i}`, `Bob: word ${i}`);
+  const back = await resume(house, welcome.token);
+  const { type, token: newest } = JSON.parse(await back.next());
+  assertEquals(type, "welcome");
+  back.socket.close(4000);
+  await back.closed;
+  await eventually(() => waits.length === 1, "the place is kept once more");
+  last();
+  waits.pop()!();
+  await bob.hears("Ann left room.");
+  const late = await resume(house, newest);
+  assertEquals(JSON.parse(await late.next()).code, "bad-token");
+});
+
+Deno.test("Resume does not take a place from the newer socket of a client that has given this one up", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let gate: Promise<void> | undefined;
+  let isWaiting = false;
+  const { kv: slow } = countingKv(kv, (what) => {
+    if (what !== "commit" || gate === undefined) return;
+    isWaiting = true;
+    return gate;
+  });
+  const waits: (() => void)[] = [];
+  const clock = {
+    ...systemClock,
+    after(ms: number, run: () => void) {
+      if (ms !== 5_000) return systemClock.after(ms, run);
+      waits.push(run);
+      return () => {};
+    },
+  };
+  await using one = await House.open({ kv: slow, clock });
+  await using other = await House.open({ kv, clock, sweepSilent: false });
+  const bob = await other.enter("Bob", "red");
+  const { person: ann, token } = await login(other, "Ann");
+  await bob.hears("Ann joined room.");
+  ann.socket.close(4000);
+  await ann.closed;
+  const opened = Promise.withResolvers<void>();
+  gate = opened.promise;
+  // Also when an assertion fails: a chat that waits for storage cannot be closed.
+  using _opened = { [Symbol.dispose]: () => opened.resolve() };
+  const givenUp = await resume(one, token);
+  await eventually(() => isWaiting, "the first return waits for storage");
+  const again = await resume(other, token);
+  while (JSON.parse(await again.next()).type !== "resumed");
+  gate = undefined;
+  opened.resolve();
+  await eventually(() => waits.length > 0, "the first return meets the second");
+  givenUp.socket.close(4000);
+  await givenUp.closed;
+  await eventually(() => one.chat.size === 0, "the first socket is gone");
+  waits.pop()!();
+  for (let i = 0; i < 5; i++) {
+    await bob.asks(`word ${i}`, `Bob: word ${i}`);
+    assertEquals(JSON.parse(await again.next()).text, `word ${i}`);
+  }
+  assertEquals(again.socket.readyState, WebSocket.OPEN);
 });
 
 Deno.test("without history nobody can know, and it is said", async () => {

@@ -1,5 +1,7 @@
 /** The house's rules that a machine can check: who may import whom, who may name what, what lies where. */
 import { assert, assertEquals } from "@std/assert";
+import config from "../deno.json" with { type: "json" };
+import browserConfig from "./browser/deno.json" with { type: "json" };
 import { PROJECT } from "./house.ts";
 
 /**
@@ -91,13 +93,17 @@ const HELPERS: Record<string, string[]> = {
   "terminate.ts": [],
   "pongs.ts": ["clock.ts"],
   "limits.ts": ["buckets.ts"],
-  "flood.ts": ["buckets.ts", "limits.ts", "clock.ts"],
+  "flood.ts": ["buckets.ts", "limits.ts", "clock.ts", "encoded.ts"],
+  "encoded.ts": ["events.ts"],
   "settings.ts": ["limits.ts"],
   "buckets.ts": [],
   "access.ts": [],
   "addresses.ts": [],
   "backlog.ts": ["clock.ts"],
+  "slow.ts": ["backlog.ts", "clock.ts"],
   "clock.ts": [],
+  "moment.ts": ["clock.ts"],
+  "pool.ts": ["clock.ts"],
   "log.ts": ["clock.ts"],
   "assets.ts": ["client.js", ...PAGE.map((name) => `page/${name}`)],
 };
@@ -193,5 +199,30 @@ Deno.test("the top level holds what it should and nothing else", async () => {
   ];
   for await (const { name } of Deno.readDir(PROJECT)) {
     assert(name.startsWith(".") || allowed.includes(name), name);
+  }
+});
+
+/** The packages that a lock file names, by name and version. */
+async function lockedPackages(path: string): Promise<Record<string, { integrity: string }>> {
+  return JSON.parse(await Deno.readTextFile(new URL(path, PROJECT))).npm;
+}
+
+Deno.test("the server's lock file names at most 6 packages: a first run fetches all of them", async () => {
+  const packages = Object.keys(await lockedPackages("deno.lock"));
+  assert(packages.length <= 6, packages.join(", "));
+});
+
+Deno.test("the browser tests run with the server's settings and its versions of shared packages", async () => {
+  for (const setting of ["unstable", "compilerOptions", "fmt"] as const) {
+    assertEquals(browserConfig[setting], config[setting], setting);
+  }
+  const ownImports = ["@sparticuz/chromium", "axe-core", "puppeteer-core"];
+  const rootImports: Record<string, string> = config.imports;
+  for (const [name, target] of Object.entries(browserConfig.imports)) {
+    if (!ownImports.includes(name)) assertEquals(target, rootImports[name], name);
+  }
+  const browserPackages = await lockedPackages("tests/browser/deno.lock");
+  for (const [name, { integrity }] of Object.entries(await lockedPackages("deno.lock"))) {
+    assertEquals(browserPackages[name]?.integrity, integrity, name);
   }
 });

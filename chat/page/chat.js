@@ -57,7 +57,11 @@ export class Chat {
     client.on("*", (event) => {
       const { type } = event;
       if (type === "direct") this.#told(event);
-      else if ("room" in event) this.#happened(event);
+      else if (type === "gap") {
+        if (event.room !== this.room) return;
+        if (!event.recovered) this.log?.gap(undefined);
+        this.#fill();
+      } else if ("room" in event) this.#happened(event);
       else if (type === "resumed" && !event.recovered) {
         if (event.reason === "forgotten") { for (const log of this.logs) log.forgetIds(); }
         this.log?.gap(event.from);

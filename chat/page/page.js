@@ -296,7 +296,7 @@ function drawPlaces(/** @type {Chat} */ { room, log, members, directs, shown }) 
 function drawEmpty(/** @type {Chat} */ { client, room, to, members, shown }) {
   const isAlone = members.length < 2;
   const [title, hint] = to !== undefined
-    ? [`You and ${to}`, "Only the two of you are shown this. The server keeps it for an hour."]
+    ? [`You and ${to}`, "Only the two of you are shown this. The server keeps it for three hours."]
     : room === undefined
     ? client.state === "online"
       ? ["No room yet", "Choose a room, or open one by its name."]

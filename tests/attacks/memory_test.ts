@@ -104,7 +104,8 @@ Deno.test(
       resumed: resumed.length,
     });
     assert(sent.every((each) => each < MOST_BYTES), "every attacker was cut");
-    assert(peak < 3 * LIMIT, `the process used ${peak / MIB} MiB`);
+    // Unguarded, each of the attackers alone would make it use more than that.
+    assert(peak < MOST_BYTES, `the process used ${peak / MIB} MiB`);
     await Promise.all([ann, ...readers].map((each) => each.close()));
   },
 );

@@ -2,7 +2,7 @@
 /** The page itself: who gets in, what is safe, who can use it, how it is served. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import axe from "axe-core";
-import { loadAssets } from "../../chat/assets.ts";
+import { ASSETS } from "../../chat/assets.ts";
 import { eventually, House, PROJECT, ServerProcess } from "../house.ts";
 import { addressOf, openBrowser, PHONE, Visitor } from "./browser.ts";
 
@@ -230,7 +230,7 @@ Deno.test("the page is served with what keeps it safe, and asked again only for 
   }
   assert(!policy.includes("unsafe"), policy);
   assertNotEquals((await page.text()).length, 0);
-  for (const path of (await loadAssets()).keys()) {
+  for (const path of ASSETS.keys()) {
     const url = addressOf(house) + path.slice(1);
     const first = await fetch(url, html);
     await first.body?.cancel();
@@ -251,7 +251,7 @@ Deno.test("the page is served with what keeps it safe, and asked again only for 
   }
 });
 
-inBrowser("all that the page loads is less than 60 KB, from this server only", async (browser) => {
+inBrowser("all that the page loads is less than 64 KB, from this server only", async (browser) => {
   await using house = await House.open();
   const ann = await Visitor.come(browser);
   await ann.enter(addressOf(house), "Ann");
@@ -261,10 +261,10 @@ inBrowser("all that the page loads is less than 60 KB, from this server only", a
       .filter(({ name }) => !name.startsWith("data:"))
       .map(({ name, decodedBodySize }): [string, number] => [name, decodedBodySize])
   );
-  const paths = [...(await loadAssets()).keys()].map((path) => addressOf(house) + path.slice(1));
+  const paths = [...ASSETS.keys()].map((path) => addressOf(house) + path.slice(1));
   assertEquals(loaded.map(([url]) => url).toSorted(), paths.toSorted());
   for (const [url, size] of loaded) assert(size > 0, url);
-  assert(loaded.reduce((sum, [, size]) => sum + size, 0) < 60_000, JSON.stringify(loaded));
+  assert(loaded.reduce((sum, [, size]) => sum + size, 0) < 64_000, JSON.stringify(loaded));
   await ann.go();
 });
 
@@ -282,7 +282,7 @@ inBrowser("what moves does not, where somebody prefers that", async (browser) =>
 
 Deno.test("what is served says in full what stands in the files, without comments and most white space", async () => {
   const quiet = (text: string) => text.replace(/\s+/g, "");
-  for (const [path, { body }] of await loadAssets()) {
+  for (const [path, { body }] of ASSETS) {
     const name = path === "/" ? "page/index.html" : path.slice(1);
     const text = await Deno.readTextFile(new URL(`chat/${name}`, PROJECT));
     assert(!/^[ \t]|\n\n|\/\*\*|^\/\//m.test(body), path);

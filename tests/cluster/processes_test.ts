@@ -6,7 +6,7 @@ const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function start(kv: DenoKv): Promise<ServerProcess> {
   // Deno's KV client writes a line for each of its own tries while denokv is away.
-  return await ServerProcess.start(["--kv", kv.url], undefined, kv.env, "null");
+  return await ServerProcess.start(["--kv", kv.url, "--limits", "off"], undefined, kv.env, "null");
 }
 
 /** People on a server, all in the room. Each waits until its own joining is confirmed. */

@@ -103,7 +103,7 @@ needs(
       },
     });
     dropper.on("*", (event) => {
-      if ("room" in event) seen.push(event);
+      if ("room" in event && event.type !== "gap") seen.push(event);
       if (event.type === "resumed" && !event.recovered) gaps.push(event.reason ?? "?");
       if (event.type === "error" && event.error.code !== "offline") gaps.push(event.error.code);
     });

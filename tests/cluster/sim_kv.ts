@@ -45,9 +45,45 @@ interface Timer {
   readonly run: () => void;
 }
 
+/** A process that may be stopped for a while: what should happen in it meanwhile happens then. */
+export class Process {
+  #waiting: (() => void)[] | undefined;
+
+  do(run: () => void): void {
+    if (this.#waiting === undefined) run();
+    else this.#waiting.push(run);
+  }
+
+  /** Resolves when it runs. */
+  runs(): Promise<void> {
+    return new Promise((resolve) => this.do(resolve));
+  }
+
+  stop(): void {
+    this.#waiting ??= [];
+  }
+
+  goOn(): void {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = undefined;
+    for (const run of waiting) run();
+  }
+}
+
+/** The clock of an instance, as it may go wrong. */
+export interface SimulatedClock extends Clock {
+  /** The wall clock is set, so many milliseconds ahead. */
+  jump(ms: number): void;
+  /** The monotonic clock stood still for so many milliseconds, as in a machine that is suspended. */
+  stoodStill(ms: number): void;
+}
+
+/** When virtual time begins, in Unix milliseconds. */
+const BEGINNING = 1_700_000_000_000;
+
 /** Virtual time, for all instances of a run. */
 export class World {
-  #now = 1_700_000_000_000;
+  #now = BEGINNING;
   #timers: Timer[] = [];
   /** Calls to the real KV that have not answered. */
   #busy = 0;
@@ -58,13 +94,25 @@ export class World {
     return this.#now;
   }
 
-  /** The clock of one instance, which may go wrong by `skew` milliseconds. */
-  clock(skew: number, random: Random): Clock {
+  /** The clock of one instance. Its wall clock is wrong by `skew` milliseconds, and may jump. */
+  clock(skew: number, random: Random, process = new Process()): SimulatedClock {
+    let suspended = 0;
+    const after = (ms: number, run: () => void) => {
+      let cancelled = false;
+      const cancel = this.after(ms, () => process.do(() => cancelled || run()));
+      return () => {
+        cancelled = true;
+        cancel();
+      };
+    };
     return {
       jitter: () => random.next(),
       now: () => this.#now + skew,
-      after: (ms, run) => this.after(ms, run),
-      soon: (run) => void this.after(0, run),
+      monotonicMs: () => this.#now - BEGINNING - suspended,
+      stoodStill: (ms) => void (suspended += ms),
+      jump: (ms) => void (skew += ms),
+      after,
+      soon: (run) => void after(0, run),
     };
   }
 
@@ -144,6 +192,8 @@ interface Watcher {
 /** The one KV behind all instances, and who watches it. */
 export class Hub {
   readonly watchers = new Set<Watcher>();
+  /** Rows of the feed that are not there any more. */
+  readonly removed: Deno.KvEntry<unknown>[] = [];
 
   constructor(readonly kv: Deno.Kv, readonly world: World, readonly random: Random) {}
 
@@ -172,6 +222,7 @@ export interface Weather {
   deaf: number;
   /** The instance is dead: nothing that it does has an effect any more. */
   dead: boolean;
+  readonly process: Process;
 }
 
 /** A KV through the weather. Only what the chat uses is there. */
@@ -184,6 +235,7 @@ export function simulatedKv(hub: Hub, weather: Weather): Deno.Kv {
     const silent = random.percent(weather.silences);
     const worked = random.percent(50);
     await world.delay(random.below(weather.delay + 1));
+    await weather.process.runs();
     if (weather.dead) return await forever;
     if ((fails || silent) && !worked) {
       if (silent) return await forever;
@@ -193,6 +245,7 @@ export function simulatedKv(hub: Hub, weather: Weather): Deno.Kv {
     if (silent) await world.delay(random.below(6_000));
     const result = await world.real(work);
     await world.delay(random.below(weather.delay + 1));
+    await weather.process.runs();
     if (weather.dead || silent) return await forever;
     if (fails) throw new Error("simulated fault after the work was done");
     return result;
@@ -201,10 +254,15 @@ export function simulatedKv(hub: Hub, weather: Weather): Deno.Kv {
   function atomic(): Deno.AtomicOperation {
     const real = kv.atomic();
     const rung: Deno.KvKey[] = [];
+    const removed: Deno.KvKey[] = [];
     const simulated = {
       check: (...checks: Deno.AtomicCheck[]) => (real.check(...checks), simulated),
       mutate: (...mutations: Deno.KvMutation[]) => (real.mutate(...mutations), simulated),
-      delete: (key: Deno.KvKey) => (real.delete(key), simulated),
+      delete(key: Deno.KvKey) {
+        real.delete(key);
+        if (key[0] === "feed") removed.push(key);
+        return simulated;
+      },
       set(key: Deno.KvKey, value: unknown) {
         // Without expireIn: virtual time is not KV's.
         real.set(key, value);
@@ -213,8 +271,11 @@ export function simulatedKv(hub: Hub, weather: Weather): Deno.Kv {
       },
       async commit() {
         const commit = async () => {
+          const rows = await Promise.all(removed.map((key) => kv.get<unknown>(key)));
           const result = await real.commit();
-          if (result.ok) hub.rang(rung);
+          if (!result.ok) return result;
+          hub.rang(rung);
+          for (const row of rows) if (row.versionstamp !== null) hub.removed.push(row);
           return result;
         };
         // While the client waits to commit again, others may commit.
@@ -235,6 +296,7 @@ export function simulatedKv(hub: Hub, weather: Weather): Deno.Kv {
       start(controller) {
         const tell = async () => {
           due = false;
+          await weather.process.runs();
           if (weather.dead || !hub.watchers.has(watcher)) return;
           const entries = await world.real(() => kv.getMany([...keys]));
           if (hub.watchers.has(watcher)) controller.enqueue(entries as Entries);

@@ -1,7 +1,7 @@
 /**
  * Many instances over one KV in virtual time: people come, talk, rename, move and go at random while
- * storage fails, answers late or not at all, watches go deaf, clocks differ by minutes, and
- * instances die or are taken for dead. Afterwards everything that anybody saw is compared with the
+ * storage fails, answers late or not at all, watches go deaf, clocks differ by minutes and jump by an
+ * hour, and instances die, sleep for many minutes or are taken for dead. Afterwards everything that anybody saw is compared with the
  * one log, and all that is stored with what the log says.
  *
  * `SEED=17 deno test -A tests/cluster/simulation_test.ts` replays one run; `SEEDS=5000` does more.
@@ -12,7 +12,15 @@ import { type AcceptedSocket, type Chat, startChat } from "../../chat/mod.ts";
 import { Likeness } from "../../chat/likeness.ts";
 import { encodeText } from "../../chat/text.ts";
 import { kept as keptHistory, rowsOf } from "../house.ts";
-import { Hub, Random, simulatedKv, type Weather, World } from "./sim_kv.ts";
+import {
+  Hub,
+  Process,
+  Random,
+  type SimulatedClock,
+  simulatedKv,
+  type Weather,
+  World,
+} from "./sim_kv.ts";
 import { Visitor } from "./visitors.ts";
 
 const ROOMS = ["red", "green", "blue"];
@@ -49,13 +57,16 @@ class Client implements AcceptedSocket {
   close(): void {
     if (this.readyState === 3) return;
     this.readyState = 3;
-    this.world.after(0, () => this.onclose?.(new CloseEvent("close")));
+    const { process } = this.host.weather;
+    this.world.after(0, () => process.do(() => this.onclose?.(new CloseEvent("close"))));
   }
 
   type(line: string): void {
     if (this.readyState !== 1) return;
     if (!line.startsWith("/")) this.said.push(line);
-    this.onmessage?.(new MessageEvent("message", { data: line }));
+    this.host.weather.process.do(() =>
+      this.onmessage?.(new MessageEvent("message", { data: line }))
+    );
   }
 
   get isConnected(): boolean {
@@ -67,6 +78,7 @@ class Client implements AcceptedSocket {
 interface Host {
   readonly chat: Chat;
   readonly weather: Weather;
+  readonly clock: SimulatedClock;
   /** The newest id that it made. */
   readonly ids: { last: string };
   ending: Promise<void> | undefined;
@@ -93,8 +105,10 @@ class Simulation {
   async run(): Promise<void> {
     // At the same instant.
     await this.#world.until(Promise.all([this.#start(), this.#start(), this.#start()]));
+    const sleepAt = this.#random.percent(15) ? this.#random.below(STEPS) : STEPS;
     for (let step = 0; step < STEPS; step++) {
       await this.#act();
+      if (step === sleepAt) await this.#sleep();
       await this.#world.pass(this.#random.below(300));
     }
     await this.#calm();
@@ -105,18 +119,26 @@ class Simulation {
   async #start(): Promise<Host> {
     const ids = { last: "" };
     const weather: Weather = {
-      ...{ faults: 0, silences: 0, repeats: REPEATS, delay: 10, deaf: 0, dead: false },
+      faults: 0,
+      silences: 0,
+      repeats: REPEATS,
+      delay: 10,
+      deaf: 0,
+      dead: false,
+      process: new Process(),
     };
+    const skew = this.#random.below(600_000) - 300_000;
+    const clock = this.#world.clock(skew, this.#random, weather.process);
     const chat = await startChat({
       kv: simulatedKv(this.#hub, weather),
-      clock: this.#world.clock(this.#random.below(600_000) - 300_000, this.#random),
+      clock,
       ids: () => ids.last = `01${String(++this.#ids).padStart(8, "0")}`,
       log: { log: () => {}, warn: () => {} },
       // In bad weather nobody can help having no nickname.
       flood: "off",
       ...this.#keep,
     });
-    const host = { chat, weather, ids, ending: undefined };
+    const host = { chat, weather, clock, ids, ending: undefined };
     this.#hosts.push(host);
     return host;
   }
@@ -130,6 +152,7 @@ class Simulation {
     const client = this.#clients.length > 0 ? random.pick(this.#clients) : undefined;
     const host = random.pick(this.#alive());
     this.#visit();
+    if (random.percent(5)) host.clock.jump(random.below(7_200_000) - 3_600_000);
     const chance = random.below(100);
     if (client === undefined || chance < 18) this.#connect(host);
     else if (chance < 32) client.type(`/join ${random.pick(ROOMS)}`);
@@ -208,6 +231,21 @@ class Simulation {
     }
   }
 
+  /** One instance is stopped, or its machine suspended, for longer than rows of the feed live. */
+  async #sleep(): Promise<void> {
+    const [host, ...others] = this.#alive();
+    if (host === undefined || others.length === 0) return;
+    host.weather.process.stop();
+    const minutes = 11 + this.#random.below(5);
+    for (let minute = 0; minute < minutes; minute++) {
+      this.#talk(this.#random.pick(this.#clients), 1);
+      this.#visit();
+      await this.#world.pass(60_000);
+    }
+    if (this.#random.percent(50)) host.clock.stoodStill(minutes * 60_000);
+    host.weather.process.goOn();
+  }
+
   /** Fair weather, for as long as the survivors may take to sweep and to catch up. */
   async #calm(): Promise<void> {
     if (this.#alive().length === 0) await this.#world.until(this.#start());
@@ -231,11 +269,11 @@ class Simulation {
 
   /** Everything that happened, in the one order. */
   async #log(): Promise<Entry[]> {
-    const rows = await Array.fromAsync(
-      this.kv.list<{ from: string; n: number; events: unknown[] }>({
-        prefix: ["feed"],
-      }),
-    );
+    type Row = { from: string; n: number; events: unknown[] };
+    const rows = [
+      ...this.#hub.removed as Deno.KvEntry<Row>[],
+      ...await Array.fromAsync(this.kv.list<Row>({ prefix: ["feed"] })),
+    ];
     const commits = rows.map(({ key, value: { from, n } }) => [key[1], from, n].join(" "));
     assertEquals(new Set(commits).size, commits.length, "a commit was made twice");
     return rows.toSorted((a, b) => a.versionstamp < b.versionstamp ? -1 : 1)

@@ -6,12 +6,12 @@ import { assert, assertEquals } from "@std/assert";
 import { ChatClient, type ChatEvent, type WebSocketLike } from "../../chat/client.js";
 import type { Entry } from "../../chat/events.ts";
 import { type AcceptedSocket, type Chat, CHAT_V1 } from "../../chat/mod.ts";
-import type { Random, World } from "./sim_kv.ts";
+import type { Process, Random, World } from "./sim_kv.ts";
 
 /** Where one can connect to. */
 export interface Place {
   readonly chat: Chat;
-  readonly weather: { readonly dead: boolean };
+  readonly weather: { readonly dead: boolean; readonly process: Process };
 }
 
 type Handler = ((event: never) => void) | null;
@@ -97,7 +97,12 @@ class Connection {
     if (this.#cut) return;
     this.#cut = true;
     for (const end of [this.near, this.far]) {
-      this.#world.after(this.#random.below(5_000), () => end.closed(1006));
+      const { process } = this.place.weather;
+      const closed = () => end.closed(1006);
+      this.#world.after(
+        this.#random.below(5_000),
+        () => end === this.far ? process.do(closed) : closed(),
+      );
     }
   }
 
@@ -105,7 +110,10 @@ class Connection {
     const due = this.#due;
     due[direction] = Math.max(due[direction], this.#world.now + this.#random.below(30));
     this.#world.after(due[direction] - this.#world.now, () => {
-      if (!this.#cut && !this.place.weather.dead) run();
+      const { dead, process } = this.place.weather;
+      const arrive = () => void (this.#cut || dead || run());
+      if (direction === "there") process.do(arrive);
+      else arrive();
     });
   }
 }
@@ -208,7 +216,7 @@ export class Visitor {
         else run = undefined;
         since = [];
         away = false;
-      } else if ("room" in event) {
+      } else if ("room" in event && event.type !== "gap") {
         assert(!seen.has(event.id), `${this.nick} saw ${event.id} twice`);
         seen.add(event.id);
         if (event.type === "joined" && event.nick === this.nick) {

@@ -5,7 +5,9 @@ import { eventually, Person, rowsOf, ServerProcess } from "../house.ts";
 Deno.test("with --workers 2 everybody is in one chat, and a signal ends both in peace", async () => {
   const folder = await Deno.makeTempDir();
   {
-    await using server = await ServerProcess.start(["--workers", "2", "--kv", `${folder}/kv`]);
+    await using server = await ServerProcess.start([
+      ...["--workers", "2", "--kv", `${folder}/kv`, "--limits", "off"],
+    ]);
     using kv = await Deno.openKv(`${folder}/kv`);
     const people: Person[] = [];
     const instances = async () =>
