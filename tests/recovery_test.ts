@@ -663,3 +663,23 @@ Deno.test("while it cannot be read what a client said before, a cid is refused a
   assertEquals((await again.asks(direct)).id, sent);
   await bob.hearsNothingElse();
 });
+
+Deno.test("missed direct messages, received and sent, are told up to 512 KiB on the wire: the newest", async () => {
+  await using house = await House.open({ flood: "off" });
+  const { speaker: ann, token: annToken } = await login(house, "Ann");
+  const { speaker: bob, token: bobToken } = await login(house, "Bob");
+  // Each takes 30,000 bytes in JSON: 17 fit.
+  const text = '"'.repeat(15_000);
+  for (let i = 10; i < 30; i++) {
+    await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: `${i}${text}` });
+    await bob.hears({ type: "direct", nick: "Ann" });
+  }
+  await drop(ann);
+  await drop(bob);
+  for (const token of [annToken, bobToken]) {
+    const { missed, end } = await resume(house, token, { direct: "" });
+    assertEquals([end.recovered, end.reason, end.from], [false, "too-many", missed[0]!.id]);
+    const numbers = missed.map((line) => Number(line.text.slice(0, 2)));
+    assertEquals(numbers, Array.from({ length: 17 }, (_, i) => 13 + i));
+  }
+});

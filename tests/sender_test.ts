@@ -159,6 +159,22 @@ Deno.test("a reader of lines who missed no message is told that it missed who ca
   ]);
 });
 
+Deno.test("the place of a reader who fell behind names no event that it was not sent", () => {
+  const { deliver, enter, time } = house();
+  enter("1");
+  const { socket } = enter("2", "text with ids");
+  deliver(event("join", "1"), event("join", "2"));
+  fill(deliver, socket, "1");
+  const last = socket.sent.at(-1)!.split(" ", 1)[0];
+  deliver(event("message", "1", "missed"), event("direct", "2", "psst", ""));
+  assertEquals(socket.sent.at(-1)!.split(" ", 1)[0]!.split("_")[0], last);
+  drain(socket);
+  time.pass(200);
+  deliver(event("message", "1", "again"));
+  assert(socket.sent.at(-1)!.endsWith(" nick1: again"), socket.sent.at(-1));
+  assert(!socket.sent.at(-1)!.startsWith(`${last}_`), socket.sent.at(-1));
+});
+
 Deno.test("a reader of JSON who fell behind is told between which ids, and each event comes once or is counted", () => {
   const { deliver, enter, time } = house();
   const [ann, slow] = [enter("1"), enter("2", "json")];
