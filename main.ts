@@ -9,16 +9,16 @@ import {
   Addresses,
   type Chat,
   type ChatOptions,
-  floodLimitsFrom,
   LEAST,
   MOST,
+  rateLimitsFrom,
   startChat,
   USUALLY_RESERVED,
 } from "./chat/mod.ts";
-import { systemClock } from "./chat/clock.ts";
-import { quietLog } from "./chat/log.ts";
-import { Pool } from "./chat/pool.ts";
-import { bytesFrom, floodFrom, listFrom, secondsFrom } from "./chat/settings.ts";
+import { systemClock } from "./chat/base/clock.ts";
+import { quietLog } from "./chat/base/log.ts";
+import { Pool } from "./chat/program/pool.ts";
+import { bytesFrom, floodFrom, listFrom, secondsFrom } from "./chat/program/settings.ts";
 
 const USAGE = `Parley ${config.version}, a chat server.
 
@@ -301,7 +301,7 @@ function reservedFrom(list: string | undefined): readonly string[] {
 function readDoor(given: Given): Pick<ChatOptions, "flood" | "access" | "trustProxy"> {
   const flood = made("limits", () => {
     const settings = floodFrom(given.value("limits") ?? "on");
-    floodLimitsFrom(settings);
+    rateLimitsFrom(settings);
     return settings;
   });
   const said = given.value("trust-proxy", "private") ?? "off";

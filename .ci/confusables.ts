@@ -1,5 +1,5 @@
 /**
- * Makes chat/confusables.ts out of Unicode's confusables.txt (UTS 39), which is at
+ * Makes chat/nicknames/confusables_data.ts out of Unicode's confusables.txt (UTS 39), which is at
  * unicode.org/Public/security/: `deno run -RW .ci/confusables.ts confusables.txt`.
  *
  * The data of Unicode 18.0.0 was taken from the crate unicode-security 0.1.3 (src/tables.rs), which
@@ -35,7 +35,7 @@ for (const token of tokens) {
 }
 
 await Deno.writeTextFile(
-  new URL("../chat/confusables.ts", import.meta.url),
+  new URL("../chat/nicknames/confusables_data.ts", import.meta.url),
   `/**
  * Characters that look like others, and like what: Unicode's confusables.txt (UTS 39), packed.
  *

@@ -5,53 +5,53 @@
  * Around the way of a message, not on it. An instance whose lease is lost is over: another is made
  * in its place (mod.ts).
  */
-import { Accounts, PACE_OF_ADDRESS } from "./accounts.ts";
-import { Attempts } from "./attempts.ts";
-import { MOST_CHECKS, MOST_LOCAL_CHECKS } from "./batch.ts";
-import type { Rate } from "./buckets.ts";
-import type { Clock } from "./clock.ts";
-import { Connection } from "./connection.ts";
-import type { RoomEvent } from "./events.ts";
-import { Feed, ROW_LIFE } from "./feed.ts";
-import type { Guest } from "./flood.ts";
-import { Handler } from "./handler.ts";
-import { History } from "./history.ts";
-import { Lease } from "./lease.ts";
-import type { Likeness } from "./likeness.ts";
-import type { Limits } from "./limits.ts";
-import { Lines } from "./lines.ts";
-import type { Log } from "./log.ts";
-import type { Passwords } from "./passwords.ts";
-import { limitPongs } from "./pongs.ts";
-import { Requests } from "./requests.ts";
-import { Resume } from "./resume.ts";
-import { longestOf, retentionOf } from "./retention.ts";
-import { CLOSE, type Peer, Sender, type Socket } from "./sender.ts";
-import { Storage } from "./storage.ts";
-import { terminate } from "./terminate.ts";
-import { Unnamed } from "./unnamed.ts";
+import { RATE_PER_ADDRESS, Registrations } from "./nicknames/registrations.ts";
+import { Attempts } from "./nicknames/attempts.ts";
+import { MAX_CHECKS, MAX_LOCAL_CHECKS } from "./feed/batch.ts";
+import type { Rate } from "./base/token_bucket.ts";
+import type { Clock } from "./base/clock.ts";
+import { Connection } from "./session/connection.ts";
+import type { RoomEvent } from "./feed/events.ts";
+import { Feed, ROW_LIFE } from "./feed/feed.ts";
+import type { Admission } from "./session/rate_limiter.ts";
+import { Handler } from "./session/handler.ts";
+import { History } from "./history/history.ts";
+import { Lease } from "./feed/lease.ts";
+import type { Confusables } from "./nicknames/confusables.ts";
+import type { Limits } from "./base/limits.ts";
+import { PlainText } from "./session/plain_text.ts";
+import type { Log } from "./base/log.ts";
+import type { Passwords } from "./nicknames/passwords.ts";
+import { limitPongs } from "./session/pongs.ts";
+import { ChatV1 } from "./session/chat_v1.ts";
+import { Resume } from "./session/resume.ts";
+import { longestOf, retentionOf } from "./history/retention.ts";
+import { CLOSE, Sender, type Socket, type Subscriber } from "./delivery/sender.ts";
+import { Storage } from "./storage/storage.ts";
+import { terminate } from "./delivery/terminate.ts";
+import { LoginTimeout } from "./session/login_timeout.ts";
 
 /**
  * Handles to one KV. They may all be the same, but for KV Connect they should not be: on one
  * connection a request, or an open watch, makes the next request wait for a delayed TCP
  * acknowledgement (44 ms, measured against denokv on the same machine).
  */
-export interface Handles {
+export interface KvHandles {
   /** For what is rare: people who come and go, lists, leases. */
   readonly kv: Deno.Kv;
   /** For watching. */
-  readonly bells: Deno.Kv;
+  readonly watcher: Deno.Kv;
   /** For history: its rows are large. */
-  readonly past: Deno.Kv;
+  readonly history: Deno.Kv;
   /** For the commits and reads of each shard of the feed, which come one at a time. */
   readonly shards: readonly Deno.Kv[];
   /** Whether they are different ones. */
-  readonly apart: boolean;
+  readonly separate: boolean;
 }
 
 /** What an instance is made of. */
 export interface InstanceParts {
-  readonly handles: Handles;
+  readonly handles: KvHandles;
   /** Whether KV can only be reached from this machine: see {@linkcode Lease}. */
   readonly local: boolean;
   /** Whether to sweep at the start whoever is silent then: see {@linkcode Lease}. */
@@ -74,7 +74,7 @@ export interface InstanceParts {
   readonly grace: number;
   /** Milliseconds for which a registered nickname is kept that nobody uses; 0: there are none. */
   readonly registered: number;
-  readonly likeness: Likeness;
+  readonly confusables: Confusables;
   readonly passwords: Passwords;
   /** How often the memory guard has looked; absent: there is none. */
   readonly looks?: { readonly count: number };
@@ -92,7 +92,7 @@ export interface Hello {
   /** Where they come from. */
   readonly address?: string;
   /** Counts what they do, and that they are here. */
-  readonly guest?: Guest;
+  readonly guest?: Admission;
 }
 
 /** The subprotocol for programs. */
@@ -106,7 +106,7 @@ export interface AcceptedSocket extends Socket {
 }
 
 /** Milliseconds that peers have to answer a close. */
-const FAREWELL = 1_000;
+const CLOSE_HANDSHAKE_MS = 1_000;
 
 /** Milliseconds in which a socket must open. A handshake that the client resets never opens one. */
 export const OPENING_MS = 5_000;
@@ -122,7 +122,7 @@ const NO_LOOKS = { count: 0 };
 const SHORT_OF_MEMORY = "the server is short of memory";
 
 /** Milliseconds for which what was registered before that was switched off is kept. */
-const USUAL_LIFETIME = 365 * 86_400_000;
+const DEFAULT_REGISTRATION_MS = 365 * 86_400_000;
 
 const RESTARTING = "the server is restarting";
 
@@ -136,11 +136,11 @@ export class Instance {
   readonly #resume: Resume;
   readonly #sender: Sender;
   readonly #handler: Handler;
-  readonly #lines: Lines;
-  readonly #linesWithIds: Lines;
-  readonly #requests: Requests;
+  readonly #lines: PlainText;
+  readonly #linesWithIds: PlainText;
+  readonly #requests: ChatV1;
   readonly #connections = new Set<Connection>();
-  readonly #unnamed: Unnamed;
+  readonly #unnamed: LoginTimeout;
   /** Sockets whose end has not been seen. */
   readonly #sockets = new Set<AcceptedSocket>();
   /** Sockets that were closed here and whose peers have not answered yet, and what ends the wait. */
@@ -151,13 +151,19 @@ export class Instance {
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
     const { handles, clock, limits, log: { log, warn }, local, sweepSilent } = parts;
-    const { retention: historyMs, openHistory, grace, registered: lifetime, likeness, passwords } =
-      parts;
-    const { kv, bells, shards, past } = handles;
+    const {
+      retention: historyMs,
+      openHistory,
+      grace,
+      registered: lifetime,
+      confusables,
+      passwords,
+    } = parts;
+    const { kv, watcher, shards, history: past } = handles;
     this.#parts = parts;
     this.#id = id;
     const sender = this.#sender = new Sender(limits, clock);
-    this.#unnamed = new Unnamed(clock, parts.unnamed);
+    this.#unnamed = new LoginTimeout(clock, parts.unnamed);
     const retention = retentionOf(historyMs, grace);
     const history = this.#history = new History({
       kv: past,
@@ -166,28 +172,35 @@ export class Instance {
       maxBytes: parts.maxHistory,
       shards: shards.length,
       shardOf: (name) => this.#feed.shardOf(name),
-      rowLife: ROW_LIFE,
+      feedRowMs: ROW_LIFE,
       warn,
     });
     const feed = this.#feed = new Feed({
       kv,
-      bells,
+      watcher,
       shards,
-      smallIsFast: handles.apart,
-      mostChecks: local ? MOST_LOCAL_CHECKS : MOST_CHECKS,
+      smallIsFast: handles.separate,
+      mostChecks: local ? MAX_LOCAL_CHECKS : MAX_CHECKS,
       // What history has not got yet must be there even after a crash and a long while.
-      rowLife: longestOf(retention) + ROW_LIFE,
+      feedRowMs: longestOf(retention) + ROW_LIFE,
       instance: id,
       lease: check,
       clock,
       deliver: (event, at, shard) => this.#deliver(event, at, shard),
       delivered: (shard, versionstamp) => this.#delivered(shard, versionstamp),
-      companyChanged: () => void lease.look().catch((error) => warn(String(error))),
-      lost,
+      instancesChanged: () => void lease.look().catch((error) => warn(String(error))),
+      onLeaseLost: lost,
       warn,
     });
     const storage = this.#storage = new Storage({
-      ...{ kv, feed, clock, instance: id, likeness, keepNicknames: lifetime || USUAL_LIFETIME },
+      ...{
+        kv,
+        feed,
+        clock,
+        instance: id,
+        confusables,
+        keepNicknames: lifetime || DEFAULT_REGISTRATION_MS,
+      },
       keepRooms: historyMs,
     });
     const lease = this.#lease = new Lease({
@@ -195,11 +208,11 @@ export class Instance {
       clock,
       instance: id,
       local,
-      sweepSilent,
+      cleanUpSilent: sweepSilent,
       grace,
-      sweep: (dead, claim, everybody) => storage.sweep(dead, claim, everybody),
-      keepCompany: (company) => feed.keepCompany(company),
-      lost,
+      cleanUp: (dead, claim, everybody) => storage.cleanUp(dead, claim, everybody),
+      setShared: (company) => feed.setShared(company),
+      onLost: lost,
       warn,
       log,
     }, check);
@@ -208,17 +221,27 @@ export class Instance {
     const resume = this.#resume = new Resume({
       ...{ storage, history, sender, clock, instance: id, grace, suspend, aliveAt },
     });
-    const limiter = new Attempts(clock, PACE_OF_ADDRESS);
-    const accounts = new Accounts({
-      ...{ kv, clock, storage, likeness, passwords, limiter, lifetime },
+    const limiter = new Attempts(clock, RATE_PER_ADDRESS);
+    const accounts = new Registrations({
+      ...{ kv, clock, storage, confusables, passwords, limiter, lifetime },
       registration: parts.registration,
     });
     const handler = this.#handler = new Handler({
-      ...{ storage, feed, history, resume, accounts, likeness, limits, clock, openHistory },
+      ...{
+        storage,
+        feed,
+        history,
+        resume,
+        registrations: accounts,
+        confusables,
+        limits,
+        clock,
+        openHistory,
+      },
     });
-    this.#lines = new Lines({ handler, sender, limits, grace }, false);
-    this.#linesWithIds = new Lines({ handler, sender, limits, grace }, true);
-    this.#requests = new Requests({ handler, sender, limits, grace, retention: historyMs });
+    this.#lines = new PlainText({ handler, sender, limits, grace }, false);
+    this.#linesWithIds = new PlainText({ handler, sender, limits, grace }, true);
+    this.#requests = new ChatV1({ handler, sender, limits, grace, retention: historyMs });
   }
 
   /**
@@ -232,7 +255,7 @@ export class Instance {
     const check = await Lease.take(parts.handles.kv, parts.clock, id);
     const instance = new Instance(id, parts, check, lost);
     try {
-      instance.#history.begin(await instance.#feed.open());
+      instance.#history.start(await instance.#feed.open());
       await instance.#lease.start();
       return instance;
     } catch (error) {
@@ -279,14 +302,14 @@ export class Instance {
       if (isLate) return socket.close(CLOSE.tryLater, "the handshake took too long");
       if (!this.#open) return socket.close(CLOSE.restart, RESTARTING);
       this.#sockets.add(socket);
-      const peer = this.#sender.add(socket, speaks.wire, (code) => {
+      const subscriber = this.#sender.add(socket, speaks.wire, (code) => {
         this.#cutLater(socket);
         end(code);
       });
-      connection = this.#connection(peer, speaks, hello);
+      connection = this.#connection(subscriber, speaks, hello);
       this.#connections.add(connection);
       heardMessage = limitPongs(socket, this.#parts.clock, () => {
-        this.#sender.close(peer, CLOSE.policy, "you send pongs that nobody asked for");
+        this.#sender.close(subscriber, CLOSE.policy, "you send pongs that nobody asked for");
         // It would go on sending, and the runtime reading.
         this.#cut(socket);
       });
@@ -303,7 +326,7 @@ export class Instance {
       guest?.leave();
       this.#closing.get(socket)?.();
       this.#closing.delete(socket);
-      this.#sender.ended(socket);
+      this.#sender.socketClosed(socket);
       this.#sockets.delete(socket);
       if (this.#sockets.size === 0) this.#lastClosed();
       end(code);
@@ -321,11 +344,11 @@ export class Instance {
     const waiting = [...this.#closing.keys()].slice(0, most);
     for (const socket of waiting) this.#cut(socket);
     let many = waiting.length;
-    for (const { peer } of this.#suspects()) {
+    for (const { peer: subscriber } of this.#suspects()) {
       if (many >= most) break;
       many++;
-      this.#sender.close(peer, CLOSE.tryLater, SHORT_OF_MEMORY);
-      this.#cut(peer.socket);
+      this.#sender.close(subscriber, CLOSE.tryLater, SHORT_OF_MEMORY);
+      this.#cut(subscriber.socket);
     }
     return many;
   }
@@ -355,15 +378,15 @@ export class Instance {
   }
 
   #connection(
-    peer: Peer,
-    protocol: Lines | Requests,
+    subscriber: Subscriber,
+    protocol: PlainText | ChatV1,
     { guest, address }: Hello,
   ): Connection {
     const { limits, ids, log: { warn } } = this.#parts;
     const handler = this.#handler, sender = this.#sender;
-    const pace = guest?.pace;
+    const limiter = guest?.limiter;
     return new Connection({
-      ...{ id: ids(), peer, protocol, handler, sender, limits, pace, address, warn },
+      ...{ id: ids(), subscriber, protocol, handler, sender, limits, limiter, address, warn },
       looks: this.#parts.looks ?? NO_LOOKS,
       registersFrom: guest?.registersFrom,
     });
@@ -373,15 +396,17 @@ export class Instance {
     this.#storage.apply(event, at);
     this.#history.add(event, at, shard);
     if (event.kind !== "resume") return this.#sender.deliver(event, at);
-    const record = this.#storage.own(event.id);
+    const record = this.#storage.session(event.id);
     if (record === undefined) this.#sender.takenOver(event.id);
-    else if (record.from === at) this.#sender.arrive(event.id, event.cid, event.room, at);
+    else if (record.takeoverEventId === at) {
+      this.#sender.attach(event.id, event.cid, event.room, at);
+    }
     return 0;
   }
 
   #delivered(shard: number, versionstamp: string): number | Promise<number> {
     const frames = this.#sender.flush();
-    const slow = this.#history.added(shard, versionstamp);
+    const slow = this.#history.commitDelivered(shard, versionstamp);
     return slow === undefined ? frames : slow.then(() => frames);
   }
 
@@ -435,7 +460,7 @@ export class Instance {
     if (this.#sockets.size === 0) return;
     // Until the peers have seen it: a process that ends now would take the close frames with it.
     await new Promise<void>((resolve) => {
-      const cancel = this.#parts.clock.after(FAREWELL, resolve);
+      const cancel = this.#parts.clock.after(CLOSE_HANDSHAKE_MS, resolve);
       this.#lastClosed = () => {
         cancel();
         resolve();

@@ -14,50 +14,50 @@
  * @module
  */
 import { monotonicUlid } from "@std/ulid";
-import { Access, type AccessSettings } from "./access.ts";
-import { Addresses } from "./addresses.ts";
-import { ASSETS } from "./assets.ts";
-import { backOff, type Clock, systemClock } from "./clock.ts";
-import { agreeOnShards } from "./feed.ts";
-import { Flood } from "./flood.ts";
-import { type AcceptedSocket, CHAT_V1, type Handles, type Hello, Instance } from "./instance.ts";
-import { Likeness, USUALLY_RESERVED } from "./likeness.ts";
+import { Access, type AccessSettings } from "./http/access.ts";
+import { Addresses } from "./http/addresses.ts";
+import { ASSETS } from "./http/assets.ts";
+import { backOff, type Clock, systemClock } from "./base/clock.ts";
+import { agreeOnShards } from "./feed/feed.ts";
+import { AdmissionControl } from "./session/rate_limiter.ts";
+import { type AcceptedSocket, CHAT_V1, type Hello, Instance, type KvHandles } from "./instance.ts";
+import { Confusables, DEFAULT_RESERVED } from "./nicknames/confusables.ts";
 import {
-  type CrowdSettings,
-  floodLimitsFrom,
-  type FloodSettings,
-  keepingFrom,
-  type KeepSettings,
+  type ConnectionSettings,
   type LimitSettings,
   limitsFrom,
-} from "./limits.ts";
-import { type Log, quietLog } from "./log.ts";
-import { MemoryGuard } from "./memory.ts";
-import { Passwords } from "./passwords.ts";
-import { answer, type RequestInfo } from "./server.ts";
+  type RateLimitSettings,
+  rateLimitsFrom,
+  retentionFrom,
+  type RetentionSettings,
+} from "./base/limits.ts";
+import { type Log, quietLog } from "./base/log.ts";
+import { MemoryGuard } from "./base/memory_guard.ts";
+import { Passwords } from "./nicknames/passwords.ts";
+import { handleRequest, type RequestInfo } from "./http/router.ts";
 
-export { Access, type AccessSettings } from "./access.ts";
-export { Addresses } from "./addresses.ts";
-export { USUALLY_RESERVED } from "./likeness.ts";
+export { Access, type AccessSettings } from "./http/access.ts";
+export { Addresses } from "./http/addresses.ts";
+export { DEFAULT_RESERVED as USUALLY_RESERVED } from "./nicknames/confusables.ts";
 export {
   type Allowance,
-  type CrowdSettings,
-  floodLimitsFrom,
-  type FloodSettings,
-  keepingFrom,
-  type KeepSettings,
-  LEAST,
+  type ConnectionSettings as CrowdSettings,
   type LimitSettings,
   limitsFrom,
-  MOST,
-} from "./limits.ts";
-export type { Clock } from "./clock.ts";
+  MAX as MOST,
+  MIN as LEAST,
+  type RateLimitSettings as FloodSettings,
+  rateLimitsFrom,
+  retentionFrom,
+  type RetentionSettings as KeepSettings,
+} from "./base/limits.ts";
+export type { Clock } from "./base/clock.ts";
 export { type AcceptedSocket, CHAT_V1, type Hello } from "./instance.ts";
-export type { Log } from "./log.ts";
-export type { RequestInfo } from "./server.ts";
+export type { Log } from "./base/log.ts";
+export type { RequestInfo } from "./http/router.ts";
 
 /** What a chat is made of. */
-export interface ChatOptions extends KeepSettings {
+export interface ChatOptions extends RetentionSettings {
   /** Where everything is kept. It stays the caller's to close, after {@linkcode Chat.close}. */
   readonly kv: Deno.Kv;
   /**
@@ -74,14 +74,14 @@ export interface ChatOptions extends KeepSettings {
    */
   readonly sweepSilent?: boolean;
   readonly limits?: LimitSettings;
-  /** Nicknames that nobody can take, nor what looks like them. Default {@linkcode USUALLY_RESERVED}. */
+  /** Nicknames that nobody can take, nor what looks like them. Default {@linkcode DEFAULT_RESERVED}. */
   readonly reserved?: readonly string[];
   /** Rounds of the hash of a password (PBKDF2, SHA-256). Default 600,000; tests want fewer. */
   readonly passwordRounds?: number;
   /** What may be done how often; `off`: whatever anybody likes. */
-  readonly flood?: FloodSettings | "off";
+  readonly flood?: RateLimitSettings | "off";
   /** How many may be connected. */
-  readonly crowd?: CrowdSettings;
+  readonly crowd?: ConnectionSettings;
   /**
    * Bytes of memory that the process may use. Above it, connections are closed (1013) that may be the
    * cause, and new ones get 503. Default: no limit.
@@ -130,10 +130,10 @@ const PROXIED =
 export async function startChat(options: ChatOptions): Promise<Chat> {
   const { kv, clock = systemClock, local = false } = options;
   const limits = limitsFrom(options.limits, options.flood === "off");
-  const floodLimits = floodLimitsFrom(options.flood, options.crowd);
+  const floodLimits = rateLimitsFrom(options.flood, options.crowd);
   const addresses = new Addresses(options.trustProxy);
   const access = new Access(options.access);
-  const flood = new Flood(floodLimits, clock);
+  const flood = new AdmissionControl(floodLimits, clock);
   const log = quietLog(options.log ?? console, clock);
   const parts = {
     handles: await openHandles(kv, await agreeOnShards(kv, clock, local), options.connect),
@@ -144,8 +144,8 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     limits,
     unnamed: floodLimits.unnamed,
     registration: floodLimits.registration,
-    ...keepingFrom(options),
-    likeness: new Likeness(options.reserved ?? USUALLY_RESERVED),
+    ...retentionFrom(options),
+    confusables: new Confusables(options.reserved ?? DEFAULT_RESERVED),
     passwords: new Passwords(options.passwordRounds),
     looks: { count: 0 },
     log,
@@ -194,8 +194,8 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
   }
 
   let knowsOfProxy = false;
-  const house = {
-    proxied() {
+  const context = {
+    warnUntrustedProxy() {
       if (!knowsOfProxy) log.warn(PROXIED);
       knowsOfProxy = true;
     },
@@ -206,11 +206,11 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     protocols: [CHAT_V1],
     ...{ addresses, access, flood, clock },
     isShortOfMemory: () => guard?.isOver ?? false,
-    welcome: (socket: AcceptedSocket, hello?: Hello) => instance.accept(socket, hello),
+    accept: (socket: AcceptedSocket, hello?: Hello) => instance.accept(socket, hello),
   };
   return {
-    fetch: (request, info) => answer(request, house, info),
-    accept: house.welcome,
+    fetch: (request, info) => handleRequest(request, context, info),
+    accept: context.accept,
     get size() {
       return instance.size;
     },
@@ -230,18 +230,18 @@ async function openHandles(
   kv: Deno.Kv,
   many: number,
   connect: ChatOptions["connect"],
-): Promise<Handles> {
+): Promise<KvHandles> {
   if (connect === undefined) {
-    return { kv, bells: kv, past: kv, shards: new Array(many).fill(kv), apart: false };
+    return { kv, watcher: kv, history: kv, shards: new Array(many).fill(kv), separate: false };
   }
-  const [bells, past, ...shards] = await Promise.all(Array.from({ length: many + 2 }, connect));
-  return { kv, bells: bells!, past: past!, shards, apart: true };
+  const [watcher, past, ...shards] = await Promise.all(Array.from({ length: many + 2 }, connect));
+  return { kv, watcher: watcher!, history: past!, shards, separate: true };
 }
 
-function closeHandles({ bells, past, shards, apart }: Handles): void {
+function closeHandles({ watcher, history: past, shards, separate: apart }: KvHandles): void {
   // Otherwise they are the caller's one.
   if (!apart) return;
-  for (const handle of [bells, past, ...shards]) handle.close();
+  for (const handle of [watcher, past, ...shards]) handle.close();
 }
 
 function greeting({ host, protocol }: URL): string {

@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { Random } from "./cluster/sim_kv.ts";
-import { eventually, House, type Person, soon } from "./house.ts";
+import { eventually, House, type Person, soon } from "./support/test_server.ts";
 
 const SEED = Number(Deno.env.get("SEED") ?? 20261122);
 const MANY = 100_000;

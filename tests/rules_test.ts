@@ -1,187 +1,124 @@
-/** The house's rules that a machine can check: who may import whom, who may name what, what lies where. */
+/** The rules of the tree that a machine can check: layers, platform names, documentation, top level. */
 import { assert, assertEquals } from "@std/assert";
-import config from "../deno.json" with { type: "json" };
 import browserConfig from "./browser/deno.json" with { type: "json" };
-import { PROJECT } from "./house.ts";
+import config from "../deno.json" with { type: "json" };
+import { PROJECT } from "./support/test_server.ts";
 
 /**
- * Who may import whom in chat/. In the order of a message's way: each imports only those to whom it
- * hands on, and helpers; what comes back comes by a function that it was given.
+ * The layers of chat/, one row a folder, from the top down. A file imports from its own folder and
+ * from the folders that its row names; every named folder stands further down.
  */
-const WAY: Record<string, string[]> = {
-  "mod.ts": ["instance.ts", "server.ts", "feed.ts", "memory.ts"],
-  "server.ts": [],
-  "instance.ts": [
-    "connection.ts",
-    "lines.ts",
-    "requests.ts",
-    "handler.ts",
-    "resume.ts",
-    "accounts.ts",
-    "storage.ts",
-    "feed.ts",
-    "batch.ts",
-    "history.ts",
-    "lease.ts",
-    "sender.ts",
-    "unnamed.ts",
-  ],
-  "connection.ts": ["lines.ts", "requests.ts", "handler.ts", "resume.ts", "sender.ts"],
-  "lines.ts": ["handler.ts", "resume.ts", "sender.ts"],
-  "requests.ts": ["handler.ts", "sender.ts"],
-  "handler.ts": [
-    "resume.ts",
-    "accounts.ts",
-    "storage.ts",
-    "feed.ts",
-    "batch.ts",
-    "history.ts",
-    "sender.ts",
-  ],
-  "resume.ts": ["storage.ts", "history.ts", "tail.ts", "sender.ts"],
-  "accounts.ts": ["storage.ts", "claims.ts"],
-  "storage.ts": ["members.ts", "table.ts", "claims.ts", "rooms.ts", "feed.ts", "batch.ts"],
-  "claims.ts": [],
-  "rooms.ts": [],
-  "members.ts": [],
-  "table.ts": [],
-  "feed.ts": ["shard.ts", "batch.ts"],
-  "shard.ts": ["batch.ts"],
-  "batch.ts": [],
-  "history.ts": ["quota.ts", "tail.ts", "leftovers.ts"],
-  "quota.ts": ["tail.ts"],
-  "leftovers.ts": [],
-  "tail.ts": [],
-  "sender.ts": [],
-  "lease.ts": ["feed.ts"],
-  "unnamed.ts": [],
-  "memory.ts": [],
+const LAYERS: Readonly<Record<string, readonly string[]>> = {
+  "program": ["", "http", "session", "nicknames", "feed", "base"],
+  "": ["http", "session", "nicknames", "storage", "history", "delivery", "feed", "kv", "base"],
+  "http": ["session", "base", "client", "page"],
+  "session": ["nicknames", "storage", "history", "delivery", "feed", "kv", "base"],
+  "nicknames": ["storage", "delivery", "feed", "kv", "base"],
+  "storage": ["feed", "kv", "base"],
+  "history": ["feed", "kv", "base"],
+  "delivery": ["feed", "base"],
+  "feed": ["kv", "base"],
+  "kv": ["base"],
+  "base": [],
+  "page": ["client"],
+  "client": [],
 };
 
-/** The files of the page. */
-const PAGE = [
-  ...[
-    "index.html",
-    "style.css",
-    "page.js",
-    "chat.js",
-    "commands.js",
-    "dom.js",
-    "lists.js",
-    "log.js",
-  ],
-];
-
-/** Helpers: below everything, and what they need of each other. */
-const HELPERS: Record<string, string[]> = {
-  "text.ts": ["events.ts"],
-  "json.ts": ["events.ts"],
-  "events.ts": [],
-  "kv_limits.ts": [],
-  "place.ts": [],
-  "retention.ts": [],
-  "cursor.ts": [],
-  "refusals.ts": [],
-  "names.ts": ["limits.ts"],
-  "likeness.ts": ["names.ts", "confusables.ts", "reserved.ts"],
-  "reserved.ts": [],
-  "imitation.ts": ["events.ts", "likeness.ts", "names.ts", "refusals.ts", "text.ts"],
-  "confusables.ts": [],
-  "passwords.ts": [],
-  "attempts.ts": ["clock.ts"],
-  "tokens.ts": [],
-  "terminate.ts": [],
-  "pongs.ts": ["clock.ts"],
-  "limits.ts": ["buckets.ts"],
-  "flood.ts": ["buckets.ts", "limits.ts", "clock.ts", "encoded.ts"],
-  "encoded.ts": ["events.ts"],
-  "settings.ts": ["limits.ts"],
-  "buckets.ts": [],
-  "access.ts": [],
-  "addresses.ts": [],
-  "backlog.ts": ["clock.ts"],
-  "slow.ts": ["backlog.ts", "clock.ts"],
-  "clock.ts": [],
-  "moment.ts": ["clock.ts"],
-  "pool.ts": ["clock.ts"],
-  "log.ts": ["clock.ts"],
-  "assets.ts": ["client.js", ...PAGE.map((name) => `page/${name}`)],
-};
-
-/** Names of the platform, and the only files in which they may stand. */
-const PLATFORM: [RegExp, string[]][] = [
+/** Names of the platform, and the only folders or files of chat/ in which they may stand. */
+const PLATFORM: readonly (readonly [RegExp, readonly string[]])[] = [
   [/\bDeno\.(env|exit|addSignalListener|args)\b/, []],
-  [/\bnew Response\b|\bDeno\.upgradeWebSocket\b/, ["server.ts"]],
-  [/\bDeno\.serve\b/, []],
-  [/\.(atomic|list|getMany|watch)\(/, [
-    "table.ts",
-    "storage.ts",
-    "accounts.ts",
-    "shard.ts",
-    "feed.ts",
-    "history.ts",
-    "leftovers.ts",
-    "quota.ts",
-    "lease.ts",
-  ]],
+  [/\bnew Response\b|\bDeno\.upgradeWebSocket\b/, ["http/"]],
+  [/\bDeno\.serve\b/, ["program/"]],
+  [
+    /\.(atomic|list|getMany|watch)\(/,
+    ["kv/", "feed/", "history/", "storage/", "nicknames/registrations.ts", "nicknames/attempts.ts"],
+  ],
 ];
 
-async function sources(): Promise<Map<string, string>> {
+/** The source files of chat/ by their paths below it. */
+async function sources(folder = ""): Promise<Map<string, string>> {
   const files = new Map<string, string>();
-  for await (const { name } of Deno.readDir(new URL("chat", PROJECT))) {
-    if (!name.endsWith(".ts")) continue;
-    files.set(name, await Deno.readTextFile(new URL(`chat/${name}`, PROJECT)));
+  for await (const { name, isDirectory } of Deno.readDir(new URL(`chat/${folder}`, PROJECT))) {
+    const path = `${folder}${name}`;
+    if (isDirectory) {
+      for (const [inner, text] of await sources(`${path}/`)) files.set(inner, text);
+    } else if (/\.(ts|js)$/.test(name)) {
+      files.set(path, await Deno.readTextFile(new URL(`chat/${path}`, PROJECT)));
+    }
   }
   return files;
 }
 
-/** Without comments, in which anything may be named. */
+/** The folder of a path below chat/; empty for the files that compose the layers. */
+function folderOf(path: string): string {
+  return path.includes("/") ? path.slice(0, path.indexOf("/")) : "";
+}
+
+/** The source without comments, in which anything may be named. */
 function code(text: string): string {
   return text.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
 }
 
-Deno.test("a file imports only those after it on a message's way, and helpers", async () => {
-  const files = await sources();
-  const table = { ...WAY, ...HELPERS };
-  assertEquals([...files.keys()].sort(), Object.keys(table).sort());
-  for (const [name, text] of files) {
-    const imported = [...code(text).matchAll(/from "\.\/([^"]+)"/g)].map(([, file]) => file!);
-    const allowed = name in HELPERS ? HELPERS[name]! : [...WAY[name]!, ...Object.keys(HELPERS)];
-    for (const file of imported) assert(allowed.includes(file), `${name} imports ${file}`);
-  }
-});
+/** The paths below chat/ that a file imports. */
+function importsOf(path: string, text: string): string[] {
+  const specifiers = code(text).matchAll(/(?:from|import) "(\.\.?\/[^"]+)"/g);
+  return [...specifiers].map(([, specifier]) =>
+    new URL(specifier!, `file:///${path}`).pathname.slice(1)
+  );
+}
 
-Deno.test("the way of a message never turns back: no two files import each other, over any detour", () => {
-  const table = { ...WAY, ...HELPERS };
-  const visit = (file: string, path: string[]): void => {
-    assert(!path.includes(file), `${[...path, file].join(" -> ")}`);
-    for (const next of table[file] ?? []) visit(next, [...path, file]);
-  };
-  for (const file of Object.keys(table)) visit(file, []);
-});
-
-Deno.test("the platform is named only where it belongs", async () => {
-  for (const [name, text] of await sources()) {
-    for (const [platform, where] of PLATFORM) {
-      if (!where.includes(name)) assert(!platform.test(code(text)), `${name} names ${platform}`);
+Deno.test("a file of chat/ imports from its own layer and from the layers below that its row names", async () => {
+  for (const [path, text] of await sources()) {
+    const folder = folderOf(path);
+    const row = LAYERS[folder] ?? [];
+    assert(folder in LAYERS, `${folder} is no layer`);
+    for (const imported of importsOf(path, text)) {
+      const target = folderOf(imported);
+      assert(target === folder || row.includes(target), `${path} imports ${imported}`);
     }
   }
 });
 
-Deno.test("no module has state of its own", async () => {
-  for (const [name, text] of await sources()) {
-    assert(!/^(export )?(let|var) /m.test(code(text)), `${name} has a module-level variable`);
-    assert(!/^(export )?const \w+ = new (Map|Set|WeakMap)/m.test(code(text)), `${name} has a map`);
+Deno.test("the layers are in order: each row names only layers further down", () => {
+  const order = Object.keys(LAYERS).filter((layer) => layer !== "page" && layer !== "client");
+  for (const [i, layer] of order.entries()) {
+    for (const below of LAYERS[layer]!) {
+      if (below === "page" || below === "client") continue;
+      assert(order.indexOf(below) > i, `${layer || "chat/"} names ${below}`);
+    }
   }
 });
 
-Deno.test("a file opens with what it is for, and everything exported is explained", async () => {
-  for (const [name, text] of await sources()) {
-    assert(text.startsWith("/**\n"), `${name} does not say what it is for`);
+Deno.test("the platform is named only where it belongs", async () => {
+  for (const [path, text] of await sources()) {
+    if (!path.endsWith(".ts")) continue;
+    for (const [platform, where] of PLATFORM) {
+      if (where.some((each) => path.startsWith(each))) continue;
+      assert(!platform.test(code(text)), `${path} names ${platform}`);
+    }
+  }
+});
+
+Deno.test("no module has mutable state, on the server, in the client and in the page", async () => {
+  for (const [path, text] of await sources()) {
+    assert(!/^(export )?(let|var) /m.test(code(text)), `${path} has a module-level variable`);
+    assert(
+      !/^(export )?const \w+ = new (Map|Set|WeakMap)\(\)/m.test(code(text)),
+      `${path} has a map`,
+    );
+  }
+});
+
+Deno.test("a file opens with what it is for, and everything exported is documented", async () => {
+  for (const [path, text] of await sources()) {
+    assert(
+      /^(\/\/ @ts-[^\n]*\n|\/\/\/ [^\n]*\n)*\/\*\*\n/.test(text),
+      `${path} does not say what it is for`,
+    );
     const lines = text.split("\n");
     lines.forEach((line, i) => {
-      if (!/^export (async )?(function|class|interface|type|const) \w/.test(line)) return;
-      assert(/\*\/$/.test(lines[i - 1]!), `${name}: ${line}`);
+      if (!/^export (async )?(function\*?|class|interface|type|const) \w/.test(line)) return;
+      assert(/\*\/$/.test(lines[i - 1]!), `${path}: ${line}`);
     });
   }
 });

@@ -7,13 +7,13 @@
  * The connection is the client's (client.js): coming back, saying once, the order are its business.
  * How the page around the conversations looks is page.js's.
  */
-import { ChatClient } from "../client.js";
+import { ChatClient } from "../client/client.js";
 import { tab, ui } from "./dom.js";
 import { Log } from "./log.js";
 
 /** @typedef {import("./log.js").Entry} Entry */
-/** @typedef {import("../client.js").RoomEvent} RoomEvent */
-/** @typedef {import("../client.js").ChatError} ChatError */
+/** @typedef {import("../client/client.js").RoomEvent} RoomEvent */
+/** @typedef {import("../client/client.js").ChatError} ChatError */
 
 export class Chat {
   /** Who is in the room: another list when it changes. @type {string[]} */
@@ -162,7 +162,7 @@ export class Chat {
     if (type === "nick") this.members = this.members.map((each) => each === nick ? event.to : each);
   }
 
-  /** @param {import("../client.js").DirectEvent} event */
+  /** @param {import("../client/client.js").DirectEvent} event */
   #told(event) {
     const { nick, to } = event;
     // Who writes to themself is told once.

@@ -9,7 +9,7 @@
  * What the commands need.
  *
  * @typedef {object} Doing
- * @property {import("../client.js").ChatClient} client
+ * @property {import("../client/client.js").ChatClient} client
  * @property {(text: string) => void} note
  * @property {(room: string) => void} join
  * @property {(text: string) => void} act
@@ -100,7 +100,7 @@ export async function command(line, doing) {
       : `Unknown command: ${word.slice(1)}`;
     if (typeof answer === "string") doing.note(answer || usage(word));
   } catch (error) {
-    const { code, message } = /** @type {import("../client.js").ChatError} */ (error);
+    const { code, message } = /** @type {import("../client/client.js").ChatError} */ (error);
     const how = code === "nickname-registered" ? ` Type /identify ${rest} and its password.` : "";
     if (code !== "replaced") doing.note(message + how);
   }

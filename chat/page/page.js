@@ -26,7 +26,7 @@ const PRIVATE = "private";
 
 /** @type {Chat | undefined} */
 let chat;
-/** The rooms with somebody in them. @type {import("../client.js").RoomReply[]} */
+/** The rooms with somebody in them. @type {import("../client/client.js").RoomReply[]} */
 let rooms = [];
 /** Where the draft belongs that stands in the text. */
 let drafted = "";
@@ -120,7 +120,7 @@ function comeIn(nick, room) {
   else route();
 }
 
-/** @param {import("../client.js").StateEvent} event */
+/** @param {import("../client/client.js").StateEvent} event */
 function stateChanged(event) {
   clearInterval(lineTimer);
   if (event.state === "online") cameOnline();
@@ -190,7 +190,7 @@ async function join(/** @type {string} */ room) {
   try {
     await chat?.client.join(room);
   } catch (error) {
-    const { code, message } = /** @type {import("../client.js").ChatError} */ (error);
+    const { code, message } = /** @type {import("../client/client.js").ChatError} */ (error);
     if (code === "replaced" || code === "closed") return;
     notice(message);
   }

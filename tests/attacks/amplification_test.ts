@@ -6,8 +6,8 @@
  * With SHOW=1 the figures are printed.
  */
 import { assert } from "@std/assert";
-import { Person, ServerProcess, soon } from "../house.ts";
-import { RawReader } from "../raw_reader.ts";
+import { Person, ServerProcess, soon } from "../support/test_server.ts";
+import { RawReader } from "../support/raw_reader.ts";
 
 const ONE_ADDRESS = ["--kv", ":memory:", "--limits", "together=10"];
 

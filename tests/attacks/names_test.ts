@@ -1,6 +1,6 @@
 /** Names and lines that are made to be slow: an honest client of the same server does not notice. */
 import { assert } from "@std/assert";
-import { Person, ServerProcess, soon } from "../house.ts";
+import { Person, ServerProcess, soon } from "../support/test_server.ts";
 
 /** Milliseconds that an honest client may wait. It waited for 11 s, or for minutes. */
 const MOST_WAIT_MS = 2_000;

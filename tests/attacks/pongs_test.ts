@@ -1,7 +1,7 @@
 /** Control frames that nobody asked for: who sends pongs without end is cut, and others wait little. */
 import { assertEquals } from "@std/assert";
-import { eventually, House, soon } from "../house.ts";
-import { frame, RawSocket } from "./raw_socket.ts";
+import { eventually, House, soon } from "../support/test_server.ts";
+import { frame, RawSocket } from "../support/raw_socket.ts";
 
 const PONG = 0x8a, TEXT = 0x81;
 const NOTHING = new Uint8Array();

@@ -1,10 +1,10 @@
 /** An attacker who writes as much as they can: the KV file stops growing at the quota of history. */
 import { assert } from "@std/assert";
-import { type Clock, systemClock } from "../../chat/clock.ts";
-import { eventId, idPrefix, type RoomEvent } from "../../chat/events.ts";
-import { History } from "../../chat/history.ts";
-import { retentionOf } from "../../chat/retention.ts";
-import { eventually } from "../house.ts";
+import { type Clock, systemClock } from "../../chat/base/clock.ts";
+import { eventId, eventIdPrefix, type RoomEvent } from "../../chat/feed/events.ts";
+import { History } from "../../chat/history/history.ts";
+import { retentionOf } from "../../chat/history/retention.ts";
+import { eventually } from "../support/test_server.ts";
 
 const MIB = 1024 * 1024;
 
@@ -53,9 +53,9 @@ async function flood(
     }).commit();
     const { versionstamp } = committed as Deno.KvCommitResult;
     for (const [n, event] of events.entries()) {
-      history.add(event, eventId(idPrefix(versionstamp), n), 0);
+      history.add(event, eventId(eventIdPrefix(versionstamp), n), 0);
     }
-    await history.added(0, versionstamp);
+    await history.commitDelivered(0, versionstamp);
   }
   // Nothing is left in the feed: what grows is history.
   const feed = async () => await Array.fromAsync(kv.list({ prefix: ["feed"] }, { limit: 1 }));
@@ -77,12 +77,12 @@ Deno.test("attack: whoever writes without end fills the file up to the quota, an
           retention: retentionOf(WEEK_MS, 30_000),
           maxBytes,
           shards: 1,
-          rowLife: 1,
+          feedRowMs: 1,
         },
         shardOf: () => 0,
         warn: (message) => void warnings.push(message),
       });
-      history.begin([null]);
+      history.start([null]);
       const grown: number[] = sizes[`${maxBytes}`] = [];
       for (let part = 0; part < 4; part++) {
         await flood(kv, history, 200, 20);

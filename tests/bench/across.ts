@@ -4,7 +4,7 @@
  *
  *     deno run -A tests/bench/across.ts
  */
-import { DenoKv, Person, ServerProcess } from "../house.ts";
+import { DenoKv, Person, ServerProcess } from "../support/test_server.ts";
 
 const SECONDS = 5;
 

@@ -6,7 +6,7 @@
  * Rounds are interleaved, so that a slow minute of the machine hits all; ratios are within a round.
  */
 import { parseArgs } from "@std/cli";
-import { PROJECT } from "../house.ts";
+import { PROJECT } from "../support/test_server.ts";
 import { chart, growthChart } from "./chart.ts";
 import { hasEpoll } from "./epoll.ts";
 import { type Job, type Refusal, type Result, Skip } from "./job.ts";

@@ -3,22 +3,22 @@
  *
  * Nanoseconds to compare before and after a change; what people feel is measured by `bench.ts`.
  */
-import type { Accounts } from "../../chat/accounts.ts";
-import { type Operation, takeBatch } from "../../chat/batch.ts";
-import { systemClock } from "../../chat/clock.ts";
-import type { RoomEvent } from "../../chat/events.ts";
-import { Feed } from "../../chat/feed.ts";
-import { Handler, type Speaker, type Words } from "../../chat/handler.ts";
-import { Likeness } from "../../chat/likeness.ts";
-import { limitsFrom } from "../../chat/limits.ts";
-import { foldNickname } from "../../chat/names.ts";
-import { Sender, type Wire } from "../../chat/sender.ts";
-import type { History } from "../../chat/history.ts";
-import { encodeJson } from "../../chat/json.ts";
-import type { Resume } from "../../chat/resume.ts";
-import type { Storage } from "../../chat/storage.ts";
-import { encodeText } from "../../chat/text.ts";
-import { feedParts } from "../house.ts";
+import type { Registrations } from "../../chat/nicknames/registrations.ts";
+import { type Operation, takeBatch } from "../../chat/feed/batch.ts";
+import { systemClock } from "../../chat/base/clock.ts";
+import type { RoomEvent } from "../../chat/feed/events.ts";
+import { Feed } from "../../chat/feed/feed.ts";
+import { Handler, type MessageRequest, type Session } from "../../chat/session/handler.ts";
+import { Confusables } from "../../chat/nicknames/confusables.ts";
+import { limitsFrom } from "../../chat/base/limits.ts";
+import { foldNickname } from "../../chat/nicknames/names.ts";
+import { Sender, type WireFormat } from "../../chat/delivery/sender.ts";
+import type { History } from "../../chat/history/history.ts";
+import { encodeJson } from "../../chat/delivery/json.ts";
+import type { Resume } from "../../chat/session/resume.ts";
+import type { Storage } from "../../chat/storage/storage.ts";
+import { encodeText } from "../../chat/delivery/text.ts";
+import { feedParts } from "../support/test_server.ts";
 
 const event: RoomEvent = {
   kind: "message",
@@ -57,8 +57,8 @@ const handler = new Handler({
   storage: {} as Storage,
   history: {} as History,
   resume: {} as Resume,
-  accounts: {} as Accounts,
-  likeness: new Likeness(),
+  registrations: {} as Registrations,
+  confusables: new Confusables(),
   feed: settlingFeed,
   limits,
   clock: systemClock,
@@ -68,8 +68,12 @@ const speaker = {
   record: { id: event.id, nick: event.nick, room: event.room },
   pending: 0,
   wake: undefined,
-} as Speaker;
-const words: Words = { kind: "message", text: event.text, settle: (result) => kept = result };
+} as Session;
+const words: MessageRequest = {
+  kind: "message",
+  text: event.text,
+  settle: (result) => kept = result,
+};
 
 Deno.bench("Handler, a message", () => void handler.say(speaker, words));
 
@@ -103,7 +107,7 @@ Deno.bench("takeBatch, 50 joins", () => {
 
 const socket = { readyState: 1, bufferedAmount: 0, send() {}, close() {} };
 
-function roomOf(many: number, wire: Wire): Sender {
+function roomOf(many: number, wire: WireFormat): Sender {
   const sender = new Sender(limits);
   for (let i = 0; i < many; i++) {
     const id = String(i);

@@ -4,7 +4,7 @@
  *
  *     deno run -A tests/bench/pages.ts
  */
-import { Person, ServerProcess } from "../house.ts";
+import { Person, ServerProcess } from "../support/test_server.ts";
 
 const ROUNDS = 200;
 

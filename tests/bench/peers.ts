@@ -4,7 +4,7 @@
  * Packages from npm are pinned below, and kept in `.build/bench/npm/`. What the peers do is in
  * `peers/`; ours is started as anybody starts it.
  */
-import { PROJECT, ServerProcess, soon } from "../house.ts";
+import { PROJECT, ServerProcess, soon } from "../support/test_server.ts";
 import { inspircdConfig } from "./inspircd.ts";
 import { Skip } from "./job.ts";
 import type { WireName } from "./wire.ts";

@@ -13,7 +13,7 @@ import puppeteer, {
   type Page,
   type Viewport,
 } from "puppeteer-core";
-import { eventually, type House, type Person } from "../house.ts";
+import { eventually, type House, type Person } from "../support/test_server.ts";
 
 /** What the package asks for so that it runs on a small server, without what makes it unlike others. */
 const ARGS = chromium.args.filter((arg) =>

@@ -2,8 +2,8 @@
 /** The page itself: who gets in, what is safe, who can use it, how it is served. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import axe from "axe-core";
-import { ASSETS } from "../../chat/assets.ts";
-import { eventually, House, PROJECT, ServerProcess } from "../house.ts";
+import { ASSETS } from "../../chat/http/assets.ts";
+import { eventually, House, PROJECT, ServerProcess } from "../support/test_server.ts";
 import { addressOf, openBrowser, PHONE, Visitor } from "./browser.ts";
 
 const inBrowser = await openBrowser();

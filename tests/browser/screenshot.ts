@@ -3,7 +3,7 @@
  *
  * Nothing is drawn for the occasion: people talk, and the page is looked at.
  */
-import { House } from "../house.ts";
+import { House } from "../support/test_server.ts";
 import { DESK, launch, PHONE, Visitor } from "./browser.ts";
 
 const FOLDER = new URL("../../.screenshots/", import.meta.url);

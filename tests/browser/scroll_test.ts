@@ -1,8 +1,8 @@
 /// <reference lib="dom" />
 /** Reading on the page: history, what is new, and a great many messages. */
 import { assert, assertEquals } from "@std/assert";
-import { systemClock } from "../../chat/clock.ts";
-import { eventually, House } from "../house.ts";
+import { systemClock } from "../../chat/base/clock.ts";
+import { eventually, House } from "../support/test_server.ts";
 import { addressOf, openBrowser, talkMuch, Visitor } from "./browser.ts";
 
 const inBrowser = await openBrowser();

@@ -1,6 +1,6 @@
 /** The page where secrets are asked for: the access token of a private chat, passwords. */
 import { assert, assertEquals } from "@std/assert";
-import { House } from "../house.ts";
+import { House } from "../support/test_server.ts";
 import { addressOf, openBrowser, Visitor } from "./browser.ts";
 
 const inBrowser = await openBrowser();

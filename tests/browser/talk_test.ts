@@ -1,7 +1,7 @@
 /// <reference lib="dom" />
 /** Talking on the page: rooms, direct messages, being away and coming back. */
 import { assertEquals } from "@std/assert";
-import { eventually, House, Person, ServerProcess } from "../house.ts";
+import { eventually, House, Person, ServerProcess } from "../support/test_server.ts";
 import { addressOf, openBrowser, Visitor } from "./browser.ts";
 
 const inBrowser = await openBrowser();

@@ -1,6 +1,6 @@
 /** Real processes around a real `denokv`, behind a proxy that loses the answer to one commit. */
 import { assertEquals } from "@std/assert";
-import { DenoKv, eventually, needs, Person, ServerProcess } from "../house.ts";
+import { DenoKv, eventually, needs, Person, ServerProcess } from "../support/test_server.ts";
 import { LossyProxy } from "./lossy_proxy.ts";
 
 async function start(kv: DenoKv, url: string): Promise<ServerProcess> {

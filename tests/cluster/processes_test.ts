@@ -1,6 +1,14 @@
 /** Real processes around a real `denokv`: what a crash, a drain and a storage that is away cost. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { DenoKv, eventually, needs, Person, PROJECT, ServerProcess, soon } from "../house.ts";
+import {
+  DenoKv,
+  eventually,
+  needs,
+  Person,
+  PROJECT,
+  ServerProcess,
+  soon,
+} from "../support/test_server.ts";
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 

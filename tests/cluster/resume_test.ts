@@ -3,8 +3,8 @@
  * `RESUME_SECONDS=60` is what CI runs; by itself the test is shorter.
  */
 import { assert, assertEquals } from "@std/assert";
-import { ChatClient, type RoomEvent, type WebSocketLike } from "../../chat/client.js";
-import { DenoKv, eventually, needs, Person, ServerProcess } from "../house.ts";
+import { ChatClient, type RoomEvent, type WebSocketLike } from "../../chat/client/client.js";
+import { DenoKv, eventually, needs, Person, ServerProcess } from "../support/test_server.ts";
 
 const SECONDS = Number(Deno.env.get("RESUME_SECONDS") ?? 15);
 

@@ -7,7 +7,7 @@
  * a run with the same seed is the same run.
  */
 import { setImmediate } from "node:timers";
-import type { Clock } from "../../chat/clock.ts";
+import type { Clock } from "../../chat/base/clock.ts";
 
 /** Numbers from a seed (mulberry32). */
 export class Random {

@@ -7,11 +7,17 @@
  * `SEED=17 deno test -A tests/cluster/simulation_test.ts` replays one run; `SEEDS=5000` does more.
  */
 import { assert, assertEquals } from "@std/assert";
-import { type Entry, eventId, idPrefix, type RoomEvent, unpack } from "../../chat/events.ts";
+import {
+  eventId,
+  eventIdPrefix,
+  type LoggedEvent,
+  type RoomEvent,
+  unpack,
+} from "../../chat/feed/events.ts";
 import { type AcceptedSocket, type Chat, startChat } from "../../chat/mod.ts";
-import { Likeness } from "../../chat/likeness.ts";
-import { encodeText } from "../../chat/text.ts";
-import { kept as keptHistory, rowsOf } from "../house.ts";
+import { Confusables } from "../../chat/nicknames/confusables.ts";
+import { encodeText } from "../../chat/delivery/text.ts";
+import { kept as keptHistory, rowsOf } from "../support/test_server.ts";
 import {
   Hub,
   Process,
@@ -268,7 +274,7 @@ class Simulation {
   }
 
   /** Everything that happened, in the one order. */
-  async #log(): Promise<Entry[]> {
+  async #log(): Promise<LoggedEvent[]> {
     type Row = { from: string; n: number; events: unknown[] };
     const rows = [
       ...this.#hub.removed as Deno.KvEntry<Row>[],
@@ -278,9 +284,9 @@ class Simulation {
     assertEquals(new Set(commits).size, commits.length, "a commit was made twice");
     return rows.toSorted((a, b) => a.versionstamp < b.versionstamp ? -1 : 1)
       .flatMap(({ value, versionstamp }) => {
-        const prefix = idPrefix(versionstamp);
+        const prefix = eventIdPrefix(versionstamp);
         return value.events.map((event, i) => ({
-          at: eventId(prefix, i),
+          eventId: eventId(prefix, i),
           event: unpack(event)!,
         }));
       });
@@ -320,7 +326,7 @@ class Simulation {
 
   /** Whoever has a nickname has all that it claims, and nobody else has anything. */
   async #checkClaims(): Promise<void> {
-    const likeness = new Likeness();
+    const likeness = new Confusables();
     const wanted: Record<string, string> = {};
     for await (const { key: [, id, sort] } of this.kv.list({ prefix: ["row"] })) {
       const nick = /^username_(.+)$/.exec(String(sort))?.[1];
@@ -370,7 +376,7 @@ class Simulation {
   }
 
   /** History holds what the log says, each message once, in its order. */
-  async #checkHistory(log: readonly Entry[]): Promise<void> {
+  async #checkHistory(log: readonly LoggedEvent[]): Promise<void> {
     for (const room of ROOMS) {
       const rows = await Array.fromAsync(this.kv.list<{ events: string[][] }>({
         prefix: ["log", room],
@@ -378,7 +384,7 @@ class Simulation {
       const kept = rows.flatMap(({ value }) => value.events.map(([at]) => at!));
       const said = log.filter(({ event: { kind, room: where } }) =>
         kind === "message" && where === room
-      ).map(({ at }) => at);
+      ).map(({ eventId: at }) => at);
       assertEquals(kept, this.#keep.history === 0 ? [] : said, `the history of ${room}`);
     }
     // All of it is counted, each row once.

@@ -3,8 +3,8 @@
  * or both, and they come back over any instance. What each saw is compared with the room's order.
  */
 import { assert, assertEquals } from "@std/assert";
-import { ChatClient, type ChatEvent, type WebSocketLike } from "../../chat/client.js";
-import type { Entry } from "../../chat/events.ts";
+import { ChatClient, type ChatEvent, type WebSocketLike } from "../../chat/client/client.js";
+import type { LoggedEvent } from "../../chat/feed/events.ts";
 import { type AcceptedSocket, type Chat, CHAT_V1 } from "../../chat/mod.ts";
 import type { Process, Random, World } from "./sim_kv.ts";
 
@@ -178,23 +178,23 @@ export class Visitor {
   }
 
   /** What was seen is the room's order, without a gap that was not owned up to. */
-  check(log: readonly Entry[]): void {
+  check(log: readonly LoggedEvent[]): void {
     const { runs, run } = this.#runs();
     for (const { room, ids } of runs) {
       const ofRoom = log.filter(({ event }) => event.room === room && shown(event.kind));
-      const from = ofRoom.findIndex(({ at }) => at === ids[0]);
-      const expected = ofRoom.slice(from, from + ids.length).map(({ at }) => at);
+      const from = ofRoom.findIndex(({ eventId: at }) => at === ids[0]);
+      const expected = ofRoom.slice(from, from + ids.length).map(({ eventId: at }) => at);
       assertEquals(ids, expected, `${this.nick} in ${room}`);
     }
     // Whose leaving was under way when the connection was lost is told no event of it.
     if (!this.gone && run !== undefined && this.client.room === run.room) {
       const newest = log.findLast(({ event }) => event.room === run.room && shown(event.kind));
-      assertEquals(run.ids.at(-1), newest?.at, `${this.nick} missed the newest`);
+      assertEquals(run.ids.at(-1), newest?.eventId, `${this.nick} missed the newest`);
     }
     for (const { text, id, failed } of this.said) {
       const found = log.filter(({ event }) => event.text === text);
       assert(found.length <= 1, `${text} was posted twice`);
-      if (id !== undefined) assertEquals(found[0]?.at, id, text);
+      if (id !== undefined) assertEquals(found[0]?.eventId, id, text);
       else if (!/^(unknown|unavailable|closed|offline)$/.test(failed ?? "unknown")) {
         assertEquals(found, [], `${text} failed, ${failed}`);
       }

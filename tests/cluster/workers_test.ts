@@ -1,6 +1,6 @@
 /** Several instances in one process, as Web Workers on one port and one KV file. */
 import { assertEquals } from "@std/assert";
-import { eventually, Person, rowsOf, ServerProcess } from "../house.ts";
+import { eventually, Person, rowsOf, ServerProcess } from "../support/test_server.ts";
 
 Deno.test("with --workers 2 everybody is in one chat, and a signal ends both in peace", async () => {
   const folder = await Deno.makeTempDir();

@@ -1,0 +1,74 @@
+/** The memory guard: when it closes connections, how many, and when it stops. */
+import { assertEquals } from "@std/assert";
+import { systemClock } from "../../chat/base/clock.ts";
+import { MemoryGuard } from "../../chat/base/memory_guard.ts";
+
+const MIB = 1024 * 1024;
+
+/** A guard of 100 MiB that looks when it is told to. */
+function guarded(connections: number) {
+  let look = () => {};
+  let used = 50 * MIB;
+  const asked: number[] = [];
+  const warnings: string[] = [];
+  const guard = new MemoryGuard({
+    maxBytes: 100 * MIB,
+    clock: {
+      ...systemClock,
+      after(_ms, run) {
+        look = run;
+        return () => look = () => {};
+      },
+    },
+    memory: () => used,
+    shed(most) {
+      asked.push(most);
+      const closed = Math.min(most, connections);
+      connections -= closed;
+      return closed;
+    },
+    warn: (message) => void warnings.push(message),
+  });
+  return {
+    guard,
+    asked,
+    warnings,
+    looks(...mib: number[]) {
+      return mib.map((each) => {
+        used = each * MIB;
+        look();
+        return guard.isOver;
+      });
+    },
+  };
+}
+
+Deno.test("MemoryGuard closes nothing as long as the process keeps within its memory", () => {
+  const { guard, asked, warnings, looks } = guarded(10);
+  assertEquals(looks(50, 99, 100), [false, false, false]);
+  assertEquals([asked, warnings, guard.looks.count], [[], [], 3]);
+});
+
+Deno.test("MemoryGuard closes few connections first, then more, and begins anew after that", () => {
+  const { asked, looks } = guarded(1000);
+  assertEquals(looks(101, 150, 300, 90, 101), [true, true, true, false, true]);
+  assertEquals(asked, [1, 4, 16, 1]);
+});
+
+Deno.test("MemoryGuard lets clients in again when what is used cannot be freed", () => {
+  const { asked, looks } = guarded(1);
+  // One connection is closed, then there is none, and 120 MiB stay.
+  assertEquals(looks(120, 120, 120, 131), [true, true, false, false]);
+  assertEquals(asked, [1, 4]);
+  assertEquals(looks(133), [true]);
+  assertEquals(asked.length, 3);
+  // As soon as it was below, the limit is what it was.
+  assertEquals(looks(99, 101), [false, true]);
+});
+
+Deno.test("MemoryGuard looks no more when it is closed", () => {
+  const { guard, asked, looks } = guarded(10);
+  guard.close();
+  looks(200);
+  assertEquals([asked, guard.looks.count], [[], 0]);
+});

@@ -1,0 +1,113 @@
+/** Token buckets: what they let through, how long they say to wait, and what they remember. */
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { TokenBucket, TokenBucketMap } from "../../chat/base/token_bucket.ts";
+import { Random } from "../cluster/sim_kv.ts";
+
+const START = Date.UTC(2026, 10, 22);
+
+Deno.test("a new bucket gives its burst at once, then asks to wait, and gives again after that", () => {
+  const rate = { burst: 7, ms: 10_000 };
+  const bucket = new TokenBucket();
+  for (let i = 0; i < 7; i++) assertEquals(bucket.take(rate, 1, START), 0);
+  const wait = bucket.take(rate, 1, START);
+  assertAlmostEquals(wait, 10_000 / 7, 0.01);
+  assert(bucket.take(rate, 1, START + wait - 1) > 0);
+  assertEquals(bucket.take(rate, 1, START + wait + 0.1), 0);
+  assert(!bucket.isFull(START + 10_000));
+  assert(bucket.isFull(START + 12_000));
+});
+
+Deno.test("over any while a bucket gives no more than its burst, what comes in, and one debt", () => {
+  const random = new Random(17);
+  for (let round = 0; round < 50; round++) {
+    const rate = { burst: 1 + random.below(50), ms: 1000 * (1 + random.below(60)) };
+    const bucket = new TokenBucket();
+    let now = START, given = 0, refused = 0, debt = 0;
+    for (let i = 0; i < 2_000; i++) {
+      now += random.below(2 * rate.ms / rate.burst);
+      const cost = 1 + random.below(3);
+      const wait = bucket.take(rate, cost, now);
+      if (wait === 0) {
+        given += cost;
+        debt = Math.max(debt, cost - rate.burst);
+      } else {
+        refused++;
+        const longest = rate.ms * (1 + debt / rate.burst) + 0.01;
+        assert(wait <= longest, "nobody waits longer than a debt and an empty bucket take");
+      }
+    }
+    const most = rate.burst + Math.max(0, debt) + (now - START) * rate.burst / rate.ms;
+    assert(given <= most + 1e-6, `${given} of ${most}`);
+    assert(refused > 0);
+  }
+});
+
+Deno.test("what costs more than a full bucket needs a full bucket, and the next one waits for the debt", () => {
+  const rate = { burst: 3, ms: 3_000 };
+  const bucket = new TokenBucket();
+  assertEquals(bucket.take(rate, 1, START), 0);
+  // Not before it is full.
+  assertAlmostEquals(bucket.take(rate, 9, START), 1_000, 0.01);
+  assertEquals(bucket.take(rate, 9, START + 1_001), 0);
+  assertAlmostEquals(bucket.take(rate, 1, START + 1_001), 7_000, 0.01);
+  assertEquals(bucket.take(rate, 1, START + 8_002), 0);
+});
+
+Deno.test("what is spent afterwards is a debt that is paid in full before anything is given again", () => {
+  const rate = { burst: 10, ms: 10_000 };
+  const bucket = new TokenBucket();
+  for (let i = 0; i < 5; i++) bucket.spend(rate, 12, START);
+  // 60 of which 10 were there.
+  assertAlmostEquals(bucket.take(rate, 1, START), 51_000, 0.01);
+  assert(bucket.take(rate, 1, START + 50_000) > 0);
+  assertEquals(bucket.take(rate, 1, START + 51_001), 0);
+});
+
+Deno.test("a debt is at most ten full buckets, whatever was spent", () => {
+  const rate = { burst: 10, ms: 10_000 };
+  const bucket = new TokenBucket();
+  bucket.spend(rate, 1e9, START);
+  assertAlmostEquals(bucket.take(rate, 1, START), 101_000, 0.01);
+});
+
+Deno.test("a clock that is set back makes nobody wait", () => {
+  const rate = { burst: 2, ms: 10_000 };
+  const bucket = new TokenBucket();
+  for (let i = 0; i < 2; i++) assertEquals(bucket.take(rate, 1, START), 0);
+  assertEquals(bucket.take(rate, 1, START - 3_600_000), 0);
+});
+
+Deno.test("buckets by key know nothing of each other, and are forgotten when they are full", () => {
+  const rate = { burst: 2, ms: 2_000 };
+  const buckets = new TokenBucketMap(() => new TokenBucket(), 10_000);
+  const take = (key: string, now: number) => buckets.at(key, now).take(rate, 1, now);
+  for (const key of ["a", "b"]) {
+    assertEquals([take(key, START), take(key, START)], [0, 0]);
+    assert(take(key, START) > 0);
+  }
+  for (let i = 0; i < 1_000; i++) take(`key ${i}`, START);
+  assertEquals(buckets.size, 1_002);
+  for (let i = 0; i < 1_000; i++) take("c", START + 2_001);
+  assertEquals(buckets.size, 1, "all but c");
+});
+
+Deno.test("who comes under ever new names is forgotten rather than remembered without bound", () => {
+  const rate = { burst: 1, ms: 3_600_000 };
+  const buckets = new TokenBucketMap(() => new TokenBucket(), 1_000);
+  for (let i = 0; i < 10_000; i++) {
+    buckets.at(`key ${i}`, START).take(rate, 1, START);
+    assert(buckets.size <= 1_000);
+  }
+});
+
+Deno.test("what is not as good as new is not forgotten while there is room", () => {
+  const made: string[] = [];
+  const memory = new TokenBucketMap(() => {
+    made.push("");
+    return { isFull: () => false };
+  }, 100);
+  const first = memory.at("first", 0);
+  for (let i = 0; i < 99; i++) memory.at(`key ${i}`, 0);
+  for (let i = 0; i < 500; i++) assertEquals(memory.at("first", 0), first);
+  assertEquals(made.length, 100);
+});

@@ -1,0 +1,120 @@
+/**
+ * Readers who cannot keep up, over real sockets: they stay, are told what they missed, and are let go
+ * only when they take nothing at all.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { systemClock } from "../../chat/base/clock.ts";
+import { eventually, House, soon } from "../support/test_server.ts";
+import { RawReader } from "../support/raw_reader.ts";
+import { type Line, Speaker } from "../support/json_client.ts";
+
+/** A machine's clock that can be put forward. */
+function movingClock() {
+  const clock = { ...systemClock, ahead: 0, monotonicMs: () => performance.now() + clock.ahead };
+  return clock;
+}
+
+/** Says more than the system and the server keep for somebody: 16 MB. Returns the ids. */
+async function flood(ann: Speaker): Promise<string[]> {
+  const ids: string[] = [];
+  const text = "x".repeat(16_000);
+  while (ids.length < 1_000) {
+    ann.say(...Array.from({ length: 20 }, () => ({ type: "message", text })));
+    for (let i = 0; i < 20; i++) ids.push((await ann.next()).id);
+  }
+  return ids;
+}
+
+/** The lines of a chat.v1 reader until one of a type. */
+async function until(reader: RawReader, type: string): Promise<Line[]> {
+  const lines: Line[] = [];
+  while (lines.at(-1)?.type !== type) lines.push(JSON.parse(await reader.next()));
+  return lines;
+}
+
+Deno.test("who did not read for a while is told between which ids, stays, and misses nothing after that", async () => {
+  await using house = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  using deaf = await RawReader.open(house.port, "chat.v1");
+  await deaf.send(JSON.stringify({ type: "login", nick: "Deaf" }));
+  await deaf.send(JSON.stringify({ type: "join", room: "red" }));
+  await ann.hears({ type: "joined", nick: "Deaf" });
+  const ids = await flood(ann);
+  const lines = await until(deaf, "gap");
+  const heard = lines.filter(({ type }) => type === "message").map(({ id }) => id);
+  const { after, until: end, missed } = lines.at(-1)!;
+  // In one piece: what it had from the system, then what it was not sent, and nothing twice.
+  assertEquals(heard, ids.slice(0, heard.length));
+  assertEquals([after, end], [heard.at(-1), ids.at(-1)]);
+  assertEquals(missed, ids.length - heard.length);
+  assert(missed > 100, `${missed}`);
+  const id = await ann.says("all is well");
+  const next = (await until(deaf, "message")).at(-1)!;
+  assertEquals([next.id, next.text], [id, "all is well"]);
+  // Asked with the ids of the gap, history gives the first of what was missed.
+  await deaf.send(JSON.stringify({ type: "history", after, limit: 2, ref: 1 }));
+  const page = (await until(deaf, "history")).at(-1)!;
+  assertEquals(page.events.map(({ id }: Line) => id), ids.slice(heard.length, heard.length + 2));
+  assertEquals(house.warnings, []);
+});
+
+Deno.test("who takes nothing for 30 seconds is closed with 1013, and can come back", async () => {
+  const clock = movingClock();
+  await using house = await House.open({ flood: "off", clock });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  using deaf = await RawReader.open(house.port, "chat.v1");
+  await deaf.send(JSON.stringify({ type: "login", nick: "Deaf" }));
+  await deaf.send(JSON.stringify({ type: "join", room: "red" }));
+  await ann.hears({ type: "joined", nick: "Deaf" });
+  await flood(ann);
+  // What the system still takes by itself is progress: it takes no more when that has stopped.
+  clock.ahead += 29_000;
+  await ann.hearsNothingElse();
+  assertEquals(house.chat.size, 2);
+  clock.ahead += 31_000;
+  await eventually(() => house.chat.size === 1, "the reader is let go");
+  let token = "", last = "";
+  while (true) {
+    const line = await soon(deaf.nextOrClose(), "the end");
+    if (line === 1013) break;
+    if (typeof line === "number") throw new Error(`closed with ${line}`);
+    const { type, token: given, id } = JSON.parse(line);
+    if (type === "welcome") token = given;
+    if (type === "message") last = id;
+  }
+  const again = await Speaker.connect(house);
+  const welcome = await again.asks({ type: "resume", token, last });
+  assertEquals([welcome.type, welcome.nick, welcome.room], ["welcome", "Deaf", "red"]);
+  let missed = await again.next();
+  while (missed.type !== "resumed") missed = await again.next();
+  // It is more than can be told at once.
+  assertEquals([missed.recovered, missed.reason], [false, "too-many"]);
+  await ann.says("all is well");
+  await again.hears({ type: "message", text: "all is well" });
+});
+
+Deno.test("a large reply for which there is no room is refused with retryAfter, and given when there is", async () => {
+  await using house = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  using deaf = await RawReader.open(house.port, "chat.v1");
+  await deaf.send(JSON.stringify({ type: "login", nick: "Deaf" }));
+  await deaf.send(JSON.stringify({ type: "join", room: "red" }));
+  await ann.hears({ type: "joined", nick: "Deaf" });
+  await flood(ann);
+  for (const type of ["history", "members", "rooms"]) {
+    await deaf.send(JSON.stringify({ type, ref: type }));
+  }
+  await ann.hearsNothingElse();
+  const refused: Line[] = [];
+  let gap = false;
+  while (refused.length < 3 || !gap) {
+    const line = JSON.parse(await deaf.next());
+    if (line.type === "error") refused.push(line);
+    gap ||= line.type === "gap";
+  }
+  for (const { code, retryAfter } of refused) assertEquals([code, retryAfter], ["too-fast", 1_000]);
+  assertEquals(refused.map(({ ref }) => ref), ["history", "members", "rooms"]);
+  await deaf.send(JSON.stringify({ type: "history", ref: 2 }));
+  const page = (await until(deaf, "history")).at(-1)!;
+  assertEquals([page.ref, page.more], [2, true]);
+});

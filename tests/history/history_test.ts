@@ -1,0 +1,662 @@
+/** What was said: kept, folded into few rows, given back in pages, and gone after its time. */
+import { assert, assertEquals } from "@std/assert";
+import { type Clock, systemClock } from "../../chat/base/clock.ts";
+import { eventIdPrefix } from "../../chat/feed/events.ts";
+import { shardOf } from "../../chat/feed/feed.ts";
+import { countingKv, eventually, House } from "../support/test_server.ts";
+import { type Line, Speaker } from "../support/json_client.ts";
+
+/** Milliseconds of seven days: what history is kept for. */
+const WEEK = 7 * 86_400_000;
+
+/** A clock on which nothing is folded: what waits for a second waits for ever. */
+const neverFolding: Clock = {
+  ...systemClock,
+  after: (ms, run) => ms === 1_000 ? () => {} : systemClock.after(ms, run),
+};
+
+/** A clock on which what waits for a second waits for a moment: folding, for one. */
+const quick: Clock = {
+  ...systemClock,
+  after: (ms, run) => systemClock.after(ms === 1_000 ? 50 : ms, run),
+};
+
+/** The rows of a room's history, and the texts in each. */
+async function chunks(kv: Deno.Kv, room: string): Promise<string[][]> {
+  const rows: string[][] = [];
+  for await (const { value } of kv.list<{ events: string[][] }>({ prefix: ["log", room] })) {
+    rows.push(value.events.map((event) => event[4]!));
+  }
+  return rows;
+}
+
+/** Waits until so many events of a room are in its rows. */
+async function folded(kv: Deno.Kv, room: string, many: number): Promise<void> {
+  const enough = async () => (await chunks(kv, room)).flat().length >= many;
+  await eventually(enough, `${many} events are folded`, 3_000);
+}
+
+/** Says things, and hears them, as fast as that goes. */
+async function sayAll(speaker: Speaker, texts: string[], more: object = {}): Promise<string[]> {
+  const ids: string[] = [];
+  for (let i = 0; i < texts.length; i += 100) {
+    const some = texts.slice(i, i + 100);
+    const frame = some.map((text) => JSON.stringify({ type: "message", text, ...more }));
+    speaker.say(frame.join("\n"));
+    for (const text of some) {
+      const line = await speaker.next();
+      assertEquals(line.text, text);
+      ids.push(line.id);
+    }
+  }
+  return ids;
+}
+
+/** All of a room's history, by pages. */
+async function pages(speaker: Speaker, direction: "before" | "after", limit: number) {
+  const all: Line[] = [];
+  let from = direction === "after" ? "a" : undefined, asked = 0;
+  while (true) {
+    const { events, more } = await speaker.asks({ type: "history", limit, [direction]: from });
+    asked++;
+    if (direction === "after") all.push(...events);
+    else all.unshift(...events);
+    if (!more) return { all, asked };
+    assertEquals(events.length, limit);
+    from = direction === "after" ? events.at(-1).id : events[0].id;
+  }
+}
+
+function numbers(from: number, to: number): string[] {
+  return Array.from({ length: to - from }, (_, i) => `${from + i}`);
+}
+
+function texts(events: Line[]): string[] {
+  return events.map(({ text }) => text);
+}
+
+/**
+ * Writes a room's history as it is after folding, `many` of it, as if it had been said once a
+ * second until now; a chat that is opened on the KV afterwards has it.
+ */
+async function write(kv: Deno.Kv, room: string, many: number, now = Date.now(), perRow = 200) {
+  for (let i = 0; i < many; i += perRow) {
+    const events = Array.from({ length: Math.min(perRow, many - i) }, (_, j) => {
+      const time = now - (many - i - j) * 1_000;
+      return [id(i + j), "message", "01A", "Ann", `${i + j}`, time, ""];
+    });
+    await kv.set(["log", room, events[0]![0]!], { v: 1, events }, { expireIn: WEEK });
+  }
+  await kv.set(["bell", shardOf(room, 8)], 1);
+}
+
+/** The id of the `n`th of them: earlier than any that KV will give. */
+function id(n: number): string {
+  return `${eventIdPrefix("1")}${n.toString(16).padStart(8, "0")}`;
+}
+
+Deno.test("/history shows the last 20, or as many as are asked for, oldest first, with times in UTC", async () => {
+  const now = Date.UTC(2026, 10, 22, 23, 59, 58);
+  await using house = await House.open({ flood: "off", clock: { ...systemClock, now: () => now } });
+  const ann = await house.enter("Ann", "red");
+  await ann.asks("/history", "Nothing has been said here yet.");
+  const said = numbers(0, 101);
+  for (const text of said) await ann.asks(text, `Ann: ${text}`);
+  const shown = (many: number) =>
+    said.slice(-many).map((text) => `[2026-11-22 23:59] Ann: ${text}`).join("\n");
+  await ann.asks("/history", shown(20));
+  await ann.asks("/HISTORY 3 of them", shown(3));
+  for (const many of [1, 20, 21, 100]) await ann.asks(`/history ${many}`, shown(many));
+  for (const bad of ["0", "-1", "101", "1.5", "ten", "1e1", "0x10", "999999999999", "٣"]) {
+    await ann.asks(
+      `/history ${bad}`,
+      "How many? Type /history {n}, with a number from 1 to 100.",
+    );
+  }
+  await ann.hearsNothingElse();
+  assertEquals(house.warnings, []);
+});
+
+Deno.test("/history shows what was said and done in the room, not who came, and no other room", async () => {
+  const now = Date.UTC(2026, 0, 2, 3, 4, 5);
+  await using house = await House.open({ clock: { ...systemClock, now: () => now } });
+  const ann = await house.enter("Ann");
+  await ann.asks("/history", "Not currently in a room. Type /join {room_name} to do so.");
+  await ann.asks("/join red", 'Joined chat room "red"');
+  const bob = await house.enter("Bob", "red");
+  await ann.hears("Bob joined room.");
+  await ann.asks("one", "Ann: one");
+  await ann.asks("/me waves", "* Ann waves");
+  await ann.asks("/nick Anna", "Nickname is: Anna");
+  await ann.asks("two", "Anna: two");
+  await ann.asks("/msg Bob psst", "[to Bob] psst");
+  await bob.hears("Ann: one", "* Ann waves", "Ann is now known as Anna.", "Anna: two");
+  await bob.hears("[from Anna] psst");
+  await ann.asks("/join blue", 'Left chat room "red"', 'Joined chat room "blue"');
+  await ann.asks("/history", "Nothing has been said here yet.");
+  await ann.asks("three", "Anna: three");
+  await ann.asks("/history", "[2026-01-02 03:04] Anna: three");
+  // Whoever comes later sees what was said before.
+  const past = ["Ann: one", "* Ann waves", "Anna: two"].map((text) => `[2026-01-02 03:04] ${text}`);
+  await bob.hears("Anna left room.");
+  await bob.asks("/history", past.join("\n"));
+  const cy = await house.enter("Cy", "red");
+  await bob.hears("Cy joined room.");
+  await cy.asks("/history", past.join("\n"));
+  await cy.asks("/history 1", past[2]!);
+  const v1 = await Speaker.enter(house, "Vi", "red");
+  const { events, more, room } = await v1.asks({ type: "history" });
+  assertEquals([room, more], ["red", false]);
+  assertEquals(
+    events.map(({ type, nick, text, time }: Line) => [type, nick, text, time]),
+    [["message", "Ann", "one", now], ["action", "Ann", "waves", now], [
+      "message",
+      "Anna",
+      "two",
+      now,
+    ]],
+  );
+  await bob.hears("Vi joined room.");
+  await bob.hearsNothingElse();
+  await ann.hearsNothingElse();
+});
+
+Deno.test("where no history is kept nothing of it is written, and whoever asks is told", async () => {
+  await using house = await House.open({ history: 0 });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const tim = await house.enter("Tim", "red");
+  await ann.hears({ type: "joined" });
+  await ann.says("hello");
+  await tim.hears("Ann: hello");
+  await ann.isRefused({ type: "history" }, "history-off");
+  await ann.isRefused({ type: "history", room: "blue" }, "history-off");
+  await tim.asks("/history", "No history is kept here.");
+  await house.chat.close();
+  for (const first of ["log", "people"]) {
+    assertEquals(await Array.fromAsync(house.kv.list({ prefix: [first] })), [], first);
+  }
+});
+
+Deno.test("pages go back and forth through all that was said, without gap or overlap", async () => {
+  await using house = await House.open({ flood: "off", clock: quick });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const eve = await Speaker.enter(house, "Eve", "blue");
+  const ids: string[] = [];
+  // In three rows and in memory: each of the first three is folded before the next is said.
+  for (const [from, to] of [[0, 150], [150, 300], [300, 400], [400, 500]] as const) {
+    if (from > 0 && from < 400) await folded(house.kv, "red", from);
+    ids.push(...await sayAll(ann, numbers(from, to)));
+    await sayAll(eve, ["elsewhere"]);
+  }
+  assertEquals(ids, ids.toSorted());
+  for (const direction of ["before", "after"] as const) {
+    for (const limit of [100, 70, 7, 50]) {
+      const { all, asked } = await pages(ann, direction, limit);
+      assertEquals(texts(all), numbers(0, 500), `${direction}, ${limit}`);
+      assertEquals(all.map(({ id }) => id), ids);
+      assertEquals(asked, Math.ceil(500 / limit));
+    }
+  }
+  const usual = await ann.asks({ type: "history" });
+  assertEquals([texts(usual.events), usual.more], [numbers(450, 500), true]);
+  // On either side of each event: all that comes before, and after.
+  for (let n = 0; n < 500; n += 23) {
+    const { events: before } = await ann.asks({ type: "history", limit: 2, before: ids[n] });
+    assertEquals(texts(before), numbers(Math.max(0, n - 2), n));
+    const { events: after } = await ann.asks({ type: "history", limit: 2, after: ids[n] });
+    assertEquals(texts(after), numbers(n + 1, Math.min(500, n + 3)));
+  }
+  await ann.hearsNothingElse();
+});
+
+Deno.test("pages that are read while more is said and folded have neither gap nor overlap", async () => {
+  await using house = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const bob = await Speaker.enter(house, "Bob", "red");
+  await ann.hears({ type: "joined" });
+  const gone = { it: false };
+  const talk = (async () => {
+    for (let n = 0; n < 1_000 || (await chunks(house.kv, "red")).length < 2; n += 10) {
+      await sayAll(ann, numbers(n, n + 10));
+    }
+    gone.it = true;
+  })();
+  let read = 0;
+  while (!gone.it) {
+    const heard: Line[] = [];
+    for (const direction of ["before", "after"] as const) {
+      let from: string | undefined = direction === "after" ? "a" : undefined;
+      let more = true;
+      const all: number[] = [];
+      for (let page = 0; more && page < 8; page++) {
+        const answer = (await bob.hearsUntilAnswer({
+          ...{ type: "history", limit: 60, [direction]: from },
+        })).at(-1)!;
+        heard.push(answer);
+        const some = texts(answer.events).map(Number);
+        if (direction === "after") all.push(...some);
+        else all.unshift(...some);
+        more = answer.more;
+        from = direction === "after" ? answer.events.at(-1)?.id : answer.events[0]?.id;
+        if (from === undefined) break;
+      }
+      // One after the other, from the first, or to the last.
+      assertEquals(all, all.map((_, i) => i + (all[0] ?? 0)));
+      if (direction === "after" && all.length > 0) assertEquals(all[0], 0);
+    }
+    read++;
+  }
+  await talk;
+  assert(read > 3, `${read} times`);
+});
+
+Deno.test("ids of another room, and what is no id, are places like any other, and show no other room", async () => {
+  await using house = await House.open({ clock: quick });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const eve = await Speaker.enter(house, "Eve", "blue");
+  await sayAll(ann, ["one", "two"]);
+  const [between] = await sayAll(eve, ["elsewhere"]);
+  await sayAll(ann, ["three"]);
+  const shown = async (where: object) => {
+    const { events, room, more } = await ann.asks({ type: "history", ...where });
+    assertEquals([room, more], ["red", false]);
+    return texts(events);
+  };
+  const look = async () => {
+    const before = await shown({ before: between }), after = await shown({ after: between });
+    assertEquals([...before, ...after], ["one", "two", "three"]);
+    for (const least of ["", "\u0000", "0", "A", "a", "a0"]) {
+      assertEquals(await shown({ before: least }), [], `before ${JSON.stringify(least)}`);
+      assertEquals(await shown({ after: least }), ["one", "two", "three"], `after "${least}"`);
+    }
+    for (const most of ["z", "zzz", "~", "x".repeat(64), "é", "😀", "\uffff"]) {
+      assertEquals(await shown({ before: most }), ["one", "two", "three"], `before "${most}"`);
+      assertEquals(await shown({ after: most }), [], `after "${most}"`);
+    }
+  };
+  await look();
+  await folded(house.kv, "red", 3);
+  await look();
+  assertEquals(house.warnings, []);
+});
+
+Deno.test("whatever is no id, pages after it begin with what comes next in the oldest rows too", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await write(kv, "red", 1_000);
+  await using house = await House.open({ kv });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  for (const least of ["", "a", "b"]) {
+    const { events } = await ann.asks({ type: "history", after: least, limit: 2 });
+    assertEquals(texts(events), ["0", "1"], `after "${least}"`);
+  }
+});
+
+Deno.test("a page costs the same in a long history as in a short one, at its end and in its middle", async () => {
+  const costs: number[][] = [];
+  for (const many of [1_000, 20_000]) {
+    using kv = await Deno.openKv(":memory:");
+    await write(kv, "red", many);
+    const { kv: counted, use } = countingKv(kv);
+    let rows = 0;
+    const list = counted.list.bind(counted);
+    const counting = new Proxy(counted, {
+      get(target, name) {
+        if (name !== "list") {
+          const value = Reflect.get(target, name);
+          return typeof value === "function" ? value.bind(target) : value;
+        }
+        return (...args: Parameters<Deno.Kv["list"]>) => {
+          const found = list(...args);
+          const next = found.next.bind(found);
+          if ((args[0] as { prefix?: Deno.KvKey }).prefix?.[0] === "beat") return found;
+          found.next = async () => {
+            const each = await next();
+            if (!each.done) rows++;
+            return each;
+          };
+          return found;
+        };
+      },
+    });
+    await using house = await House.open({ kv: counting });
+    const ann = await Speaker.enter(house, "Ann", "red");
+    // In the middle of a row.
+    const middle = id(Math.floor(many / 400) * 200 + 100);
+    for (const where of [{}, { before: middle }, { after: middle }]) {
+      const before = { lists: use.lists, rows, gets: use.gets };
+      const { events, more } = await ann.asks({ type: "history", limit: 100, ...where });
+      assertEquals([events.length, more], [100, true]);
+      const [lists, read] = [use.lists - before.lists, rows - before.rows];
+      assert(lists <= 4, `${lists} lists`);
+      assert(read <= 4, `${read} rows`);
+      costs.push([many, lists, read, use.gets - before.gets]);
+    }
+    assertEquals(texts((await ann.asks({ type: "history", limit: 2 })).events), [
+      `${many - 2}`,
+      `${many - 1}`,
+    ]);
+  }
+  const of = (many: number) =>
+    costs.filter(([which]) => which === many).map((cost) => cost.slice(1));
+  assertEquals(of(1_000), of(20_000));
+});
+
+Deno.test("a thousand messages at once become a few rows, and no row too many", async () => {
+  await using house = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const said = numbers(0, 1_000);
+  await sayAll(ann, said);
+  await folded(house.kv, "red", 1_000);
+  const rows = await chunks(house.kv, "red");
+  assertEquals(rows.flat(), said);
+  assert(rows.length <= 12, `${rows.length} rows`);
+  assertEquals(texts((await pages(ann, "before", 100)).all), said);
+});
+
+Deno.test("after a crash before the folding all that was said is there, once", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using crashed = await House.open({ flood: "off", kv, clock: neverFolding, local: false });
+  const ann = await Speaker.enter(crashed, "Ann", "red");
+  const bob = await Speaker.enter(crashed, "Bob", "blue");
+  const said = numbers(0, 300);
+  await sayAll(ann, said);
+  await sayAll(bob, ["one", "two"]);
+  assertEquals(await chunks(kv, "red"), []);
+  await using house = await House.open({ kv, local: false });
+  const cy = await Speaker.enter(house, "Cy", "red");
+  assertEquals(texts((await pages(cy, "before", 100)).all), said);
+  assertEquals(texts((await pages(cy, "after", 33)).all), said);
+  cy.say({ type: "join", room: "blue" });
+  await cy.hears({ type: "left" }, { type: "joined" });
+  assertEquals(texts((await cy.asks({ type: "history" })).events), ["one", "two"]);
+  await folded(kv, "red", 300);
+  assertEquals((await chunks(kv, "red")).flat(), said);
+  assertEquals((await chunks(kv, "blue")).flat(), ["one", "two"]);
+  // And a third one finds nothing left to fold.
+  await using third = await House.open({ kv, local: false });
+  const dora = await Speaker.enter(third, "Dora", "red");
+  assertEquals(texts((await pages(dora, "before", 100)).all), said);
+  assertEquals((await chunks(kv, "red")).flat(), said);
+});
+
+Deno.test("two chats on one KV fold each event exactly once, and both give all of it", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using one = await House.open({ kv, local: false, clock: quick, flood: "off" });
+  await using other = await House.open({ kv, local: false, clock: quick, flood: "off" });
+  const ann = await Speaker.enter(one, "Ann", "red");
+  const bob = await Speaker.enter(other, "Bob", "red");
+  await ann.hears({ type: "joined", nick: "Bob" });
+  const hearing = async (speaker: Speaker) => {
+    const heard: string[] = [];
+    while (heard.length < 600) heard.push((await speaker.next()).text);
+    return heard;
+  };
+  const speaking = async (speaker: Speaker, from: number) => {
+    for (let n = from; n < from + 300; n += 10) {
+      speaker.say(
+        numbers(n, n + 10).map((text) => JSON.stringify({ type: "message", text })).join("\n"),
+      );
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+  };
+  const [heard, heardThere] = await Promise.all([
+    hearing(ann),
+    hearing(bob),
+    speaking(ann, 0),
+    speaking(bob, 300),
+  ]);
+  assertEquals(heard, heardThere);
+  assertEquals(heard.map(Number).toSorted((a, b) => a - b).map(String), numbers(0, 600));
+  await folded(kv, "red", 600);
+  await sayAll(ann, ["the last"]);
+  await bob.hears({ text: "the last" });
+  await folded(kv, "red", 601);
+  for (const speaker of [ann, bob]) {
+    assertEquals(texts((await pages(speaker, "before", 100)).all), [...heard, "the last"]);
+    assertEquals(texts((await pages(speaker, "after", 100)).all), [...heard, "the last"]);
+  }
+  assertEquals((await chunks(kv, "red")).flat(), [...heard, "the last"]);
+});
+
+Deno.test("what is past its time is not shown, though KV still has it", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const began = Date.now();
+  let now = began;
+  const clock = { ...quick, now: () => now, monotonicMs: () => now };
+  await using house = await House.open({ flood: "off", kv, history: 60, clock });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const [old] = await sayAll(ann, ["old"]);
+  now += 30_000;
+  await sayAll(ann, ["newer"]);
+  const shown = async (where: object = {}) => {
+    const { events, more } = await ann.asks({ type: "history", ...where });
+    assertEquals(more, false);
+    return texts(events);
+  };
+  assertEquals(await shown(), ["old", "newer"]);
+  for (const place of ["memory", "KV"]) {
+    if (place === "KV") await folded(kv, "red", 2);
+    now = began + 59_999;
+    assertEquals(await shown(), ["old", "newer"], place);
+    now = began + 60_001;
+    assertEquals(await shown(), ["newer"], place);
+    assertEquals(await shown({ after: "a" }), ["newer"], place);
+    assertEquals(await shown({ after: old }), ["newer"], place);
+    now = began + 90_001;
+    assertEquals(await shown(), [], place);
+    assertEquals(await shown({ after: "a" }), [], place);
+    now = began + 30_000;
+  }
+  assertEquals((await chunks(kv, "red")).flat(), ["old", "newer"]);
+});
+
+Deno.test("History compacts and shows everything when the wall clock jumps an hour, either way", async () => {
+  for (const jump of [3_600_000, -3_600_000]) {
+    using kv = await Deno.openKv(":memory:");
+    let ahead = 0;
+    const clock = { ...quick, now: () => Date.now() + ahead };
+    await using house = await House.open({ kv, history: 1800, clock });
+    const ann = await Speaker.enter(house, "Ann", "red");
+    const shown = async () => texts((await ann.asks({ type: "history" })).events);
+    await sayAll(ann, ["before"]);
+    await folded(kv, "red", 1);
+    ahead = jump;
+    assertEquals(await shown(), ["before"]);
+    await sayAll(ann, ["after"]);
+    await folded(kv, "red", 2);
+    assertEquals(await shown(), ["before", "after"]);
+  }
+});
+
+Deno.test("History shows what is before an event that a wrong clock dated too early", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let ahead = 0;
+  const clock = { ...quick, now: () => Date.now() + ahead };
+  await using house = await House.open({ kv, history: 1800, clock });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  await sayAll(ann, ["at the right time"]);
+  await folded(kv, "red", 1);
+  ahead = -3_600_000;
+  await sayAll(ann, ["dated an hour too early"]);
+  await folded(kv, "red", 2);
+  ahead = 0;
+  assertEquals(texts((await ann.asks({ type: "history" })).events), ["at the right time"]);
+});
+
+Deno.test("only with an open history may others read it, and then without being in any room", async () => {
+  await using house = await House.open({ openHistory: true });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  await sayAll(ann, numbers(0, 10));
+  const eve = await Speaker.enter(house, "Eve");
+  await eve.isRefused({ type: "history" }, "not-in-room");
+  const page = await eve.asks({ type: "history", room: "red", limit: 3 });
+  assertEquals([page.room, texts(page.events), page.more], ["red", ["7", "8", "9"], true]);
+  assertEquals((await eve.asks({ type: "history", room: "nowhere" })).events, []);
+  await ann.hearsNothingElse();
+  assertEquals(house.warnings, []);
+
+  await using closed = await House.open();
+  const bob = await Speaker.enter(closed, "Bob", "red");
+  await sayAll(bob, ["hello"]);
+  const fay = await Speaker.enter(closed, "Fay", "blue");
+  await fay.isRefused({ type: "history", room: "red" }, "not-allowed");
+  await fay.isRefused({ type: "history", room: "nowhere" }, "not-allowed");
+  fay.say({ type: "leave" });
+  await fay.hears({ type: "left" });
+  await fay.isRefused({ type: "history", room: "blue" }, "not-allowed");
+});
+
+Deno.test("with an open history a room of an impossible name has none, or is refused", async () => {
+  await using house = await House.open({ openHistory: true });
+  const eve = await Speaker.enter(house, "Eve");
+  for (
+    const room of ["", "\u0000", "\ud800", "x".repeat(65), "x".repeat(5_000), "😀".repeat(600)]
+  ) {
+    const { type, code, events } = await eve.asks({ type: "history", room });
+    const answer = type === "error" ? code : events;
+    assert(code === "bad-room" || events?.length === 0, `${room.length}: ${answer}`);
+  }
+  assertEquals(house.warnings, []);
+});
+
+Deno.test("rows of an unknown version are passed over with a warning, and the rest is shown", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await write(kv, "red", 60, Date.now(), 10);
+  for (const n of [0, 20, 50]) await kv.set(["log", "red", id(n)], { v: 2, what: "is this?" });
+  await kv.set(["log", "red", id(45)], null);
+  await using house = await House.open({ kv });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const rest = [...numbers(10, 20), ...numbers(30, 50)];
+  const forwards = await ann.asks({ type: "history", after: "a" });
+  assertEquals(texts(forwards.events), rest);
+  assertEquals(house.warnings.length > 0, true);
+  const backwards = await ann.asks({ type: "history" });
+  assertEquals(texts(backwards.events), rest);
+  assert(house.warnings.every((line) => line.includes("of an unknown version was passed over")));
+});
+
+Deno.test("what is no event in a row of history is passed over, and the rest is shown", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await write(kv, "red", 2, Date.now());
+  const key = ["log", "red", id(0)];
+  const { events } = (await kv.get<{ events: unknown[] }>(key)).value!;
+  const strange = ["dance", null, 5, {}, [], [id(1), "dance", "1", "Bob", "x", Date.now(), ""]];
+  await kv.set(key, { v: 1, events: [...strange, ...events] });
+  await using house = await House.open({ kv });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  assertEquals(texts((await ann.asks({ type: "history" })).events), ["0", "1"]);
+});
+
+Deno.test("a feed row of an unknown version, left by a crash, is not folded", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const event = ["message", "red", "1", "Bob", "from elsewhere", Date.now()];
+  const shard = shardOf("red", 8);
+  for (const row of [{ v: 2, events: [event] }, null, 5, "text", { v: 1, events: "none" }]) {
+    await kv.atomic().set(["feed", shard, kv.commitVersionstamp()], row).set(["bell", shard], 1)
+      .commit();
+  }
+  await using house = await House.open({ kv });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  await sayAll(ann, ["hello"]);
+  assertEquals(texts((await ann.asks({ type: "history" })).events), ["hello"]);
+});
+
+Deno.test("the longest message comes back unharmed, whatever it consists of, from memory and from KV", async () => {
+  const limit = 24 * 1024;
+  await using house = await House.open({ flood: "off", clock: quick, limits: { message: limit } });
+  const tim = await house.enter("Tim", "red");
+  const ann = await Speaker.enter(house, "Ann", "red");
+  await tim.hears("Ann joined room.");
+  const said = ["\u0001", "\u0000", '"', "é", "😀"]
+    .map((letter) => letter.repeat(limit / new TextEncoder().encode(letter).length));
+  for (const text of said) {
+    await tim.asks(text, `Tim: ${text.replaceAll("\0", "␀").replaceAll("\u0001", "␁")}`);
+    await ann.hears({ type: "message", text });
+  }
+  for (const place of ["memory", "KV"]) {
+    if (place === "KV") await folded(house.kv, "red", said.length);
+    // A page ends where its encoded bytes do: the first two take 144 KiB each.
+    const newest = await ann.asks({ type: "history" });
+    const older = await ann.asks({ type: "history", before: newest.events[0].id });
+    assertEquals([older.more, newest.more], [false, true]);
+    const events = [...older.events, ...newest.events];
+    assert(texts(events).every((text, i) => text === said[i]), place);
+    assertEquals(events.length, said.length);
+    const past = (await (async () => {
+      tim.say("/history 1");
+      return await tim.next();
+    })()).slice("[2026-11-22 00:00] Tim: ".length);
+    assert(past === said.at(-1), place);
+  }
+  await ann.hearsNothingElse();
+  assertEquals(house.warnings, []);
+});
+
+Deno.test("the longest messages in two bytes a letter, one after another, are folded too", async () => {
+  await using house = await House.open({
+    flood: "off",
+    clock: quick,
+    limits: { message: 24 * 1024 },
+  });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  // One letter beyond Latin-1, and all of it is stored in two bytes each: 48 KiB, then 30 KiB.
+  await sayAll(ann, [`ł${"x".repeat(24_000)}`, `ł${"x".repeat(15_000)}`, "the end"]);
+  await folded(house.kv, "red", 3);
+  assertEquals(house.warnings, []);
+});
+
+Deno.test("what is said after the first folding is folded no later than that was", async () => {
+  await using house = await House.open({ clock: quick });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  for (const many of [1, 2, 3]) {
+    await ann.says(`${many}`);
+    await folded(house.kv, "red", many);
+  }
+});
+
+Deno.test("after the largest page the connection is as good as before", async () => {
+  await using house = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const text = "x".repeat(16_384);
+  for (let i = 0; i < 100; i++) {
+    ann.say({ type: "message", text });
+    // More than a megabyte at once is more than may wait for anybody.
+    if (i % 20 === 19) { for (let j = 0; j < 20; j++) await ann.hears({ type: "message" }); }
+  }
+  ann.say('{"type":"history","limit":100,"ref":1}\n{"type":"ping","ref":2}');
+  const next = async (): Promise<Line> => {
+    const line = await Promise.race([ann.next(), ann.person.closed]);
+    if (line instanceof CloseEvent) throw new Error(`closed with ${line.code}`);
+    return line;
+  };
+  // However many there are on it: each once, and whether there are more is said.
+  const page = await next();
+  assertEquals([page.type, page.ref], ["history", 1]);
+  assert(texts(page.events).every((each) => each === text));
+  assert(page.events.length === 100 || page.more);
+  assertEquals(await next(), { type: "pong", ref: 2 });
+});
+
+Deno.test("what was said is there after closing, and opening again, on the same file", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const said = numbers(0, 30);
+    for (const time of ["first", "second", "third"]) {
+      using kv = await Deno.openKv(`${folder}/kv`);
+      await using house = await House.open({ kv });
+      const ann = await Speaker.enter(house, `Ann ${time}`, "red");
+      if (time === "first") await sayAll(ann, numbers(0, 20));
+      if (time === "second") await sayAll(ann, numbers(20, 30));
+      const { events } = await ann.asks({ type: "history" });
+      assertEquals(texts(events), time === "first" ? said.slice(0, 20) : said, time);
+      const ids = events.map(({ id }: Line) => id);
+      assertEquals(ids, ids.toSorted());
+      // Whoever means to go leaves nothing to be swept.
+      await ann.person.leave();
+      const there = async () => await Array.fromAsync(kv.list({ prefix: ["nick"] }));
+      await eventually(async () => (await there()).length === 0, "nobody is there any more");
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

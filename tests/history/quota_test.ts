@@ -1,0 +1,651 @@
+/** The bytes that history may take: counted exactly, bounded per room and in all, oldest first. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { type Clock, systemClock } from "../../chat/base/clock.ts";
+import { eventId, eventIdPrefix, type RoomEvent } from "../../chat/feed/events.ts";
+import { shardOf } from "../../chat/feed/feed.ts";
+import { History } from "../../chat/history/history.ts";
+import { retentionFrom } from "../../chat/base/limits.ts";
+import { bytesOfRow, type KeptRow, Quota } from "../../chat/history/quota.ts";
+import { retentionOf } from "../../chat/history/retention.ts";
+import { bytesFrom } from "../../chat/program/settings.ts";
+import type { Stream } from "../../chat/history/memtable.ts";
+import { Hub, Process, Random, simulatedKv, type Weather, World } from "../cluster/sim_kv.ts";
+import {
+  counterOf,
+  countingKv,
+  DenoKv,
+  eventually,
+  House,
+  kept,
+  needs,
+  Person,
+  ServerProcess,
+} from "../support/test_server.ts";
+import { type Line, Speaker } from "../support/json_client.ts";
+
+const MIB = 1024 * 1024;
+
+const WEEK_MS = 7 * 86_400_000;
+
+/** A clock on which what waits for a second waits for a moment: folding, for one. */
+const quick: Clock = {
+  ...systemClock,
+  after: (ms, run) => systemClock.after(ms === 1_000 ? 50 : ms, run),
+};
+
+/** The id of the `n`th event of a test. */
+function id(n: number): string {
+  return `${eventIdPrefix("1")}${n.toString(16).padStart(8, "0")}`;
+}
+
+/** Says so many messages of that length, ten in a frame, and hears them. */
+async function sayMany(speaker: Speaker, many: number, length: number): Promise<Line[]> {
+  const lines: Line[] = [];
+  while (lines.length < many) {
+    const texts = Array.from({ length: 10 }, (_, i) => `${lines.length + i} ${"x".repeat(length)}`);
+    speaker.say(texts.map((text) => JSON.stringify({ type: "message", text })).join("\n"));
+    for (const text of texts) {
+      lines.push(await speaker.next());
+      assertEquals(lines.at(-1)!.text, text);
+    }
+  }
+  return lines;
+}
+
+async function allPages(speaker: Speaker): Promise<Line[]> {
+  const all: Line[] = [];
+  while (true) {
+    const before = all[0]?.id;
+    const { events, more } = await speaker.asks({ type: "history", limit: 100, before });
+    all.unshift(...events);
+    if (!more) return all;
+  }
+}
+
+/** Waits until nothing is left to be folded or removed. */
+async function settledAt(kv: Deno.Kv, maxBytes: number, last: string): Promise<void> {
+  await eventually(async () => {
+    let newest = "";
+    for await (const { value } of kv.list<{ events: string[][] }>({ prefix: ["log"] })) {
+      const at = value.events.at(-1)![0]!;
+      if (at > newest) newest = at;
+    }
+    return newest >= last && await counterOf(kv) <= maxBytes;
+  }, "history is within its quota");
+}
+
+Deno.test("Quota: a room that is flooded loses its oldest messages, and no other room loses any", async () => {
+  await using house = await House.open({ maxHistory: 10 * MIB, flood: "off", clock: quick });
+  const ann = await Speaker.enter(house, "Ann", "quiet");
+  await ann.says("hello");
+  const eve = await Speaker.enter(house, "Eve", "loud");
+  const said = await sayMany(eve, 200, 16_000);
+  await settledAt(house.kv, 10 * MIB, said.at(-1)!.id);
+  await eventually(
+    async () => await counterOf(house.kv, "log", "loud") <= MIB,
+    "the room is within its part",
+  );
+  const left = await allPages(eve);
+  assert(left.length > 40 && left.length < 70, `${left.length} messages`);
+  assertEquals(left.map(({ id }) => id), said.slice(-left.length).map(({ id }) => id));
+  assertEquals((await allPages(ann)).map(({ text }) => text), ["hello"]);
+  // Pages forwards begin with what is left.
+  const forwards = await eve.asks({ type: "history", after: said[0]!.id, limit: 1 });
+  assertEquals(forwards.events[0].id, left[0]!.id);
+  await kept(house.kv);
+  assertEquals(house.warnings, []);
+});
+
+Deno.test("Quota: over the quota of all, the oldest messages of all rooms are removed first", async () => {
+  await using house = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
+  const speakers: Speaker[] = [];
+  const said: Line[][] = [];
+  for (const room of ["a", "b", "c"]) {
+    const speaker = await Speaker.enter(house, `in ${room}`, room);
+    speakers.push(speaker);
+    said.push(await sayMany(speaker, 30, 16_000));
+    await settledAt(house.kv, MIB, said.at(-1)!.at(-1)!.id);
+  }
+  const left = await Promise.all(speakers.map(allPages));
+  assertEquals(left[0], []);
+  assert(left[1]!.length > 0 && left[1]!.length < 30, `${left[1]!.length} in the middle`);
+  assertEquals(left[1]!.at(-1), said[1]!.at(-1));
+  assertEquals(left[2], said[2]);
+  const { bytes } = await kept(house.kv);
+  assert(bytes <= MIB && bytes > MIB / 2, `${bytes} bytes`);
+});
+
+Deno.test("Quota: off, everything is kept until its time is over, and counted", async () => {
+  await using house = await House.open({ maxHistory: Infinity, flood: "off", clock: quick });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const said = await sayMany(ann, 100, 16_000);
+  await settledAt(house.kv, Infinity, said.at(-1)!.id);
+  assertEquals(await allPages(ann), said);
+  const { bytes } = await kept(house.kv);
+  assert(bytes > 1_600_000, `${bytes} bytes`);
+});
+
+Deno.test("Quota: who comes back and has not seen something that was removed is told so", async () => {
+  for (const kind of ["log", "people", "direct", "sent", "own", "log of a room left"] as const) {
+    await using house = await House.open({ maxHistory: 10 * MIB, clock: quick });
+    const { kv } = house;
+    const ann = await Speaker.connect(house);
+    const { token } = await ann.asks({ type: "login", nick: "Ann" });
+    ann.say({ type: "join", room: "red" });
+    const { id: joined } = await ann.next();
+    if (kind === "log of a room left") await ann.hearsUntilAnswer({ type: "join", room: "blue" });
+    ann.person.socket.close(4000);
+    await ann.person.closed;
+    const has = async (prefix: string[]) => (await Array.fromAsync(kv.list({ prefix }))).length > 0;
+    await eventually(() => has(["people", "red"]), "her coming is folded");
+    const [{ key: [, , id] }] = await Array.fromAsync(
+      kv.list({ prefix: ["reverse_lookup", "username_Ann"] }),
+    ) as [Deno.KvEntry<unknown>];
+    // Rows as large as they can be, right after she came.
+    const at = (n: number) => joined.slice(0, -3) + n.toString(16).padStart(3, "0");
+    const isRooms = kind.startsWith("log") || kind === "people";
+    const stream: Stream = [
+      kind === "log of a room left" ? "log" : kind,
+      isRooms ? "red" : String(id),
+    ];
+    const rows = Array.from({ length: 20 }, (_, n): KeptRow => {
+      const untilMs = Date.now() + WEEK_MS;
+      return { stream, id: at(n + 1), last: at(n + 1), bytes: 64 * 1024, untilMs };
+    });
+    const parts = { kv, clock: systemClock, maxBytes: 10 * MIB, retentionMs: WEEK_MS };
+    const quota = new Quota(parts);
+    const what = kind === "people" ? "leave" : isRooms ? "message" : "direct";
+    const event = kind === "own"
+      ? ["message", "red", "", "", Date.now(), "cid"]
+      : [what, "01A", "Eve", kind === "people" ? "" : "hello", Date.now(), ""];
+    await write(kv, quota, rows, (id) => ({ v: 1, events: [[id, ...event]] }));
+    if (kind === "log") {
+      // Something else that she missed, from before what is removed.
+      const at = `${joined}0`;
+      const events = [[at, "join", "01A", "Eve", "", Date.now(), ""]];
+      await kv.set(["people", "red", at], { v: 1, events });
+    }
+    while (!(await quota.enforce(Date.now())));
+    const left = (await Array.fromAsync(kv.list({ prefix: [...stream] }))).length;
+    assert(left > 10 && left < 17, `${left} are left`);
+    const back = await Speaker.connect(house);
+    back.say({ type: "resume", token, last: joined });
+    const lines: Line[] = [];
+    do lines.push(await back.next()); while (lines.at(-1)!.type !== "resumed");
+    const { recovered, reason, from } = lines.at(-1)!;
+    assertEquals([recovered, reason], [false, "expired"], kind);
+    // It is complete from there on: after everything that was removed.
+    const [oldest] = await Array.fromAsync(kv.list({ prefix: [...stream] }, { limit: 1 }));
+    const told = lines.slice(1, -1).map(({ id }) => id);
+    if (kind === "log") assertEquals(told[0], `${joined}0`);
+    assertEquals(from, told.find((id) => id >= String(oldest!.key[2])), kind);
+  }
+});
+
+Deno.test("Quota: who comes back is told nothing from before their joining, though that was removed", async () => {
+  await using house = await House.open({ maxHistory: 10 * MIB, clock: quick });
+  const { kv } = house;
+  const bob = await Speaker.enter(house, "Bob", "red");
+  const early = await bob.says("one");
+  await bob.says("not for Ann");
+  const ann = await Speaker.connect(house);
+  const { token } = await ann.asks({ type: "login", nick: "Ann" });
+  ann.say({ type: "join", room: "red" });
+  const { id: joined } = await ann.next();
+  await bob.hears({ type: "joined" });
+  const words = await bob.says("for Ann");
+  await ann.hears({ text: "for Ann" });
+  ann.person.socket.close(4000);
+  await ann.person.closed;
+  await settledAt(kv, Infinity, words);
+  const at = (n: number) => joined.slice(0, -3) + n.toString(16).padStart(3, "0");
+  const rows = Array.from({ length: 20 }, (_, n): KeptRow => {
+    const untilMs = Date.now() + WEEK_MS;
+    return { stream: ["people", "red"], id: at(n + 1), last: at(n + 1), bytes: 64 * 1024, untilMs };
+  });
+  const parts = { kv, clock: systemClock, maxBytes: 10 * MIB, retentionMs: WEEK_MS };
+  const quota = new Quota(parts);
+  await write(kv, quota, rows);
+  while (!(await quota.enforce(Date.now())));
+  const people = await Array.fromAsync(kv.list({ prefix: ["people", "red"] }));
+  assert(people.every(({ key }) => String(key[2]) > joined), "her joining is removed");
+  // What she did is not kept any more: she came long ago.
+  for await (const { key } of kv.list({ prefix: ["own"] })) await kv.delete(key);
+  const back = await Speaker.connect(house);
+  back.say({ type: "resume", token, last: early });
+  await back.hears({ type: "welcome" }, { type: "message", text: "for Ann" });
+  await back.hears({ type: "resumed", recovered: false, reason: "expired" });
+});
+
+Deno.test("Quota: what was removed of a stream from several shards is not forgotten when an older row goes", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const quota = new Quota({ kv, clock: systemClock, maxBytes: MIB, retentionMs: WEEK_MS });
+  const stream: Stream = ["sent", "01A"];
+  await write(kv, quota, [row(stream, 50, MIB), row(["log", "red"], 60, MIB / 2)]);
+  while (!(await quota.enforce(Date.now())));
+  assertEquals((await kept(kv)).ids, [id(60)]);
+  // Another shard writes later what is earlier.
+  await write(kv, quota, [row(stream, 40, MIB)]);
+  while (!(await quota.enforce(Date.now())));
+  assertEquals((await kept(kv)).ids, [id(60)]);
+  assertEquals(await quota.evictedAfter([[stream, id(45)], [["log", "red"], ""]]), id(50));
+  assertEquals(await quota.evictedAfter([[stream, id(50)]]), "");
+});
+
+Deno.test("Quota: who comes back and misses nothing that was removed is told that it is all", async () => {
+  await using house = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
+  const eve = await Speaker.enter(house, "Eve", "red");
+  const ann = await Speaker.connect(house);
+  const { token } = await ann.asks({ type: "login", nick: "Ann" });
+  ann.say({ type: "join", room: "red" });
+  await ann.next();
+  await eve.hears({ type: "joined", nick: "Ann" });
+  const said = await sayMany(eve, 100, 16_000);
+  let last = "";
+  while (last !== said.at(-1)!.id) last = (await ann.next()).id;
+  await settledAt(house.kv, MIB, last);
+  ann.person.socket.close(4000);
+  await ann.person.closed;
+  await eve.says("after");
+  const back = await Speaker.connect(house);
+  back.say({ type: "resume", token, last });
+  await back.hears({ type: "welcome" }, { type: "message", text: "after" });
+  await back.hears({ type: "resumed", recovered: true, missed: 1 });
+});
+
+Deno.test("Quota: rows of a version that did not count are shown, and go before all others", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const old = Array.from({ length: 30 }, (_, n) => n);
+  for (const n of old) {
+    const events = [[id(n), "message", "01A", "Ann", `old ${n}`, Date.now(), ""]];
+    await kv.set(["log", "red", id(n)], { v: 1, events }, { expireIn: WEEK_MS });
+  }
+  await kv.set(["bell", shardOf("red", 8)], 1);
+  await using house = await House.open({ kv, maxHistory: MIB, flood: "off", clock: quick });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  assertEquals((await allPages(ann)).map(({ text }) => text), old.map((n) => `old ${n}`));
+  const said = await sayMany(ann, 100, 16_000);
+  await settledAt(kv, MIB, said.at(-1)!.id);
+  // Whoever reads backwards meets no gap: what is left is the newest.
+  const left = await allPages(ann);
+  assert(left.length > 0 && left.length < 70, `${left.length} messages`);
+  assertEquals(left, said.slice(-left.length));
+  await kept(kv);
+});
+
+Deno.test("Quota: over the quota of all, too, rows that were not counted go before others of their room", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const rooms = Array.from({ length: 20 }, (_, i) => `room ${i}`);
+  for (const room of rooms.slice(0, 10)) {
+    for (let n = 0; n < 15; n++) await kv.set(["log", room, id(n)], { v: 1, events: [] });
+  }
+  const parts = { kv, clock: systemClock, maxBytes: 2 * MIB, retentionMs: WEEK_MS };
+  const quota = new Quota(parts);
+  const rows = Array.from({ length: 200 }, (_, i) => {
+    return row(["log", rooms[i % 20]!], 100 + i, 20_000);
+  });
+  await write(kv, quota, rows);
+  while (!(await quota.enforce(Date.now())));
+  for (const room of rooms) {
+    const left = (await Array.fromAsync(kv.list({ prefix: ["log", room] }))).map(({ key }) =>
+      key[2]
+    );
+    const counted = rows.filter(({ stream }) => stream[1] === room).map(({ id }) => id);
+    assert(left.length > 0 && left.length < 10, `${left.length} of ${room}`);
+    assertEquals(left, counted.slice(-left.length), room);
+  }
+  await kept(kv);
+});
+
+Deno.test("Quota: what is past its time is no longer counted, though KV has removed only some of it", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const quota = new Quota({ kv, clock: systemClock, maxBytes: 2 * MIB, retentionMs: 1_000 });
+  const rows = Array.from(
+    { length: 300 },
+    (_, n) => row(["log", `room ${n % 20}`], n, 10_000, n * 1_000),
+  );
+  await write(kv, quota, rows);
+  for (const { stream, id } of rows.slice(0, 40)) await kv.delete([...stream, id]);
+  while (!(await quota.enforce(149_000)));
+  const { ids, bytes } = await kept(kv);
+  assertEquals(ids, rows.slice(150).map(({ id }) => id));
+  // It was over its quota, too, before that: of the past nothing is called removed before its time.
+  assert(bytes > MIB, `${bytes} bytes`);
+  assertEquals(await Array.fromAsync(kv.list({ prefix: ["history_evicted"] })), []);
+});
+
+Deno.test("Quota: where nothing is kept any more, index rows and counters go with their rows", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const quota = new Quota({ kv, clock: systemClock, maxBytes: MIB, retentionMs: 1_000 });
+  const rows = Array.from({ length: 50 }, (_, n) => row(["direct", `${n}`], n, 100, 1_000));
+  await write(kv, quota, rows);
+  await using house = await House.open({ kv, history: 0, clock: quick });
+  const index = () => Array.fromAsync(kv.list({ prefix: ["history_row"] }));
+  await eventually(async () => (await index()).length === 0, "all of it is gone");
+  assertEquals((await kept(kv)).bytes, 0);
+  assertEquals(await Array.fromAsync(kv.list({ prefix: ["history_bytes", "direct"] })), []);
+  assertEquals(house.warnings, []);
+});
+
+function row(stream: Stream, n: number, bytes: number, untilMs = Number.MAX_SAFE_INTEGER): KeptRow {
+  return { stream, id: id(n), last: id(n), bytes, untilMs };
+}
+
+async function write(
+  kv: Deno.Kv,
+  quota: Quota,
+  rows: readonly KeptRow[],
+  value: (id: string) => unknown = () => ({ v: 1, events: [] }),
+): Promise<void> {
+  await quota.begin(Date.now());
+  for (let i = 0; i < rows.length; i += 100) {
+    const some = rows.slice(i, i + 100);
+    const atomic = kv.atomic();
+    for (const { stream, id } of some) atomic.set([...stream, id], value(id));
+    quota.count(atomic, some);
+    await atomic.commit();
+    quota.wrote(some);
+  }
+}
+
+Deno.test("Quota: three instances in bad weather never subtract a row twice, and never forget one", async () => {
+  const only = Deno.env.get("SEED");
+  const seeds = only === undefined ? Array.from({ length: 20 }, (_, i) => i + 1) : [Number(only)];
+  for (const seed of seeds) {
+    using kv = await Deno.openKv(":memory:");
+    const random = new Random(seed), world = new World();
+    const hub = new Hub(kv, world, random);
+    const maxBytes = 40_000;
+    let made = 0;
+    const instance = async () => {
+      const weather: Weather = {
+        faults: 20,
+        silences: 5,
+        delay: 30,
+        deaf: 0,
+        repeats: 5,
+        dead: false,
+        process: new Process(),
+      };
+      const clock = world.clock(0, random);
+      const stormy = simulatedKv(hub, weather);
+      const quota = new Quota({ kv: stormy, clock, maxBytes, retentionMs: 60_000 });
+      while (!(await quota.begin(world.now).then(() => true, () => false)));
+      for (let step = 0; step < 30; step++) {
+        const rows = Array.from({ length: random.below(8) }, () => {
+          const kind = random.pick(["log", "people", "direct", "sent", "own"] as const);
+          const lives = random.pick([5_000, 600_000]);
+          const room = `room ${random.below(12)}`;
+          return row([kind, room], made++, 100 + random.below(2_000), world.now + lives);
+        });
+        const atomic = stormy.atomic();
+        // A commit may be repeated on its way: as History does, it says what must be so before.
+        for (const { stream, id } of rows) {
+          atomic.check({ key: [...stream, id], versionstamp: null });
+          atomic.set([...stream, id], { v: 1 });
+        }
+        quota.count(atomic, rows);
+        // What seems to fail may be written, or be written later.
+        const wait = clock.after(5_000, () => {});
+        await Promise.race([atomic.commit(), world.delay(5_000)]).catch(() => {});
+        wait();
+        quota.wrote(rows);
+        await quota.enforce(world.now).catch(() => {});
+        await world.delay(random.below(400));
+      }
+    };
+    await world.until(Promise.all([instance(), instance(), instance()]));
+    await world.pass(20_000);
+    await kept(kv);
+    const last = new Quota({ kv, clock: systemClock, maxBytes, retentionMs: 60_000 });
+    await last.begin(world.now);
+    while (!(await last.enforce(world.now)));
+    const { bytes } = await kept(kv);
+    assert(bytes <= maxBytes, `seed ${seed}: ${bytes} bytes`);
+    assert(bytes > maxBytes / 4, `seed ${seed}: only ${bytes} bytes are left`);
+  }
+});
+
+/** A history by itself, to which a test delivers what it likes. */
+function historyOf(
+  kv: Deno.Kv,
+  warn: (message: string) => void,
+  retention = retentionOf(WEEK_MS, 30_000),
+): History {
+  return new History({
+    ...{ kv, clock: quick, retention, maxBytes: Infinity, shards: 1, feedRowMs: 100 },
+    shardOf: () => 0,
+    warn,
+  });
+}
+
+function message(room: string, text: string): RoomEvent {
+  const time = Date.now();
+  return { kind: "message", room, id: "01A", nick: "Ann", text, time, cid: "" };
+}
+
+Deno.test("History: one feed row with more rooms than a commit takes is folded in parts, each once", async () => {
+  const events = Array.from({ length: 700 }, (_, n) => message(`room ${n} ${"é".repeat(20)}`, "x"));
+  for (const from of ["memory", "the feed", "both"]) {
+    using kv = await Deno.openKv(":memory:");
+    const warnings: string[] = [];
+    const stored = events.map(({ kind, room, id, nick, text, time }) =>
+      [kind, room, id, nick, text, time] as const
+    );
+    const commit = await kv.atomic()
+      .set(["feed", 0, kv.commitVersionstamp()], { v: 1, n: 1, from: "x", events: stored })
+      .commit();
+    const { versionstamp } = commit as Deno.KvCommitResult;
+    const histories = [from !== "the feed", from !== "memory"].flatMap((isLive, i) => {
+      if (!isLive) return [];
+      const history = historyOf(kv, (line) => void warnings.push(line));
+      if (i === 1) history.start([versionstamp]);
+      else {
+        history.start([null]);
+        for (const [n, event] of events.entries()) {
+          history.add(event, eventId(eventIdPrefix(versionstamp), n), 0);
+        }
+        void history.commitDelivered(0, versionstamp);
+      }
+      return [history];
+    });
+    const all = async () => (await Array.fromAsync(kv.list({ prefix: ["log"] }))).length;
+    await eventually(async () => {
+      const { value } = await kv.get<{ upTo?: string }>(["fold", 0]);
+      return value?.upTo === versionstamp;
+    }, `all of it is folded, from ${from}`);
+    assertEquals(await all(), 700, from);
+    await kept(kv);
+    for (const history of histories) await history.close();
+    assertEquals(warnings, [], from);
+  }
+});
+
+/** Lets an instance die in the middle of a feed row, and the next one, which keeps less or not, go on. */
+async function crashes(nextKeepsMs: number): Promise<void> {
+  using kv = await Deno.openKv(":memory:");
+  // A row of each room, and one for each `cid`.
+  const events = Array.from({ length: 700 }, (_, n) => {
+    const room = `room ${n} ${"é".repeat(20)}`;
+    return ["message", room, `01A${n}`, "Ann", "x", Date.now(), "cid"] as const;
+  });
+  const committed = await kv.atomic()
+    .set(["feed", 0, kv.commitVersionstamp()], { v: 1, n: 1, from: "x", events })
+    .commit();
+  const { versionstamp } = committed as Deno.KvCommitResult;
+  let commits = 0;
+  const { kv: dying } = countingKv(kv, (what) => {
+    // One that writes down how it begins, and one part of the row.
+    if (what === "commit" && ++commits > 2) throw new Error("dead");
+  });
+  const dead = historyOf(dying, () => {});
+  dead.start([versionstamp]);
+  await eventually(() => commits > 2, "it has died");
+  await dead.close();
+  const rowsOf = async (kind: string) =>
+    (await Array.fromAsync(kv.list({ prefix: [kind] }))).length;
+  const before = await rowsOf("log");
+  await kept(kv);
+  assert(before > 0 && before < 700, `${before} rows`);
+  const warnings: string[] = [];
+  const warn = (line: string) => void warnings.push(line);
+  const next = historyOf(kv, warn, retentionOf(nextKeepsMs, 30_000));
+  next.start([versionstamp]);
+  await eventually(
+    async () => (await kv.get(["feed", 0, versionstamp])).value === null,
+    "all is folded",
+  );
+  await next.close();
+  await kept(kv);
+  assertEquals(await rowsOf("log"), nextKeepsMs === 0 ? before : 700);
+  assertEquals(await rowsOf("own"), 700);
+  assertEquals(warnings, []);
+}
+
+Deno.test("History: whoever goes on after a crash in the middle of a feed row counts nothing twice", async () => {
+  // At once: the patience of the dead takes eight seconds.
+  await Promise.all([WEEK_MS, 0].map(crashes));
+});
+
+Deno.test("History: feed rows that an instance folded and did not live to remove go after their time", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const feed = async () => (await Array.fromAsync(kv.list({ prefix: ["feed"] }))).length;
+  let last = "";
+  for (let n = 0; n < 300; n++) {
+    const time = n < 299 ? 1 : Date.now();
+    const row = { v: 1, n, from: "x", events: [["message", "red", "01A", "Ann", `${n}`, time]] };
+    const committed = await kv.atomic().set(["feed", 0, kv.commitVersionstamp()], row).commit();
+    last = (committed as Deno.KvCommitResult).versionstamp;
+    // The last of them is not folded yet.
+    if (n === 298) await kv.set(["fold", 0], { v: 1, upTo: last });
+  }
+  const warnings: string[] = [];
+  const history = historyOf(kv, (line) => void warnings.push(line));
+  history.start([last]);
+  await eventually(async () => (await feed()) === 0, "no row of the feed is left");
+  const said = (await Array.fromAsync(kv.list<{ events: string[][] }>({ prefix: ["log"] })))
+    .flatMap(({ value }) => value.events.map((event) => event[4]));
+  assertEquals(said, ["299"]);
+  await history.close();
+  assertEquals(warnings, []);
+});
+
+Deno.test("Quota: keepingFrom takes a mebibyte at least, a pebibyte at most, or no limit", () => {
+  assertEquals(retentionFrom().maxHistory, 1024 ** 3);
+  for (const maxHistory of [MIB, 2 ** 50, Infinity]) {
+    assertEquals(retentionFrom({ maxHistory }).maxHistory, maxHistory);
+  }
+  for (const maxHistory of [0, -1, MIB - 1, MIB + 0.5, 2 ** 51, NaN, -Infinity]) {
+    assertThrows(() => retentionFrom({ maxHistory }), RangeError, "maxHistory");
+  }
+});
+
+Deno.test("bytesFrom reads whole numbers of MiB, or with M or G, and nothing else", () => {
+  const sizes = [["0", 0], ["64", 64 * MIB], ["512M", 512 * MIB], ["2g", 2048 * MIB]] as const;
+  for (const [text, bytes] of sizes) assertEquals(bytesFrom(text), bytes, text);
+  for (const text of ["", "M", "1.5G", "-1", "1 G", "1GB", "1KiB", "1e9", "٣", "64K"]) {
+    assertEquals(bytesFrom(text), undefined, text);
+  }
+});
+
+Deno.test("Quota: what a row is counted with is what it takes in a file, or up to twice that", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    // How many streams, events in a row, characters of a text; and the name of a room.
+    const forms = [
+      [50, 1, 5, "room"],
+      [2_000, 1, 5, "r"],
+      [50, 1, 700, "room"],
+      [50, 1, 1_200, "room"],
+      [50, 1, 5, "ж".repeat(100)],
+      [50, 100, 60, "room"],
+    ] as const;
+    for (const [streams, events, length, room] of forms) {
+      const file = `${folder}/kv ${streams} ${events} ${length} ${room.length}`;
+      const kv = await Deno.openKv(file);
+      const parts = { kv, clock: systemClock, maxBytes: Infinity, retentionMs: WEEK_MS };
+      const quota = new Quota(parts);
+      let counted = 0;
+      for (let n = 0; n < 4_000; n += 10 * events) {
+        const atomic = kv.atomic();
+        const rows = Array.from({ length: 10 }, (_, i): KeptRow => {
+          const stream: Stream = ["log", `${room}${(n / events + i) % streams}`];
+          const entries = Array.from({ length: events }, (_, j) => ({
+            at: id(n + i * events + j),
+            event: message(stream[1], "x".repeat(length)),
+          }));
+          const value = entries.map(({ at, event: { kind, id, nick, text, time, cid } }) =>
+            [at, kind, id, nick, text, time, cid] as const
+          );
+          const first = entries[0]!.at, last = entries.at(-1)!.at;
+          atomic.set([...stream, first], { v: 1, events: value }, { expireIn: WEEK_MS });
+          const untilMs = Date.now() + WEEK_MS;
+          return { stream, id: first, last, bytes: bytesOfRow(stream, value), untilMs };
+        });
+        quota.count(atomic, rows);
+        await atomic.commit();
+        for (const { bytes } of rows) counted += bytes;
+      }
+      kv.close();
+      // Some pages are there in an empty file.
+      const { size } = await Deno.stat(file);
+      const ratio = counted / (size - 40 * 1024);
+      assert(ratio > 0.95 && ratio < 2, `${file}: ${counted} of ${size}`);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+needs(
+  "denokv",
+  "Quota: two processes on a real denokv, with its ten checks, count and remove exactly",
+  async () => {
+    await using server = await DenoKv.start();
+    const flags = ["--kv", server.url, "--limits", "off", "--max-history", "1M"];
+    await using one = await ServerProcess.start(flags, undefined, server.env);
+    await using other = await ServerProcess.start(flags, undefined, server.env);
+    const enter = async ({ url }: ServerProcess, nick: string, room: string) => {
+      const speaker = new Speaker(await Person.connect(url, "chat.v1"));
+      assertEquals((await speaker.asks({ type: "login", nick })).type, "welcome");
+      speaker.say({ type: "join", room });
+      await speaker.hears({ type: "joined" });
+      return speaker;
+    };
+    // Many streams of one row each: their counters are deleted, each under a check.
+    const many = await Promise.all(Array.from({ length: 40 }, async (_, i) => {
+      const speaker = await enter(i % 2 === 0 ? one : other, `Ann ${i}`, `room ${i}`);
+      await speaker.says("hello");
+      return speaker;
+    }));
+    const [eve, mallory] = [await enter(one, "Eve", "red"), await enter(other, "Mallory", "blue")];
+    await Promise.all([sayMany(eve, 150, 16_000), sayMany(mallory, 150, 16_000)]);
+    const before = Deno.env.get("DENO_KV_ACCESS_TOKEN");
+    Deno.env.set("DENO_KV_ACCESS_TOKEN", DenoKv.TOKEN);
+    try {
+      using kv = await Deno.openKv(server.url);
+      const isSettled = async () => {
+        if (await counterOf(kv) > MIB) return false;
+        const { events } = await mallory.asks({ type: "history", limit: 1 });
+        return events.length === 1 && (await counterOf(kv, "log", "room 0")) === 0;
+      };
+      await eventually(isSettled, "the oldest are removed");
+      for (const speaker of many) {
+        assertEquals((await speaker.asks({ type: "history" })).events, []);
+      }
+      const said = await sayMany(eve, 10, 10);
+      await settledAt(kv, MIB, said.at(-1)!.id);
+      // A process may be writing, or removing, while that is read.
+      let bytes = Infinity;
+      await eventually(async () => {
+        bytes = await kept(kv).then((found) => found.bytes, () => Infinity);
+        return bytes < Infinity;
+      }, "rows and counters agree");
+      assert(bytes <= MIB, `${bytes} bytes`);
+    } finally {
+      if (before === undefined) Deno.env.delete("DENO_KV_ACCESS_TOKEN");
+      else Deno.env.set("DENO_KV_ACCESS_TOKEN", before);
+    }
+    for (const { person } of [...many, eve, mallory]) await person.leave();
+  },
+);

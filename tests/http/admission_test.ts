@@ -1,0 +1,336 @@
+/** The door, over real sockets and with the real program: who may come in, and who is told why not. */
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { ChatClient } from "../../chat/client/client.js";
+import { systemClock } from "../../chat/base/clock.ts";
+import { OPENING_MS } from "../../chat/instance.ts";
+import type { ChatOptions } from "../../chat/mod.ts";
+import { knock } from "../support/handshake.ts";
+import { eventually, House, Person, PROJECT, ServerProcess, soon } from "../support/test_server.ts";
+
+const TOKEN = "correct-horse!";
+
+const tls = (file: string) => new URL(`tests/support/tls/${file}`, PROJECT).pathname;
+
+Deno.test("pages of other sites are turned away with one line, terminals are let in", async () => {
+  await using house = await House.open({ access: { origins: ["https://blog.example"] } });
+  const from = async (origin?: string) =>
+    await knock(house.port, origin === undefined ? {} : { Origin: origin });
+  assertEquals((await from()).status, 101);
+  assertEquals((await from(`http://127.0.0.1:${house.port}`)).status, 101);
+  assertEquals((await from("https://blog.example")).status, 101);
+  for (const origin of ["https://evil.example", "null", `http://localhost:${house.port}`, "?"]) {
+    const { status, text } = await from(origin);
+    assertEquals([status, text], [
+      403,
+      "Pages of other sites may not connect here: see --origin.\n",
+    ]);
+  }
+  await eventually(() => house.chat.size === 0, "nobody is left");
+});
+
+Deno.test("a page whose name points to this machine for a moment is turned away, a terminal is not", async () => {
+  await using house = await House.open();
+  const Host = `evil.example:${house.port}`;
+  const Origin = `http://${Host}`;
+  const why = `This server does not know that it is ${Origin}: start it with --origin ${Origin}.\n`;
+  const { status, text } = await knock(house.port, { Host, Origin });
+  assertEquals([status, text], [403, why]);
+  const asked = await knock(house.port, { Host, Origin, Upgrade: "none" }, "/ws");
+  assertEquals([asked.status, asked.text], [403, why]);
+  // With the lines of a proxy it is as the proxy says: no page can write them.
+  assertEquals((await knock(house.port, { Host, Origin, "X-Forwarded-For": "::1" })).status, 101);
+  assertEquals((await knock(house.port, { Host })).status, 101);
+  const local = `localhost:${house.port}`;
+  assertEquals((await knock(house.port, { Host: local, Origin: `http://${local}` })).status, 101);
+  await eventually(() => house.chat.size === 0, "nobody is left");
+});
+
+Deno.test("a handshake that is refused takes no place", async () => {
+  await using house = await House.open({ crowd: { connections: 1 } });
+  for (
+    const wrong of [
+      { "Sec-WebSocket-Protocol": "chat.v2" },
+      { Connection: "close" },
+    ] as Record<string, string>[]
+  ) assertEquals((await knock(house.port, wrong)).status, 400, JSON.stringify(wrong));
+  assertEquals((await knock(house.port)).status, 101);
+  await eventually(() => house.chat.size === 0, "nobody is left");
+});
+
+Deno.test("who asks for a host that is none is told so", async () => {
+  await using house = await House.open();
+  for (const Host of ["[::1", "a b", "127.0.0.1:99999"]) {
+    const { status, text } = await knock(house.port, { Host });
+    assertEquals([Host, status, text], [Host, 400, "The Host header names no host.\n"]);
+  }
+});
+
+Deno.test("behind a trusted proxy the same site is that which the proxy was asked for", async () => {
+  const headers = {
+    Origin: "https://chat.example",
+    "X-Forwarded-Host": "chat.example",
+    "X-Forwarded-Proto": "https",
+  };
+  {
+    await using house = await House.open({ trustProxy: ["private"] });
+    assertEquals((await knock(house.port, headers)).status, 101);
+    assertEquals(
+      (await knock(house.port, { ...headers, Origin: "http://chat.example" })).status,
+      403,
+    );
+    const greeting = await fetch(`http://127.0.0.1:${house.port}/`, { headers });
+    assertMatch(await greeting.text(), /websocat wss:\/\/chat\.example\/\n/);
+  }
+  await using house = await House.open();
+  assertEquals((await knock(house.port, headers)).status, 403);
+});
+
+Deno.test("a private chat lets in only those with its token, never repeats it, and tells a page so", async () => {
+  await using house = await House.open({ access: { token: TOKEN } });
+  const encoded = btoa(TOKEN).replaceAll("=", "");
+  for (
+    const headers of [
+      {},
+      { Authorization: "Bearer wrong-token" },
+      { "Sec-WebSocket-Protocol": "chat.v1" },
+      { "Sec-WebSocket-Protocol": "chat.v1, chat.token.d3Jvbmc" },
+    ] as Record<string, string>[]
+  ) {
+    const { status, text, header } = await knock(house.port, headers);
+    assertEquals([status, text], [401, "This chat is private: its access token is needed.\n"]);
+    assertEquals(header("www-authenticate"), 'Bearer realm="Parley"');
+    assertEquals(header("sec-websocket-protocol"), undefined);
+  }
+  assertEquals((await knock(house.port, {}, `/?token=${TOKEN}`)).status, 401);
+  assertEquals((await knock(house.port, { Authorization: `Bearer ${TOKEN}` })).status, 101);
+  const chosen = async (protocols: string) => {
+    const { status, header } = await knock(house.port, { "Sec-WebSocket-Protocol": protocols });
+    return [status, header("sec-websocket-protocol")];
+  };
+  assertEquals(await chosen(`chat.v1, chat.token.${encoded}`), [101, "chat.v1"]);
+  assertEquals(await chosen(`chat.token.${encoded},chat.v1`), [101, "chat.v1"]);
+  assertEquals(await chosen(`chat.token.${encoded}`), [101, undefined]);
+  // What a page can ask.
+  const ask = async (headers: Record<string, string>) => {
+    const response = await fetch(`http://127.0.0.1:${house.port}/ws`, { headers });
+    await response.body?.cancel();
+    return response.status;
+  };
+  assertEquals(await ask({}), 401);
+  assertEquals(await ask({ Authorization: `Bearer ${TOKEN}` }), 426);
+  // Whoever only looks learns how to come in.
+  const greeting = await fetch(`http://127.0.0.1:${house.port}/`);
+  assertEquals([greeting.status, (await greeting.text()).includes(TOKEN)], [200, false]);
+  assertEquals(house.warnings, []);
+  await eventually(() => house.chat.size === 0, "nobody is left");
+});
+
+Deno.test("the client comes in with the token, and without it does not", async () => {
+  await using house = await House.open({ access: { token: TOKEN } });
+  const ann = new ChatClient(house.url, { nick: "Ann", room: "red", access: TOKEN });
+  await soon(ann.say("hello"), "an answer");
+  await ann.close();
+  for (const access of [undefined, "wrong-token", "wröng"]) {
+    const eve = new ChatClient(house.url, { nick: "Eve", access });
+    const lost = new Promise<void>((resolve) =>
+      eve.on("state", ({ state }) => state === "offline" && resolve())
+    );
+    await soon(lost, "the refusal");
+    await eve.close();
+  }
+  await eventually(() => house.chat.size === 0, "nobody is left");
+});
+
+Deno.test("tokens cannot be tried without end", async () => {
+  const flood = { connections: { many: 5, seconds: 50 } } as const;
+  await using house = await House.open({ access: { token: TOKEN }, flood });
+  for (let i = 0; i < 5; i++) {
+    assertEquals((await knock(house.port, { Authorization: `Bearer wrong-${i}-x` })).status, 401);
+  }
+  const { status, header } = await knock(house.port, { Authorization: `Bearer ${TOKEN}` });
+  assertEquals([status, header("retry-after")], [429, "10"]);
+  const asked = await fetch(`http://127.0.0.1:${house.port}/ws`);
+  await asked.body?.cancel();
+  assertEquals(asked.status, 429);
+});
+
+Deno.test("too many connections are 429 for their address, 503 for the chat, with Retry-After", async () => {
+  const behind = { "X-Forwarded-For": "198.51.100.1" };
+  await using house = await House.open({
+    trustProxy: ["private"],
+    crowd: { connections: 3, perAddress: 2 },
+  });
+  const people = [await house.connect(), await house.connect()];
+  const { status, text, header } = await knock(house.port);
+  assertEquals([status, header("retry-after")], [429, "30"]);
+  assertEquals(
+    text,
+    "There are 2 connections from your address. Please try again in 30 seconds.\n",
+  );
+  assertEquals((await knock(house.port, behind)).status, 101);
+  await eventually(() => house.chat.size === 2, "the one from elsewhere has left");
+  await people.pop()!.leave();
+  await eventually(() => house.chat.size === 1, "one has left");
+  people.push(await house.connect());
+  await people[0]!.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+  await people[1]!.leave();
+  await eventually(() => house.chat.size === 1, "one has left");
+  const other = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+  const lines = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+  await other.write(new TextEncoder().encode(`${lines}X-Forwarded-For: 198.51.100.2\r\n\r\n`));
+  await eventually(() => house.chat.size === 2, "somebody else is there");
+  await house.connect();
+  const full = await knock(house.port, behind);
+  assertEquals([full.status, full.header("retry-after")], [503, "30"]);
+  assertEquals(full.text, "The chat is full. Please try again in 30 seconds.\n");
+  other.close();
+});
+
+Deno.test("a proxy that is not trusted is told of once, and people behind it are not counted as one", async () => {
+  await using house = await House.open();
+  for (let i = 0; i < 3; i++) {
+    assertEquals((await knock(house.port, { "X-Forwarded-For": "198.51.100.1" })).status, 101);
+  }
+  assertEquals(house.warnings.length, 1);
+  assertMatch(house.warnings[0]!, /--trust-proxy/);
+});
+
+Deno.test("misuse of the settings by code is an error", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const wrong: Partial<ChatOptions>[] = [
+    { access: { token: "short" } },
+    { access: { origins: ["nonsense"] } },
+    { trustProxy: ["nonsense"] },
+    { crowd: { connections: 0 } },
+    { crowd: { perAddress: 1.5 } },
+    { flood: { messages: { many: 0, seconds: 1 } } },
+    { flood: { messages: { many: 1, seconds: NaN } } },
+    { flood: { together: -1 } },
+    { flood: { unnamed: 0 } },
+    { limits: { unread: 1000 } },
+  ];
+  for (const options of wrong) {
+    await assertRejects(() => House.open({ kv, ...options }), RangeError, undefined);
+  }
+});
+
+for (const workers of [1, 2]) {
+  Deno.test(`with --cert and --key the program speaks TLS, and nothing else, with ${workers} of it`, async () => {
+    const folder = await Deno.makeTempDir();
+    {
+      await using server = await ServerProcess.start(
+        ["--kv", `${folder}/kv`, "--workers", `${workers}`, "--token", TOKEN],
+        undefined,
+        { CHAT_CERT: tls("cert.pem"), CHAT_KEY: tls("key.pem") },
+      );
+      const said = server.said;
+      assert(said.includes(`https://127.0.0.1:${server.port}/`), said);
+      assert(!said.includes(TOKEN), said);
+      using client = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(tls("ca.pem"))] });
+      const url = `https://127.0.0.1:${server.port}`;
+      const ask = async (path: string, headers: Record<string, string> = {}) => {
+        const response = await fetch(url + path, { client, headers });
+        return [response.status, await response.text()] as const;
+      };
+      const [status, greeting] = await ask("/");
+      assertEquals(status, 200);
+      assert(greeting.includes(`websocat wss://127.0.0.1:${server.port}/`), greeting);
+      assertEquals((await ask("/ws"))[0], 401);
+      assertEquals((await ask("/ws", { authorization: `Bearer ${TOKEN}` }))[0], 426);
+      await assertRejects(() => fetch(`http://127.0.0.1:${server.port}/`));
+      const socket = new WebSocket(`wss://127.0.0.1:${server.port}/`, {
+        headers: { authorization: `Bearer ${TOKEN}` },
+        client,
+        // deno-lint-ignore no-explicit-any -- the types of Deno lag behind
+      } as any);
+      const heard = new Promise((resolve, reject) => {
+        socket.onopen = () => socket.send("Ann");
+        socket.onmessage = ({ data }) => resolve(data);
+        socket.onerror = (event) => reject(new Error((event as ErrorEvent).message));
+      });
+      assertEquals(
+        await soon(heard, "the welcome"),
+        "Using nickname: Ann\nType /help for list of commands.",
+      );
+      const closed = new Promise((resolve) => socket.onclose = resolve);
+      socket.close();
+      await soon(closed, "the close");
+      assertEquals((await server.stop()).code, 0);
+    }
+    await Deno.remove(folder, { recursive: true });
+  });
+}
+
+Deno.test("the settings of the door are flags and variables of the program", async () => {
+  await using server = await ServerProcess.start(
+    ["--kv", ":memory:", "--origin", "https://one.example", "--origin=https://two.example"],
+    undefined,
+    { CHAT_TOKEN: TOKEN, CHAT_LIMITS: "messages=2/60s", CHAT_MAX_PER_ADDRESS: "2" },
+  );
+  const authorization = { Authorization: `Bearer ${TOKEN}` };
+  for (const n of ["one", "two"]) {
+    const headers = { ...authorization, Origin: `https://${n}.example` };
+    assertEquals((await knock(server.port, headers)).status, 101);
+  }
+  assertEquals((await knock(server.port, { Origin: "https://three.example" })).status, 403);
+  assertEquals((await knock(server.port)).status, 401);
+  const encoded = btoa(TOKEN).replaceAll("=", "");
+  const ann = await Person.connect(server.url, ["chat.v1", `chat.token.${encoded}`]);
+  for (const text of ["a", "b", "c"]) {
+    if (text === "a") {
+      ann.say('{"type":"login","nick":"Ann"}', '{"type":"join","room":"red"}');
+      await ann.next();
+      await ann.next();
+    }
+    ann.say(`{"type":"message","text":"${text}"}`);
+    assertMatch(await ann.next(), text === "c" ? /"code":"too-fast"/ : /"type":"message"/);
+  }
+  const bob = await Person.connect(server.url, ["chat.v1", `chat.token.${encoded}`]);
+  assertEquals((await knock(server.port, authorization)).status, 429);
+  await ann.leave();
+  await bob.leave();
+});
+
+/** A socket that something else upgraded, and that has not opened. */
+function unopened() {
+  const closed: number[] = [];
+  return {
+    readyState: 0,
+    bufferedAmount: 0,
+    closed,
+    onopen: null as ((event: Event) => unknown) | null,
+    onmessage: null,
+    onclose: null as ((event: CloseEvent) => unknown) | null,
+    send() {},
+    close: (code: number) => void closed.push(code),
+  };
+}
+
+Deno.test("Instance gives back the place of a socket that does not open in time, once", async () => {
+  const late: (() => void)[] = [];
+  const clock = {
+    ...systemClock,
+    after(ms: number, run: () => void) {
+      if (ms !== OPENING_MS) return systemClock.after(ms, run);
+      late.push(run);
+      return () => void late.splice(late.indexOf(run), 1);
+    },
+  };
+  await using house = await House.open({ clock });
+  const guest = { limiter: undefined, left: 0, failed: 0, leave: () => {}, fail: () => {} };
+  guest.leave = () => void guest.left++;
+  guest.fail = () => void guest.failed++;
+  const socket = unopened();
+  house.chat.accept(socket, { protocol: "", guest });
+  assertEquals([guest.failed, late.length], [0, 1]);
+  late[0]!();
+  assertEquals(guest.failed, 1);
+  // One that opens after all is not counted, and so may not stay.
+  socket.onopen!(new Event("open"));
+  assertEquals([socket.closed, house.chat.size], [[1013], 0]);
+
+  late.length = 0;
+  await house.enter("Ann");
+  assertEquals(late, [], "a socket that opened is waited for no more");
+});

@@ -1,0 +1,110 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { House, soon } from "../support/test_server.ts";
+
+async function ask(house: House, path: string, init: RequestInit = {}) {
+  const response = await fetch(`http://127.0.0.1:${house.port}${path}`, init);
+  return { status: response.status, headers: response.headers, text: await response.text() };
+}
+
+/** Says something to the port as bytes, and gives what comes back until the other side hangs up. */
+async function raw(house: House, ...parts: (string | number[])[]): Promise<string> {
+  using peer = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+  for (const part of parts) {
+    const bytes = typeof part === "string" ? new TextEncoder().encode(part) : new Uint8Array(part);
+    await peer.write(bytes);
+  }
+  const text = await soon(
+    new Response(peer.readable).text().catch(() => ""),
+    "the port to hang up",
+  );
+  return text;
+}
+
+const UPGRADE = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+const HANDSHAKE =
+  `${UPGRADE}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`;
+
+Deno.test("a plain GET of / says how to connect", async () => {
+  await using house = await House.open();
+  const { status, text, headers } = await ask(house, "/");
+  assertEquals(status, 200);
+  assert(text.includes(`websocat ${house.url}`), text);
+  assertEquals(headers.get("content-type"), "text/plain; charset=utf-8");
+  assertEquals((await ask(house, "/", { method: "HEAD" })).status, 200);
+});
+
+Deno.test("what is not there is 404, what is not allowed 405, and /ws without an upgrade 426", async () => {
+  await using house = await House.open();
+  assertEquals((await ask(house, "/admin")).status, 404);
+  assertEquals((await ask(house, "/ws/x")).status, 404);
+  for (const path of ["/", "/ws", "/healthz"]) {
+    const { status, headers } = await ask(house, path, { method: "POST", body: "x" });
+    assertEquals([status, headers.get("allow")], [405, "GET, HEAD"]);
+  }
+  assertEquals((await ask(house, "/ws")).status, 426);
+});
+
+Deno.test("/healthz is ok while the chat takes people, and not when it ends", async () => {
+  await using house = await House.open();
+  assertEquals((await ask(house, "/healthz")).status, 200);
+  await house.chat.close();
+  const { status, headers } = await ask(house, "/healthz");
+  assertEquals([status, headers.get("retry-after")], [503, "1"]);
+  const answer = await raw(
+    house,
+    HANDSHAKE.replace("Connection: Upgrade", "Connection: close, Upgrade"),
+  );
+  assertMatch(answer, /^HTTP\/1\.1 503 /);
+});
+
+Deno.test("half a handshake is refused with one line, or waits, and the others keep chatting", async () => {
+  await using house = await House.open();
+  const ann = await house.enter("Ann", "red");
+  using waiting = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+  await waiting.write(new TextEncoder().encode(UPGRADE));
+  const answer = await raw(house, `${UPGRADE.replace("Upgrade\r\n", "close, Upgrade\r\n")}\r\n`);
+  assertMatch(answer, /^HTTP\/1\.1 400 /);
+  assertMatch(answer, /This is no WebSocket handshake: .*\n$/);
+  await ann.asks("still here", "Ann: still here");
+});
+
+Deno.test("frames that are none close only the connection that sent them", async () => {
+  await using house = await House.open();
+  const ann = await house.enter("Ann", "red");
+  const MASK = [0, 0, 0, 0];
+  for (
+    const frame of [
+      [0x81, 0x82, ...MASK, 0xff, 0xfe], // no UTF-8
+      [0x83, 0x81, ...MASK, 0x41], // an unknown opcode
+      [0x89, 0xfe, 0x00, 0x7e, ...MASK, ...new Array(126).fill(65)], // a control frame too long
+      [0x09, 0x80, ...MASK], // a fragmented control frame
+      [0xc1, 0x81, ...MASK, 0x41], // a reserved bit
+      [0x80, 0x81, ...MASK, 0x41], // a continuation of nothing
+    ]
+  ) {
+    assertMatch(await raw(house, HANDSHAKE, frame), /^HTTP\/1\.1 101 /);
+    await ann.asks("still here", "Ann: still here");
+  }
+  assertEquals(house.chat.size, 1);
+});
+
+Deno.test("a message in fragments is put together, and never shown in part", async () => {
+  await using house = await House.open();
+  const ann = await house.enter("Ann", "red");
+  using peer = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+  const frame = (head: number, text: string) =>
+    peer.write(
+      new Uint8Array([head, 0x80 | text.length, 0, 0, 0, 0, ...new TextEncoder().encode(text)]),
+    );
+  await peer.write(new TextEncoder().encode(HANDSHAKE));
+  await frame(0x81, "Bob");
+  await frame(0x81, "/join red");
+  await ann.hears("Bob joined room.");
+  await frame(0x01, "hel");
+  await ann.hearsNothingElse();
+  await frame(0x80, "lo");
+  await ann.hears("Bob: hello");
+  await frame(0x01, "never fin");
+  peer.close();
+  await ann.hears("Bob left room.");
+});

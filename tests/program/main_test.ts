@@ -1,0 +1,444 @@
+/** The program as a user starts it: flags, environment, faults, signals. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import config from "../../deno.json" with { type: "json" };
+import {
+  eventually,
+  Person,
+  PROJECT,
+  rowsOf,
+  ServerProcess,
+  soon,
+} from "../support/test_server.ts";
+
+async function run(args: string[], env: Record<string, string> = {}) {
+  const { code, stdout, stderr } = await soon(
+    new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "main.ts", ...args],
+      cwd: PROJECT,
+      env: { NO_COLOR: "1", ...env },
+      stdin: "null",
+    }).output(),
+    "the program to end",
+    60_000,
+  );
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+Deno.test("--help names every flag and variable, --version the version", async () => {
+  const { code, stdout } = await run(["--help"]);
+  assertEquals(code, 0);
+  const words = [
+    ...["--port", "PORT", "--hostname", "HOST", "--kv", "CHAT_KV", "--max-message"],
+    ...["--limits", "CHAT_LIMITS", "--token", "CHAT_TOKEN", "--origin", "CHAT_ORIGIN"],
+    ...["--trust-proxy", "CHAT_TRUST_PROXY", "--cert", "CHAT_CERT", "--key", "CHAT_KEY"],
+    ...["--max-connections", "CHAT_MAX_CONNECTIONS", "--max-per-address", "--max-unread"],
+    ...["--max-memory", "CHAT_MAX_MEMORY"],
+  ];
+  for (const word of words) {
+    assert(stdout.includes(word), word);
+  }
+  assertEquals(await run(["--version"]), { code: 0, stdout: `${config.version}\n`, stderr: "" });
+});
+
+Deno.test("wrong usage is one line and exit code 2", async () => {
+  const wrong: [string[], Record<string, string>?][] = [
+    [["--prot", "1"]],
+    [["9000"]],
+    [["--port", "http"]],
+    [["--port", "65536"]],
+    [["--port", "-1"]],
+    [["--history", "7"]],
+    [["--history", "-1d"]],
+    [["--history", "9999d"]],
+    [["--history", "soon"]],
+    [["--max-history", "1000K"]],
+    [["--max-history", "1.5G"]],
+    [["--max-history"]],
+    [["--limits", "registrations=5/2d"]],
+    [[], { CHAT_MAX_HISTORY: "0" }],
+    [["--grace", "61m"]],
+    [["--grace", ""]],
+    [["--registered", "4000d"]],
+    [["--registered", "for ever"]],
+    [["--reserved", "Boss,,Acme"]],
+    [["--reserved", ""]],
+    [["--port", "80.5"]],
+    [["--port="]],
+    [["--kv"]],
+    [["--max-message", "1000000"]],
+    [["--max-nickname", "0"]],
+    [["--workers", "0"]],
+    [["--limits", "many"]],
+    [["--limits", "messages=0/1s"]],
+    [["--limits", ""]],
+    [["--max-connections", "0"]],
+    [["--max-per-address", "-1"]],
+    [["--max-unread", "1000"]],
+    [["--max-memory", "100M"]],
+    [["--max-memory", "much"]],
+    [["--token", "short"]],
+    [["--token"]],
+    [["--origin"]],
+    [["--origin", "chat.example"]],
+    [["--trust-proxy", "10.0.0.0/33"]],
+    [["--cert", "cert.pem"]],
+    [["--key", "key.pem"]],
+    [[], { CHAT_LIMITS: "messages=5" }],
+    [[], { CHAT_TOKEN: "with a blank" }],
+    [[], { CHAT_ORIGIN: "https://one.example,two" }],
+    [[], { CHAT_TRUST_PROXY: "everybody" }],
+    [["--workers", "many"]],
+    [["--workers", "2"]],
+    [["--workers", "2", "--kv", ":memory:"]],
+    [[], { PORT: "eighty" }],
+    [[], { CHAT_HISTORY: "a week" }],
+    [[], { CHAT_OPEN_HISTORY: "perhaps" }],
+    [[], { CHAT_REGISTERED: "year" }],
+    [[], { CHAT_RESERVED: "," }],
+  ];
+  await Promise.all(wrong.map(async ([args, env]) => {
+    const { code, stdout, stderr } = await run(args, env);
+    assertEquals([code, stdout], [2, ""], `${args} ${JSON.stringify(env)}`);
+    assertMatch(stderr, /^[^\n]+\n$/);
+    assert(!stderr.includes("with a blank"), "a token is never shown");
+  }));
+});
+
+Deno.test("what the program needs and does not get is one line and exit code 1", async () => {
+  using taken = Deno.listen({ port: 0 });
+  const noKv = await Deno.makeTempFile();
+  await Deno.writeTextFile(
+    noKv,
+    "this is no database, but it is long enough to be one\n".repeat(10),
+  );
+  const tls = (file: string) => new URL(`tests/support/tls/${file}`, PROJECT).pathname;
+  const wrong: [string[], Record<string, string>?][] = [
+    [["--port", "0", "--cert", "/there/is/none", "--key", tls("key.pem")]],
+    [["--port", "0", "--cert", noKv, "--key", noKv]],
+    [["--port", "0", "--cert", tls("cert.pem"), "--key", tls("cert.pem")]],
+    [["--port", "0", "--cert", tls("ca.pem"), "--key", tls("key.pem")]],
+    [["--port", String(taken.addr.port)]],
+    [["--port", "0", "--hostname", "not.a.name.example"]],
+    [["--port", "0", "--kv", "/there/is/no/such/folder/kv"]],
+    [["--port", "0", "--kv", noKv]],
+    [["--port", "0", "--kv", "http://127.0.0.1:9"], { DENO_KV_ACCESS_TOKEN: "x".repeat(16) }],
+  ];
+  for (const [args, env] of wrong) {
+    const { code, stderr } = await run(args, env);
+    assertEquals(code, 1, `${args}`);
+    assertMatch(stderr, /^[^\n]+\n$/);
+  }
+  await Deno.remove(noKv);
+});
+
+Deno.test("with a storage that does not answer the program refuses requests with 503, and ends with one line and exit code 1", async () => {
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const held: Deno.Conn[] = [];
+  const holding = (async () => {
+    for await (const connection of silent) held.push(connection);
+  })();
+  const kv = `http://127.0.0.1:${silent.addr.port}`;
+  await Promise.all(["1", "2"].map(async (workers) => {
+    using free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = free.addr;
+    free.close();
+    const ended = run(
+      ["--hostname", "127.0.0.1", "--port", String(port), "--kv", kv, "--workers", workers],
+      { DENO_KV_ACCESS_TOKEN: "x".repeat(16) },
+    );
+    let response: Response | undefined;
+    await eventually(async () => {
+      response = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
+      await response?.body?.cancel();
+      return response !== undefined;
+    }, "it listens");
+    assertEquals([response!.status, response!.headers.get("retry-after")], [503, "1"]);
+    const { code, stdout, stderr } = await ended;
+    assertEquals([code, stdout], [1, ""]);
+    assertMatch(stderr, /^KV http:\S+ cannot be opened: no answer for 10 seconds\. [^\n]+\n$/);
+  }));
+  silent.close();
+  await holding;
+  for (const connection of held) connection.close();
+});
+
+Deno.test("a flag goes before its variable, and the variable before the default", async () => {
+  const env = { CHAT_KV: "/there/is/no/such/folder/kv", CHAT_MAX_ROOM: "3" };
+  await using server = await ServerProcess.start(["--kv", ":memory:"], undefined, env);
+  const ann = await Person.connect(server.url);
+  ann.say("Ann", "/join four");
+  await ann.next();
+  await ann.hears("A room name can have at most 3 characters, this one has 4.");
+  await ann.leave();
+});
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test(`${signal} ends in peace: what was said is shown, sockets close with 1012, no row is left`, async () => {
+    const folder = await Deno.makeTempDir();
+    const path = `${folder}/kv`;
+    {
+      await using server = await ServerProcess.start(["--kv", path, "--limits", "messages=off"]);
+      const ann = await Person.connect(server.url);
+      ann.say("Ann", "/join red");
+      await ann.next();
+      await ann.next();
+      for (let i = 0; i < 50; i++) ann.say(`word ${i}`);
+      await ann.hears("Ann: word 0");
+      const { code } = await server.stop(signal);
+      assertEquals(code, 0);
+      const words = Array.from({ length: 49 }, (_, i) => `Ann: word ${i + 1}`);
+      // Those that had come when the signal did; none out of order, none twice.
+      const heard: string[] = [];
+      assertEquals((await soon(ann.closed, "the close")).code, 1012);
+      while (heard.length < 49 && ann.waiting > 0) heard.push(await ann.next());
+      assertEquals(heard, words.slice(0, heard.length));
+    }
+    using kv = await Deno.openKv(path);
+    assertEquals(await rowsOf(kv), []);
+    kv.close();
+    await Deno.remove(folder, { recursive: true });
+  });
+}
+
+/** The command of `deno task dev`, which watches `watched`, too; and what it prints. */
+function startDev(flags: string[], watched?: string) {
+  const [program, ...args] = config.tasks.dev.command.split(" ");
+  assertEquals([program, args[1]], ["deno", "--watch"]);
+  if (watched !== undefined) args[1] = `--watch=${watched}`;
+  const process = new Deno.Command(Deno.execPath(), {
+    args: [...args, "--port", "0", ...flags],
+    cwd: PROJECT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const out = linesOf(process.stdout), errors = linesOf(process.stderr);
+  const url = async () => {
+    const line = await soon(out.next(), "the server to listen", 60_000);
+    return /ws:[^ ]+/.exec(line)![0];
+  };
+  return {
+    url,
+    /** Sends a signal, and waits for the end. What was printed in the meantime is in `printed`. */
+    async stop(signal: Deno.Signal) {
+      const sinceMs = performance.now();
+      process.kill(signal);
+      const status = await soon(process.status, "the server to end");
+      const ms = performance.now() - sinceMs;
+      // Deno's own lines are not ours to choose.
+      const printed = [...await out.rest(), ...await errors.rest()]
+        .filter((line) => !line.startsWith("Watcher "));
+      return { status, ms, printed };
+    },
+    [Symbol.asyncDispose]: async () => {
+      try {
+        process.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+      await process.status;
+      await Promise.all([out.rest(), errors.rest()]);
+    },
+  };
+}
+
+function linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let said = "", ended = false;
+  const more = async () => {
+    const { done, value } = await reader.read();
+    ended ||= done;
+    said += value ?? "";
+  };
+  return {
+    async next(): Promise<string> {
+      while (!said.includes("\n")) {
+        if (ended) throw new Error(`it ended: ${said}`);
+        await more();
+      }
+      const [line, ...rest] = said.split("\n");
+      said = rest.join("\n");
+      return line!;
+    },
+    async rest(): Promise<string[]> {
+      while (!ended) await more();
+      return said.split("\n").filter((line) => line !== "");
+    },
+  };
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test(`under \`deno run --watch\` ${signal} ends the server quietly within five seconds, everything stored`, async () => {
+    const folder = await Deno.makeTempDir();
+    const path = `${folder}/kv`;
+    {
+      await using server = startDev(["--kv", path]);
+      const ann = await Person.connect(await server.url());
+      await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+      await ann.asks("/join red", 'Joined chat room "red"');
+      await ann.asks("the last word", "Ann: the last word");
+      const { status, ms, printed } = await server.stop(signal);
+      assertEquals((await soon(ann.closed, "the close")).code, 1012);
+      assertEquals(printed, []);
+      assertEquals(status.code, signal === "SIGINT" ? 0 : 143);
+      assert(ms < 5_000, `it took ${ms} ms`);
+    }
+    {
+      using kv = await Deno.openKv(path);
+      assertEquals(await rowsOf(kv), []);
+      kv.close();
+    }
+    await using server = startDev(["--kv", path]);
+    const bob = await Person.connect(await server.url());
+    bob.say("Bob", "/join red", "/history");
+    for (let i = 0; i < 2; i++) await bob.next();
+    assertMatch(await bob.next(), /Ann: the last word$/);
+    await bob.leave();
+    await Deno.remove(folder, { recursive: true });
+  });
+}
+
+Deno.test("under `deno run --watch` the server starts again when a file changes, and SIGTERM still ends it", async () => {
+  const file = await Deno.makeTempFile();
+  await using server = startDev(["--kv", ":memory:"], file);
+  const ann = await Person.connect(await server.url());
+  await Deno.writeTextFile(file, "changed");
+  const url = await server.url();
+  assertEquals((await soon(ann.closed, "the close")).code, 1012);
+  const again = await Person.connect(url);
+  await again.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+  await again.leave();
+  const { status, printed } = await server.stop("SIGTERM");
+  assertEquals([status.code, printed], [143, []]);
+  await Deno.remove(file);
+});
+
+Deno.test("two thousand connections are drained within five seconds", async () => {
+  const folder = await Deno.makeTempDir();
+  {
+    await using server = await ServerProcess.start(["--kv", `${folder}/kv`]);
+    const people = await Promise.all(
+      Array.from({ length: 2000 }, () => Person.connect(server.url)),
+    );
+    await Promise.all(people.map(async (person, i) => {
+      person.say(`person ${i}`);
+      await person.next();
+    }));
+    // One after another, or the joins are told to everybody two million times.
+    await Promise.all(people.map(async (person, i) => {
+      person.say(`/join room${i % 100}`);
+      while (!(await person.next()).startsWith("Joined"));
+    }));
+    const started = performance.now();
+    const { code } = await server.stop("SIGTERM");
+    const took = performance.now() - started;
+    assertEquals(code, 0);
+    assert(took < 5000, `it took ${took} ms`);
+    const codes = await Promise.all(people.map(async ({ closed }) => (await closed).code));
+    assertEquals(new Set(codes), new Set([1012]));
+  }
+  using kv = await Deno.openKv(`${folder}/kv`);
+  assertEquals(await rowsOf(kv), []);
+  kv.close();
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("what a killed process left is swept at the next start: no ghosts, nicknames free", async () => {
+  const folder = await Deno.makeTempDir();
+  const flags = ["--kv", `${folder}/kv`];
+  const ann = await (async () => {
+    await using server = await ServerProcess.start(flags);
+    const ann = await Person.connect(server.url);
+    ann.say("Ann", "/join red");
+    await ann.next();
+    await ann.next();
+    await server.stop("SIGKILL");
+    return ann;
+  })();
+  await soon(ann.closed, "the end of the connection");
+  {
+    await using server = await ServerProcess.start(flags);
+    const again = await Person.connect(server.url);
+    await again.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+    await again.asks("/ls", "There are no rooms yet. Type /join {room_name} to open one.");
+    await again.leave();
+    assertEquals((await server.stop()).code, 0);
+  }
+  using kv = await Deno.openKv(`${folder}/kv`);
+  assertEquals(await rowsOf(kv), []);
+  kv.close();
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("the whole server bundles into one file that runs by itself", async () => {
+  const folder = await Deno.makeTempDir();
+  const file = `${folder}/parley.js`;
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "bundle", `--output=${file}`],
+    cwd: PROJECT,
+    env: { NO_COLOR: "1" },
+  }).output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  {
+    await using server = await ServerProcess.start(
+      ["--kv", ":memory:"],
+      ["run", "--no-config", "--unstable-kv", "--allow-net", file],
+    );
+    const ann = await Person.connect(server.url);
+    await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+    await ann.asks("/join red", 'Joined chat room "red"');
+    await ann.asks("hello", "Ann: hello");
+    await ann.leave();
+    // The page is in it, too.
+    for (const path of ["/", "/client.js", "/page/page.js", "/page/style.css"]) {
+      const url = new URL(path, server.url.replace("ws:", "http:"));
+      const response = await fetch(url, { headers: { accept: "text/html" } });
+      assertEquals(response.status, 200);
+      assert((await response.text()).length > 2_000, path);
+    }
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("`deno task start` runs with its own permissions, and passes flags through", async () => {
+  await using server = await ServerProcess.start(["--kv", ":memory:"], ["task", "start"]);
+  const ann = await Person.connect(server.url);
+  await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+  await ann.leave();
+  assertEquals((await server.stop()).code, 0);
+});
+
+Deno.test({
+  name: "the files of a new KV can be read by nobody else, and one that is there keeps its mode",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    const modes = async () => {
+      const all: Record<string, string> = {};
+      for await (const { name } of Deno.readDir(folder)) {
+        const { mode } = await Deno.stat(`${folder}/${name}`);
+        all[name] = (mode! & 0o777).toString(8);
+      }
+      return all;
+    };
+    {
+      await using server = await ServerProcess.start(["--kv", `${folder}/kv`]);
+      const ann = await Person.connect(server.url);
+      ann.say("Ann");
+      await ann.next();
+      await ann.leave();
+      const found = await modes();
+      assert(Object.keys(found).length > 1, JSON.stringify(found));
+      for (const [name, mode] of Object.entries(found)) assertEquals([name, mode], [name, "600"]);
+      await server.stop();
+    }
+    await Deno.chmod(`${folder}/kv`, 0o640);
+    {
+      await using _server = await ServerProcess.start(["--kv", `${folder}/kv`]);
+      assertEquals((await modes()).kv, "640");
+    }
+    await Deno.remove(folder, { recursive: true });
+  },
+});

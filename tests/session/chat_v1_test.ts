@@ -1,0 +1,918 @@
+/** `chat.v1` at the wire: PROTOCOL.md replayed, and what it says of bad input. */
+import { assert, assertEquals } from "@std/assert";
+import { systemClock } from "../../chat/base/clock.ts";
+import { encodeJson, encodeReply } from "../../chat/delivery/json.ts";
+import { hashToken } from "../../chat/base/tokens.ts";
+import { shown } from "../../chat/delivery/text.ts";
+import {
+  countingKv,
+  eventually,
+  House,
+  type Person,
+  PROJECT,
+  soon,
+} from "../support/test_server.ts";
+import { type Line, Speaker } from "../support/json_client.ts";
+
+/** Somebody who speaks `chat.v1`: each line of a frame counts as a frame. */
+async function connect(house: House): Promise<Person> {
+  return await house.connect("", "chat.v1");
+}
+
+/** Ids, tokens and times are different each time: they are numbered in the order of their coming. */
+class Names {
+  readonly #ids = new Map<string, string>();
+  readonly #tokens = new Map<string, string>();
+
+  in(line: string): string {
+    const numbered = (names: Map<string, string>, kind: string) => (found: string) => {
+      if (!names.has(found)) names.set(found, `"<${kind} ${names.size}>"`);
+      return names.get(found)!;
+    };
+    return line
+      .replace(/"time":\d+/g, '"time":"<time>"')
+      .replace(/"[\w-]{43}"/g, numbered(this.#tokens, "token"))
+      .replace(/"[a-u][0-9a-f]{4,22}"/g, numbered(this.#ids, "id"));
+  }
+
+  /** What stands for something in the document, as it is here. */
+  static translate(line: string, from: Names, to: Names): string {
+    const here = new Map<string, string>();
+    for (const [theirs, ours] of [[from.#ids, to.#ids], [from.#tokens, to.#tokens]] as const) {
+      const byName = new Map([...ours].map(([text, name]) => [name, text]));
+      for (const [text, name] of theirs) here.set(text, byName.get(name) ?? text);
+    }
+    // All at once: an id of the document may be that of something else here.
+    return line.replace(/"[\w-]+"/g, (text) => here.get(text) ?? text);
+  }
+}
+
+Deno.test("every session in PROTOCOL.md is what really happens", async () => {
+  const text = await Deno.readTextFile(new URL("chat/docs/PROTOCOL.md", PROJECT));
+  const sessions = [...text.matchAll(/<!-- replayed(: [^>]*)? -->\n\n```text\n([^]*?)```/g)];
+  assert(sessions.length >= 6, `${sessions.length} sessions`);
+  let house: House | undefined, written = new Names(), seen = new Names();
+  let last: Person | undefined;
+  for (const [, note, session] of sessions) {
+    const resumes = session!.includes('"resume"');
+    if (!resumes) {
+      await house?.[Symbol.asyncDispose]();
+      house = await House.open();
+      written = new Names();
+      seen = new Names();
+    }
+    const person = await connect(house!);
+    for (const line of session!.trimEnd().split("\n")) {
+      const rest = line.slice(2);
+      if (line.startsWith("> ")) {
+        written.in(rest);
+        person.say(Names.translate(rest, written, seen));
+      } else {
+        assert(line.startsWith("< "), `neither a request nor a reply: ${line}`);
+        assertEquals(seen.in(await person.next()), written.in(rest), `${note ?? ""} ${line}`);
+      }
+    }
+    assertEquals(person.waiting, 0, "more came than is written");
+    if (resumes) assertEquals((await last!.closed).code, 4001);
+    last = person;
+  }
+  await house?.[Symbol.asyncDispose]();
+});
+
+/** Ann, who will send what she should not, and two who must not notice: one of each protocol. */
+async function company(house: House): Promise<{ ann: Speaker; bob: Speaker; tim: Person }> {
+  const bob = await Speaker.enter(house, "Bob", "red");
+  const tim = await house.enter("Tim", "red");
+  await bob.hears({ type: "joined", nick: "Tim" });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  await bob.hears({ type: "joined", nick: "Ann" });
+  await tim.hears("Ann joined room.");
+  return { ann, bob, tim };
+}
+
+/** Each frame gets exactly one error, with its ref if there is one; and nobody else notices. */
+async function refusesEach(cases: Iterable<[frame: string, code: string, ref?: unknown]>) {
+  await using house = await House.open({ flood: "off" });
+  const { ann, bob, tim } = await company(house);
+  for (const [frame, code, ref] of cases) {
+    ann.say(frame);
+    const { message, ...rest } = await ann.next();
+    assertEquals(rest, { type: "error", code, ...ref === undefined ? {} : { ref } }, frame);
+    assert(typeof message === "string" && message.length > 5, message);
+    await ann.hearsNothingElse();
+  }
+  // Still in the room, still called the same, and heard.
+  await ann.says("still here");
+  await bob.hears({ type: "message", nick: "Ann", room: "red", text: "still here" });
+  await tim.hears("Ann: still here");
+  await bob.hearsNothingElse();
+  await tim.hearsNothingElse();
+  assertEquals(house.warnings, []);
+}
+
+/** JSON so many levels deep. */
+function nested(levels: number, open = "[", close = "]"): string {
+  return open.repeat(levels) + close.repeat(levels);
+}
+
+Deno.test("what is no JSON object is malformed, and costs the connection nothing", async () => {
+  const ping = '{"type":"ping"}';
+  const frames = [
+    ...["", " ", "hello", "{", "}", "[]", "[{}]", `[${ping}]`, "null", "true", "7", '"ping"'],
+    ...["NaN", "undefined", "{'type':'ping'}", '{type:"ping"}', '{"type":"ping",}', "\u0000"],
+    ...[`${ping}${ping}`, `${ping},${ping}`, `${ping} x`, `\ufeff${ping}`, '{"type":"ping"'],
+    ...['{"type":"ping","x":"\t"}', '{"type":"ping","x":"\\x41"}', '{"type":"ping","x":01}'],
+  ];
+  await refusesEach(frames.map((frame) => [frame, "malformed"]));
+});
+
+Deno.test("what is nested too deep is malformed, however deep, and what is not is passed over", async () => {
+  await refusesEach([
+    [nested(10_000), "malformed"],
+    ["[".repeat(60_000), "malformed"],
+    ['{"a":'.repeat(10_000), "malformed"],
+    [`{"type":"ping","x":${nested(10_000)}}`, "malformed"],
+    [`{"type":"ping","ref":"r","x":${nested(10_000)}}`, "malformed", "r"],
+    [`{"x":${nested(10_000)},"type":"ping","ref":7}`, "malformed", 7],
+    [`{"type":"ping","ref":"r","x":${nested(17)}}`, "malformed", "r"],
+    [`{"type":"ping","ref":"r","x":${nested(16)}}`, "malformed", "r"],
+    [`{"type":"ping","ref":"r","x":${nested(8, '{"a":[', "]}")}}`, "malformed", "r"],
+  ]);
+  await using house = await House.open({ flood: "off" });
+  const ann = await Speaker.connect(house);
+  ann.say(`{"type":"ping","ref":"r","x":${nested(15)}}`);
+  await ann.hears({ type: "pong", ref: "r" });
+  // Brackets in strings are no levels.
+  ann.say(JSON.stringify({ type: "ping", ref: "s", x: `\\"${"[{".repeat(100)}`, '{"[\\': "\\" }));
+  await ann.hears({ type: "pong", ref: "s" });
+});
+
+Deno.test("a key that is there twice is malformed, also if it is written with escapes", async () => {
+  await refusesEach([
+    ['{"type":"ping","type":"ping"}', "malformed"],
+    ['{"type":"ping","ref":1,"ref":2}', "malformed"],
+    ['{"type":"message","text":"a","text":"b"}', "malformed"],
+    ['{"type":"ping","\\u0074ype":"message","text":"boo"}', "malformed"],
+    ['{"\\u0074\\u0079pe":"ping","type":"ping"}', "malformed"],
+    ['{"type":"message","text":"boo","te\\u0078t":""}', "malformed"],
+    ['{"type":"ping","x":1,"x":2}', "malformed"],
+    ['{"type":"ping","__proto__":1,"__proto__":2}', "malformed"],
+    ['{"type":"ping","x\\"":1,"x\\"":2}', "malformed"],
+  ]);
+});
+
+Deno.test("keys twice within a field that is not named are passed over with it", async () => {
+  await using house = await House.open();
+  const ann = await Speaker.connect(house);
+  for (
+    const field of [
+      '"x":{"a":1,"a":2}',
+      '"x":[{"a":1,"a":2},{"a":3}]',
+      '"x":"a\\":1,\\"type\\":2"',
+      '"x:":{"type":"login","ref":2}',
+      '"__proto__":{"type":"login"},"constructor":1',
+    ]
+  ) {
+    ann.say(`{"type":"ping",${field},"ref":1}`);
+    assertEquals(await ann.next(), { type: "pong", ref: 1 }, field);
+  }
+});
+
+Deno.test("a request that there is not is told so, whatever it is called", async () => {
+  const names = ["dance", "", "PING", " ping", "ping ", "__proto__", "constructor", "toString"];
+  const more = ["hasOwnProperty", "valueOf", "ok", "welcome", "joined", "error", "\u0000"];
+  const requests = [...names, ...more, "x".repeat(60_000), "😀".repeat(100), "\ud800"];
+  await refusesEach(
+    requests.map((type, ref) => [JSON.stringify({ type, ref }), "unknown-type", ref]),
+  );
+});
+
+Deno.test("a request without a type, or with one that is no string, is a bad request", async () => {
+  const types = [undefined, null, 7, true, ["ping"], { ping: 1 }, []];
+  await refusesEach([
+    ...types.map((type, ref): [string, string, unknown] => [
+      JSON.stringify({ type, ref }),
+      "bad-request",
+      ref,
+    ]),
+    ["{}", "bad-request"],
+    ['{"__proto__":{"type":"ping"},"ref":"r"}', "bad-request", "r"],
+  ]);
+});
+
+Deno.test("a field of the wrong type, or none where one must be, is a bad request", async () => {
+  const fields = {
+    login: { nick: "required" },
+    resume: { token: "required", last: "optional", direct: "optional" },
+    join: { room: "required" },
+    nick: { nick: "required" },
+    message: { text: "required", room: "optional", cid: "optional" },
+    action: { text: "required", room: "optional", cid: "optional" },
+    direct: { to: "required", text: "required", cid: "optional" },
+    who: { nick: "required" },
+    history: { room: "optional", before: "optional", after: "optional", limit: "optional" },
+  };
+  const good: Record<string, unknown> = { nick: "Ann", token: "x".repeat(43), room: "red" };
+  Object.assign(good, { text: "BOO", to: "Bob", last: "a", direct: "a", before: "a", limit: 1 });
+  const cases: [string, string, unknown][] = [];
+  for (const [type, named] of Object.entries(fields)) {
+    for (const [field, how] of Object.entries(named)) {
+      const others = Object.keys(named).filter((name) => name !== "after" && name !== "cid");
+      const request = Object.fromEntries(others.map((name) => [name, good[name]]));
+      if (field === "after") delete request.before;
+      const wrong: unknown[] = [7, null, true, ["x"], { x: 1 }, 1.5];
+      if (field === "limit") wrong.splice(0, 1, "7", 0, -1, 101, 1e300);
+      for (const value of [...wrong, ...how === "required" ? [undefined] : []]) {
+        const ref = `${type} ${field} ${JSON.stringify(value)}`;
+        cases.push([JSON.stringify({ type, ref, ...request, [field]: value }), "bad-request", ref]);
+      }
+    }
+  }
+  assert(cases.length > 100, `${cases.length}`);
+  await refusesEach(cases);
+});
+
+Deno.test("a field that is too long, empty where it must not be, or not together with another is refused", async () => {
+  const long = "x".repeat(65);
+  const cases: [object, string][] = [
+    [{ type: "message", text: "" }, "bad-request"],
+    [{ type: "action", text: "" }, "bad-request"],
+    [{ type: "direct", to: "Bob", text: "" }, "bad-request"],
+    [{ type: "message", text: "BOO", cid: long }, "bad-request"],
+    [{ type: "action", text: "BOO", cid: long }, "bad-request"],
+    [{ type: "direct", to: "Bob", text: "BOO", cid: long }, "bad-request"],
+    [{ type: "message", text: "x".repeat(16_385) }, "too-long"],
+    [{ type: "message", text: "é".repeat(8_192) + "x" }, "too-long"],
+    [{ type: "action", text: "\u0001".repeat(6_000) + "é".repeat(5_200) }, "too-long"],
+    [{ type: "direct", to: "Bob", text: "😀".repeat(4_097) }, "too-long"],
+    [{ type: "message", text: "BOO", room: "blue" }, "not-in-room"],
+    [{ type: "message", text: "BOO", room: "" }, "not-in-room"],
+    [{ type: "message", text: "BOO", room: "Red" }, "not-in-room"],
+    [{ type: "direct", to: "Nobody", text: "BOO" }, "not-online"],
+    [{ type: "direct", to: "", text: "BOO" }, "bad-nickname"],
+    [{ type: "direct", to: "x".repeat(10_000), text: "BOO" }, "bad-nickname"],
+    [{ type: "who", nick: "Nobody" }, "not-online"],
+    [{ type: "who", nick: "\u0000" }, "bad-nickname"],
+    [{ type: "nick", nick: "bob" }, "nickname-taken"],
+    [{ type: "nick", nick: "/bob" }, "bad-nickname"],
+    [{ type: "nick", nick: "" }, "bad-nickname"],
+    [{ type: "nick", nick: "\ud800" }, "bad-nickname"],
+    [{ type: "join", room: "" }, "bad-room"],
+    [{ type: "join", room: long }, "bad-room"],
+    [{ type: "join", room: "a\nb" }, "bad-room"],
+    [{ type: "join", room: "\ud800" }, "bad-room"],
+    [{ type: "history", before: "a", after: "b" }, "bad-request"],
+    [{ type: "history", before: long }, "bad-request"],
+    [{ type: "history", after: long }, "bad-request"],
+    [{ type: "history", room: "blue" }, "not-allowed"],
+    [{ type: "history", room: "" }, "not-allowed"],
+    [{ type: "history", room: "x".repeat(10_000) }, "not-allowed"],
+    [{ type: "login", nick: "Anna" }, "already-named"],
+    [{ type: "login", nick: "Ann" }, "already-named"],
+    [{ type: "resume", token: "x".repeat(43) }, "already-named"],
+  ];
+  await refusesEach(
+    cases.map(([request, code], ref) => [JSON.stringify({ ...request, ref }), code, ref]),
+  );
+});
+
+Deno.test("an error does not repeat whatever long thing it is about", async () => {
+  await using house = await House.open();
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const long = "x".repeat(60_000);
+  for (
+    const request of [
+      { type: long },
+      { type: "who", nick: long },
+      { type: "join", room: long },
+      { type: "message", text: "x", room: long },
+      { type: "history", room: long },
+    ]
+  ) {
+    const { type, message } = await ann.asks(request);
+    assertEquals(type, "error");
+    assert(message.length < 300, `${message.length} characters: ${message.slice(0, 40)}…`);
+  }
+});
+
+Deno.test("a ref that is none is refused without one, and one at the limit is given back", async () => {
+  const ping = (ref: string) => `{"type":"ping","ref":${ref}}`;
+  const bad = [
+    "null",
+    '"\\ud800"',
+    "true",
+    "{}",
+    "[]",
+    "[1]",
+    '{"toString":1}',
+    "1.5",
+    "1e300",
+    "-1e-5",
+  ];
+  const more = ["9007199254740993", JSON.stringify("x".repeat(65)), JSON.stringify("é".repeat(65))];
+  await refusesEach([
+    ...[...bad, ...more].map((ref): [string, string] => [ping(ref), "bad-request"]),
+    // Nothing of it is done, either.
+    ['{"type":"message","text":"BOO","ref":1.5}', "bad-request"],
+    ['{"type":"nick","nick":"Boo","ref":null}', "bad-request"],
+    [ping(JSON.stringify("x".repeat(2 ** 20))), "too-long"],
+    [ping(JSON.stringify("x".repeat(256 * 1024))), "too-long"],
+  ]);
+  await using house = await House.open({ flood: "off" });
+  const ann = await Speaker.connect(house);
+  const limit = ["x".repeat(64), "\u0000\n\"\\'", "\ud83d\ude00", "__proto__", "", "1", 1, 0, -1];
+  for (const ref of [...limit, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER]) {
+    ann.say({ type: "ping", ref });
+    assertEquals(await ann.next(), { type: "pong", ref });
+  }
+});
+
+Deno.test("many requests in one frame are done one after the other, the bad ones too", async () => {
+  await using house = await House.open();
+  const { ann, bob, tim } = await company(house);
+  const lines = [
+    '{"type":"message","text":"one","ref":1}\r',
+    "what?",
+    "",
+    '{"type":"nick","nick":"Anna","ref":2}',
+    '{"type":"nick","nick":"bob","ref":3}',
+    "  ",
+    '{"type":"message","text":"two","ref":4}',
+    '{"type":"leave","ref":5}',
+    '{"type":"message","text":"BOO","ref":6}',
+    "",
+  ];
+  ann.say(lines.join("\n"));
+  await ann.hears(
+    { type: "error", code: "malformed" },
+    { type: "message", text: "one", nick: "Ann" },
+    { type: "ok", ref: 1 },
+    { type: "nick", nick: "Ann", to: "Anna" },
+    { type: "ok", ref: 2 },
+    { type: "error", code: "nickname-taken", ref: 3 },
+    { type: "message", text: "two", nick: "Anna" },
+    { type: "ok", ref: 4 },
+    { type: "left", nick: "Anna" },
+    { type: "ok", ref: 5 },
+    { type: "error", code: "not-in-room", ref: 6 },
+  );
+  await ann.hearsNothingElse();
+  await bob.hears(
+    { type: "message", text: "one", nick: "Ann" },
+    { type: "nick", to: "Anna" },
+    { type: "message", text: "two", nick: "Anna" },
+    { type: "left", nick: "Anna" },
+  );
+  await bob.hearsNothingElse();
+  await tim.hears("Ann: one", "Ann is now known as Anna.", "Anna: two", "Anna left room.");
+  await tim.hearsNothingElse();
+});
+
+Deno.test("a frame of nothing but line breaks asks for nothing", async () => {
+  await using house = await House.open();
+  const { ann, bob, tim } = await company(house);
+  ann.say("\n", "\r\n", "\n\n\n", " \n\t\n", "\n".repeat(10_000));
+  await ann.hearsNothingElse();
+  await bob.hearsNothingElse();
+  await tim.hearsNothingElse();
+});
+
+Deno.test("a text is given back exactly as it was sent, whatever is in it", async () => {
+  await using house = await House.open({ flood: "off" });
+  const { ann, bob, tim } = await company(house);
+  const limit = 16_384;
+  const texts = [
+    ...["a\nb\r\nc", "\n", "\u0000", "\u0000\u0001\u001f\u007f\u0085", "😀👩‍👩‍👧", "e\u0301 \u202e"],
+    ...["\u2028\u2029", '"\\/', "__proto__", " ", "/quit", '{"type":"left"}', "x".repeat(limit)],
+    ...["é".repeat(limit / 2), "😀".repeat(limit / 4), "日".repeat(5_461), "\u0000".repeat(6_000)],
+  ];
+  for (const text of texts) {
+    await ann.says(text);
+    await bob.hears({ type: "message", nick: "Ann", text });
+    await tim.hears(`Ann: ${shown(text)}`);
+    const heard = await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text });
+    assertEquals(heard.map(({ type }) => type), ["direct", "ok"]);
+    assertEquals(heard[0]!.text, text);
+    await bob.hears({ type: "direct", nick: "Ann", text });
+  }
+  const { events } = await bob.asks({ type: "history", limit: 100 });
+  assertEquals(events.map(({ text }: Line) => text), texts);
+  await bob.hearsNothingElse();
+  await tim.hearsNothingElse();
+});
+
+Deno.test("half a character is replaced in a text, and refused everywhere else", async () => {
+  await using house = await House.open();
+  const { ann, bob, tim } = await company(house);
+  const half = JSON.stringify("\ud83d");
+  ann.say(`{"type":"message","text":${half}}`);
+  await ann.hears({ type: "message", text: "\ufffd" });
+  await bob.hears({ type: "message", text: "\ufffd" });
+  await tim.hears("Ann: \ufffd");
+  ann.say(`{"type":"direct","to":"Bob","text":${half}}`);
+  await ann.hears({ type: "direct", to: "Bob", text: "\ufffd" });
+  await bob.hears({ type: "direct", text: "\ufffd" });
+  for (
+    const [request, code] of [
+      [`{"type":"message","text":"BOO","cid":${half}}`, "bad-request"],
+      [`{"type":"message","text":"BOO","room":${half}}`, "not-in-room"],
+      [`{"type":"nick","nick":${half}}`, "bad-nickname"],
+      [`{"type":"join","room":${half}}`, "bad-room"],
+      [`{"type":"history","room":${half}}`, "not-allowed"],
+      [`{"type":"history","before":${half}}`, "bad-request"],
+      [`{"type":"direct","to":${half},"text":"BOO"}`, "bad-nickname"],
+      // What is repeated of it is cut between two halves.
+      [`{"type":"message","text":"BOO","room":"${"x".repeat(63)}😀"}`, "not-in-room"],
+    ] as const
+  ) {
+    ann.say(request);
+    const { type, code: given } = await ann.next();
+    assertEquals([request, type, given], [request, "error", code]);
+  }
+  await bob.asks({ type: "history" });
+  await bob.hearsNothingElse();
+  await tim.hearsNothingElse();
+  for (const { person } of [ann, bob]) {
+    for (const frame of person.transcript) assert(!/\\ud[89a-f]/i.test(frame), frame);
+  }
+});
+
+Deno.test("half a character that an older version stored is replaced when it is sent", () => {
+  const event = { room: "red", id: "1", nick: "A\ud800", text: "b\udc00", time: 0, cid: "c\ud800" };
+  for (const kind of ["message", "action", "direct", "nick"] as const) {
+    const line = encodeJson({ kind, ...event }, "g1a0000000");
+    assert(!/\\ud[89a-f]/i.test(line) && line.isWellFormed(), line);
+    assertEquals(JSON.parse(line).nick, "A\ufffd");
+  }
+  const reply = encodeReply("members", "\\ud800", { room: "red", nicks: ["A\ud800", "B"] });
+  assertEquals(JSON.parse(reply).nicks, ["A\ufffd", "B"]);
+  assert(reply.includes('"A\ufffd"') && reply.includes('"ref":"\\\\ud800"'), reply);
+});
+
+Deno.test("before the login nothing is done but pings", async () => {
+  await using house = await House.open();
+  const bob = await Speaker.enter(house, "Bob", "red");
+  const ann = await Speaker.connect(house);
+  for (
+    const request of [
+      { type: "join", room: "red" },
+      { type: "leave" },
+      { type: "nick", nick: "Ann" },
+      { type: "message", text: "BOO" },
+      { type: "message", text: "BOO", room: "red", cid: "1" },
+      { type: "action", text: "boos" },
+      { type: "direct", to: "Bob", text: "BOO" },
+      { type: "who", nick: "Bob" },
+      { type: "rooms" },
+      { type: "members" },
+      { type: "history" },
+      { type: "history", room: "red" },
+    ]
+  ) await ann.isRefused(request, "not-named");
+  assertEquals(await ann.asks({ type: "ping" }), { type: "pong", ref: "ref 13" });
+  for (const nick of ["bob", "ＢＯＢ"]) {
+    await ann.isRefused({ type: "login", nick }, "nickname-taken");
+  }
+  for (const nick of ["", "/x", "x".repeat(33), "a\u0000"]) {
+    await ann.isRefused({ type: "login", nick }, "bad-nickname");
+  }
+  const welcome = await ann.asks({ type: "login", nick: "Ann" });
+  assertEquals([welcome.type, welcome.nick, "room" in welcome], ["welcome", "Ann", false]);
+  await bob.hearsNothingElse();
+});
+
+Deno.test("a token that is none leads nowhere, and harms nobody", async () => {
+  await using house = await House.open({ flood: "off" });
+  const bob = await Speaker.connect(house);
+  const { token } = await bob.asks({ type: "login", nick: "Bob" });
+  bob.say({ type: "join", room: "red" });
+  await bob.hears({ type: "joined" });
+  const ann = await Speaker.connect(house);
+  const stored = new Set<string>();
+  for await (const { key } of house.kv.list({ prefix: ["resume"] })) {
+    for (const part of key) if (/^[\w-]{43}$/.test(String(part))) stored.add(String(part));
+  }
+  assert(stored.size > 0 && !stored.has(token));
+  const last = token.at(-1) === "A" ? "E" : "A";
+  const tokens = [
+    ...[...stored, hashToken(token), hashToken(hashToken(token)), token.slice(0, -1) + last],
+    ...["", " ", "x", "x".repeat(43), "x".repeat(60_000), token.slice(1), `${token} `, `${token}=`],
+    ...[token.toUpperCase(), "\u0000".repeat(43), "../../../etc/passwd", "__proto__", "Bob"],
+  ];
+  for (const token of tokens) await ann.isRefused({ type: "resume", token }, "bad-token");
+  assertEquals((await ann.asks({ type: "login", nick: "Ann" })).type, "welcome");
+  await bob.says("still here");
+  await bob.hearsNothingElse();
+});
+
+Deno.test("a binary frame closes with 1003, a huge one with 1009, and the others notice only a leave", async () => {
+  await using house = await House.open({ grace: 0 });
+  const bob = await Speaker.enter(house, "Bob", "red");
+  const tim = await house.enter("Tim", "red");
+  await bob.hears({ type: "joined", nick: "Tim" });
+  const huge = JSON.stringify({ type: "message", text: "x".repeat(5 * 1024 * 1024) });
+  const binary = new TextEncoder().encode('{"type":"ping"}');
+  for (const [frame, code] of [[binary, 1003], [new Uint8Array(0), 1003], [huge, 1009]] as const) {
+    const ann = await Speaker.enter(house, "Ann", "red");
+    await bob.hears({ type: "joined", nick: "Ann" });
+    ann.person.say(frame, '{"type":"message","text":"BOO"}');
+    assertEquals((await soon(ann.person.closed, "the close")).code, code);
+    await bob.hears({ type: "left", nick: "Ann" });
+    await tim.hears("Ann joined room.", "Ann left room.");
+  }
+  await bob.hearsNothingElse();
+  await tim.hearsNothingElse();
+});
+
+Deno.test("what is said again with the same cid is said once, and answered as the first time", async () => {
+  await using house = await House.open();
+  const { ann, bob, tim } = await company(house);
+  const say = (ref: number, type = "message") => ({ type, text: `try ${ref}`, cid: "a", ref });
+  // In one frame, then one after the other, then as something else.
+  ann.say([say(1), say(2), say(3)].map((each) => JSON.stringify(each)).join("\n"));
+  const heard = [await ann.next(), await ann.next(), await ann.next(), await ann.next()];
+  const { id } = heard[0]!;
+  assertEquals(heard.map(({ type, id, ref }) => [type, id, ref]), [
+    ["message", id, undefined],
+    ["ok", id, 1],
+    ["ok", id, 2],
+    ["ok", id, 3],
+  ]);
+  assertEquals(heard[0]!.cid, "a");
+  ann.say(say(4));
+  assertEquals(await ann.next(), { type: "ok", ref: 4, id });
+  ann.say(say(5, "action"));
+  assertEquals(await ann.next(), { type: "ok", ref: 5, id });
+  await bob.hears({ type: "message", text: "try 1", cid: "a" });
+  // Nobody else's is the same.
+  await bob.says("mine", { cid: "a" });
+  await ann.hears({ type: "message", nick: "Bob", cid: "a" });
+  await bob.hearsNothingElse();
+  await ann.hearsNothingElse();
+  await tim.hears("Ann: try 1", "Bob: mine");
+  await tim.hearsNothingElse();
+});
+
+Deno.test("what was refused is not remembered by its cid", async () => {
+  await using house = await House.open();
+  const ann = await Speaker.enter(house, "Ann");
+  const bob = await Speaker.enter(house, "Bob", "red");
+  const words = { type: "message", text: "hello", cid: "a" };
+  await ann.isRefused(words, "not-in-room");
+  await ann.isRefused({ ...words, type: "direct", to: "Cy" }, "not-online");
+  ann.say({ type: "join", room: "red" });
+  await ann.hears({ type: "joined" });
+  await bob.hears({ type: "joined" });
+  await ann.isRefused({ ...words, room: "blue" }, "not-in-room");
+  await ann.isRefused({ ...words, text: "x".repeat(16_385) }, "too-long");
+  const id = await ann.says("hello", { cid: "a" });
+  await bob.hears({ type: "message", text: "hello", cid: "a", id });
+  assertEquals((await ann.asks(words)).id, id);
+  await ann.hearsUntilAnswer({ ...words, type: "direct", to: "Bob" });
+  await bob.hears({ type: "direct", text: "hello", cid: "a" });
+  await bob.hearsNothingElse();
+});
+
+Deno.test("a message that storage did not take is not remembered by its cid", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let away = false, faults = 0;
+  const { kv: faulty } = countingKv(kv, (what) => {
+    if (what !== "commit" || !away) return;
+    faults++;
+    throw new Error("away");
+  });
+  // After a few faults patience has an end at once.
+  const monotonicMs = () => performance.now() + Math.min(faults, 3) * 10_000;
+  const clock = { ...systemClock, monotonicMs };
+  await using house = await House.open({ kv: faulty, clock });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const bob = await Speaker.enter(house, "Bob", "red");
+  await ann.hears({ type: "joined" });
+  away = true;
+  const words = { type: "message", text: "hello", cid: "a" };
+  ann.say([1, 2].map((ref) => JSON.stringify({ ...words, ref })).join("\n"));
+  const answers = [await ann.next(), await ann.next()];
+  assertEquals(answers.map(({ code }) => code), ["unavailable", "unavailable"]);
+  assertEquals(answers.map(({ ref }) => ref).sort(), [1, 2]);
+  away = false;
+  const heard = await ann.hearsUntilAnswer(words);
+  assertEquals(heard.map(({ type }) => type), ["message", "ok"]);
+  await bob.hears({ type: "message", text: "hello" });
+  await bob.hearsNothingElse();
+});
+
+Deno.test("of somebody's own ids the last 512 are known", async () => {
+  await using house = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const first = await ann.says("first", { cid: "first" });
+  for (let i = 0; i < 511; i++) ann.say({ type: "message", text: "x", cid: `${i}` });
+  for (let i = 0; i < 511; i++) await ann.hears({ type: "message", cid: `${i}` });
+  assertEquals((await ann.asks({ type: "message", text: "first", cid: "first" })).id, first);
+});
+
+Deno.test("a direct message said twice with one cid is heard once, and answered as the first time", async () => {
+  await using house = await House.open();
+  const { ann, bob, tim } = await company(house);
+  const words = { type: "direct", text: "psst", cid: "a" };
+  ann.say(
+    [1, 2].map((ref) => JSON.stringify({ ...words, to: "Bob", ref })).join("\n"),
+    { ...words, to: "bob", ref: 3 },
+  );
+  const [echo, ...answers] = [await ann.next(), await ann.next(), await ann.next()];
+  answers.push(await ann.next());
+  const { id } = echo!;
+  assertEquals([echo!.type, echo!.to, echo!.cid], ["direct", "Bob", "a"]);
+  await bob.hears({ type: "direct", nick: "Ann", text: "psst", id, cid: "a" });
+  await bob.hearsNothingElse();
+  await ann.hearsNothingElse();
+  await tim.hearsNothingElse();
+  assertEquals(answers, [1, 2, 3].map((ref) => ({ type: "ok", ref, id })));
+});
+
+Deno.test("an empty cid is for a direct message what it is for a message", async () => {
+  await using house = await House.open();
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const times = async (request: object) => {
+    const heard: Line[] = [];
+    for (let i = 0; i < 2; i++) heard.push(...await ann.hearsUntilAnswer(request));
+    return heard.map(({ type, code }) => [type === request["type" as keyof object], code]);
+  };
+  assertEquals(
+    await times({ type: "direct", to: "Cy", text: "hi", cid: "" }),
+    [[false, "bad-request"], [false, "bad-request"]],
+  );
+  const cy = await Speaker.enter(house, "Cy");
+  const direct = await times({ type: "direct", to: "Cy", text: "hi", cid: "" });
+  const message = await times({ type: "message", text: "hi", cid: "" });
+  assertEquals(direct, message);
+  cy.person.socket.close();
+});
+
+Deno.test("a message for another room than one is in is not said, wherever one has gone meanwhile", async () => {
+  await using house = await House.open();
+  const { ann, bob, tim } = await company(house);
+  const blue = await Speaker.enter(house, "Cy", "blue");
+  ann.say(
+    { type: "message", text: "one", room: "red", ref: 1 },
+    { type: "join", room: "blue", ref: 2 },
+    { type: "message", text: "BOO", room: "red", ref: 3 },
+    { type: "action", text: "boos", room: "red", ref: 4 },
+    { type: "action", text: "waves", room: "blue", ref: 5 },
+    { type: "leave", ref: 6 },
+    { type: "message", text: "BOO", room: "blue", ref: 7 },
+  );
+  await ann.hears(
+    { type: "message", text: "one" },
+    { type: "ok", ref: 1 },
+    { type: "left", room: "red" },
+    { type: "joined", room: "blue" },
+    { type: "ok", ref: 2 },
+    { type: "error", code: "not-in-room", ref: 3 },
+    { type: "error", code: "not-in-room", ref: 4 },
+    { type: "action", text: "waves", room: "blue" },
+    { type: "ok", ref: 5 },
+    { type: "left", room: "blue" },
+    { type: "ok", ref: 6 },
+    { type: "error", code: "not-in-room", ref: 7 },
+  );
+  await ann.hearsNothingElse();
+  await bob.hears({ text: "one" }, { type: "left", nick: "Ann" });
+  await bob.hearsNothingElse();
+  await tim.hears("Ann: one", "Ann left room.");
+  await tim.hearsNothingElse();
+  await blue.hears({ type: "joined" }, { type: "action", text: "waves" }, { type: "left" });
+  await blue.hearsNothingElse();
+});
+
+Deno.test("a room is the same one however its letters are composed", async () => {
+  await using house = await House.open();
+  const room = "cafe\u0301";
+  const ann = await Speaker.connect(house);
+  await ann.asks({ type: "login", nick: "Ann" });
+  ann.say({ type: "join", room });
+  await ann.hears({ type: "joined", room: "caf\u00e9" });
+  await ann.says("one", { room: "caf\u00e9" });
+  await ann.says("two", { room });
+  assertEquals((await ann.asks({ type: "history", room })).events.length, 2);
+});
+
+Deno.test("300 requests at once are answered in their order, each once, and the others see one order", async () => {
+  await using house = await House.open({ flood: "off" });
+  const { ann, bob, tim } = await company(house);
+  const requests = Array.from({ length: 300 }, (_, ref) => {
+    if (ref % 50 === 17) return { type: "ping", ref };
+    if (ref % 50 === 27) return { type: "nick", nick: `Ann${ref}`, ref };
+    if (ref % 50 === 37) return { type: "dance", ref };
+    return { type: ref % 3 === 0 ? "action" : "message", text: `${ref}`, ref };
+  });
+  for (let i = 0; i < 300; i += 30) {
+    ann.say(requests.slice(i, i + 20).map((each) => JSON.stringify(each)).join("\n"));
+    ann.say(...requests.slice(i + 20, i + 30));
+  }
+  const heard: Line[] = [];
+  const answered = new Map<unknown, number>();
+  while (answered.size < 300) {
+    const line = await ann.next();
+    heard.push(line);
+    if ("ref" in line) answered.set(line.ref, (answered.get(line.ref) ?? 0) + 1);
+  }
+  await ann.hearsNothingElse();
+  assert([...answered.values()].every((times) => times === 1));
+  // All but errors wait for what was said before them.
+  const inOrder = heard.filter(({ type, ref }) => ref !== undefined && type !== "error");
+  assertEquals(inOrder.map(({ ref }) => ref), inOrder.map(({ ref }) => ref).sort((a, b) => a - b));
+  const said = requests.flatMap((each) => "text" in each ? [each.text!] : []);
+  const texts = (lines: Line[]) => lines.flatMap(({ text }) => text === undefined ? [] : [text]);
+  assertEquals(texts(heard), said);
+  // An answer comes after the event, and has its id.
+  for (const [at, { type, ref, id }] of heard.entries()) {
+    if (type !== "ok") continue;
+    const event = heard.findIndex((each) => each.id === id);
+    assert(event < at && (heard[event]!.text ?? `${ref}`) === `${ref}`);
+  }
+  const events = heard.filter(({ ref }) => ref === undefined);
+  assertEquals(events.map(({ id }) => id), events.map(({ id }) => id).sort());
+  for (const event of events) assertEquals(await bob.next(), event);
+  await bob.hearsNothingElse();
+  let nick = "Ann";
+  for (const { type, text, to } of events) {
+    if (type === "nick") await tim.hears(`${nick} is now known as ${nick = to}.`);
+    else await tim.hears(type === "action" ? `* ${nick} ${text}` : `${nick}: ${text}`);
+  }
+  await tim.hearsNothingElse();
+});
+
+Deno.test("without a ref only errors are answered", async () => {
+  await using house = await House.open();
+  const { ann } = await company(house);
+  ann.say({ type: "ping" }, { type: "message", text: "one" }, { type: "nick", nick: "Anna" });
+  ann.say({ type: "dance" }, { type: "leave" }, { type: "nick", nick: "Ann" }, { type: "leave" });
+  await ann.hears(
+    { type: "message", text: "one" },
+    { type: "nick", to: "Anna" },
+    { type: "error", code: "unknown-type" },
+    { type: "left" },
+    { type: "error", code: "not-in-room" },
+  );
+  await ann.hearsNothingElse();
+});
+
+Deno.test("text and chat.v1 in one room see the same, and nobody elsewhere sees any of it", async () => {
+  await using house = await House.open();
+  const elsewhere = await Speaker.enter(house, "Eve", "blue");
+  const nowhere = await house.enter("Nora");
+  const tim = await house.enter("Tim", "red");
+  const ann = await Speaker.enter(house, "Ann", "red");
+  await tim.hears("Ann joined room.");
+  await tim.asks("hello", "Tim: hello");
+  await ann.hears({ type: "message", room: "red", nick: "Tim", text: "hello" });
+  await ann.says("hi");
+  await tim.hears("Ann: hi");
+  await tim.asks("/me waves", "* Tim waves");
+  await ann.hears({ type: "action", room: "red", nick: "Tim", text: "waves" });
+  ann.say({ type: "action", text: "bows" });
+  await ann.hears({ type: "action", nick: "Ann", text: "bows" });
+  await tim.hears("* Ann bows");
+  await tim.asks("/nick Tom", "Nickname is: Tom");
+  await ann.hears({ type: "nick", room: "red", nick: "Tim", to: "Tom" });
+  ann.say({ type: "nick", nick: "Anna" });
+  await ann.hears({ type: "nick", nick: "Ann", to: "Anna" });
+  await tim.hears("Ann is now known as Anna.");
+  await tim.asks("/msg Anna psst", "[to Anna] psst");
+  await ann.hears({ type: "direct", nick: "Tom", text: "psst" });
+  ann.say({ type: "direct", to: "tom", text: "what?" });
+  await ann.hears({ type: "direct", nick: "Anna", to: "Tom", text: "what?" });
+  await tim.hears("[from Anna] what?");
+  await tim.asks("/ls", "Tom\nAnna");
+  assertEquals((await ann.asks({ type: "members" })).nicks, ["Tom", "Anna"]);
+  await tim.asks("/who anna", 'Anna is in room "red".');
+  assertEquals((await ann.asks({ type: "who", nick: "tom" })).room, "red");
+  assertEquals((await ann.asks({ type: "who", nick: "nora" })).room, null);
+  const rooms = [{ room: "blue", people: 1 }, { room: "red", people: 2 }];
+  assertEquals((await ann.asks({ type: "rooms" })).rooms, rooms);
+  await tim.asks("/quit", 'Left chat room "red"');
+  await ann.hears({ type: "left", room: "red", nick: "Tom" });
+  await ann.says("alone");
+  await tim.hearsNothingElse();
+  await tim.asks("/join red", 'Joined chat room "red"');
+  await ann.hears({ type: "joined", room: "red", nick: "Tom" });
+  ann.say({ type: "leave" });
+  await ann.hears({ type: "left", nick: "Anna" });
+  await tim.hears("Anna left room.");
+  await tim.asks("alone", "Tom: alone");
+  await ann.hearsNothingElse();
+  await elsewhere.hearsNothingElse();
+  await nowhere.hearsNothingElse();
+});
+
+Deno.test("whoever closes with 1000, or without a code, has left at once, and the nickname is free", async () => {
+  await using house = await House.open();
+  const { bob, tim } = await company(house);
+  for (const code of [1000, undefined]) {
+    const cy = await Speaker.enter(house, "Cy", "red");
+    await bob.hears({ type: "joined", nick: "Cy" });
+    cy.person.socket.close(code);
+    await bob.hears({ type: "left", nick: "Cy" });
+    await tim.hears("Cy joined room.", "Cy left room.");
+    await bob.isRefused({ type: "who", nick: "Cy" }, "not-online");
+  }
+  await bob.hearsNothingElse();
+  await tim.hearsNothingElse();
+});
+
+/** Comes in over TCP by hand, so that it can go without a word. */
+async function comeInByHand(house: House, ...requests: object[]): Promise<Deno.TcpConn> {
+  const conn = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+  const encoder = new TextEncoder();
+  await conn.write(encoder.encode([
+    "GET / HTTP/1.1",
+    `Host: 127.0.0.1:${house.port}`,
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+    "Sec-WebSocket-Protocol: chat.v1",
+    "",
+    "",
+  ].join("\r\n")));
+  const head = new Uint8Array(4096);
+  const got = new TextDecoder().decode(head.subarray(0, await conn.read(head) ?? 0));
+  assert(/^HTTP\/1\.1 101 /.test(got) && /sec-websocket-protocol: chat\.v1/i.test(got), got);
+  // One masked text frame; the mask is zero.
+  const text = encoder.encode(requests.map((each) => JSON.stringify(each)).join("\n"));
+  assert(text.length > 125 && text.length < 65536);
+  const frame = new Uint8Array(8 + text.length);
+  frame.set([0x81, 0x80 | 126, text.length >> 8, text.length & 255]);
+  frame.set(text, 8);
+  await conn.write(frame);
+  return conn;
+}
+
+Deno.test("whoever drops out keeps place and nickname for the grace, and then has left, once", async () => {
+  await using house = await House.open({ grace: 0.3 });
+  const { bob, tim } = await company(house);
+  const conn = await comeInByHand(
+    house,
+    { type: "login", nick: "Cy", padding: "x".repeat(100) },
+    { type: "join", room: "red" },
+  );
+  await bob.hears({ type: "joined", nick: "Cy" });
+  await tim.hears("Cy joined room.");
+  const { size } = house.chat;
+  conn.close();
+  await eventually(() => house.chat.size < size, "the end is noticed");
+  // The others see nothing of it.
+  assertEquals((await bob.asks({ type: "members" })).nicks, ["Bob", "Tim", "Ann", "Cy"]);
+  const other = await Speaker.connect(house);
+  await other.isRefused({ type: "login", nick: "cy" }, "nickname-taken");
+  await bob.hears({ type: "left", nick: "Cy", room: "red" });
+  await tim.hears("Cy left room.");
+  assertEquals((await bob.asks({ type: "members" })).nicks, ["Bob", "Tim", "Ann"]);
+  assertEquals((await other.asks({ type: "login", nick: "Cy" })).type, "welcome");
+  await bob.hearsNothingElse();
+  await tim.hearsNothingElse();
+});
+
+Deno.test("with no grace whoever drops out has left at once", async () => {
+  await using house = await House.open({ grace: 0 });
+  const { bob } = await company(house);
+  const conn = await comeInByHand(
+    house,
+    { type: "login", nick: "Cy", padding: "x".repeat(100) },
+    { type: "join", room: "red" },
+  );
+  await bob.hears({ type: "joined", nick: "Cy" });
+  conn.close();
+  await bob.hears({ type: "left", nick: "Cy" });
+  await bob.hearsNothingElse();
+});
+
+Deno.test("of the subprotocols that are offered chat.v1 is taken, others alone are refused, and without any plain text is spoken", async () => {
+  await using house = await House.open();
+  for (const offered of ["chat.v1", ["chat.v2", "chat.v1"], ["chat.v1", "chat.v2"]]) {
+    const person = await house.connect("", offered);
+    assertEquals(person.socket.protocol, "chat.v1");
+    await new Speaker(person).hearsNothingElse();
+  }
+  const by = async (protocols?: string) => {
+    const conn = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+    const lines = [
+      ...["GET / HTTP/1.1", "Host: x", "Connection: Upgrade", "Upgrade: websocket"],
+      ...["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="],
+      ...protocols === undefined ? [] : [`Sec-WebSocket-Protocol: ${protocols}`],
+    ];
+    await conn.write(new TextEncoder().encode(`${lines.join("\r\n")}\r\n\r\n`));
+    const head = new Uint8Array(4096);
+    const got = new TextDecoder().decode(head.subarray(0, await conn.read(head) ?? 0));
+    conn.close();
+    return [got.slice(9, 12), /^sec-websocket-protocol: (.*)$/im.exec(got)?.[1]?.trim()];
+  };
+  assertEquals(await by("chat.v2, chat.v1"), ["101", "chat.v1"]);
+  assertEquals(await by("chat.v2,chat.v1 ,chat.v3"), ["101", "chat.v1"]);
+  // A client that asks for another protocol would not understand plain text.
+  assertEquals(await by("chat.v2"), ["400", undefined]);
+  assertEquals(await by("CHAT.V1, chat.v11"), ["400", undefined]);
+  assertEquals(await by(), ["101", undefined]);
+  const person = await house.connect();
+  await person.asks("Tim", "Using nickname: Tim\nType /help for list of commands.");
+});

@@ -1,0 +1,191 @@
+/**
+ * Crowds that do not behave, against the program as a process of its own: thousands who say nothing,
+ * hundreds who never read, handshakes that never end; and the others chat as if nothing were.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { eventually, Person, ServerProcess, soon } from "../support/test_server.ts";
+import { Speaker } from "../support/json_client.ts";
+
+const encoder = new TextEncoder();
+
+const UPGRADE = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+
+/** A text frame of a client, short enough for a length of one byte, masked with zeros. */
+function frame(text: string): Uint8Array {
+  const bytes = encoder.encode(text);
+  assert(bytes.length < 126);
+  return new Uint8Array([0x81, 0x80 | bytes.length, 0, 0, 0, 0, ...bytes]);
+}
+
+async function open(port: number, ...parts: (string | Uint8Array)[]): Promise<Deno.TcpConn> {
+  const peer = await Deno.connect({ hostname: "127.0.0.1", port });
+  for (const part of parts) {
+    await peer.write(typeof part === "string" ? encoder.encode(part) : part);
+  }
+  return peer;
+}
+
+/** Opens as many as that, or as this machine lets one process have: some thousands at least. */
+async function openAll(many: number, one: (i: number) => Promise<Deno.TcpConn>) {
+  const peers: Deno.TcpConn[] = [];
+  try {
+    while (peers.length < many) {
+      const some = Math.min(100, many - peers.length);
+      const opened = await Promise.allSettled(
+        Array.from({ length: some }, (_, i) => one(peers.length + i)),
+      );
+      for (const each of opened) if (each.status === "fulfilled") peers.push(each.value);
+      if (opened.some(({ status }) => status === "rejected")) break;
+    }
+    assert(peers.length >= Math.min(many, 900), `only ${peers.length} could be opened`);
+    return peers;
+  } catch (error) {
+    for (const peer of peers) peer.close();
+    throw error;
+  }
+}
+
+/** Bytes that a process holds; 0 where that cannot be known. */
+async function memoryOf({ process: { pid } }: ServerProcess): Promise<number> {
+  if (Deno.build.os === "windows") return 0;
+  const { stdout } = await new Deno.Command("ps", { args: ["-o", "rss=", "-p", `${pid}`] })
+    .output();
+  return Number(new TextDecoder().decode(stdout)) * 1024;
+}
+
+/** Milliseconds until somebody hears what they say themselves. */
+async function echo(person: Person, nick: string, text: string): Promise<number> {
+  const since = performance.now();
+  person.say(text);
+  while (await person.next() !== `${nick}: ${text}`);
+  return performance.now() - since;
+}
+
+async function enter(server: ServerProcess, nick: string, room: string): Promise<Person> {
+  const person = await Person.connect(server.url);
+  person.say(nick, `/join ${room}`);
+  while (!(await person.next()).startsWith("Joined"));
+  return person;
+}
+
+Deno.test("5,000 connections that say nothing, and 1,000 handshakes that never end, keep nobody from chatting", async () => {
+  await using server = await ServerProcess.start(["--kv", ":memory:", "--limits", "messages=off"]);
+  const ann = await enter(server, "Ann", "red");
+  const before = await memoryOf(server);
+  const silent = await openAll(5_000, async () => {
+    const peer = await open(server.port, `${UPGRADE}\r\n`);
+    await peer.read(new Uint8Array(512));
+    return peer;
+  });
+  const each = (await memoryOf(server) - before) / silent.length;
+  if (Deno.env.get("SHOW")) console.log("KiB a silent connection:", Math.round(each / 1024));
+  assert(each < 64 * 1024, `${each} bytes for each`);
+  const begun = await openAll(
+    1_000,
+    (i) => open(server.port, UPGRADE.slice(0, i % UPGRADE.length)),
+  );
+  const bob = await enter(server, "Bob", "red");
+  const took: number[] = [];
+  for (let i = 0; i < 50; i++) {
+    // One byte more, each of which must be looked at.
+    for (const peer of begun.slice(i * 20, i * 20 + 20)) await peer.write(encoder.encode("x"));
+    took.push(await echo(bob, "Bob", `word ${i}`));
+  }
+  took.sort((a, b) => a - b);
+  assert(took[45]! < 100, `nine of ten took ${took[45]} ms`);
+  while (await ann.next() !== "Bob: word 49");
+  for (const peer of [...silent, ...begun]) peer.close();
+  await ann.leave();
+  await bob.leave();
+  assertEquals((await server.stop()).code, 0);
+});
+
+Deno.test("500 who never read are let go after 30 seconds, memory is bounded, and the others hear everything", async () => {
+  await using server = await ServerProcess.start([
+    ...["--kv", ":memory:", "--history", "off", "--limits", "messages=off,joins=off,room=off"],
+  ]);
+  const ann = await enter(server, "Ann", "red");
+  const bob = await enter(server, "Bob", "red");
+  const cy = new Speaker(await Person.connect(server.url, "chat.v1"));
+  await cy.asks({ type: "login", nick: "Cy" });
+  await cy.hearsUntilAnswer({ type: "join", room: "red" });
+  const deaf = await openAll(
+    500,
+    (i) => open(server.port, `${UPGRADE}\r\n`, frame(`deaf${i}`), frame("/join red")),
+  );
+  let joined = 0, left = 0;
+  const heard: string[] = [];
+  const listening = (async () => {
+    while (heard.at(-1) !== "the end") {
+      const line = await bob.next();
+      if (/^deaf\d+ joined room\.$/.test(line)) joined++;
+      else if (/^deaf\d+ left room\.$/.test(line)) left++;
+      else if (line.startsWith("Ann: ")) heard.push(line.slice(5).trim());
+    }
+  })();
+  await eventually(() => joined === deaf.length, "all have joined");
+  const padding = " ".repeat(16_000);
+  let said = 0, slowest = 0, most = 0;
+  const until = Date.now() + 60_000;
+  while (left < deaf.length) {
+    assert(Date.now() < until, `${left} of ${deaf.length} were let go`);
+    // 16 MB: far more than the system and the server keep for anybody. The KV keeps all of it, too.
+    if (said < 1_000) { for (let i = 0; i < 8; i++) ann.say(`${said++}${padding}`); }
+    else await new Promise((resolve) => setTimeout(resolve, 20));
+    slowest = Math.max(slowest, await echo(ann, "Ann", `${said++}`));
+    if (said % 90 === 0) most = Math.max(most, await memoryOf(server));
+  }
+  // What is kept for them does not grow any more.
+  most = Math.max(most, await memoryOf(server));
+  if (Deno.env.get("SHOW")) console.log({ said, slowest, MiB: most / 2 ** 20 });
+  assert(most < 700 * 2 ** 20, `${most / 2 ** 20} MiB`);
+  ann.say("the end");
+  await soon(listening, "Bob to hear the end");
+  assertEquals(heard, [...Array.from({ length: said }, (_, i) => `${i}`), "the end"]);
+  let times = 0;
+  while (true) {
+    const { type, nick, text } = await cy.next();
+    if (type === "message" && nick === "Ann") {
+      if (text === "the end") break;
+      assertEquals(text.trim(), `${times++}`);
+    }
+  }
+  assertEquals(times, said);
+  for (const peer of deaf) peer.close();
+  await Promise.all([ann, bob, cy.person].map((person) => person.leave()));
+  assertEquals((await server.stop()).code, 0);
+});
+
+Deno.test({
+  name: "whoever uses up all files of the system keeps others out for a while, and not for good",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using server = await ServerProcess.start(
+      ["--kv", ":memory:"],
+      ["-c", `ulimit -n 100 && exec "${Deno.execPath()}" run -A main.ts "$@"`, "sh"],
+      {},
+      "null",
+      "sh",
+    );
+    const ann = await enter(server, "Ann", "red");
+    const peers = await Promise.allSettled(
+      Array.from({ length: 200 }, () => open(server.port, UPGRADE)),
+    );
+    // Who is in chats on.
+    for (let i = 0; i < 5; i++) await echo(ann, "Ann", `word ${i}`);
+    for (const each of peers) if (each.status === "fulfilled") each.value.close();
+    const comesIn = async () => {
+      try {
+        await (await enter(server, `Bob${Math.random()}`, "blue")).leave();
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    await eventually(comesIn, "others can come in again");
+    await echo(ann, "Ann", "all is well");
+    await ann.leave();
+    assertEquals((await server.stop()).code, 0);
+  },
+});

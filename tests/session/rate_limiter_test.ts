@@ -1,0 +1,538 @@
+/** Flood control: who does too much is asked to wait, then shown the door, and the others go on. */
+import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { systemClock } from "../../chat/base/clock.ts";
+import { AdmissionControl, DISCONNECT, messageCost } from "../../chat/session/rate_limiter.ts";
+import { type RateLimitSettings, rateLimitsFrom } from "../../chat/base/limits.ts";
+import { floodFrom } from "../../chat/program/settings.ts";
+import { eventually, House, Person, ServerProcess, soon } from "../support/test_server.ts";
+import { Speaker } from "../support/json_client.ts";
+
+/** A machine's clock that can be put forward; what is waited for is waited for in real time. */
+function movingClock() {
+  const clock = {
+    ...systemClock,
+    ahead: 0,
+    monotonicMs: () => performance.now() + clock.ahead,
+  };
+  return clock;
+}
+
+const few = { many: 5, seconds: 50 };
+const WAIT =
+  /^Not (sent|done): that was too (much|often) in a short time\. Please wait \d+ seconds?\.$/;
+
+Deno.test("who writes too much is asked to wait, and can go on after that: nothing else is lost", async () => {
+  const clock = movingClock();
+  await using house = await House.open({ clock, flood: { messages: few } });
+  const ann = await house.enter("Ann", "red");
+  const bob = await house.enter("Bob", "red");
+  await ann.hears("Bob joined room.");
+  for (let i = 0; i < 5; i++) await ann.asks(`word ${i}`, `Ann: word ${i}`);
+  const refusal = "Not sent: that was too much in a short time. Please wait 10 seconds.";
+  await ann.asks("one too many", refusal);
+  await ann.asks("/me is impatient", refusal);
+  await ann.asks("/msg Bob psst", refusal);
+  // It is about messages, and about Ann.
+  await ann.asks("/room", "red");
+  for (let i = 0; i < 5; i++) await bob.hears(`Ann: word ${i}`);
+  await bob.asks("all is well", "Bob: all is well");
+  await ann.hears("Bob: all is well");
+  clock.ahead += 10_001;
+  await ann.asks("patient", "Ann: patient");
+  await bob.hears("Ann: patient");
+  await bob.hearsNothingElse();
+});
+
+Deno.test("who goes on is closed with 1008 after many refusals, each told, and leaves the room", async () => {
+  await using house = await House.open({ flood: { messages: few } });
+  const bob = await house.enter("Bob", "red");
+  const mad = await house.enter("Mad", "red");
+  await bob.hears("Mad joined room.");
+  for (let i = 0; i < 1_000; i++) mad.say(`BUY ${i}`);
+  const { code, reason } = await soon(mad.closed, "the close");
+  // Deno hangs up on a peer that goes on sending after a close: then the code may not be read (0).
+  if (code !== 0) {
+    assertEquals([code, reason], [1008, "you went on although you were asked to wait"]);
+  }
+  for (let i = 0; i < 5; i++) await bob.hears(`Mad: BUY ${i}`);
+  await bob.hears("Mad left room.");
+  await bob.hearsNothingElse();
+  const refusals = mad.transcript.filter((line) => WAIT.test(line));
+  assertEquals(refusals.length, code === 0 ? refusals.length : 129);
+  await eventually(() => house.chat.size === 1, "Mad is gone");
+  assertEquals(house.warnings, []);
+});
+
+Deno.test("in chat.v1 each refused request is answered with its ref, the code too-fast and retryAfter", async () => {
+  await using house = await House.open({
+    flood: { messages: few, joins: few, commands: { many: 8, seconds: 80 }, nicks: few },
+  });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  const tooFast = (ref: number, message: RegExp, least: number, most: number) => async () => {
+    const { retryAfter, message: said, ...rest } = await ann.next();
+    assertEquals(rest, { type: "error", ref, code: "too-fast" });
+    assertMatch(said, message);
+    assert(retryAfter > least && retryAfter <= most, `${retryAfter} ms`);
+  };
+  for (let ref = 0; ref < 5; ref++) {
+    ann.say({ type: ref % 2 === 0 ? "message" : "action", text: "x", ref });
+    await ann.hears({ text: "x" }, { type: "ok", ref });
+  }
+  ann.say({ type: "direct", to: "Ann", text: "x", ref: 5 });
+  await tooFast(5, /^Not sent: /, 9_000, 10_000)();
+  for (let i = 0; i < 8; i++) {
+    const malformed = i % 3 === 0;
+    ann.say(malformed ? "nonsense" : { type: "ping", ref: i });
+    await ann.hears(malformed ? { code: "malformed" } : { type: "pong" });
+  }
+  ann.say("nonsense", { type: "rooms", ref: 7 });
+  await ann.hears({ type: "error", code: "too-fast" });
+  await tooFast(7, /^Not done: /, 9_000, 10_000)();
+  // One for the login, and one for the room that she is in.
+  for (let i = 0; i < 4; i++) {
+    ann.say({ type: "nick", nick: `Ann${i}`, ref: i }, { type: "join", room: `r${i}`, ref: i });
+    await ann.hears({ type: "nick" }, { type: "ok" }, { type: "left" }, { type: "joined" }, {
+      type: "ok",
+    });
+  }
+  ann.say({ type: "nick", nick: "Anna", ref: 8 });
+  await tooFast(8, /^Not done: /, 9_000, 10_000)();
+  ann.say({ type: "join", room: "blue", ref: 9 });
+  await tooFast(9, /^Not done: /, 9_000, 10_000)();
+});
+
+Deno.test("at login, too: nobody can try nicknames without end", async () => {
+  await using house = await House.open({ flood: { nicks: few } });
+  const ann = await house.connect();
+  for (let i = 0; i < 5; i++) {
+    ann.say("/bad");
+    assertMatch(await ann.next(), /^A nickname cannot start with/);
+  }
+  ann.say("Ann");
+  assertMatch(await ann.next(), WAIT);
+});
+
+Deno.test("long messages count as several, and frames that are refused count too", async () => {
+  await using house = await House.open({
+    flood: { messages: { many: 30, seconds: 300 }, commands: few },
+  });
+  const ann = await house.enter("Ann", "red");
+  const long = "x".repeat(15_000);
+  for (let i = 0; i < 2; i++) await ann.asks(long, `Ann: ${long}`);
+  ann.say("short");
+  assertMatch(await ann.next(), WAIT);
+  const tooLong = "x".repeat(20_000);
+  for (let i = 0; i < 500; i++) ann.say(tooLong);
+  const { code } = await soon(ann.closed, "the close");
+  assert(code === 1008 || code === 0, `${code}`);
+});
+
+Deno.test("whoever asks for the list of a crowd can do so more rarely", async () => {
+  await using house = await House.open({ flood: { commands: { many: 6, seconds: 60 } } });
+  await Promise.all(Array.from({ length: 250 }, (_, i) => house.enter(`p${i}`, "red")));
+  const ann = await house.enter("Ann");
+  await ann.asks("/join red", 'Joined chat room "red"');
+  for (let i = 0; i < 2; i++) {
+    ann.say("/ls");
+    assertEquals((await ann.next()).split("\n").length, 251);
+  }
+  ann.say("/ls");
+  assertMatch(await ann.next(), WAIT);
+});
+
+Deno.test("with default limits a paste of thirty lines, or of twenty in one frame, is shown whole", async () => {
+  await using house = await House.open();
+  const ann = await house.enter("Ann", "red");
+  const lines = Array.from({ length: 30 }, (_, i) => `line ${i} ${"of a poem ".repeat(10)}`);
+  ann.say(...lines);
+  await ann.hears(...lines.map((line) => `Ann: ${line}`));
+  const bob = await Speaker.enter(house, "Bob", "blue");
+  const text = lines.slice(0, 20).join("\n");
+  for (let i = 0; i < 3; i++) await bob.says(text);
+});
+
+Deno.test("messageCost: one, and one more for each started KiB that is sent, four line breaks being one", () => {
+  const costs = ["", "hi", "x".repeat(1024), "x".repeat(1025), "x".repeat(16_384)].map(messageCost);
+  assertEquals(costs, [1, 1, 1, 2, 16]);
+  // Each of these is six bytes to whoever speaks JSON.
+  assertEquals(messageCost("\u0001".repeat(1024)), 6);
+  assertEquals(messageCost("語".repeat(1024)), 3);
+  assertEquals(["a\nb\nc\nd", "\n".repeat(4), "\n".repeat(16)].map(messageCost), [1, 2, 5]);
+  assertEquals([messageCost("\u0001".repeat(16_384)), messageCost("\n".repeat(16_384))], [96, 100]);
+});
+
+Deno.test("a message of escapes is counted as what everybody is sent", async () => {
+  await using house = await House.open({ flood: { messages: { many: 8, seconds: 80 } } });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  await ann.says("\u0001".repeat(1024));
+  for (let i = 0; i < 2; i++) await ann.says("short");
+  const refused = await ann.asks({ type: "message", text: "short" });
+  assertEquals([refused.code, refused.retryAfter > 8_000], ["too-fast", true]);
+});
+
+Deno.test("a room takes only so much from all together, whoever hits that is told, and other rooms go on", async () => {
+  const clock = movingClock();
+  await using house = await House.open({
+    clock,
+    flood: { room: { many: 10, seconds: 10 }, messages: "off" },
+  });
+  const [ann, bob] = [await Speaker.enter(house, "Ann", "red"), await house.enter("Bob", "red")];
+  await ann.hears({ type: "joined", nick: "Bob" });
+  const cy = await house.enter("Cy", "blue");
+  for (let i = 0; i < 5; i++) {
+    await ann.says(`a${i}`);
+    await bob.asks(`b${i}`, `Ann: a${i}`, `Bob: b${i}`);
+    await ann.hears({ type: "message", nick: "Bob" });
+  }
+  const tooFast = "Not sent: that was too much in a short time. Please wait 1 second.";
+  await bob.asks("eleventh", tooFast);
+  const { type, code, message, retryAfter, ...rest } = await ann.asks({
+    type: "action",
+    text: "waves",
+    cid: "once",
+  });
+  assertEquals([type, code, message], ["error", "too-fast", tooFast]);
+  assert(retryAfter > 800 && retryAfter <= 1_000, `${retryAfter} ms`);
+  assertEquals(Object.keys(rest), ["ref"]);
+  await cy.asks("all is well", "Cy: all is well");
+  clock.ahead += 1_001;
+  // What was refused is not remembered as said. Of one's own lines none is let through before that.
+  await ann.hearsUntilAnswer({ type: "action", text: "waves", cid: "once" });
+  await bob.hears("* Ann waves");
+  await bob.asks("and now Bob", tooFast);
+  await bob.hearsNothingElse();
+});
+
+Deno.test("one person is told only so much by all together", async () => {
+  await using house = await House.open({ flood: { room: { many: 4, seconds: 40 } } });
+  const [ann, bob, cy] = await Promise.all(["Ann", "Bob", "Cy"].map((nick) => house.enter(nick)));
+  for (let i = 0; i < 2; i++) {
+    for (const [nick, from] of [["Ann", ann!], ["Bob", bob!]] as const) {
+      await from.asks(`/msg Cy ${i}`, `[to Cy] ${i}`);
+      await cy!.hears(`[from ${nick}] ${i}`);
+    }
+  }
+  const tooFast = "Not sent: that was too much in a short time. Please wait 10 seconds.";
+  for (const from of [ann!, bob!]) await from.asks("/msg Cy more", tooFast);
+  await cy!.asks("/msg Ann but I may", "[to Ann] but I may");
+  await ann!.hears("[from Cy] but I may");
+  await cy!.hearsNothingElse();
+});
+
+Deno.test("what a reply took is a debt of the connection, and of all of its address", () => {
+  const { clock, comesIn } = street({ commands: { many: 10, seconds: 10 }, together: 2 });
+  const [ann, bob, cy] = [comesIn(), comesIn(), comesIn("203.0.113.7")];
+  assertEquals(ann.limiter!.take("command", 1), 0);
+  ann.limiter!.charge("command", 29);
+  // 30 of 10; all together: 30 of 20.
+  assertAlmostEquals(ann.limiter!.take("command", 1), 21_000, 1);
+  assertAlmostEquals(bob.limiter!.take("command", 1), 5_500, 1);
+  assertEquals(cy.limiter!.take("command", 1), 0);
+  clock.time += 5_501;
+  assertEquals(bob.limiter!.take("command", 1), 0);
+  assert(ann.limiter!.take("command", 1) > 15_000);
+});
+
+Deno.test("pages of history cost what they take: the next one waits until that is paid", async () => {
+  await using house = await House.open({
+    flood: { messages: "off", room: "off", commands: { many: 30, seconds: 30 } },
+  });
+  const ann = await Speaker.enter(house, "Ann", "red");
+  for (let i = 0; i < 20; i++) await ann.says("x".repeat(16_000));
+  let bytes = 0, refused;
+  while (refused === undefined) {
+    const reply = await ann.asks({ type: "history", limit: 100 });
+    if (reply.type === "error") refused = reply;
+    else bytes += JSON.stringify(reply).length;
+    assert(bytes < 2_000_000, `${bytes} bytes`);
+  }
+  // One page of at most 256 KiB, which is 30 commands of 4 KiB and a debt of as many.
+  assert(bytes > 200_000 && bytes < 300_000, `${bytes} bytes`);
+  assertEquals(refused.code, "too-fast");
+  assert(refused.retryAfter > 30_000, `${refused.retryAfter} ms`);
+  // It is about commands.
+  await ann.says("still here");
+});
+
+Deno.test("lists that are too long are cut, and say so", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using house = await House.open({ kv, flood: "off", grace: 0 });
+  const long = "x".repeat(1_000);
+  for (let i = 0; i < 1_000; i += 20) {
+    const atomic = kv.atomic();
+    for (let j = i; j < i + 20; j++) {
+      atomic.set(["room", `${j}${long}`], new Deno.KvU64(1n));
+      atomic.set(["reverse_lookup", "room_red", `0${j}`], { nick: `${j}${long}` });
+    }
+    await atomic.commit();
+  }
+  const [ann, bob] = [await Speaker.connect(house), await house.enter("Bob")];
+  await ann.asks({ type: "login", nick: "Ann" });
+  const check = (names: string[], more: number) => {
+    const bytes = names.join("\n").length;
+    assert(bytes > 250_000 && bytes <= 256 * 1024, `${bytes} bytes`);
+    assertEquals(names.length + more, 1_000);
+  };
+  for (const where of ["rooms", "members"]) {
+    if (where === "members") {
+      // Two more members, who connected last.
+      await ann.hearsUntilAnswer({ type: "join", room: "red" });
+      await bob.asks("/join red", 'Joined chat room "red"');
+      await ann.hears({ type: "joined", nick: "Bob" });
+    }
+    const { rooms = [], nicks, more } = await ann.asks({ type: where });
+    assertEquals(more, true);
+    const names = nicks ?? rooms.map(({ room }: { room: string }) => room);
+    check(names, 1_000 - names.length);
+    bob.say("/ls");
+    const lines = (await bob.next()).split("\n");
+    const [, rest] = /^… and (\d+) more$/.exec(lines.at(-1)!) ?? [];
+    check(lines.slice(0, -1), Number(rest) - (where === "members" ? 2 : 0));
+  }
+});
+
+Deno.test("with limits off nothing is counted", async () => {
+  const flood = new AdmissionControl(rateLimitsFrom("off"), systemClock);
+  const guest = flood.admit("198.51.100.1", false);
+  // Not even a room's rate: on the way of a message there is nothing to ask.
+  assertEquals([guest.limiter, flood.addresses], [undefined, 0]);
+  await using house = await House.open({ flood: "off" });
+  const ann = await house.enter("Ann", "red");
+  for (let i = 0; i < 1_000; i++) ann.say(`word ${i}`);
+  for (let i = 0; i < 1_000; i++) await ann.hears(`Ann: word ${i}`);
+});
+
+/** Everything about one address, in time that passes when it is told to. */
+function street(settings: RateLimitSettings = {}, crowd = {}) {
+  const clock = { ...systemClock, time: 0, monotonicMs: () => clock.time };
+  const flood = new AdmissionControl(rateLimitsFrom(settings, crowd), clock);
+  const enter = (address: string | undefined = "198.51.100.1", shared = false) => {
+    const turned = flood.check(address, shared);
+    return turned ?? flood.admit(address, shared);
+  };
+  /** The same for whoever must be let in. */
+  const comesIn = (address?: string) => {
+    const guest = enter(address);
+    if ("status" in guest) throw new Error(guest.why);
+    return guest;
+  };
+  return { clock, flood, enter, comesIn };
+}
+
+Deno.test("Guest.fail gives the place back once, and counts as many connections of its address", () => {
+  const { flood, enter, comesIn } = street({ connections: { many: 45, seconds: 45 } });
+  const [first, second] = [comesIn(), comesIn()];
+  first.fail();
+  first.leave();
+  assertEquals(flood.connections, 1);
+  second.fail();
+  assertEquals(flood.connections, 0);
+  // 2 that came in and 40 for those that failed: 3 are left.
+  const more = Array.from({ length: 4 }, () => enter());
+  assertEquals(more.map((each) => "status" in each && each.status), [false, false, false, 429]);
+  assertEquals("status" in enter("203.0.113.7"), false);
+});
+
+Deno.test("all of an address may do ten times as much as one, and the neighbours have theirs", () => {
+  const { comesIn } = street({ messages: few });
+  let taken = 0;
+  for (let i = 0; i < 20; i++) {
+    const { limiter: pace } = comesIn();
+    for (let j = 0; j < 5; j++) if (pace!.take("message", 1) === 0) taken++;
+  }
+  assertEquals(taken, 50);
+  assertEquals(comesIn("203.0.113.7").limiter!.take("message", 1), 0);
+});
+
+Deno.test("an address opens connections only so fast, and more slowly after it has flooded", () => {
+  const { clock, enter, comesIn } = street({
+    connections: { many: 30, seconds: 30 },
+    messages: few,
+  });
+  for (let i = 0; i < 29; i++) comesIn();
+  const mad = comesIn();
+  assertEquals(enter(), {
+    status: 429,
+    why: "Too many connections were opened from your address. Please try again in 1 second.",
+    seconds: 1,
+  });
+  comesIn("203.0.113.7");
+  clock.time += 25_000;
+  while (mad.limiter!.take("message", 1) !== DISCONNECT);
+  let came = 0;
+  while ("pace" in enter()) came++;
+  assertEquals(came, 5);
+});
+
+Deno.test("there is an end to connections, in all and from one address, and a place that is left is free", () => {
+  const { enter, comesIn, flood } = street({}, { connections: 3, perAddress: 2 });
+  const first = comesIn();
+  comesIn();
+  const turned = enter();
+  assertEquals("status" in turned && turned.status, 429);
+  comesIn("203.0.113.7");
+  const full = enter("203.0.113.8");
+  assertEquals("status" in full && full.status, 503);
+  first.leave();
+  // As Deno tells of some ends twice.
+  first.leave();
+  assertEquals(flood.connections, 2);
+  comesIn();
+  assert("status" in enter());
+});
+
+Deno.test("what is known of addresses is forgotten when it means nothing any more", () => {
+  const { clock, enter, comesIn, flood } = street();
+  const guests = Array.from({ length: 1_000 }, (_, i) => comesIn(`198.51.${i >> 8}.${i & 255}`));
+  assertEquals(flood.addresses, 1_000);
+  clock.time += 120_000;
+  for (let i = 0; i < 2_000; i++) enter("203.0.113.7");
+  assertEquals(flood.addresses, 1_001, "who is still there is counted");
+  for (const guest of guests) guest.leave();
+  clock.time += 120_000;
+  for (let i = 0; i < 2_000; i++) enter("203.0.113.7");
+  assertEquals(flood.addresses, 1);
+});
+
+Deno.test("this machine's own address is counted only where that was asked for", () => {
+  const plain = street({ messages: few });
+  for (let i = 0; i < 1_000; i++) assert("pace" in plain.enter("127.0.0.1", true));
+  assertEquals(plain.flood.addresses, 0);
+  for (
+    const { enter } of [
+      street({ connections: { many: 5, seconds: 5 } }),
+      street({}, { perAddress: 5 }),
+    ]
+  ) {
+    for (let i = 0; i < 5; i++) assert("pace" in enter("127.0.0.1", true));
+    assert("status" in enter("127.0.0.1", true));
+  }
+});
+
+Deno.test("a connection without a nickname is closed after a minute, with a line that says why", async () => {
+  const waits: { ms: number; run: () => void }[] = [];
+  const clock = {
+    ...systemClock,
+    ahead: 0,
+    monotonicMs: () => performance.now() + clock.ahead,
+    after(ms: number, run: () => void) {
+      // Longer ones remove old rows.
+      if (ms < 20_000 || ms > 60_000) return systemClock.after(ms, run);
+      const wait = { ms, run };
+      waits.push(wait);
+      return () => void waits.splice(waits.indexOf(wait), 1);
+    },
+  };
+  await using house = await House.open({ clock });
+  const silent = await house.connect();
+  const program = await house.connect("", "chat.v1");
+  const ann = await house.enter("Ann");
+  const gone = await house.connect();
+  await gone.leave();
+  assertEquals(waits.length, 1, "one timer for all");
+  clock.ahead += 30_000;
+  const late = await house.connect();
+  await late.asks(
+    "/bad",
+    'A nickname cannot start with "/". Type the nickname that you want to use.',
+  );
+  clock.ahead += 31_000;
+  waits.shift()!.run();
+  await silent.hears("No nickname was chosen within 60 seconds: goodbye.");
+  assertEquals((await soon(silent.closed, "the close")).code, 1008);
+  await program.hears(
+    '{"type":"error","code":"too-late","message":"No nickname was chosen within 60 seconds: goodbye."}',
+  );
+  assertEquals((await soon(program.closed, "the close")).code, 1008);
+  await ann.hearsNothingElse();
+  clock.ahead += 30_000;
+  waits.shift()!.run();
+  await late.hears("No nickname was chosen within 60 seconds: goodbye.");
+  await soon(late.closed, "the close");
+  assertEquals([waits.length, house.chat.size], [0, 1]);
+});
+
+Deno.test("limits are written as a list", () => {
+  assertEquals(floodFrom("off"), "off");
+  assertEquals(floodFrom("on"), {});
+  assertEquals(
+    floodFrom("messages=5/1s, room=9/2m,joins=off,together=3,unnamed=5m,connections=off"),
+    {
+      messages: { many: 5, seconds: 1 },
+      room: { many: 9, seconds: 120 },
+      joins: "off",
+      together: 3,
+      unnamed: 300,
+      connections: "off",
+    },
+  );
+  assertEquals(floodFrom("registrations=5/1d"), { registrations: { many: 5, seconds: 86_400 } });
+  assertEquals(floodFrom("registrations=off"), { registrations: "off" });
+  for (
+    const bad of ["messages", "messages=5", "messages=5/s", "together=5/1s", "unnamed=60", "x=off"]
+  ) {
+    let caught;
+    try {
+      floodFrom(bad);
+    } catch (error) {
+      caught = error;
+    }
+    assert(caught instanceof RangeError, bad);
+  }
+});
+
+Deno.test("one floods as fast as it can, and comes back: a room of 100 keeps its p99 under 100 ms", async () => {
+  await using server = await ServerProcess.start([
+    ...["--kv", ":memory:", "--limits", "messages=300/30s,room=off"],
+  ]);
+  const sent = new Map<string, number>();
+  const took: number[] = [];
+  const room = await Promise.all(Array.from({ length: 100 }, async (_, i) => {
+    const person = await Person.connect(server.url);
+    person.say(`p${i}`, "/join red");
+    while (!(await person.next()).startsWith("Joined"));
+    return person;
+  }));
+  for (const { socket } of room) {
+    const heard = socket.onmessage!.bind(socket);
+    socket.onmessage = (event) => {
+      const at = sent.get(event.data);
+      if (at !== undefined) took.push(performance.now() - at);
+      heard(event);
+    };
+  }
+  const stop = { it: false };
+  let floods = 0;
+  const flooding = (async () => {
+    while (!stop.it) {
+      const mad = await Person.connect(server.url);
+      mad.say(`mad ${floods}`, "/join red");
+      for (let i = 0; i < 2_000 && mad.socket.readyState === 1; i++) mad.say(`BUY BUY BUY ${i}`);
+      await soon(mad.closed, "the close");
+      floods++;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  })();
+  /** The 99th percentile of how long a hundred words took to everybody. */
+  const p99 = async (round: number) => {
+    took.length = 0;
+    for (let word = 0; word < 100; word++) {
+      const i = word % 10, text = `word ${round} ${word}`;
+      sent.set(`p${i}: ${text}`, performance.now());
+      room[i]!.say(text);
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+    await eventually(() => took.length === 100 * 100, "everybody heard everything");
+    return took.toSorted((a, b) => a - b)[Math.floor(took.length * 0.99)]!;
+  };
+  // This process, and whatever else runs on the machine, can only make it longer.
+  const rounds: number[] = [];
+  while (rounds.length < 4 && !(rounds.at(-1)! < 100)) rounds.push(await p99(rounds.length));
+  stop.it = true;
+  await flooding;
+  if (Deno.env.get("SHOW")) console.log({ rounds, floods });
+  assert(floods >= 3, `${floods} floods`);
+  assert(rounds.at(-1)! < 100, `p99 was ${rounds} ms`);
+  await Promise.all(room.map((person) => person.leave()));
+  assertEquals((await server.stop()).code, 0);
+});

@@ -1,0 +1,685 @@
+/** What a resumed client is told of what it missed, and what the server remembers that it said. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type Clock, systemClock } from "../../chat/base/clock.ts";
+import { countingKv, eventually, House, type Person, soon } from "../support/test_server.ts";
+import { type Line, Speaker } from "../support/json_client.ts";
+
+/** A clock on which what waits for a second waits so many milliseconds: compaction, for one. */
+function compacting(ms: number): Clock {
+  return {
+    ...systemClock,
+    after: (wait, run) =>
+      wait === 1_000 && ms === Infinity
+        ? () => {}
+        : systemClock.after(wait === 1_000 ? ms : wait, run),
+  };
+}
+
+/** Where a client resumes, and the houses for that: the first, and what the second is made of. */
+const WAYS = [
+  "on the same instance",
+  "on another instance",
+  "on another instance before anything was compacted",
+  "after a restart",
+] as const;
+
+/** Houses on one KV: where a client was, and where it resumes. */
+class Houses implements AsyncDisposable {
+  readonly #way: typeof WAYS[number];
+  readonly #kv: Deno.Kv;
+  readonly first: House;
+  #second: House | undefined;
+
+  private constructor(way: typeof WAYS[number], kv: Deno.Kv, first: House) {
+    this.#way = way;
+    this.#kv = kv;
+    this.first = first;
+  }
+
+  static async open(way: typeof WAYS[number], history?: number): Promise<Houses> {
+    const kv = await Deno.openKv(":memory:");
+    const clock = compacting(way === WAYS[2] ? Infinity : 20);
+    const options = { kv, local: false, clock, ...history === undefined ? {} : { history } };
+    return new Houses(way, kv, await House.open(options));
+  }
+
+  /** The house where the client resumes, when what happened has been compacted, if it should be. */
+  async second(history?: number): Promise<House> {
+    if (this.#way === WAYS[0]) return this.first;
+    if (this.#way === WAYS[1]) {
+      const isCompacted = async () =>
+        (await Promise.all(["own", "sent"].map((kind) => rowsOf(this.#kv, kind)))).flat().length >
+          0;
+      await eventually(isCompacted, "what happened is compacted");
+    }
+    if (this.#way === WAYS[3]) await this.first.chat.close();
+    const options = history === undefined ? {} : { history };
+    return this.#second ??= await House.open({ kv: this.#kv, local: false, ...options });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#second?.[Symbol.asyncDispose]();
+    await this.first[Symbol.asyncDispose]();
+    this.#kv.close();
+  }
+}
+
+async function rowsOf(kv: Deno.Kv, first: string): Promise<Deno.KvEntry<unknown>[]> {
+  return await Array.fromAsync(kv.list({ prefix: [first] }));
+}
+
+/** A client that logged in, and its token. */
+async function login(house: House, nick: string): Promise<{ speaker: Speaker; token: string }> {
+  const speaker = await Speaker.connect(house);
+  const { token } = await speaker.asks({ type: "login", nick });
+  return { speaker, token };
+}
+
+async function join(speaker: Speaker, room: string): Promise<string> {
+  const heard = await speaker.hearsUntilAnswer({ type: "join", room });
+  return heard.at(-1)!.id;
+}
+
+/** Drops a connection, which is no leaving. */
+async function drop({ person }: Speaker): Promise<void> {
+  person.socket.close(4000);
+  await person.closed;
+}
+
+/** Resumes: what is told until `resumed`, that included, and the client. */
+async function resume(
+  house: House,
+  token: string,
+  seen: object,
+): Promise<{ speaker: Speaker; missed: Line[]; end: Line; welcome: Line }> {
+  const speaker = await Speaker.connect(house);
+  const welcome = await speaker.asks({ type: "resume", token, ...seen });
+  assertEquals(welcome.type, "welcome", JSON.stringify(welcome));
+  const missed: Line[] = [];
+  while (missed.at(-1)?.type !== "resumed") missed.push(await speaker.next());
+  return { speaker, missed: missed.slice(0, -1), end: missed.at(-1)!, welcome };
+}
+
+function briefly(lines: Line[]): string[] {
+  return lines.map(({ type, room, nick, text, to }) =>
+    [type, room, nick, to && `to ${to}`, text].filter((each) => each !== undefined).join(" ")
+  );
+}
+
+for (const way of WAYS) {
+  for (const history of [undefined, 0]) {
+    const name = `${way}${history === 0 ? ", without history" : ""}`;
+    Deno.test(`a cid that was said is not said again: ${name}`, async () => {
+      await using houses = await Houses.open(way, history);
+      const bob = await Speaker.enter(houses.first, "Bob", "red");
+      const { speaker: ann, token } = await login(houses.first, "Ann");
+      await join(ann, "red");
+      await bob.hears({ type: "joined", nick: "Ann" });
+      const message = { type: "message", text: "once", cid: "a" };
+      const action = { type: "action", text: "waves", cid: "b" };
+      const direct = { type: "direct", to: "Bob", text: "psst", cid: "a" };
+      const ids: string[] = [];
+      for (const words of [message, action, direct]) {
+        ids.push((await ann.hearsUntilAnswer(words)).at(-1)!.id);
+      }
+      await bob.hears({ text: "once" }, { text: "waves" }, { text: "psst" });
+      // She saw the events, and says so, but not the answers.
+      await drop(ann);
+      const house = await houses.second(history);
+      const seen = { last: ids[1], direct: "", sent: ids[2] };
+      const { speaker: again, missed } = await resume(house, token, seen);
+      assertEquals(missed, []);
+      for (const [i, words] of [message, action, direct].entries()) {
+        assertEquals(await again.asks(words), { type: "ok", ref: `ref ${2 + i}`, id: ids[i] });
+      }
+      // A new one is said, and the next is what the others hear.
+      await again.says("new", { cid: "c" });
+      if (way !== "after a restart") {
+        await bob.hears({ text: "new" });
+        await bob.hearsNothingElse();
+      }
+      if (history !== 0) {
+        const { events } = await again.asks({ type: "history" });
+        assertEquals(briefly(events), [
+          "message red Ann once",
+          "action red Ann waves",
+          "message red Ann new",
+        ]);
+      }
+    });
+  }
+
+  Deno.test(`a room that was left unseen is told up to the leaving, then the new one: ${way}`, async () => {
+    await using houses = await Houses.open(way);
+    const bob = await Speaker.enter(houses.first, "Bob", "red");
+    const cy = await Speaker.enter(houses.first, "Cy", "blue");
+    await cy.says("before Ann came");
+    const { speaker: ann, token } = await login(houses.first, "Ann");
+    const last = await join(ann, "red");
+    await bob.says("one").catch(() => {});
+    await ann.hears({ text: "one" });
+    await join(ann, "blue");
+    await bob.hears({ type: "left", nick: "Ann" });
+    await bob.says("not for Ann");
+    await cy.hears({ type: "joined", nick: "Ann" });
+    await cy.says("two");
+    await ann.hears({ text: "two" });
+    await drop(ann);
+    const house = await houses.second();
+    const { speaker: again, missed, end, welcome } = await resume(house, token, { last });
+    assertEquals(welcome.room, "blue");
+    assertEquals(briefly(missed), [
+      "message red Bob one",
+      "left red Ann",
+      "joined blue Ann",
+      "message blue Cy two",
+    ]);
+    assertEquals(end, { type: "resumed", recovered: true, missed: 4 });
+    // From the new room's last event nothing is told again.
+    await drop(again);
+    const third = await resume(house, welcome.token, { last: missed.at(-1)!.id });
+    assertEquals([third.missed, third.end.recovered], [[], true]);
+  });
+
+  Deno.test(`a leaving that was not seen is told, and nothing of the room after it: ${way}`, async () => {
+    await using houses = await Houses.open(way);
+    const bob = await Speaker.enter(houses.first, "Bob", "red");
+    const { speaker: ann, token } = await login(houses.first, "Ann");
+    const last = await join(ann, "red");
+    await bob.hears({ type: "joined", nick: "Ann" });
+    await bob.says("one");
+    await ann.hears({ text: "one" });
+    await ann.hearsUntilAnswer({ type: "leave" });
+    await bob.hears({ type: "left", nick: "Ann" });
+    await bob.says("not for Ann");
+    await drop(ann);
+    const house = await houses.second();
+    const { speaker: again, missed, end, welcome } = await resume(house, token, { last });
+    assertEquals(welcome.room, undefined);
+    assertEquals(briefly(missed), ["message red Bob one", "left red Ann"]);
+    assertEquals(end, { type: "resumed", recovered: true, missed: 2 });
+    // Who saw the leaving, too, missed nothing.
+    await drop(again);
+    const third = await resume(house, welcome.token, { last: missed[1]!.id });
+    assertEquals([third.missed, third.end.recovered], [[], true]);
+  });
+
+  Deno.test(`direct messages that one sent are told, each once: ${way}`, async () => {
+    await using houses = await Houses.open(way);
+    const bob = await Speaker.enter(houses.first, "Bob");
+    const { speaker: ann, token } = await login(houses.first, "Ann");
+    const sent: string[] = [];
+    for (const text of ["one", "two"]) {
+      sent.push((await ann.hearsUntilAnswer({ type: "direct", to: "bob", text })).at(-1)!.id);
+      await bob.hears({ type: "direct", text });
+    }
+    await bob.hearsUntilAnswer({ type: "direct", to: "Ann", text: "three" });
+    const { id } = await ann.next();
+    await ann.hearsUntilAnswer({ type: "direct", to: "Ann", text: "to herself" });
+    await bob.hearsNothingElse();
+    await drop(ann);
+    const house = await houses.second();
+    const all = [
+      "direct Ann to Bob one",
+      "direct Ann to Bob two",
+      "direct Bob three",
+      "direct Ann to herself",
+      "direct Ann to Ann to herself",
+    ];
+    let now = token;
+    for (
+      const [seen, told] of [
+        [{}, all],
+        [{ direct: "", sent: "" }, all],
+        [{ direct: "", sent: sent[0] }, all.slice(1)],
+        [{ direct: "", sent: sent[1] }, all.slice(2)],
+        [{ direct: id, sent: sent[1] }, all.slice(3)],
+        [{ direct: id, sent: sent[0] }, [all[1], ...all.slice(3)]],
+        // One id for both, as clients had it before there were two.
+        [{ direct: sent[1] }, all.slice(2)],
+        [{ direct: id }, all.slice(3)],
+      ] as const
+    ) {
+      const { speaker, missed, end, welcome } = await resume(house, now, seen);
+      assertEquals(briefly(missed), told, JSON.stringify(seen));
+      assertEquals(end, { type: "resumed", recovered: true, missed: told.length });
+      now = welcome.token;
+      await drop(speaker);
+    }
+  });
+}
+
+Deno.test("ids that never were, or are another's, are not taken for something that was seen", async () => {
+  await using house = await House.open();
+  const bob = await Speaker.enter(house, "Bob", "blue");
+  const foreign = await bob.says("elsewhere");
+  const { speaker: ann, token } = await login(house, "Ann");
+  await join(ann, "red");
+  await ann.says("one");
+  await bob.hearsUntilAnswer({ type: "direct", to: "Ann", text: "psst" });
+  const received = (await ann.next()).id;
+  const sent = (await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: "hm" })).at(-1)!.id;
+  const last = await ann.says("two");
+  await bob.hears({ type: "direct" });
+  const strange = await bob.says("elsewhere, later");
+  await drop(ann);
+  const good = { last, direct: received, sent };
+  let now = token;
+  const isRecovered = async (seen: object) => {
+    const { speaker, end, welcome } = await resume(house, now, seen);
+    now = welcome.token;
+    await drop(speaker);
+    return [end.recovered, end.reason];
+  };
+  assertEquals(await isRecovered(good), [true, undefined]);
+  for (
+    const wrong of [
+      { last: strange },
+      { last: "zzzz" },
+      { last: `${last}0` },
+      { last: received },
+      { direct: strange },
+      { direct: "zzzz" },
+      { direct: last },
+      { sent: strange },
+      { sent: "zzzz" },
+    ]
+  ) {
+    assertEquals(
+      await isRecovered({ ...good, ...wrong }),
+      [false, "expired"],
+      JSON.stringify(wrong),
+    );
+  }
+  // From before anything that could be missed: then all of it is told.
+  for (const early of [{ last: foreign }, { last: "a" }, { direct: foreign }, { sent: "a" }]) {
+    assertEquals(
+      await isRecovered({ ...good, ...early }),
+      [true, undefined],
+      JSON.stringify(early),
+    );
+  }
+});
+
+Deno.test("who does not name what it saw last is told of the room it is in, and that there were others", async () => {
+  await using house = await House.open();
+  const { speaker: ann, token } = await login(house, "Ann");
+  await join(ann, "red");
+  await join(ann, "blue");
+  await ann.says("hello");
+  await drop(ann);
+  const { missed, end, welcome, speaker } = await resume(house, token, {});
+  assertEquals(briefly(missed), ["joined blue Ann", "message blue Ann hello"]);
+  const from = missed[0]!.id;
+  assertEquals(end, { type: "resumed", recovered: false, missed: 2, reason: "expired", from });
+  await speaker.hearsUntilAnswer({ type: "leave" });
+  await drop(speaker);
+  const out = await resume(house, welcome.token, {});
+  assertEquals([out.missed, out.end.recovered], [[], false]);
+});
+
+Deno.test("without history what was missed in rooms cannot be told, but direct messages are", async () => {
+  await using house = await House.open({ history: 0 });
+  const bob = await Speaker.enter(house, "Bob");
+  const { speaker: ann, token } = await login(house, "Ann");
+  await bob.hearsUntilAnswer({ type: "direct", to: "Ann", text: "psst" });
+  await ann.hears({ type: "direct" });
+  const out = await resume(house, token, {});
+  assertEquals(briefly(out.missed), ["direct Bob psst"]);
+  assertEquals(out.end, { type: "resumed", recovered: true, missed: 1 });
+  const last = await join(out.speaker, "red");
+  const back = await resume(house, out.welcome.token, { last });
+  assertEquals(briefly(back.missed), ["direct Bob psst"]);
+  assertEquals(back.end, { type: "resumed", recovered: false, missed: 1, reason: "history-off" });
+});
+
+const HOW = /^To come back within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
+
+/** Resumes in plain text: the lines that were missed, the last one included, and the next token. */
+async function back(house: House, token: string, last: string) {
+  const person = await house.connect(`?resume=${token}&last=${last}`);
+  assertMatch(await person.next(), /^Welcome back, Ann\./);
+  const next = HOW.exec(await person.next())![1]!;
+  const lines: string[] = [];
+  do lines.push(await person.next()); while (!/^You (missed|may)/.test(lines.at(-1)!));
+  return { person, token: next, lines };
+}
+
+function split(line: string): [place: string, text: string] {
+  const at = line.indexOf(" ");
+  return [line.slice(0, at), line.slice(at + 1)];
+}
+
+async function place(person: Person, text: string): Promise<string> {
+  const [place, told] = split(await person.next());
+  assertEquals(told, text);
+  return place;
+}
+
+Deno.test("in plain text the word in front of a line says what was seen: room, received and sent", async () => {
+  await using house = await House.open();
+  const bob = await house.enter("Bob", "red");
+  const ann = await house.connect("?resume=");
+  ann.say("Ann");
+  await ann.next();
+  const token = HOW.exec(await ann.next())![1]!;
+  const places = [""];
+  const hears = async (...texts: string[]) => {
+    for (const text of texts) places.push(await place(ann, text));
+  };
+  ann.say("/join red");
+  await hears('Joined chat room "red"');
+  await bob.hears("Ann joined room.");
+  await bob.asks("one", "Bob: one");
+  await hears("Bob: one");
+  await bob.asks("/msg Ann psst", "[to Ann] psst");
+  await hears("[from Bob] psst");
+  ann.say("/msg Bob what?");
+  await hears("[to Bob] what?");
+  await bob.hears("[from Ann] what?");
+  await bob.asks("two", "Bob: two");
+  await hears("Bob: two");
+  ann.say("/quit");
+  await hears('Left chat room "red"');
+  await bob.hears("Ann left room.");
+  await bob.asks("three", "Bob: three");
+  const texts = [
+    'Joined chat room "red"',
+    "Bob: one",
+    "[from Bob] psst",
+    "[to Bob] what?",
+    "Bob: two",
+    'Left chat room "red"',
+  ];
+  let now = token;
+  for (let seen = 1; seen <= texts.length; seen++) {
+    const { person, token: next, lines } = await back(house, now, places[seen]!);
+    const missed = texts.slice(seen);
+    assertEquals(lines.slice(0, -1).map((line) => split(line)[1]), missed, `after ${seen}`);
+    assertEquals(lines.slice(0, -1).map((line) => split(line)[0]), places.slice(seen + 1));
+    const end = missed.length === 0
+      ? "You missed nothing."
+      : `You missed the ${missed.length} above.`;
+    assertEquals(lines.at(-1), end);
+    person.socket.close(4000);
+    await person.closed;
+    now = next;
+  }
+  // What is no such word, or names nothing, is no proof of having seen anything.
+  for (
+    const strange of ["zzzz", "_", "z_b_c_d", "z_zzz", `${places[3]}0`, "~", "x".repeat(300)]
+  ) {
+    const { person, token: next, lines } = await back(house, now, strange);
+    assertMatch(lines.at(-1)!, /^You may have missed more/, strange);
+    person.socket.close(4000);
+    await person.closed;
+    now = next;
+  }
+});
+
+Deno.test("only closing with 1000, or without a code, is leaving", async () => {
+  await using house = await House.open();
+  const bob = await house.enter("Bob", "red");
+  const closings: [name: string, close: (speaker: Speaker) => void, codes: number[]][] = [
+    ["3000", ({ person }) => person.socket.close(3000), [3000]],
+    ["4999", ({ person }) => person.socket.close(4999), [4999]],
+    ["1003", ({ person }) => person.say(new Uint8Array([1])), [1003]],
+    ["1009", ({ person }) => person.say("x".repeat(4 * 1024 * 1024 + 1)), [1009, 1006]],
+    [
+      "1008",
+      // More requests than may wait.
+      ({ person }) => person.say('{"type":"rooms"}\n'.repeat(3_000)),
+      [1008, 1006, 0],
+    ],
+  ];
+  for (const [name, close, codes] of closings) {
+    const { speaker, token } = await login(house, "Ann");
+    const last = await join(speaker, "red");
+    await bob.hears("Ann joined room.");
+    close(speaker);
+    const { code } = await soon(speaker.person.closed, "the close");
+    assert(codes.includes(code), `${name}: closed with ${code}`);
+    const { speaker: again, end, welcome } = await resume(house, token, { last });
+    assertEquals([welcome.room, end.recovered], ["red", true], name);
+    await bob.hearsNothingElse();
+    again.person.socket.close(1000);
+    await bob.hears("Ann left room.");
+    const late = await Speaker.connect(house);
+    await late.isRefused({ type: "resume", token: welcome.token }, "bad-token");
+  }
+  const { speaker } = await login(house, "Ann");
+  await join(speaker, "red");
+  await bob.hears("Ann joined room.");
+  speaker.person.socket.close();
+  await bob.hears("Ann left room.");
+});
+
+Deno.test("what is on its way on the old instance when the connection is taken over is not said twice", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let gate: Promise<void> | undefined, held = 0;
+  const slow = countingKv(kv, async (what) => {
+    if (what !== "commit" || gate === undefined) return;
+    held++;
+    await gate;
+  });
+  await using one = await House.open({ kv: slow.kv, local: false });
+  await using other = await House.open({ kv, local: false });
+  const bob = await Speaker.enter(other, "Bob", "red");
+  for (
+    const words of [
+      { type: "message", text: "once", cid: "a" },
+      { type: "direct", to: "Bob", text: "psst", cid: "a" },
+      { type: "direct", to: "Bob", text: "without a cid" },
+    ]
+  ) {
+    const { speaker: ann, token } = await login(one, "Ann");
+    const last = await join(ann, "red");
+    await bob.hears({ type: "joined", nick: "Ann" });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    [gate, held] = [promise, 0];
+    ann.say(words);
+    await eventually(() => held > 0, "a commit is held");
+    const { speaker: again } = await resume(other, token, { last });
+    const { type, id } = (await again.hearsUntilAnswer(words)).at(-1)!;
+    assertEquals([type, typeof id], ["ok", "string"]);
+    gate = undefined;
+    resolve();
+    await soon(ann.person.closed, "the end of the old connection");
+    await bob.hears({ type: words.type, text: words.text, id });
+    again.person.socket.close(1000);
+    await bob.hears({ type: "left", nick: "Ann" });
+  }
+  await bob.hearsNothingElse();
+});
+
+/** A KV that notes for how long rows are to be kept. */
+function notingKv(kv: Deno.Kv): { kv: Deno.Kv; lives: Map<string, number | undefined> } {
+  const lives = new Map<string, number | undefined>();
+  const noting = new Proxy(kv, {
+    get(target, name) {
+      const value = Reflect.get(target, name);
+      if (name !== "atomic") return typeof value === "function" ? value.bind(target) : value;
+      return () => {
+        const atomic = target.atomic();
+        const { set } = atomic;
+        atomic.set = (key, value, options) => {
+          lives.set(String(key[0]), options?.expireIn);
+          return set.call(atomic, key, value, options);
+        };
+        return atomic;
+      };
+    },
+  });
+  return { kv: noting, lives };
+}
+
+Deno.test("direct messages, and what serves resuming alone, are kept for the grace and three hours", async () => {
+  for (const history of [undefined, 0]) {
+    using kv = await Deno.openKv(":memory:");
+    const noting = notingKv(kv);
+    const clock = compacting(20);
+    await using house = await House.open({
+      ...{ kv: noting.kv, clock },
+      ...history === undefined ? {} : { history },
+    });
+    const bob = await Speaker.enter(house, "Bob", "red");
+    const ann = await Speaker.enter(house, "Ann", "red");
+    await bob.hears({ type: "joined", nick: "Ann" });
+    await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: "psst", cid: "a" });
+    await ann.says("hello", { cid: "a" });
+    const isWritten = async () => (await rowsOf(kv, "sent")).length > 0;
+    await eventually(isWritten, "it is compacted");
+    const hour = 3_600_000;
+    for (const kind of ["direct", "sent", "own"]) {
+      const life = noting.lives.get(kind)!;
+      assert(life > 3 * hour && life <= 3 * hour + 30_000, `${kind}: ${life}`);
+    }
+    const week = 7 * 24 * hour;
+    const log = noting.lives.get("log");
+    if (history === 0) assertEquals([log, await rowsOf(kv, "log")], [undefined, []]);
+    else assert(log! > week - hour && log! <= week, `log: ${log}`);
+    // What was said to the room is no part of what serves resuming.
+    assert(!JSON.stringify(await rowsOf(kv, "own")).includes("hello"));
+    assertEquals(house.warnings, []);
+  }
+});
+
+Deno.test("without resuming and without history nothing of a direct message is kept but its feed row", async () => {
+  await using house = await House.open({ history: 0, grace: 0, clock: compacting(20) });
+  const bob = await Speaker.enter(house, "Bob");
+  const ann = await Speaker.enter(house, "Ann");
+  await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: "psst", cid: "a" });
+  await bob.hears({ type: "direct" });
+  await house.chat.close();
+  for (const kind of ["direct", "sent", "own", "said", "fold"]) {
+    assertEquals(await rowsOf(house.kv, kind), [], kind);
+  }
+});
+
+Deno.test("feed rows that an instance compacted, and left, are removed by the next one when they are old", async () => {
+  using kv = await Deno.openKv(":memory:");
+  {
+    await using house = await House.open({ kv, clock: compacting(20), flood: "off" });
+    const bob = await Speaker.enter(house, "Bob");
+    const ann = await Speaker.enter(house, "Ann");
+    for (let i = 0; i < 100; i++) {
+      await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: `psst ${i}` });
+      await bob.hears({ type: "direct" });
+    }
+    const last = async () => JSON.stringify(await rowsOf(kv, "direct")).includes("psst 99");
+    await eventually(last, "all is compacted");
+  }
+  const before = (await rowsOf(kv, "feed")).length;
+  assert(before > 32, `${before} rows`);
+  const later = (minutes: number): Clock => ({
+    ...systemClock,
+    now: () => Date.now() + minutes * 60_000,
+  });
+  {
+    // Within ten minutes others may not have read them, and clocks may be two hours wrong.
+    await using _house = await House.open({ kv, clock: later(129) });
+    await using _other = await House.open({ kv, clock: later(129) });
+  }
+  assertEquals((await rowsOf(kv, "feed")).length, before);
+  await using house = await House.open({ kv, clock: later(131) });
+  await eventually(async () => (await rowsOf(kv, "feed")).length === 0, "they are removed");
+  assertEquals(house.warnings, []);
+});
+
+Deno.test("direct messages that an earlier version kept for longer are removed, and others are not", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const row = (minutes: number) => ({
+    v: 1,
+    events: [["a1", "direct", "01A", "Bob", "psst", Date.now() - minutes * 60_000, ""]],
+  });
+  await kv.set(["direct", "01A", "a1"], row(302));
+  await kv.set(["direct", "01A", "a2"], row(299));
+  await kv.set(["direct", "01B", "a1"], { v: 2 });
+  await kv.set(["log", "01A", "a1"], row(302));
+  await using _house = await House.open({ kv });
+  const keys = async () => (await rowsOf(kv, "direct")).map(({ key }) => key.slice(1).join(" "));
+  await eventually(async () => (await keys()).length < 3, "it is removed");
+  assertEquals(await keys(), ["01A a2", "01B a1"]);
+  assertEquals((await rowsOf(kv, "log")).length, 1);
+});
+
+Deno.test("after a server was away for long, what is not kept any more is not taken for nothing", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let token: string, last: string;
+  {
+    await using house = await House.open({ kv, clock: compacting(20) });
+    const bob = await Speaker.enter(house, "Bob");
+    const ann = await login(house, "Ann");
+    token = ann.token;
+    last = await join(ann.speaker, "red");
+    await bob.hearsUntilAnswer({ type: "direct", to: "Ann", text: "psst" });
+    await house.chat.close();
+  }
+  const clock = { ...systemClock, now: () => Date.now() + 5 * 3_600_000 };
+  await using house = await House.open({ kv, clock });
+  const { missed, end } = await resume(house, token, { last });
+  assertEquals([missed, end.recovered, end.reason], [[], false, "expired"]);
+});
+
+Deno.test("while it cannot be read what a client said before, a cid is refused and not said again", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using one = await House.open({ kv, local: false });
+  let isAway = false;
+  const faulty = new Proxy(kv, {
+    get(target, name) {
+      const value = Reflect.get(target, name);
+      if (name !== "list") return typeof value === "function" ? value.bind(target) : value;
+      return (selector: { prefix?: Deno.KvKey }, options?: Deno.KvListOptions) => {
+        if (isAway && selector.prefix?.[0] === "own") throw new Error("it is away");
+        return target.list(selector as Deno.KvListSelector, options);
+      };
+    },
+  });
+  // Twenty times as fast: patience with storage lasts eight seconds.
+  const began = Date.now();
+  const clock: Clock = {
+    ...systemClock,
+    now: () => began + (Date.now() - began) * 20,
+    monotonicMs: () => systemClock.monotonicMs() * 20,
+    after: (ms, run) => systemClock.after(ms / 20, run),
+  };
+  await using other = await House.open({ kv: faulty, local: false, clock });
+  const { speaker: ann, token } = await login(one, "Ann");
+  await join(ann, "red");
+  const bob = await Speaker.enter(other, "Bob", "red");
+  const message = { type: "message", text: "once", cid: "a" };
+  const direct = { type: "direct", to: "Bob", text: "psst", cid: "b" };
+  const id = (await ann.hearsUntilAnswer(message)).at(-1)!.id;
+  const sent = (await ann.hearsUntilAnswer(direct)).at(-1)!.id;
+  await bob.hears({ text: "once" }, { text: "psst" });
+  await drop(ann);
+  isAway = true;
+  const { speaker: again, end } = await resume(other, token, { last: id, direct: "", sent });
+  assertEquals([end.recovered, end.reason], [false, "unavailable"]);
+  await again.isRefused(message, "unavailable");
+  await again.isRefused(direct, "unavailable");
+  isAway = false;
+  assertEquals((await again.asks(message)).id, id);
+  assertEquals((await again.asks(direct)).id, sent);
+  await bob.hearsNothingElse();
+});
+
+Deno.test("missed direct messages, received and sent, are told up to 512 KiB on the wire: the newest", async () => {
+  await using house = await House.open({ flood: "off" });
+  const { speaker: ann, token: annToken } = await login(house, "Ann");
+  const { speaker: bob, token: bobToken } = await login(house, "Bob");
+  // Each takes 30,000 bytes in JSON: 17 fit.
+  const text = '"'.repeat(15_000);
+  for (let i = 10; i < 30; i++) {
+    await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: `${i}${text}` });
+    await bob.hears({ type: "direct", nick: "Ann" });
+  }
+  await drop(ann);
+  await drop(bob);
+  for (const token of [annToken, bobToken]) {
+    const { missed, end } = await resume(house, token, { direct: "" });
+    assertEquals([end.recovered, end.reason, end.from], [false, "too-many", missed[0]!.id]);
+    const numbers = missed.map((line) => Number(line.text.slice(0, 2)));
+    assertEquals(numbers, Array.from({ length: 17 }, (_, i) => 13 + i));
+  }
+});
