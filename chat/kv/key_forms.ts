@@ -1,0 +1,171 @@
+/**
+ * A table of every form of key: what its value is, who writes the row, and when it is removed.
+ *
+ * For people, and for the test that compares chat/docs/ARCHITECTURE.md and keys.ts with it. Nothing
+ * that runs uses it.
+ */
+
+/** One form of key, described for people: chat/docs/ARCHITECTURE.md shows this table. */
+export interface KeyForm {
+  /** The key; a part in angle brackets varies. */
+  readonly key: string;
+  readonly value: string;
+  /** Who writes the row. */
+  readonly writer: string;
+  /** When the row is removed. */
+  readonly removed: string;
+}
+
+/** Every form of key. */
+export const KEYS = {
+  tableRow: {
+    key: '["row", <connection>, "username_<nickname>" | "room_<room>"]',
+    value: "{ nick }",
+    writer: "the connection's instance",
+    removed: "when the connection ends, or changes its nickname or room",
+  },
+  tableMirror: {
+    key: '["reverse_lookup", "username_<nickname>" | "room_<room>", <connection>]',
+    value: "{ nick }",
+    writer: "the connection's instance",
+    removed: "together with its row",
+  },
+  claim: {
+    key: '["nick", <claim>]',
+    value: "the connection's ID, or { kept: <account> } while the owner of a registration is away",
+    writer: "the connection's instance",
+    removed: "when the connection gives the claim up; a kept claim expires with its registration",
+  },
+  roomCount: {
+    key: '["room", <room>]',
+    value: "KvU64: the number of members",
+    writer: "the instances of the members",
+    removed: "by the instance that finds the room empty",
+  },
+  roomLook: {
+    key: '["room_look", <look>]',
+    value: "{ v: 1, room, empty }",
+    writer: "the instance of the first member",
+    removed: "expires when the room has been empty as long as history is kept",
+  },
+  connection: {
+    key: '["instance_row", <instance>, <connection>]',
+    value: "{ nick, room, since, tokens, era, claims?, account?, kept? }",
+    writer: "the connection's instance",
+    removed: "when the connection ends or moves to another instance",
+  },
+  resume: {
+    key: '["resume", <token hash>]',
+    value: "{ id, instance }",
+    writer: "the connection's instance",
+    removed: "when the token is replaced, or the connection ends",
+  },
+  takeover: {
+    key: '["taken", <instance>, <connection>, <era>]',
+    value: "1",
+    writer: "the instance that took the connection over",
+    removed: "expires after an hour, or with the lease of the instance that had the connection",
+  },
+  account: {
+    key: '["account", <folded nickname>]',
+    value: "{ nick, password, claims, until }",
+    writer: "the instance that registers the nickname or verifies its password",
+    removed: "when it is unregistered; expires when it was not used for too long",
+  },
+  passwordAttempts: {
+    key: '["attempts", <folded nickname>]',
+    value: "{ left, at }",
+    writer: "the instance that checks a password",
+    removed: "by a right password; expires when the bucket is full again",
+  },
+  registrationAttempts: {
+    key: '["registrations", <address hash>]',
+    value: "{ left, at }",
+    writer: "the instance that registers a nickname",
+    removed: "expires when the bucket is full again",
+  },
+  lease: {
+    key: '["instance", <instance>]',
+    value: "{ v: 1, since }, or { v: 1, sweeper } while another instance cleans up",
+    writer: "the instance at its start; then the instance that cleans up",
+    removed: "when the instance ends, or has been cleaned up",
+  },
+  commitGuard: {
+    key: '["instance", <instance>, <shard>]',
+    value: "the number of the instance's last commit to the shard",
+    writer: "the instance, in shared mode",
+    removed: "together with the lease",
+  },
+  heartbeat: {
+    key: '["beat", <instance>]',
+    value: "Unix ms; { retiredAt } after an end with sessions that can be resumed",
+    writer: "the instance, every 5 s (1 s on a local file)",
+    removed: "together with the lease",
+  },
+  shards: {
+    key: '["shards"]',
+    value: "the number of shards of the feed",
+    writer: "the first instance",
+    removed: "never",
+  },
+  feedRow: {
+    key: '["feed", <shard>, <versionstamp>]',
+    value: "{ v: 1, from, n, events }",
+    writer: "the instance that commits the events",
+    removed: "once it is compacted and at least 10 minutes old; expires otherwise",
+  },
+  notify: {
+    key: '["bell", <shard>]',
+    value: "the number of the writer's commit",
+    writer: "every commit that adds to the shard's feed",
+    removed: "never",
+  },
+  notifyInstances: {
+    key: '["bell", "company"]',
+    value: "an instance's ID",
+    writer: "an instance that starts, ends, or has cleaned up another one",
+    removed: "never",
+  },
+  compacted: {
+    key: '["fold", <shard>]',
+    value: "{ v: 1, upTo, rows }",
+    writer: "the instance that compacts feed rows into history",
+    removed: "never",
+  },
+  historyRow: {
+    key: '["log" | "people" | "direct" | "sent" | "own", <room or connection>, <event ID>]',
+    value: "{ v: 1, events }",
+    writer: "the instance that compacts feed rows into history",
+    removed: "when its time is over or the quota is used up; expires otherwise",
+  },
+  historyIndex: {
+    key: '["history_row", <stream kind>, <event ID>, <room or connection>]',
+    value: "[bytes, untilMs] or [bytes, untilMs, lastEventId]",
+    writer: "the instance that compacts feed rows into history",
+    removed: "together with its history row",
+  },
+  historyBytes: {
+    key: '["history_bytes"]',
+    value: "KvU64: bytes of all history rows",
+    writer: "every commit that writes or removes history rows",
+    removed: "never",
+  },
+  streamBytes: {
+    key: '["history_bytes", <stream kind>, <room or connection>]',
+    value: "KvU64: bytes of the stream's history rows",
+    writer: "every commit that writes or removes rows of the stream",
+    removed: "together with the stream's last row",
+  },
+  historyRemoval: {
+    key: '["history_removal"]',
+    value: "Unix ms until which rows without an index row may exist",
+    writer: "every commit that removes history rows",
+    removed: "never",
+  },
+  evicted: {
+    key: '["history_evicted", <stream kind>, <room or connection>]',
+    value: "the ID of the newest event that was removed for the quota",
+    writer: "the instance that enforces the quota",
+    removed: "expires after the longest retention",
+  },
+} as const satisfies Readonly<Record<string, KeyForm>>;

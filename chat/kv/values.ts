@@ -1,0 +1,232 @@
+/**
+ * The form of every value in KV, and the functions that read one.
+ *
+ * Rows outlive programs, and another version may have written them: each function takes an unknown
+ * value, and returns `undefined` or defaults for what it does not know. The keys are in keys.ts.
+ */
+import type { StreamKind } from "./keys.ts";
+
+/** The value of a table row and of its mirror. */
+export interface TableValue {
+  readonly nick: string;
+}
+
+/** Reads a table row; `undefined` for another form. */
+export function tableValueFrom(value: unknown): TableValue | undefined {
+  const { nick } = fieldsOf(value);
+  return typeof nick === "string" ? { nick } : undefined;
+}
+
+/** The holder of a claim: a connection or, while its owner is away, a registration. */
+export type ClaimHolder = { readonly connection: string } | { readonly account: string };
+
+/** Reads a claim; `undefined` for another form. */
+export function claimHolderFrom(value: unknown): ClaimHolder | undefined {
+  if (typeof value === "string") return { connection: value };
+  const { kept } = fieldsOf(value);
+  return typeof kept === "string" ? { account: kept } : undefined;
+}
+
+/** The value of a claim that a registration keeps. The value of other claims is the connection's ID. */
+export function keptClaimValue(account: string): { kept: string } {
+  return { kept: account };
+}
+
+/** Reads a counter as a signed number; another form counts as 0. */
+export function countFrom(value: unknown): number {
+  return value instanceof Deno.KvU64 ? Number(BigInt.asIntN(64, value.value)) : 0;
+}
+
+/** Returns a mutation that adds to a counter, or subtracts from it: KV sums modulo 2^64. */
+export function addToCount(key: Deno.KvKey, change: number): Deno.KvMutation {
+  return { type: "sum", key, value: new Deno.KvU64(BigInt.asUintN(64, BigInt(change))) };
+}
+
+/** The room that names with one look lead to. `empty`: nobody is in it, and the row expires. */
+export interface RoomLookValue {
+  readonly v: 1;
+  readonly room: string;
+  readonly empty: boolean;
+}
+
+/** Reads the row of a room's look; `undefined` for another form. */
+export function roomLookFrom(value: unknown): RoomLookValue | undefined {
+  const { room, empty } = fieldsOf(value);
+  return typeof room === "string" ? { v: 1, room, empty: empty === true } : undefined;
+}
+
+/** What another instance must know of a connection, to clean it up or to take it over. */
+export interface ConnectionValue {
+  /** Empty: the connection has not logged in. */
+  readonly nick: string;
+  readonly room: string | undefined;
+  /** Unix milliseconds at which the session began. */
+  readonly since: number;
+  /** The hashes of the tokens that resume it, the newest first; empty: it cannot be resumed. */
+  readonly tokens: readonly string[];
+  /** Tells the periods apart in which one instance had the connection. */
+  readonly era: string;
+  /** The claims of its nickname; `undefined`: only the folded nickname itself. */
+  readonly claims: readonly string[] | undefined;
+  /** The registration that it has identified for, as a folded nickname, or empty. */
+  readonly account: string;
+  /** Those of its claims that go back to the registration. */
+  readonly kept: readonly string[];
+}
+
+/** Reads a connection's row. Missing fields get the values of a connection that has nothing. */
+export function connectionFrom(value: unknown): ConnectionValue {
+  const { nick, room, since, tokens, era, claims, account, kept } = fieldsOf(value);
+  const hasClaims = Array.isArray(claims);
+  return {
+    nick: typeof nick === "string" ? nick : "",
+    room: typeof room === "string" ? room : undefined,
+    since: typeof since === "number" ? since : 0,
+    tokens: Array.isArray(tokens) ? tokens.map(String) : [],
+    era: typeof era === "string" ? era : "",
+    claims: hasClaims ? claims.map(String) : undefined,
+    account: hasClaims && typeof account === "string" ? account : "",
+    kept: hasClaims && Array.isArray(kept) ? kept.map(String) : [],
+  };
+}
+
+/** The connection that a token resumes, and its instance. */
+export interface ResumeValue {
+  readonly id: string;
+  readonly instance: string;
+}
+
+/** Reads the row of a token; `undefined` for another form. */
+export function resumeFrom(value: unknown): ResumeValue | undefined {
+  const { id, instance } = fieldsOf(value);
+  return typeof id === "string" && typeof instance === "string" ? { id, instance } : undefined;
+}
+
+/** A registration. */
+export interface AccountValue {
+  /** As its owner writes it. */
+  readonly nick: string;
+  /** The hash of the password: see passwords.ts. */
+  readonly password: string;
+  readonly claims: readonly string[];
+  /** Unix milliseconds until which it is kept. KV may keep the row longer. */
+  readonly until: number;
+}
+
+/** Reads a registration; `undefined` for another form. */
+export function accountFrom(value: unknown): AccountValue | undefined {
+  const { nick, password, claims, until } = fieldsOf(value);
+  if (typeof nick !== "string" || typeof password !== "string") return undefined;
+  if (!Array.isArray(claims) || typeof until !== "number") return undefined;
+  return { nick, password, claims: claims.map(String), until };
+}
+
+/** A token bucket: the tokens that were left at a Unix time in milliseconds. */
+export interface BucketValue {
+  readonly left: number;
+  readonly at: number;
+}
+
+/** Reads a token bucket; `undefined`, which means a full one, for another form. */
+export function bucketFrom(value: unknown): BucketValue | undefined {
+  const { left, at } = fieldsOf(value);
+  return typeof left === "number" && typeof at === "number" ? { left, at } : undefined;
+}
+
+/** What a heartbeat's row says. */
+export interface Heartbeat {
+  /** Unix milliseconds by the clock of its instance; `undefined`: unknown. */
+  readonly aliveAtMs: number | undefined;
+  /** Whether the instance ended, and left sessions that can be resumed. */
+  readonly isRetired: boolean;
+}
+
+/** Reads a heartbeat. Earlier versions wrote "retired" without a time, and 0 as the first heartbeat. */
+export function heartbeatFrom(value: unknown): Heartbeat {
+  if (value === "retired") return { aliveAtMs: undefined, isRetired: true };
+  const { retiredAt } = fieldsOf(value);
+  const at = retiredAt ?? value;
+  const aliveAtMs = typeof at === "number" && at > 0 ? at : undefined;
+  return { aliveAtMs, isRetired: retiredAt !== undefined };
+}
+
+/** The value of the heartbeat of an instance that ended, and left sessions that can be resumed. */
+export function retiredValue(nowMs: number): { retiredAt: number } {
+  return { retiredAt: nowMs };
+}
+
+/** The events of one commit. Each has the form that `pack` in events.ts writes. */
+export interface FeedRowValue {
+  readonly v: 1;
+  /** The instance that wrote it. */
+  readonly from: string;
+  /** The writer's count of its commits to this shard: `from` and `n` together are unique. */
+  readonly n: number;
+  readonly events: readonly unknown[];
+}
+
+/** Reads a feed row; `undefined` for another form. */
+export function feedRowFrom(value: unknown): FeedRowValue | undefined {
+  const { v, from, n, events } = fieldsOf(value);
+  if (v !== 1 || typeof n !== "number" || !Array.isArray(events)) return undefined;
+  return { v, from: String(from), n, events };
+}
+
+/** How far the feed of a shard has been compacted into history. */
+export interface CompactedValue {
+  /** The versionstamp of the last feed row of which all events are in history; empty: of none. */
+  readonly upTo: string;
+  /** How many of the history rows of the next feed row are already written, from the first on. */
+  readonly rows: number;
+}
+
+/** Reads how far a shard has been compacted. */
+export function compactedFrom(value: unknown): CompactedValue {
+  const { upTo, rows } = fieldsOf(value);
+  return {
+    upTo: typeof upTo === "string" ? upTo : "",
+    rows: typeof rows === "number" ? rows : 0,
+  };
+}
+
+/** A row of history. Each event has the form that `encodeEvent` in history/rows.ts writes. */
+export interface HistoryRowValue {
+  readonly v: 1;
+  readonly events: readonly unknown[];
+}
+
+/** Reads a row of history; `undefined` for another form. */
+export function historyRowFrom(value: unknown): HistoryRowValue | undefined {
+  const { v, events } = fieldsOf(value);
+  return v === 1 && Array.isArray(events) ? { v, events } : undefined;
+}
+
+/** What is counted of a history row. */
+export interface HistoryIndexValue {
+  readonly bytes: number;
+  /** Unix milliseconds until which the row is kept. */
+  readonly untilMs: number;
+  /** The ID of the row's last event; `undefined`: the ID in its key. */
+  readonly last: string | undefined;
+}
+
+/** Reads an index row. In another form the row has no bytes, and its time is over. */
+export function historyIndexFrom(value: unknown): HistoryIndexValue {
+  const [bytes, untilMs, last] = Array.isArray(value) ? value as unknown[] : [];
+  return {
+    bytes: typeof bytes === "number" ? bytes : 0,
+    untilMs: typeof untilMs === "number" ? untilMs : 0,
+    last: typeof last === "string" ? last : undefined,
+  };
+}
+
+/** Reads the stream and the event ID from the key of an index row. */
+export function historyIndexKeyParts(
+  [, kind, eventId, name]: Deno.KvKey,
+): { kind: StreamKind; name: string; eventId: string } {
+  return { kind: kind as StreamKind, name: String(name), eventId: String(eventId) };
+}
+
+function fieldsOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
+}
