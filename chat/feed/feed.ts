@@ -6,7 +6,8 @@
  * instances in the one order. It does not know what an event means.
  */
 import type { Operation } from "./batch.ts";
-import { type Clock, delay, eachWithTimeout, withTimeout } from "../base/clock.ts";
+import { type Clock, delay } from "../base/clock.ts";
+import { eachWithTimeout, withTimeout } from "../kv/retry.ts";
 import { notifyKey, Shard, type ShardParts } from "./shard.ts";
 
 export { FEED_ROW_MS as ROW_LIFE } from "./shard.ts";

@@ -5,7 +5,8 @@
  * Beside the way of a message. Nobody's clock is compared with anybody else's: an instance is dead
  * when its beat stood still while ours went on. It does not know what there is to sweep.
  */
-import { type Clock, delay, eachWithTimeout, retry, withTimeout } from "../base/clock.ts";
+import { type Clock, delay } from "../base/clock.ts";
+import { eachWithTimeout, retry, withTimeout } from "../kv/retry.ts";
 import { INSTANCES_NOTIFY_KEY } from "./feed.ts";
 
 /** Milliseconds between two beats. */

@@ -15,16 +15,15 @@ import {
   type Outcome,
   takeBatch,
 } from "./batch.ts";
+import { type Clock, yieldToEventLoop } from "../base/clock.ts";
 import {
   backOff,
-  type Clock,
   eachWithTimeout,
   retry,
   RETRY_FOR_MS,
   shouldLog,
   withTimeout,
-  yieldToEventLoop,
-} from "../base/clock.ts";
+} from "../kv/retry.ts";
 import {
   eventId,
   eventIdPrefix,

@@ -8,7 +8,8 @@
  * whoever moves it. What is newer than the cursor is read from memory, what is older from KV, so a
  * crash in between loses nothing and a page costs a page. It does not know who may read what.
  */
-import { type Clock, eachWithTimeout, retry, withTimeout } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
+import { eachWithTimeout, retry, withTimeout } from "../kv/retry.ts";
 import { cursorFrom, cursorKey } from "./cursor.ts";
 import {
   eventId,

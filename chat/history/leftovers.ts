@@ -5,7 +5,8 @@
  * Beside history.ts, which removes what its own instance compacted. This looks only at the oldest
  * feed rows: in the steady state that is one row for each shard, every ten minutes.
  */
-import { type Clock, eachWithTimeout, retry, withTimeout } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
+import { eachWithTimeout, retry, withTimeout } from "../kv/retry.ts";
 import { cursorFrom, cursorKey } from "./cursor.ts";
 import { MAX_CLOCK_ERROR_MS } from "./retention.ts";
 

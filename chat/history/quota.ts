@@ -7,7 +7,8 @@
  * counters are right after a crash. All removals check and set one key, so that two instances never
  * subtract the same row twice. It does not know what an event says, nor how long events are kept.
  */
-import { type Clock, withTimeout } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
+import { withTimeout } from "../kv/retry.ts";
 import { estimateStringBytes, type StoredEvent } from "../feed/events.ts";
 import { keyBytes } from "../kv/limits.ts";
 import type { StreamKind } from "./retention.ts";

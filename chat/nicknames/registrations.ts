@@ -8,7 +8,8 @@
 import { type Bucket, type Limiter, type Pace, refilled, waitFor } from "./attempts.ts";
 import type { Rate } from "../base/token_bucket.ts";
 import type { Claimed } from "../storage/claims.ts";
-import { type Clock, withTimeout } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
+import { withTimeout } from "../kv/retry.ts";
 import type { Confusables } from "./confusables.ts";
 import { foldNickname } from "./names.ts";
 import { passwordFrom, type Passwords } from "./passwords.ts";

@@ -5,7 +5,8 @@
  * of its own: what is before that and was not seen is read from history, what comes after is held
  * until that has been told. So nothing is missing, and nothing comes twice.
  */
-import { type Clock, delay, retry } from "../base/clock.ts";
+import { type Clock, delay } from "../base/clock.ts";
+import { retry } from "../kv/retry.ts";
 import { encodedEventBytes, MAX_RESUME_BYTES } from "../delivery/encoded_size.ts";
 import type { LoggedEvent } from "../feed/events.ts";
 import type { History } from "../history/history.ts";

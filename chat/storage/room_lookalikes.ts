@@ -7,7 +7,8 @@
  * A row holds the room's name as its creator wrote it. While somebody is in the room it does not
  * expire; afterwards it stays for as long as history shows what was said there.
  */
-import { type Clock, withTimeout } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
+import { withTimeout } from "../kv/retry.ts";
 import { type Confusables, MAX_CLAIM_CHARS } from "../nicknames/confusables.ts";
 
 /** What the looks of rooms are made of. */

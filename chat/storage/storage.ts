@@ -16,7 +16,8 @@ import {
   NO_CLAIMS,
   storedHeld,
 } from "./claims.ts";
-import { backOff, type Clock, delay, eachWithTimeout, withTimeout } from "../base/clock.ts";
+import { type Clock, delay } from "../base/clock.ts";
+import { backOff, eachWithTimeout, withTimeout } from "../kv/retry.ts";
 import type { EventKind, RoomEvent } from "../feed/events.ts";
 import type { Feed } from "../feed/feed.ts";
 import type { Confusables } from "../nicknames/confusables.ts";

@@ -5,7 +5,8 @@
  * A row and its mirror change only together: `put` and `delete` give the mutations of both, for
  * whoever commits them. It does not commit, and does not know what the keys mean.
  */
-import { type Clock, eachWithTimeout } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
+import { eachWithTimeout } from "../kv/retry.ts";
 
 /** What a row holds. Rows outlive programs: read it as something unknown. */
 export type RowData = { readonly nick: string };
