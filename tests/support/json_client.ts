@@ -1,13 +1,15 @@
-/** Somebody who speaks `chat.v1`, for tests: asks, and hears what comes before the answer. */
+/** A client of `chat.v1` over a real WebSocket. Every request gets a `ref`, by which its reply is found. */
 import { assertEquals, assertObjectMatch } from "@std/assert";
-import type { House, Person } from "./test_server.ts";
+import type { House } from "./test_server.ts";
+import type { Person } from "./text_client.ts";
 
-/** A line from the server, as it was read. */
-// deno-lint-ignore no-explicit-any -- tests say themselves what they expect of a line
+/** One JSON object from the server. */
+// deno-lint-ignore no-explicit-any -- each test asserts the fields that it expects
 export type Line = Record<string, any>;
 
-/** Somebody who speaks `chat.v1`. */
+/** A client of `chat.v1`. */
 export class Speaker {
+  /** The WebSocket. */
   readonly person: Person;
   #refs = 0;
 
@@ -15,12 +17,12 @@ export class Speaker {
     this.person = person;
   }
 
-  /** Somebody who has connected, and not said anything. */
+  /** Connects, and sends nothing. */
   static async connect(house: House): Promise<Speaker> {
     return new Speaker(await house.connect("", "chat.v1"));
   }
 
-  /** Somebody who has logged in, and joined a room if one is named. */
+  /** Connects, logs in, and joins a room if one is given. */
   static async enter(house: House, nick: string, room?: string): Promise<Speaker> {
     const speaker = await Speaker.connect(house);
     await speaker.asks({ type: "login", nick });
@@ -31,24 +33,24 @@ export class Speaker {
     return speaker;
   }
 
-  /** Sends requests, each in a frame of its own; strings as they are. */
+  /** Sends each request in a frame of its own. Strings are sent as they are. */
   say(...requests: (object | string)[]): void {
     for (const request of requests) {
       this.person.say(typeof request === "string" ? request : JSON.stringify(request));
     }
   }
 
-  /** The next line. */
+  /** Returns the next object. Waits until it arrives. */
   async next(): Promise<Line> {
     return JSON.parse(await this.person.next());
   }
 
-  /** The next lines hold at least these fields. */
+  /** Asserts that the next objects have at least these fields. */
   async hears(...lines: Line[]): Promise<void> {
     for (const line of lines) assertObjectMatch(await this.next(), line);
   }
 
-  /** Asks for something: what is heard until the answer, and that. */
+  /** Sends a request. Returns everything that arrives up to its reply, the reply included. */
   async hearsUntilAnswer(request: object): Promise<Line[]> {
     const ref = `ref ${++this.#refs}`;
     this.say({ ...request, ref });
@@ -57,20 +59,20 @@ export class Speaker {
     return heard;
   }
 
-  /** Asks for something, and hears nothing before the answer. */
+  /** Sends a request, and returns its reply. Asserts that nothing else arrives before it. */
   async asks(request: object): Promise<Line> {
     const heard = await this.hearsUntilAnswer(request);
     assertEquals(heard.slice(0, -1), []);
     return heard[0]!;
   }
 
-  /** Asks for something, and is refused with that code. */
+  /** Sends a request, and asserts that the reply is an error with this code. */
   async isRefused(request: object, code: string): Promise<void> {
     const { type, code: given } = await this.asks(request);
     assertEquals([type, given], ["error", code]);
   }
 
-  /** Says something to the room; the id of it. */
+  /** Sends a message to the room, and returns its ID. */
   async says(text: string, more: object = {}): Promise<string> {
     const heard = await this.hearsUntilAnswer({ type: "message", text, ...more });
     assertEquals(heard.map(({ type }) => type), ["message", "ok"]);
@@ -78,8 +80,8 @@ export class Speaker {
   }
 
   /**
-   * Nothing came that was not heard yet: a question is answered at once. What others did must have
-   * been seen by somebody else before.
+   * Asserts that nothing arrived that the test did not read: the reply to a ping comes next. An event
+   * of another client counts only if the test has seen another client receive it.
    */
   async hearsNothingElse(): Promise<void> {
     assertEquals((await this.asks({ type: "ping" })).type, "pong");
