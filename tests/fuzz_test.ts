@@ -3,7 +3,7 @@
  * state of a connection, while somebody sane chats. `SEED=17` replays one run.
  */
 import { assert, assertEquals } from "@std/assert";
-import { Random } from "./cluster/sim_kv.ts";
+import { Random } from "./support/random.ts";
 import { eventually, House, type Person, soon } from "./support/test_server.ts";
 
 const SEED = Number(Deno.env.get("SEED") ?? 20261122);

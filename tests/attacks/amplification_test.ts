@@ -6,8 +6,8 @@
  * With SHOW=1 the figures are printed.
  */
 import { assert } from "@std/assert";
-import { Person, ServerProcess, soon } from "../support/test_server.ts";
-import { RawReader } from "../support/raw_reader.ts";
+import { Person, residentBytes, ServerProcess, soon } from "../support/test_server.ts";
+import { RawReader } from "../support/raw_socket.ts";
 
 const ONE_ADDRESS = ["--kv", ":memory:", "--limits", "together=10"];
 
@@ -21,13 +21,6 @@ async function login(server: ServerProcess, nick: string, room: string): Promise
   return person;
 }
 
-/** Bytes of memory that a process holds. */
-async function memoryOf({ process: { pid } }: ServerProcess): Promise<number> {
-  const { stdout } = await new Deno.Command("ps", { args: ["-o", "rss=", "-p", `${pid}`] })
-    .output();
-  return Number(new TextDecoder().decode(stdout)) * 1024;
-}
-
 Deno.test("ten connections that flood a room with escapes: a reader at 5 Mbit/s stays, and hears who speaks after that", async () => {
   await using server = await ServerProcess.start(ONE_ADDRESS);
   const ann = await login(server, "Ann", "red");
@@ -35,7 +28,7 @@ Deno.test("ten connections that flood a room with escapes: a reader at 5 Mbit/s 
   await reader.send(JSON.stringify({ type: "login", nick: "Slow" }));
   await reader.send(JSON.stringify({ type: "join", room: "red", ref: 1 }));
   while (JSON.parse(await reader.next()).ref !== 1);
-  const before = await memoryOf(server), read = reader.read;
+  const before = await residentBytes(server.process.pid), read = reader.read;
   const mad = await Promise.all(
     Array.from({ length: 10 }, (_, i) => login(server, `mad ${i}`, "red")),
   );
@@ -63,7 +56,7 @@ Deno.test("ten connections that flood a room with escapes: a reader at 5 Mbit/s 
         if (line.ref === 2) return line;
       }
     })();
-    memory = Math.max(memory, await memoryOf(server));
+    memory = Math.max(memory, await residentBytes(server.process.pid));
     await Promise.race([
       listening,
       new Promise((resolve) => setTimeout(resolve, answer.retryAfter ?? 1_000)),

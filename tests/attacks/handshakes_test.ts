@@ -1,8 +1,8 @@
 /** Handshakes that the client resets before the answer: they take no place in the chat for good. */
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "node:net";
-import { eventually, Person, ServerProcess } from "../support/test_server.ts";
-import { descriptorsOf, handshake, RawSocket } from "../support/raw_socket.ts";
+import { descriptorsOf, eventually, Person, ServerProcess } from "../support/test_server.ts";
+import { handshake, RawSocket } from "../support/raw_socket.ts";
 
 /** Sends a handshake, and resets the connection (RST) after so many milliseconds. */
 async function reset(port: number, afterMs: number): Promise<void> {

@@ -1,8 +1,8 @@
 /** A message in fragments that does not end: the memory of the server process stays bounded. */
 import { assert, assertEquals } from "@std/assert";
 import { ChatClient } from "../../chat/client/client.js";
-import { eventually, ServerProcess } from "../support/test_server.ts";
-import { frame, memoryOf, RawSocket } from "../support/raw_socket.ts";
+import { eventually, memoryOf, ServerProcess } from "../support/test_server.ts";
+import { frame, RawSocket } from "../support/raw_socket.ts";
 
 const MIB = 1024 * 1024;
 const LIMIT = 256 * MIB;

@@ -1,10 +1,10 @@
 /** An attacker who writes as much as they can: the KV file stops growing at the quota of history. */
 import { assert } from "@std/assert";
-import { type Clock, systemClock } from "../../chat/base/clock.ts";
 import { eventId, eventIdPrefix, type RoomEvent } from "../../chat/feed/events.ts";
 import { History } from "../../chat/history/history.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
-import { eventually } from "../support/test_server.ts";
+import { compactingAfter } from "../support/fake_clock.ts";
+import { eventually } from "../support/wait.ts";
 
 const MIB = 1024 * 1024;
 
@@ -17,10 +17,7 @@ const WAL_BYTES = 6 * MIB;
 const FEED_BYTES = 8 * MIB;
 
 /** A clock on which what waits for a second waits for a moment: folding, for one. */
-const quick: Clock = {
-  ...systemClock,
-  after: (ms, run) => systemClock.after(ms === 1_000 ? 5 : ms, run),
-};
+const quick = compactingAfter(5);
 
 async function bytesOf(file: string): Promise<number> {
   const sizes = ["", "-wal"].map(async (end) => {

@@ -1,11 +1,11 @@
 /** What the operator reads: nothing repeats itself without end. */
 import { assert, assertEquals } from "@std/assert";
-import { systemClock } from "../../chat/base/clock.ts";
 import { quietLog } from "../../chat/base/log.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
 
 function quiet() {
   const lines: string[] = [];
-  const clock = { ...systemClock, time: 1_000_000, monotonicMs: () => clock.time };
+  const clock = new AdjustedClock({ stoppedAtMs: 1_000_000 });
   const write = (message: string) => void lines.push(message);
   return { lines, clock, log: quietLog({ log: write, warn: write }, clock) };
 }
@@ -18,14 +18,14 @@ Deno.test("quietLog writes a warning of one cause once a minute, and how many we
   log.warn("storage does not answer: no route");
   const first = 'row 01ARZ3NDEKTSV4RRFFQ69G5FA0 of "room 0" took 0 ms: it is busy';
   assertEquals(lines, [first, "storage does not answer: no route"]);
-  clock.time += 59_999;
+  clock.monotonicAheadMs += 59_999;
   warn(6);
   assertEquals(lines.length, 2);
-  clock.time += 1;
+  clock.monotonicAheadMs += 1;
   warn(7);
   assertEquals(lines.length, 3);
   assert(lines[2]!.endsWith("it is busy (and 5 like it before)"), lines[2]);
-  clock.time += 60_000;
+  clock.monotonicAheadMs += 60_000;
   warn(8);
   assert(lines[3]!.endsWith("it is busy"), lines[3]);
 });
@@ -37,20 +37,20 @@ Deno.test("quietLog bounds the causes of a minute, and each line", () => {
   for (let i = 0; i < 10_000; i++) log.warn(`failed at ${word(i)}: ${"x".repeat(10_000)}`);
   assertEquals(lines.length, 51);
   assert(lines.every((line) => line.length <= 540));
-  clock.time += 120_000;
+  clock.monotonicAheadMs += 120_000;
   log.warn("something else");
   assertEquals(lines.at(-1), "something else");
 });
 
 Deno.test("quietLog measures its minute with the monotonic clock, whatever the wall clock does", () => {
   const { lines, clock, log } = quiet();
-  clock.now = () => 0;
+  clock.wallAheadMs = -1_000_000;
   log.warn("it is busy");
-  clock.now = () => 3_600_000;
+  clock.wallAheadMs = 2_600_000;
   log.warn("it is busy");
   assertEquals(lines.length, 1);
-  clock.now = () => -3_600_000;
-  clock.time += 60_000;
+  clock.wallAheadMs = -4_600_000;
+  clock.monotonicAheadMs += 60_000;
   log.warn("it is busy");
   assertEquals(lines.length, 2);
 });

@@ -1,25 +1,19 @@
 /** The memory guard: when it closes connections, how many, and when it stops. */
 import { assertEquals } from "@std/assert";
-import { systemClock } from "../../chat/base/clock.ts";
 import { MemoryGuard } from "../../chat/base/memory_guard.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
 
 const MIB = 1024 * 1024;
 
 /** A guard of 100 MiB that looks when it is told to. */
 function guarded(connections: number) {
-  let look = () => {};
+  const clock = new AdjustedClock({ delayOf: () => "held" });
   let used = 50 * MIB;
   const asked: number[] = [];
   const warnings: string[] = [];
   const guard = new MemoryGuard({
     maxBytes: 100 * MIB,
-    clock: {
-      ...systemClock,
-      after(_ms, run) {
-        look = run;
-        return () => look = () => {};
-      },
-    },
+    clock,
     memory: () => used,
     shed(most) {
       asked.push(most);
@@ -36,7 +30,7 @@ function guarded(connections: number) {
     looks(...mib: number[]) {
       return mib.map((each) => {
         used = each * MIB;
-        look();
+        clock.held.shift()?.run();
         return guard.isOver;
       });
     },

@@ -1,7 +1,7 @@
 /** Token buckets: what they let through, how long they say to wait, and what they remember. */
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { TokenBucket, TokenBucketMap } from "../../chat/base/token_bucket.ts";
-import { Random } from "../cluster/sim_kv.ts";
+import { Random } from "../support/random.ts";
 
 const START = Date.UTC(2026, 10, 22);
 

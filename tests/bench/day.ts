@@ -4,6 +4,7 @@
  * The same day for every peer: chance comes from a seed. It decides what happens next, and knows
  * neither sockets nor time.
  */
+import { Random } from "../support/random.ts";
 import type { Crowd } from "./crowd.ts";
 import { MARKER } from "./crowd.ts";
 import type { Wire } from "./wire.ts";
@@ -27,20 +28,10 @@ export interface People {
   said(id: number): void;
 }
 
-/** Chance that can be had again: mulberry32. */
-export function chance(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
 /** The day. */
 export class Day {
   readonly #people: People;
-  readonly #random = chance(1);
+  readonly #random = new Random(1);
   /** Who left, and comes back. */
   readonly #away: number[] = [];
 
@@ -56,8 +47,8 @@ export class Day {
   /** One more thing happens. */
   next(): void {
     const { crowd, wire, rooms, roomOf, outstanding } = this.#people;
-    const what = this.#random();
-    const id = Math.floor(this.#random() * outstanding.length);
+    const what = this.#random.next();
+    const id = Math.floor(this.#random.next() * outstanding.length);
     const back = what < GOODBYES ? this.#away.shift() : undefined;
     if (back !== undefined) {
       crowd.enter(back, wire.enter(this.#people.freshNick(back), rooms[roomOf[back]!]!));
@@ -72,7 +63,7 @@ export class Day {
     } else if (what < GOODBYES) {
       crowd.leave(id);
     } else {
-      roomOf[id] = (roomOf[id]! + 1 + Math.floor(this.#random() * (rooms.length - 1))) %
+      roomOf[id] = (roomOf[id]! + 1 + Math.floor(this.#random.next() * (rooms.length - 1))) %
         rooms.length;
       crowd.take(id, wire.move(from, rooms[roomOf[id]!]!));
     }
@@ -80,8 +71,8 @@ export class Day {
 
   /** Lengths spread log-normally, as those of chat messages do. */
   #length(): number {
-    const normal = Math.sqrt(-2 * Math.log(1 - this.#random())) *
-      Math.cos(2 * Math.PI * this.#random());
+    const normal = Math.sqrt(-2 * Math.log(1 - this.#random.next())) *
+      Math.cos(2 * Math.PI * this.#random.next());
     const bytes = Math.round(MEDIAN_BYTES * Math.exp(normal));
     return Math.min(Math.max(bytes, MARKER), MOST_BYTES);
   }

@@ -1,7 +1,7 @@
 /// <reference lib="dom" />
 /** Reading on the page: history, what is new, and a great many messages. */
 import { assert, assertEquals } from "@std/assert";
-import { systemClock } from "../../chat/base/clock.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
 import { eventually, House } from "../support/test_server.ts";
 import { addressOf, openBrowser, talkMuch, Visitor } from "./browser.ts";
 
@@ -169,7 +169,8 @@ inBrowser("a new day is told where it begins", async (browser) => {
   const kv = await Deno.openKv(":memory:");
   const now = Date.now();
   for (const days of [3, 1, 0]) {
-    const clock = { ...systemClock, now: () => Date.now() - days * 86_400_000 };
+    const clock = new AdjustedClock();
+    clock.wallAheadMs = -days * 86_400_000;
     await using then = await House.open({ kv, clock, flood: "off" });
     const bob = await then.enter("Bob", "lobby");
     for (const n of [1, 2]) await bob.asks(`${days} days ago, ${n}`, `Bob: ${days} days ago, ${n}`);

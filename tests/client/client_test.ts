@@ -4,91 +4,42 @@
  */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ChatClient, ChatError } from "../../chat/client/client.js";
-import type { ChatEvent, ClientOptions, Session, WebSocketLike } from "../../chat/client/client.js";
-import { eventually, House, PROJECT, soon } from "../support/test_server.ts";
+import type { ChatEvent, ClientOptions, Session } from "../../chat/client/client.js";
+import { FakeClock, settlePromises } from "../support/fake_clock.ts";
+import { FakeSocket } from "../support/fake_socket.ts";
+import { eventually, House, PROJECT, runDeno, soon } from "../support/test_server.ts";
 
 type Line = Record<string, unknown>;
 
-/** Time that passes only when it is told to. */
-class VirtualTime {
-  #now = 0;
-  #timers = new Map<number, { at: number; run: () => void }>();
-  #made = 0;
-  spread = 0;
-  readonly clock = {
-    now: () => this.#now,
-    monotonicMs: () => this.#now,
-    after: (ms: number, run: () => void) => {
-      const id = this.#made++;
-      this.#timers.set(id, { at: this.#now + ms, run });
-      return () => void this.#timers.delete(id);
-    },
-    jitter: () => this.spread,
-  };
-
-  get timers(): number {
-    return this.#timers.size;
-  }
-
-  get now(): number {
-    return this.#now;
-  }
-
-  async pass(ms: number): Promise<void> {
-    const until = this.#now + ms;
-    while (true) {
-      const due = [...this.#timers].filter(([, { at }]) => at <= until)
-        .sort(([a, x], [b, y]) => x.at - y.at || a - b)[0];
-      if (due === undefined) break;
-      this.#timers.delete(due[0]);
-      this.#now = due[1].at;
-      due[1].run();
-      await settled();
-    }
-    this.#now = until;
-    await settled();
-  }
-}
-
-/** Lets everything happen that waits for nothing but promises. */
-async function settled(): Promise<void> {
-  for (let i = 0; i < 50; i++) await Promise.resolve();
-}
-
 /** The server's end of a connection, played by the test. */
-class FakeSocket implements WebSocketLike {
-  onopen: ((event: never) => void) | null = null;
-  onmessage: ((event: never) => void) | null = null;
-  onclose: ((event: never) => void) | null = null;
-  onerror: ((event: never) => void) | null = null;
-  protocol = "chat.v1";
-  readyState = 0;
-  bufferedAmount = 0;
-  closedWith: number | undefined;
+class ScriptedSocket extends FakeSocket {
   /** Requests that were not heard yet. */
   readonly waiting: Line[] = [];
 
-  send(text: string): void {
+  constructor() {
+    super(WebSocket.CONNECTING, "chat.v1");
+  }
+
+  override send(text: string): void {
+    super.send(text);
     this.waiting.push(JSON.parse(text));
   }
 
-  close(code?: number): void {
-    this.closedWith = code;
-    this.readyState = 3;
-    this.onclose?.({ code, reason: "" } as never);
+  override close(code?: number): void {
+    super.close(code);
+    this.disconnect(code);
   }
 
   async opens(): Promise<void> {
-    this.readyState = 1;
-    this.onopen?.({} as never);
-    await settled();
+    this.open();
+    await settlePromises();
   }
 
   /** One frame to the client. */
   async tells(...lines: (Line | string)[]): Promise<void> {
     const frame = lines.map((line) => typeof line === "string" ? line : JSON.stringify(line));
-    this.onmessage?.({ data: frame.join("\n") } as never);
-    await settled();
+    this.receive(frame.join("\n"));
+    await settlePromises();
   }
 
   /** The next request is this, but for ref and cid; returns it whole. */
@@ -107,16 +58,15 @@ class FakeSocket implements WebSocketLike {
   }
 
   async drops(code = 1006): Promise<void> {
-    this.readyState = 3;
-    this.onclose?.({ code, reason: "" } as never);
-    await settled();
+    this.disconnect(code);
+    await settlePromises();
   }
 }
 
 /** A client with everything around it played. */
 class Stage {
-  readonly time = new VirtualTime();
-  readonly sockets: FakeSocket[] = [];
+  readonly time = new FakeClock();
+  readonly sockets: ScriptedSocket[] = [];
   readonly events: ChatEvent[] = [];
   readonly client: ChatClient;
   saved: Session | null | undefined;
@@ -127,11 +77,11 @@ class Stage {
     this.client = new ChatClient("ws://chat.example/", {
       nick: "Ann",
       room: "red",
-      clock: this.time.clock,
+      clock: this.time,
       ids: () => `c${++this.#ids}`,
       connect: (url, protocol) => {
         assertEquals([url, protocol], ["ws://chat.example/", "chat.v1"]);
-        this.sockets.push(new FakeSocket());
+        this.sockets.push(new ScriptedSocket());
         return this.socket;
       },
       session: { load: () => this.saved, save: (session) => this.saved = session },
@@ -141,7 +91,7 @@ class Stage {
   }
 
   /** The newest socket. */
-  get socket(): FakeSocket {
+  get socket(): ScriptedSocket {
     return this.sockets.at(-1)!;
   }
 
@@ -168,7 +118,7 @@ class Stage {
   async reopened(): Promise<void> {
     const before = this.sockets.length;
     await this.socket.drops();
-    await this.time.pass(retryAt(this.events)! - this.time.now);
+    await this.time.advanceAsync(retryAt(this.events)! - this.time.now());
     assertEquals(this.sockets.length, before + 1);
     await this.socket.opens();
   }
@@ -229,15 +179,15 @@ Deno.test("each pause before it comes back may be twice as long, to 30 seconds; 
     ]] as const
   ) {
     const { client, time, sockets, events } = new Stage();
-    time.spread = spread;
+    time.jitterValue = spread;
     for (const pause of wanted) {
-      const since = time.now;
+      const since = time.now();
       await sockets.at(-1)!.drops();
       assertEquals(retryAt(events), since + pause);
       const before = sockets.length;
-      await time.pass(pause - 1);
+      await time.advanceAsync(pause - 1);
       assertEquals(sockets.length, before);
-      await time.pass(1);
+      await time.advanceAsync(1);
       assertEquals(sockets.length, before + 1);
     }
     await client.close();
@@ -246,18 +196,18 @@ Deno.test("each pause before it comes back may be twice as long, to 30 seconds; 
 
 Deno.test("pauses grow on after a short time online, and begin anew after a long one", async () => {
   const stage = new Stage();
-  stage.time.spread = 1;
+  stage.time.jitterValue = 1;
   await stage.socket.drops();
-  await stage.time.pass(500);
+  await stage.time.advanceAsync(500);
   await stage.entered();
-  const pause = () => retryAt(stage.events)! - stage.time.now;
-  await stage.time.pass(9_999);
+  const pause = () => retryAt(stage.events)! - stage.time.now();
+  await stage.time.advanceAsync(9_999);
   await stage.socket.drops();
   assertEquals(pause(), 1000);
-  await stage.time.pass(1000);
+  await stage.time.advanceAsync(1000);
   await stage.socket.opens();
   await stage.resumed({ token: "t1", last: "e10" }, welcome("t2", "red"));
-  await stage.time.pass(10_000);
+  await stage.time.advanceAsync(10_000);
   await stage.socket.drops();
   assertEquals(pause(), 500);
   await stage.client.close();
@@ -266,9 +216,9 @@ Deno.test("pauses grow on after a short time online, and begin anew after a long
 Deno.test("turned away for its manners (1008) it waits for long", async () => {
   const stage = await new Stage().entered();
   await stage.socket.drops(1008);
-  await stage.time.pass(14_999);
+  await stage.time.advanceAsync(14_999);
   assertEquals(stage.sockets.length, 1);
-  await stage.time.pass(1);
+  await stage.time.advanceAsync(1);
   assertEquals(stage.sockets.length, 2);
   await stage.client.close();
 });
@@ -278,23 +228,23 @@ Deno.test("turned away as too slow (1013) it waits twice as long each time, also
   let sockets = 1;
   for (const pause of [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000]) {
     await stage.socket.drops(1013);
-    await stage.time.pass(pause - 1);
+    await stage.time.advanceAsync(pause - 1);
     assertEquals(stage.sockets.length, sockets, `${pause} ms`);
-    await stage.time.pass(1);
+    await stage.time.advanceAsync(1);
     assertEquals(stage.sockets.length, ++sockets, `${pause} ms`);
     await stage.socket.opens();
     await stage.resumed({ token: `t${sockets - 1}`, last: "e10" }, welcome(`t${sockets}`, "red"));
-    await stage.time.pass(19_000);
+    await stage.time.advanceAsync(19_000);
   }
   // After a good while it is forgotten.
   for (let i = 0; i < 30; i++) {
-    await stage.time.pass(10_000);
+    await stage.time.advanceAsync(10_000);
     for (const { ref } of stage.socket.waiting.splice(0)) {
       await stage.socket.tells({ type: "pong", ref });
     }
   }
   await stage.socket.drops(1013);
-  await stage.time.pass(250);
+  await stage.time.advanceAsync(250);
   assertEquals(stage.sockets.length, ++sockets);
   await stage.client.close();
 });
@@ -307,17 +257,17 @@ Deno.test("told to wait it waits, then says one thing after the other, in their 
   await stage.socket.replies(request("one"), tooFast);
   await stage.socket.replies(request("two"), tooFast);
   await stage.socket.replies(request("three"), tooFast);
-  await stage.time.pass(2_999);
+  await stage.time.advanceAsync(2_999);
   assertEquals(stage.socket.waiting, []);
-  await stage.time.pass(1);
+  await stage.time.advanceAsync(1);
   for (const [i, text] of ["one", "two", "three"].entries()) {
     await stage.socket.replies(request(text), { type: "ok", id: `e2${i}` });
     assertEquals(stage.socket.waiting.length, i < 2 ? 1 : 0);
     assertEquals(await said[i], { id: `e2${i}` });
   }
   // After a while it goes at full speed again.
-  await stage.time.pass(19_000);
-  await stage.time.pass(12_000);
+  await stage.time.advanceAsync(19_000);
+  await stage.time.advanceAsync(12_000);
   stage.socket.hears({ type: "ping" });
   void stage.client.say("four").catch(() => {});
   void stage.client.say("five").catch(() => {});
@@ -329,7 +279,7 @@ Deno.test("an access token is offered beside the protocol, in what may stand in 
   const offered: unknown[] = [];
   const connect = (_: string, protocols: string | string[]) => {
     offered.push(protocols);
-    return new FakeSocket();
+    return new ScriptedSocket();
   };
   for (const access of ["correct-horse!", "öäü", ">>>???>>>"]) {
     await new Stage({ access, connect }).client.close();
@@ -346,7 +296,7 @@ Deno.test("retryNow does not wait", async () => {
   await stage.socket.drops();
   stage.client.retryNow();
   assertEquals(stage.sockets.length, 2);
-  await stage.time.pass(9_000);
+  await stage.time.advanceAsync(9_000);
   assertEquals(stage.sockets.length, 2);
   await stage.client.close();
 });
@@ -431,7 +381,7 @@ Deno.test("what is said while offline is sent in order, to the room that it was 
   const all = [stage.client.say("one"), stage.client.act("waves"), stage.client.tell("Bob", "two")];
   const moved = stage.client.join("blue");
   const last = stage.client.say("three");
-  await stage.time.pass(250);
+  await stage.time.advanceAsync(250);
   await stage.socket.opens();
   await stage.resumed({ token: "t1", last: "e10" }, welcome("t2", "red"));
   const { socket } = stage;
@@ -455,7 +405,7 @@ for (const reason of ["expired", "too-many", "history-off", "unavailable"]) {
     stage.socket.hears({ type: "message", text: "one", room: "red" });
     await stage.socket.drops();
     const second = outcome(stage.client.say("two"));
-    await stage.time.pass(250);
+    await stage.time.advanceAsync(250);
     await stage.socket.opens();
     const gap = { type: "resumed", recovered: false, missed: 0, reason };
     await stage.resumed({ token: "t1", last: "e10" }, welcome("t2", "red"), gap);
@@ -579,9 +529,9 @@ Deno.test("asked to wait, it waits, and asks for what was not sent again; a seco
   const reply = { type: "history", room: "red", more: false };
   const slowly = { ...failure("too-fast"), retryAfter: 4_000 };
   await socket.replies({ ...page, after: "e10" }, slowly);
-  await time.pass(3_999);
+  await time.advanceAsync(3_999);
   assertEquals(socket.waiting, []);
-  await time.pass(1);
+  await time.advanceAsync(1);
   await socket.replies({ ...page, after: "e10" }, { ...reply, events: [message("e20")] });
   assertEquals(stage.shown, ["e20", "e21"]);
   await socket.replies({ ...page, after: "e21" }, { ...reply, events: [message("e30")] });
@@ -620,9 +570,9 @@ Deno.test("taken over before it was sure of its token, it comes back: that was i
   await stage.reopened();
   await stage.socket.replies({ type: "resume", token: "t1", last: "e10" }, welcome("t2", "red"));
   stage.socket.close(4001);
-  await settled();
+  await settlePromises();
   assertEquals(stage.client.state, "offline");
-  await stage.time.pass(retryAt(stage.events)! - stage.time.now);
+  await stage.time.advanceAsync(retryAt(stage.events)! - stage.time.now());
   await stage.socket.opens();
   const { ref } = stage.socket.hears({ type: "resume", token: "t2", last: "e10" });
   await stage.socket.tells({ type: "error", ref, code: "bad-token", message: "" });
@@ -637,7 +587,7 @@ Deno.test("a lost answer is asked for again by the same cid, before anything new
   const { cid } = stage.socket.hears({ type: "message", text: "one", room: "red" });
   await stage.socket.drops();
   const second = outcome(stage.client.say("two"));
-  await stage.time.pass(250);
+  await stage.time.advanceAsync(250);
   await stage.socket.opens();
   await stage.resumed({ token: "t1", last: "e10" }, welcome("t2", "red"));
   const again = stage.socket.hears({ type: "message", text: "one", room: "red" });
@@ -730,7 +680,7 @@ Deno.test("what was in flight when the place was lost is never posted twice", as
   const { cid } = old.hears({ type: "message", text: "found", room: "red" });
   await old.drops();
   const never = outcome(client.say("never sent"));
-  await stage.time.pass(250);
+  await stage.time.advanceAsync(250);
   const { socket } = stage;
   await socket.opens();
   await socket.replies({ type: "resume", token: "t1", last: "e10" }, failure("bad-token"));
@@ -831,7 +781,7 @@ Deno.test("a login whose welcome was lost makes a ghost, too", async () => {
   stage.socket.hears({ type: "login", nick: "Ann" });
   await stage.reopened();
   await stage.socket.replies({ type: "login", nick: "Ann" }, failure("nickname-taken"));
-  await stage.time.pass(1_000);
+  await stage.time.advanceAsync(1_000);
   await stage.socket.replies({ type: "login", nick: "Ann" }, welcome("t1"));
   assertEquals(stage.errors, []);
   await stage.client.close();
@@ -844,7 +794,7 @@ Deno.test("its own ghost keeps the nickname for a while: it waits for it", async
   await socket.replies({ type: "resume", token: "t1", last: "e10" }, failure("bad-token"));
   for (let i = 0; i < 5; i++) {
     await socket.replies({ type: "login", nick: "Ann" }, failure("nickname-taken"));
-    await stage.time.pass(1_000);
+    await stage.time.advanceAsync(1_000);
   }
   assertEquals([stage.client.state, stage.errors], ["connecting", []]);
   await socket.replies({ type: "login", nick: "Ann" }, welcome("n1"));
@@ -859,7 +809,7 @@ Deno.test("after the grace time a taken nickname is somebody else's: the applica
   await socket.replies({ type: "resume", token: "t1", last: "e10" }, failure("bad-token"));
   for (let i = 0; i < 31; i++) {
     await socket.replies({ type: "login", nick: "Ann" }, failure("nickname-taken"));
-    await time.pass(1_000);
+    await time.advanceAsync(1_000);
   }
   assertEquals([stage.client.state, stage.errors], ["offline", ["nickname-taken"]]);
   await stage.client.close();
@@ -876,7 +826,7 @@ Deno.test("a refused nickname is told, and another one logs in", async () => {
     code: 4000,
     reason: "nickname-taken",
   });
-  assertEquals(stage.time.timers, 0, "it does not try by itself");
+  assertEquals(stage.time.timerCount, 0, "it does not try by itself");
   const refused = outcome(stage.client.rename("/Ann"));
   await stage.socket.opens();
   await stage.socket.replies({ type: "login", nick: "/Ann" }, failure("bad-nickname"));
@@ -888,7 +838,7 @@ Deno.test("a refused nickname is told, and another one logs in", async () => {
   await renamed;
   await stage.socket.replies({ type: "join", room: "red" }, { type: "ok", id: "e10" });
   assertEquals([stage.client.nick, stage.client.state], ["Anna", "online"]);
-  assertEquals(stage.sockets.slice(0, -1).map(({ closedWith }) => closedWith), [4000, 4000]);
+  assertEquals(stage.sockets.slice(0, -1).map(({ closeCode }) => closeCode), [4000, 4000]);
   await stage.client.close();
 });
 
@@ -940,7 +890,7 @@ Deno.test("who changes their mind while offline does not pass through every room
   await stage.socket.drops();
   const moves = [stage.client.join("blue"), stage.client.leave(), stage.client.join("green")]
     .map(outcome);
-  await stage.time.pass(250);
+  await stage.time.advanceAsync(250);
   await stage.socket.opens();
   await stage.resumed({ token: "t1", last: "e10" }, welcome("t2", "red"));
   await stage.socket.replies({ type: "join", room: "green" }, { type: "ok", id: "g1" });
@@ -954,32 +904,32 @@ Deno.test("taken over (4001), it ends and does not come back", async () => {
   const said = outcome(stage.client.say("one"));
   await stage.socket.drops(4001);
   assertEquals(stage.events.at(-1), { type: "state", state: "closed", reason: "taken-over" });
-  assertEquals([said.value, stage.saved, stage.time.timers], ["closed", null, 0]);
+  assertEquals([said.value, stage.saved, stage.time.timerCount], ["closed", null, 0]);
   stage.client.retryNow();
-  await stage.time.pass(600_000);
+  await stage.time.advanceAsync(600_000);
   assertEquals(stage.sockets.length, 1);
   await assertRejects(() => stage.client.say("two"), ChatError);
 });
 
 Deno.test("a silent server is asked for a sign of life, and given up without one", async () => {
   const stage = await new Stage().entered();
-  await stage.time.pass(20_000);
+  await stage.time.advanceAsync(20_000);
   await stage.socket.replies({ type: "ping" }, { type: "pong" });
-  await stage.time.pass(15_000);
+  await stage.time.advanceAsync(15_000);
   assertEquals(stage.client.state, "online");
-  await stage.time.pass(5_000);
+  await stage.time.advanceAsync(5_000);
   stage.socket.hears({ type: "ping" });
-  await stage.time.pass(14_999);
+  await stage.time.advanceAsync(14_999);
   assertEquals(stage.client.state, "online");
-  await stage.time.pass(1);
-  assertEquals([stage.client.state, stage.socket.closedWith], ["offline", 4000]);
+  await stage.time.advanceAsync(1);
+  assertEquals([stage.client.state, stage.socket.closeCode], ["offline", 4000]);
   await stage.client.close();
 });
 
 Deno.test("a server that talks is not asked for a sign of life", async () => {
   const stage = await new Stage().entered();
   for (let i = 0; i < 10; i++) {
-    await stage.time.pass(15_000);
+    await stage.time.advanceAsync(15_000);
     await stage.socket.tells(message(`e2${i}`));
   }
   assertEquals(stage.socket.waiting, []);
@@ -988,29 +938,29 @@ Deno.test("a server that talks is not asked for a sign of life", async () => {
 
 Deno.test("a connection that does not open, or dies when the page wakes up, is given up soon", async () => {
   const stage = new Stage();
-  await stage.time.pass(10_000);
-  assertEquals([stage.client.state, stage.socket.closedWith], ["offline", 4000]);
+  await stage.time.advanceAsync(10_000);
+  assertEquals([stage.client.state, stage.socket.closeCode], ["offline", 4000]);
   stage.client.retryNow();
   await stage.entered();
   stage.client.retryNow();
   stage.socket.hears({ type: "ping" });
-  await stage.time.pass(5_000);
-  assertEquals([stage.client.state, stage.socket.closedWith], ["offline", 4000]);
+  await stage.time.advanceAsync(5_000);
+  assertEquals([stage.client.state, stage.socket.closeCode], ["offline", 4000]);
   await stage.client.close();
 });
 
 Deno.test("a full outbox refuses, and takes again when there is room", async () => {
   const stage = await new Stage({ outbox: 2 }).entered();
   const said = ["one", "two", "three"].map((text) => outcome(stage.client.say(text)));
-  await settled();
+  await settlePromises();
   assertEquals(said.map(({ value }) => value), [undefined, undefined, "full"]);
   const one = { type: "message", text: "one", room: "red" };
   await stage.socket.replies(one, { type: "ok", id: "e11" });
   const four = outcome(stage.client.say("four"));
-  await settled();
+  await settlePromises();
   assertEquals(four.value, undefined);
   const closing = stage.client.close();
-  await settled();
+  await settlePromises();
   assertEquals(said[1]!.value, "closed");
   await closing;
 });
@@ -1033,10 +983,10 @@ Deno.test("a socket that does not empty gets no more", async () => {
   const stage = await new Stage().entered();
   stage.socket.bufferedAmount = 1024 * 1024 + 1;
   outcome(stage.client.say("one"));
-  await stage.time.pass(1_000);
+  await stage.time.advanceAsync(1_000);
   assertEquals(stage.socket.waiting, []);
   stage.socket.bufferedAmount = 0;
-  await stage.time.pass(50);
+  await stage.time.advanceAsync(50);
   stage.socket.hears({ type: "message", text: "one", room: "red" });
   await stage.client.close();
 });
@@ -1049,7 +999,7 @@ Deno.test("while the storage is away a message is tried again a few times", asyn
     assertEquals(said.value, undefined);
     await stage.socket.replies(one, failure("unavailable"));
     assertEquals(stage.socket.waiting, []);
-    await stage.time.pass(8_000);
+    await stage.time.advanceAsync(8_000);
   }
   assertEquals([said.value, stage.socket.waiting], ["unavailable", []]);
   await stage.client.close();
@@ -1068,7 +1018,7 @@ Deno.test("what storage may have taken all the same is not said again from anoth
   assertEquals(told.value, "unknown");
   assertEquals(stage.socket.waiting, []);
   await stage.client.close();
-  assertEquals(stage.time.timers, 0);
+  assertEquals(stage.time.timerCount, 0);
 });
 
 Deno.test("an error of the server rejects the call that it answers, and no other", async () => {
@@ -1087,10 +1037,10 @@ Deno.test("a question is not asked again: it fails with its connection, or after
   const stage = await new Stage().entered();
   const rooms = outcome(stage.client.rooms());
   await stage.socket.drops();
-  await settled();
+  await settlePromises();
   assertEquals(rooms.value, "offline");
   const members = outcome(stage.client.members());
-  await stage.time.pass(30_000);
+  await stage.time.advanceAsync(30_000);
   assertEquals(members.value, "offline");
   await stage.client.close();
 });
@@ -1164,8 +1114,8 @@ Deno.test("close leaves, and leaves nothing behind: no timer, no socket, no wait
     void stage.client.say("nobody waits for this one");
     await stage.client.close();
     assertEquals(waiting.map(({ value }) => value), ["closed", "closed"]);
-    assertEquals([stage.time.timers, stage.socket.readyState], [0, 3]);
-    assertEquals(stage.socket.closedWith, when === "offline" ? undefined : 1000);
+    assertEquals([stage.time.timerCount, stage.socket.readyState], [0, 3]);
+    assertEquals(stage.socket.closeCode, when === "offline" ? undefined : 1000);
     assertEquals(stage.saved, null);
     await stage.client.close();
   }
@@ -1175,7 +1125,7 @@ Deno.test("a listener may close the client in the midst of a frame", async () =>
   const stage = await new Stage().entered();
   stage.client.on("message", () => void stage.client.close());
   await stage.socket.tells(message("e11"), message("e12"));
-  assertEquals([stage.shown, stage.time.timers], [["e11"], 0]);
+  assertEquals([stage.shown, stage.time.timerCount], [["e11"], 0]);
   const lost = await new Stage().entered();
   lost.client.on("message", () => void lost.client.close());
   await lost.reopened();
@@ -1188,14 +1138,14 @@ Deno.test("a listener may close the client in the midst of a frame", async () =>
     events: [message("e11"), message("e12")],
     more: false,
   });
-  assertEquals([lost.shown, lost.client.state, lost.time.timers], [["e11"], "closed", 0]);
+  assertEquals([lost.shown, lost.client.state, lost.time.timerCount], [["e11"], "closed", 0]);
 });
 
 Deno.test("a page that is left takes its place again when it is loaded", async () => {
   const before = await new Stage().entered();
   await before.socket.tells(message("e11"));
   await before.client.detach();
-  assertEquals([before.socket.closedWith, before.time.timers], [4000, 0]);
+  assertEquals([before.socket.closeCode, before.time.timerCount], [4000, 0]);
   const session = JSON.parse(JSON.stringify(before.saved));
   const after = new Stage({ nick: "Nobody", room: "elsewhere" }, session);
   await after.socket.opens();
@@ -1321,7 +1271,7 @@ Deno.test("with its password it logs in by that, also when its place is lost", a
   await stage.socket.replies({ type: "resume", token: "t1", last: "e10" }, failure("bad-token"));
   await stage.socket.replies(identify, failure("nickname-taken"));
   // Its own ghost is asked for again, with the password.
-  await stage.time.pass(1000);
+  await stage.time.advanceAsync(1000);
   await stage.socket.replies(identify, welcome("t2"));
   await stage.socket.replies({ type: "join", room: "red" }, { type: "ok", id: "e11" });
   await stage.socket.replies({ type: "history", after: "e10", limit: 100 }, {
@@ -1345,7 +1295,7 @@ Deno.test("where the password is for nothing any more it logs in as anybody; whe
   await other.socket.opens();
   await other.socket.replies(identify, failure("too-many-attempts"));
   assert(retryAt(other.events) !== undefined, "it tries again by itself");
-  await other.time.pass(1000);
+  await other.time.advanceAsync(1000);
   await other.socket.opens();
   await other.socket.replies(identify, failure("wrong-password"));
   assertEquals(other.errors, ["too-many-attempts", "wrong-password"]);
@@ -1454,18 +1404,8 @@ async function runs(example: string, house: House): Promise<string> {
       /"[^"]*\/client\.js"/,
       JSON.stringify(String(new URL("chat/client/client.js", PROJECT))),
     );
-  const process = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-config", "-A", "--location", "http://chat.example/", "--ext=js", "-"],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  const input = process.stdin.getWriter();
-  await input.write(new TextEncoder().encode(code));
-  await input.close();
-  const late = setTimeout(() => process.kill(), 15_000);
-  const { stdout, success } = await process.output();
-  clearTimeout(late);
-  assert(success);
-  return new TextDecoder().decode(stdout);
+  const args = ["run", "--no-config", "-A", "--location", "http://chat.example/", "--ext=js", "-"];
+  const { code: exitCode, stdout, stderr } = await runDeno(args, {}, code);
+  assertEquals(exitCode, 0, stderr);
+  return stdout;
 }

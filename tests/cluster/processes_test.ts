@@ -5,7 +5,7 @@ import {
   eventually,
   needs,
   Person,
-  PROJECT,
+  runServer,
   ServerProcess,
   soon,
 } from "../support/test_server.ts";
@@ -219,15 +219,8 @@ needs("denokv", "two processes are one chat: rooms, people, names", async () => 
 
 needs("denokv", "a wrong access token is one line and exit code 1", async () => {
   await using kv = await DenoKv.start();
-  const { code, stderr } = await soon(
-    new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "main.ts", "--port", "0", "--kv", kv.url],
-      cwd: PROJECT,
-      env: { DENO_KV_ACCESS_TOKEN: "not-the-token", NO_COLOR: "1" },
-      stdin: "null",
-    }).output(),
-    "the program to end",
-  );
+  const env = { DENO_KV_ACCESS_TOKEN: "not-the-token" };
+  const { code, stderr } = await runServer(["--port", "0", "--kv", kv.url], env);
   assertEquals(code, 1);
-  assertMatch(new TextDecoder().decode(stderr), /^[^\n]*Look at its address[^\n]*\n$/);
+  assertMatch(stderr, /^[^\n]*Look at its address[^\n]*\n$/);
 });

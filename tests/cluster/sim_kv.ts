@@ -8,42 +8,8 @@
  */
 import { setImmediate } from "node:timers";
 import type { Clock } from "../../chat/base/clock.ts";
-
-/** Numbers from a seed (mulberry32). */
-export class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed;
-  }
-
-  /** From 0 up to, not including, 1. */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  }
-
-  /** A whole number below `n`. */
-  below(n: number): number {
-    return Math.floor(this.next() * n);
-  }
-
-  /** True in so many of a hundred cases. */
-  percent(n: number): boolean {
-    return this.below(100) < n;
-  }
-
-  pick<T>(from: readonly T[]): T {
-    return from[this.below(from.length)]!;
-  }
-}
-
-interface Timer {
-  readonly at: number;
-  readonly run: () => void;
-}
+import { FakeClock } from "../support/fake_clock.ts";
+import type { Random } from "../support/random.ts";
 
 /** A process that may be stopped for a while: what should happen in it meanwhile happens then. */
 export class Process {
@@ -83,15 +49,14 @@ const BEGINNING = 1_700_000_000_000;
 
 /** Virtual time, for all instances of a run. */
 export class World {
-  #now = BEGINNING;
-  #timers: Timer[] = [];
+  readonly #time = new FakeClock(BEGINNING);
   /** Calls to the real KV that have not answered. */
   #busy = 0;
   /** The last of them. */
   #last: Promise<void> = Promise.resolve();
 
   get now(): number {
-    return this.#now;
+    return this.#time.now();
   }
 
   /** The clock of one instance. Its wall clock is wrong by `skew` milliseconds, and may jump. */
@@ -107,8 +72,8 @@ export class World {
     };
     return {
       jitter: () => random.next(),
-      now: () => this.#now + skew,
-      monotonicMs: () => this.#now - BEGINNING - suspended,
+      now: () => this.now + skew,
+      monotonicMs: () => this.#time.monotonicMs() - suspended,
       stoodStill: (ms) => void (suspended += ms),
       jump: (ms) => void (skew += ms),
       after,
@@ -117,14 +82,7 @@ export class World {
   }
 
   after(ms: number, run: () => void): () => void {
-    const timer = { at: this.#now + ms, run };
-    let i = this.#timers.length;
-    while (i > 0 && this.#timers[i - 1]!.at > timer.at) i--;
-    this.#timers.splice(i, 0, timer);
-    return () => {
-      const at = this.#timers.indexOf(timer);
-      if (at >= 0) this.#timers.splice(at, 1);
-    };
+    return this.#time.after(ms, run);
   }
 
   delay(ms: number): Promise<void> {
@@ -149,16 +107,7 @@ export class World {
 
   /** Lets so many milliseconds pass. */
   async pass(ms: number): Promise<void> {
-    const until = this.#now + ms;
-    while (true) {
-      await this.#settle();
-      const next = this.#timers[0];
-      if (next === undefined || next.at > until) break;
-      this.#timers.shift();
-      this.#now = Math.max(this.#now, next.at);
-      next.run();
-    }
-    this.#now = until;
+    await this.#time.advanceAsync(ms, () => this.#settle());
   }
 
   /** Lets time pass until something has resolved. */

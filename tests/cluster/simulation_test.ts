@@ -14,19 +14,13 @@ import {
   type RoomEvent,
   unpack,
 } from "../../chat/feed/events.ts";
-import { type AcceptedSocket, type Chat, startChat } from "../../chat/mod.ts";
+import { type Chat, startChat } from "../../chat/mod.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
 import { encodeText } from "../../chat/delivery/text.ts";
+import { FakeSocket } from "../support/fake_socket.ts";
+import { Random } from "../support/random.ts";
 import { kept as keptHistory, rowsOf } from "../support/test_server.ts";
-import {
-  Hub,
-  Process,
-  Random,
-  type SimulatedClock,
-  simulatedKv,
-  type Weather,
-  World,
-} from "./sim_kv.ts";
+import { Hub, Process, type SimulatedClock, simulatedKv, type Weather, World } from "./sim_kv.ts";
 import { Visitor } from "./visitors.ts";
 
 const ROOMS = ["red", "green", "blue"];
@@ -39,40 +33,29 @@ const REPEATS = 2;
 const REPLY = /^(Using nickname|A nickname|Nickname is|Not |The nickname|Cannot send)/;
 
 /** Somebody with a socket on one of the instances. */
-class Client implements AcceptedSocket {
-  readyState = 0;
-  bufferedAmount = 0;
-  onopen: AcceptedSocket["onopen"] = null;
-  onmessage: AcceptedSocket["onmessage"] = null;
-  onclose: AcceptedSocket["onclose"] = null;
-  readonly frames: string[] = [];
+class Client extends FakeSocket {
   readonly said: string[] = [];
   id = "";
 
-  constructor(readonly name: string, readonly host: Host, readonly world: World) {}
-
-  open(): void {
-    this.readyState = 1;
-    this.onopen?.(new Event("open"));
+  constructor(readonly name: string, readonly host: Host, readonly world: World) {
+    super(WebSocket.CONNECTING);
   }
 
-  send(text: string): void {
-    this.frames.push(text);
+  get frames(): readonly string[] {
+    return this.sent;
   }
 
-  close(): void {
-    if (this.readyState === 3) return;
-    this.readyState = 3;
+  override close(): void {
+    if (this.readyState === WebSocket.CLOSED) return;
+    this.readyState = WebSocket.CLOSED;
     const { process } = this.host.weather;
-    this.world.after(0, () => process.do(() => this.onclose?.(new CloseEvent("close"))));
+    this.world.after(0, () => process.do(() => this.disconnect()));
   }
 
   type(line: string): void {
-    if (this.readyState !== 1) return;
+    if (this.readyState !== WebSocket.OPEN) return;
     if (!line.startsWith("/")) this.said.push(line);
-    this.host.weather.process.do(() =>
-      this.onmessage?.(new MessageEvent("message", { data: line }))
-    );
+    this.host.weather.process.do(() => this.receive(line));
   }
 
   get isConnected(): boolean {

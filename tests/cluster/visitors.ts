@@ -5,8 +5,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { ChatClient, type ChatEvent, type WebSocketLike } from "../../chat/client/client.js";
 import type { LoggedEvent } from "../../chat/feed/events.ts";
-import { type AcceptedSocket, type Chat, CHAT_V1 } from "../../chat/mod.ts";
-import type { Process, Random, World } from "./sim_kv.ts";
+import { type Chat, CHAT_V1 } from "../../chat/mod.ts";
+import { FakeSocket } from "../support/fake_socket.ts";
+import type { Random } from "../support/random.ts";
+import type { Process, World } from "./sim_kv.ts";
 
 /** Where one can connect to. */
 export interface Place {
@@ -14,49 +16,37 @@ export interface Place {
   readonly weather: { readonly dead: boolean; readonly process: Process };
 }
 
-type Handler = ((event: never) => void) | null;
-
-/** One end of a connection. */
-class End {
-  readyState = 0;
-  bufferedAmount = 0;
-  readonly protocol = CHAT_V1;
-  onopen: Handler = null;
-  onmessage: Handler = null;
-  onclose: Handler = null;
-  onerror: Handler = null;
+/** One end of a connection: what it sends travels over the simulated network. */
+class End extends FakeSocket {
   readonly #send: (text: string) => void;
   readonly #close: (code: number) => void;
 
   constructor(send: (text: string) => void, close: (code: number) => void) {
+    super(WebSocket.CONNECTING, CHAT_V1);
     this.#send = send;
     this.#close = close;
   }
 
-  send(text: string): void {
-    if (this.readyState === 1) this.#send(text);
+  override send(text: string): void {
+    if (this.readyState === WebSocket.OPEN) this.#send(text);
   }
 
-  close(code = 1005): void {
-    if (this.readyState >= 2) return;
-    this.readyState = 2;
+  override close(code = 1005): void {
+    if (this.readyState >= WebSocket.CLOSING) return;
+    super.close(code);
     this.#close(code);
   }
 
-  opened(): void {
-    if (this.readyState !== 0) return;
-    this.readyState = 1;
-    this.onopen?.(new Event("open") as never);
+  override open(): void {
+    if (this.readyState === WebSocket.CONNECTING) super.open();
   }
 
-  heard(data: string): void {
-    if (this.readyState === 1) this.onmessage?.(new MessageEvent("message", { data }) as never);
+  override receive(data: string): void {
+    if (this.readyState === WebSocket.OPEN) super.receive(data);
   }
 
-  closed(code: number): void {
-    if (this.readyState === 3) return;
-    this.readyState = 3;
-    this.onclose?.(new CloseEvent("close", { code }) as never);
+  override disconnect(code: number): void {
+    if (this.readyState !== WebSocket.CLOSED) super.disconnect(code);
   }
 }
 
@@ -76,17 +66,17 @@ class Connection {
     const there = (run: () => void) => this.#carry("there", run);
     const back = (run: () => void) => this.#carry("back", run);
     this.near = new End(
-      (text) => there(() => this.far.heard(text)),
-      (code) => (there(() => this.far.closed(code)), back(() => this.near.closed(code))),
+      (text) => there(() => this.far.receive(text)),
+      (code) => (there(() => this.far.disconnect(code)), back(() => this.near.disconnect(code))),
     );
     this.far = new End(
-      (text) => back(() => this.near.heard(text)),
-      (code) => (back(() => this.near.closed(code)), there(() => this.far.closed(code))),
+      (text) => back(() => this.near.receive(text)),
+      (code) => (back(() => this.near.disconnect(code)), there(() => this.far.disconnect(code))),
     );
     there(() => {
-      place.chat.accept(this.far as unknown as AcceptedSocket, { protocol: CHAT_V1 });
-      this.far.opened();
-      if (this.far.readyState === 1) back(() => this.near.opened());
+      place.chat.accept(this.far, { protocol: CHAT_V1 });
+      this.far.open();
+      if (this.far.readyState === 1) back(() => this.near.open());
     });
     // Nobody answers.
     if (place.weather.dead) this.cut();
@@ -98,7 +88,7 @@ class Connection {
     this.#cut = true;
     for (const end of [this.near, this.far]) {
       const { process } = this.place.weather;
-      const closed = () => end.closed(1006);
+      const closed = () => end.disconnect(1006);
       this.#world.after(
         this.#random.below(5_000),
         () => end === this.far ? process.do(closed) : closed(),

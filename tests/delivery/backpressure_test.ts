@@ -1,9 +1,10 @@
 /** What waits for those who do not read: what is counted, and whose it is when it is too much. */
 import { assert, assertEquals } from "@std/assert";
 import { Backpressure, UNCHECKED_BYTES } from "../../chat/delivery/backpressure.ts";
-import { systemClock } from "../../chat/base/clock.ts";
 import { limitsFrom } from "../../chat/base/limits.ts";
 import { Sender } from "../../chat/delivery/sender.ts";
+import { FakeClock } from "../support/fake_clock.ts";
+import { FakeSocket } from "../support/fake_socket.ts";
 
 const MIB = 1024 * 1024;
 
@@ -13,8 +14,9 @@ function queue(bufferedAmount = UNCHECKED_BYTES + 1) {
 
 /** A backlog, in a time in which nothing is a matter of a moment. */
 function backlogOf(mostInAll: number, perLook = 2_000) {
-  let now = 0;
-  return new Backpressure(MIB, mostInAll, { ...systemClock, monotonicMs: () => now += perLook });
+  const clock = new FakeClock();
+  clock.readMs = perLook;
+  return new Backpressure(MIB, mostInAll, clock);
 }
 
 /** Frames of a length go in, and nothing comes out, until that is too much. Returns how many did. */
@@ -100,19 +102,12 @@ Deno.test("those who have caught up make room for others when it is needed", () 
 
 Deno.test("a sender forgets what waited for a socket when that has ended", () => {
   const sender = new Sender(limitsFrom());
-  const socket = {
-    readyState: 1,
-    bufferedAmount: 2 * MIB,
-    closed: 0,
-    send() {},
-    close(code: number) {
-      socket.closed = code;
-    },
-  };
+  const socket = new FakeSocket();
+  socket.bufferedAmount = 2 * MIB;
   const gone: number[] = [];
   const peer = sender.add(socket, "text", (code) => gone.push(code));
   sender.reply(peer, "x".repeat(30_000));
-  assertEquals([socket.closed, gone], [1013, [1013]]);
+  assertEquals([socket.closeCode, gone], [1013, [1013]]);
   sender.socketClosed(socket);
   sender.socketClosed(socket);
 });

@@ -8,7 +8,7 @@ import {
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { encodeJson } from "../../chat/delivery/json.ts";
 import { encodePast, encodeText } from "../../chat/delivery/text.ts";
-import { Random } from "../cluster/sim_kv.ts";
+import { Random } from "../support/random.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text).length;
 

@@ -1,61 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
-import { type Clock, systemClock } from "../../chat/base/clock.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { limitsFrom } from "../../chat/base/limits.ts";
-import { Sender, type Socket, type WireFormat } from "../../chat/delivery/sender.ts";
-
-class FakeSocket implements Socket {
-  readyState = 1;
-  bufferedAmount = 0;
-  readonly sent: string[] = [];
-  closed: number | undefined;
-  /** Whether the other side takes what is sent. */
-  reads = true;
-  send(text: string): void {
-    this.sent.push(text);
-    if (!this.reads) this.bufferedAmount += new TextEncoder().encode(text).length;
-  }
-  close(code: number): void {
-    this.closed = code;
-    this.readyState = 2;
-  }
-}
-
-/** Time that passes when it is told to. */
-class ManualTime {
-  #now = 0;
-  readonly #timers = new Set<{ at: number; run: () => void }>();
-  readonly clock: Clock = {
-    ...systemClock,
-    monotonicMs: () => this.#now,
-    after: (ms, run) => {
-      const timer = { at: this.#now + ms, run };
-      this.#timers.add(timer);
-      return () => void this.#timers.delete(timer);
-    },
-  };
-
-  get timers(): number {
-    return this.#timers.size;
-  }
-
-  pass(ms: number): void {
-    const until = this.#now + ms;
-    while (true) {
-      const [due] = [...this.#timers].filter(({ at }) => at <= until).sort((a, b) => a.at - b.at);
-      if (due === undefined) break;
-      this.#timers.delete(due);
-      this.#now = due.at;
-      due.run();
-    }
-    this.#now = until;
-  }
-}
+import { Sender, type WireFormat } from "../../chat/delivery/sender.ts";
+import { FakeClock } from "../support/fake_clock.ts";
+import { FakeSocket } from "../support/fake_socket.ts";
 
 /** A sender that delivers, each event as a commit of its own unless told otherwise. */
 function house() {
-  const time = new ManualTime();
-  const sender = new Sender(limitsFrom(), time.clock);
+  const time = new FakeClock();
+  const sender = new Sender(limitsFrom(), time);
   let ids = 0;
   const deliver = (...events: RoomEvent[]) => {
     for (const each of events) sender.deliver(each, `id${ids++}`);
@@ -98,14 +51,14 @@ Deno.test("a reader who takes nothing is sent nothing more, is closed after 30 s
     // Neither before the bound nor long after it.
     const most = slow!.bufferedAmount;
     assert(most > bufferedBytes && most < bufferedBytes + 1024, `${most} bytes were waiting`);
-    time.pass(29_000);
-    assertEquals(slow!.closed, undefined);
-    time.pass(1_100);
-    assertEquals([slow!.closed, gone], [1013, ["2"]]);
+    time.advance(29_000);
+    assertEquals(slow!.closeCode, undefined);
+    time.advance(1_100);
+    assertEquals([slow!.closeCode, gone], [1013, ["2"]]);
     for (const socket of [ann!, cy!]) {
-      assertEquals([socket.sent.length, socket.closed], [20_000, undefined]);
+      assertEquals([socket.sent.length, socket.closeCode], [20_000, undefined]);
     }
-    assertEquals(time.timers, 0);
+    assertEquals(time.timerCount, 0);
   }
 });
 
@@ -137,13 +90,18 @@ Deno.test("a reader of lines who fell behind stays, is told how much it missed, 
   deliver(event("leave", "3"));
   drain(slow!);
   deliver(event("message", "1", "not yet"));
-  time.pass(200);
+  time.advance(200);
   deliver(event("message", "1", "again"));
   assertEquals(slow!.sent, [
     "You missed 1,235 messages: your connection is too slow. Type /history to read them.",
     "nick1: again",
   ]);
-  assertEquals([ann!.closed, slow!.closed, gone, time.timers], [undefined, undefined, [], 0]);
+  assertEquals([ann!.closeCode, slow!.closeCode, gone, time.timerCount], [
+    undefined,
+    undefined,
+    [],
+    0,
+  ]);
 });
 
 Deno.test("a reader of lines who missed no message is told that it missed who came and went", () => {
@@ -153,7 +111,7 @@ Deno.test("a reader of lines who missed no message is told that it missed who ca
   enter("3");
   deliver(event("join", "3"));
   drain(slow!);
-  time.pass(200);
+  time.advance(200);
   assertEquals(slow!.sent, [
     "You missed who came and went: your connection is too slow. Type /ls to see who is here.",
   ]);
@@ -169,7 +127,7 @@ Deno.test("the place of a reader who fell behind names no event that it was not 
   deliver(event("message", "1", "missed"), event("direct", "2", "psst", ""));
   assertEquals(socket.sent.at(-1)!.split(" ", 1)[0]!.split("_")[0], last);
   drain(socket);
-  time.pass(200);
+  time.advance(200);
   deliver(event("message", "1", "again"));
   assert(socket.sent.at(-1)!.endsWith(" nick1: again"), socket.sent.at(-1));
   assert(!socket.sent.at(-1)!.startsWith(`${last}_`), socket.sent.at(-1));
@@ -190,7 +148,7 @@ Deno.test("a reader of JSON who fell behind is told between which ids, and each 
   }
   deliver(event("message", "1", "missed"), event("leave", "1"));
   drain(slow.socket);
-  time.pass(200);
+  time.advance(200);
   deliver(event("join", "1"), event("message", "1", "again"));
   const [gap, ...rest] = json(slow.socket);
   const number = (id: string) => Number(id.slice(2));
@@ -202,7 +160,7 @@ Deno.test("a reader of JSON who fell behind is told between which ids, and each 
     ["joined", number(until) + 1],
     ["message", number(until) + 2],
   ]);
-  assertEquals(ann.socket.closed, undefined);
+  assertEquals(ann.socket.closeCode, undefined);
 });
 
 Deno.test("what is about the slow reader itself is never left out, and comes after the gap before it", () => {
@@ -227,7 +185,7 @@ Deno.test("what is about the slow reader itself is never left out, and comes aft
         'Left chat room "red"',
       ],
     );
-    assertEquals(time.timers, 0, "outside of the room nothing more is to be told");
+    assertEquals(time.timerCount, 0, "outside of the room nothing more is to be told");
     // In another room it begins afresh, with its own joining.
     drain(slow.socket);
     deliver(event("join", "2", "", "blue"), event("message", "2", "hi", "blue"));
@@ -249,7 +207,7 @@ Deno.test("a commit with an event about a JSON reader itself is sent even when i
   assertEquals(json(socket).map(({ type }) => type), ["message", "nick"]);
   const last = json(socket)[1].id;
   drain(socket);
-  time.pass(200);
+  time.advance(200);
   assertEquals(json(socket).map(({ type, after, missed }) => [type, after, missed]), [
     ["gap", last, 1],
   ]);
@@ -264,15 +222,15 @@ Deno.test("replies and direct messages to a slow reader are not left out; if eve
   deliver(event("message", "1", "missed"));
   assertEquals(slow!.sent, ["a reply", "[from nick2] psst"]);
   for (let i = 0; i < 50; i++) sender.reply(peers[1]!, "x".repeat(10_000));
-  assertEquals(slow!.closed, 1013);
+  assertEquals(slow!.closeCode, 1013);
 });
 
 Deno.test("who leaves, or hangs up, while it cannot keep up leaves no timer behind", () => {
   const { sender, deliver, sockets: [, slow], peers, time } = open("1", "2");
   fill(deliver, slow!, "1");
-  assertEquals(time.timers, 1);
+  assertEquals(time.timerCount, 1);
   sender.remove(peers[1]!);
-  assertEquals(time.timers, 0);
+  assertEquals(time.timerCount, 0);
   deliver(event("message", "1", "on it goes"));
 });
 
@@ -312,7 +270,7 @@ Deno.test("what a closed socket would have got is dropped, whoever closed it", (
   sender.remove(peers[1]!);
   sender.reply(peers[1]!, "late");
   sender.close(peers[1]!, 1008, "late");
-  assertEquals([bob!.sent, bob!.closed, gone], [[], undefined, []]);
+  assertEquals([bob!.sent, bob!.closeCode, gone], [[], undefined, []]);
   assertEquals(ann!.sent, ["nick1: hi"]);
 });
 
@@ -322,7 +280,7 @@ Deno.test("a muted sender shows no events, and still closes everybody", () => {
   deliver(event("leave", "1"));
   deliver(event("message", "2", "hi"));
   sender.closeAll(1012, "restart");
-  assertEquals(sockets.map(({ closed }) => closed), [1012, 1012]);
+  assertEquals(sockets.map(({ closeCode }) => closeCode), [1012, 1012]);
   assertEquals(sockets.map(({ sent }) => sent), [[], []]);
   assertEquals([gone, sender.size], [["1", "2"], 0]);
 });
@@ -411,6 +369,6 @@ Deno.test("of two sockets for one connection the one that came last has it, the 
   sender.attach("1", "token", "red", "");
   sender.release(peer, new Set());
   deliver(event("message", "1", "hi"));
-  assertEquals([old!.closed, old!.sent], [4001, []]);
+  assertEquals([old!.closeCode, old!.sent], [4001, []]);
   assertEquals(socket.sent.length, 1);
 });

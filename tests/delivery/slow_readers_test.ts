@@ -3,16 +3,10 @@
  * only when they take nothing at all.
  */
 import { assert, assertEquals } from "@std/assert";
-import { systemClock } from "../../chat/base/clock.ts";
 import { eventually, House, soon } from "../support/test_server.ts";
-import { RawReader } from "../support/raw_reader.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
+import { RawReader } from "../support/raw_socket.ts";
 import { type Line, Speaker } from "../support/json_client.ts";
-
-/** A machine's clock that can be put forward. */
-function movingClock() {
-  const clock = { ...systemClock, ahead: 0, monotonicMs: () => performance.now() + clock.ahead };
-  return clock;
-}
 
 /** Says more than the system and the server keep for somebody: 16 MB. Returns the ids. */
 async function flood(ann: Speaker): Promise<string[]> {
@@ -59,7 +53,7 @@ Deno.test("who did not read for a while is told between which ids, stays, and mi
 });
 
 Deno.test("who takes nothing for 30 seconds is closed with 1013, and can come back", async () => {
-  const clock = movingClock();
+  const clock = new AdjustedClock();
   await using house = await House.open({ flood: "off", clock });
   const ann = await Speaker.enter(house, "Ann", "red");
   using deaf = await RawReader.open(house.port, "chat.v1");
@@ -68,10 +62,10 @@ Deno.test("who takes nothing for 30 seconds is closed with 1013, and can come ba
   await ann.hears({ type: "joined", nick: "Deaf" });
   await flood(ann);
   // What the system still takes by itself is progress: it takes no more when that has stopped.
-  clock.ahead += 29_000;
+  clock.monotonicAheadMs += 29_000;
   await ann.hearsNothingElse();
   assertEquals(house.chat.size, 2);
-  clock.ahead += 31_000;
+  clock.monotonicAheadMs += 31_000;
   await eventually(() => house.chat.size === 1, "the reader is let go");
   let token = "", last = "";
   while (true) {

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { MAX_CHECKS, MAX_LOCAL_CHECKS, type Operation, takeBatch } from "../../chat/feed/batch.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
-import { Random } from "../cluster/sim_kv.ts";
+import { Random } from "../support/random.ts";
 
 const settle = () => {};
 

@@ -1,12 +1,19 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Outcome } from "../../chat/feed/batch.ts";
-import { systemClock } from "../../chat/base/clock.ts";
+import { type Clock, systemClock } from "../../chat/base/clock.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { agreeOnShards, Feed } from "../../chat/feed/feed.ts";
-import { countingKv, eventually, feedParts } from "../support/test_server.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
+import {
+  committingThrough,
+  countingKv,
+  eventually,
+  feedParts,
+  kvWith,
+} from "../support/test_server.ts";
 
 /** A feed alone, and what it delivers. */
-async function open(kv: Deno.Kv, instance = "01A", clock = systemClock) {
+async function open(kv: Deno.Kv, instance = "01A", clock: Clock = systemClock) {
   const texts: string[] = [];
   const warnings: string[] = [];
   let lost = 0;
@@ -121,12 +128,12 @@ Deno.test("in company a commit costs one range read and three mutations, however
 Deno.test("after company a feed tries being alone again, and loses nothing by it", async () => {
   using kv = await Deno.openKv(":memory:");
   const { kv: counted, use } = countingKv(kv);
-  let now = 0;
-  await using one = await open(counted, "01A", { ...systemClock, monotonicMs: () => now });
+  const clock = new AdjustedClock({ stoppedAtMs: 0 });
+  await using one = await open(counted, "01A", clock);
   await using other = await open(kv, "01B");
   await other.say("I am here");
   await one.say("so we are two");
-  now += 6_000;
+  clock.monotonicAheadMs += 6_000;
   const { lists } = use;
   for (let i = 0; i < 5; i++) await one.say(`alone ${i}`);
   assertEquals(use.lists, lists);
@@ -136,14 +143,10 @@ Deno.test("after company a feed tries being alone again, and loses nothing by it
   assertEquals(new Set(one.texts).size, one.texts.length);
 });
 
-for (const clockThatCounts of ["monotonicMs", "now"] as const) {
+for (const clockThatCounts of ["monotonicAheadMs", "wallAheadMs"] as const) {
   Deno.test(`Feed delivers nothing after a pause in which rows were removed and the lease was lost (${clockThatCounts})`, async () => {
     using kv = await Deno.openKv(":memory:");
-    let ahead = 0;
-    const clock = {
-      ...systemClock,
-      [clockThatCounts]: () => systemClock[clockThatCounts]() + ahead,
-    };
+    const clock = new AdjustedClock();
     await using sleeper = await open(kv, "01A", clock);
     await using other = await open(kv, "01B");
     const read = async () => {
@@ -155,7 +158,7 @@ for (const clockThatCounts of ["monotonicMs", "now"] as const) {
     await other.say("removed");
     await removeRows(kv);
     await kv.set(["instance", "01A"], { v: 1, sweeper: "01B" });
-    ahead = 11 * 60_000;
+    clock[clockThatCounts] = 11 * 60_000;
     await other.say("after a gap");
     await read();
     assertEquals(sleeper.texts, ["seen"]);
@@ -171,8 +174,7 @@ for (const clockThatCounts of ["monotonicMs", "now"] as const) {
 Deno.test("Feed goes on after a long pause while its lease is held, and asks for the lease only then", async () => {
   using kv = await Deno.openKv(":memory:");
   const { kv: counted, use } = countingKv(kv);
-  let ahead = 0;
-  const clock = { ...systemClock, now: () => Date.now() + ahead };
+  const clock = new AdjustedClock();
   await using sleeper = await open(counted, "01A", clock);
   await using other = await open(kv, "01B");
   const read = async () => {
@@ -186,7 +188,7 @@ Deno.test("Feed goes on after a long pause while its lease is held, and asks for
   assertEquals(await read(), 1);
   await other.say("soon after");
   assertEquals(await read(), 0);
-  ahead = 11 * 60_000;
+  clock.wallAheadMs = 11 * 60_000;
   await other.say("long after");
   assertEquals(await read(), 1);
   assertEquals(sleeper.texts, ["first", "soon after", "long after"]);
@@ -195,15 +197,13 @@ Deno.test("Feed goes on after a long pause while its lease is held, and asks for
 
 Deno.test("Feed gives up its instance when it could not read for five minutes, also with a lease", async () => {
   using kv = await Deno.openKv(":memory:");
-  let isBroken = false, aheadMs = 0;
-  const faulty = new Proxy(kv, {
-    get(target, name) {
-      if (name === "list" && isBroken) throw new Error("away");
-      const value = Reflect.get(target, name);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-  const clock = { ...systemClock, monotonicMs: () => performance.now() + aheadMs };
+  let isBroken = false;
+  const list: Deno.Kv["list"] = (...args) => {
+    if (isBroken) throw new Error("away");
+    return kv.list(...args);
+  };
+  const faulty = kvWith(kv, { list });
+  const clock = new AdjustedClock();
   await using one = await open(faulty, "01A", clock);
   await using other = await open(kv, "01B");
   await other.say("seen");
@@ -214,7 +214,7 @@ Deno.test("Feed gives up its instance when it could not read for five minutes, a
   await one.feed.poll();
   await eventually(() => one.warnings.length > 0, "it could not be read");
   await removeRows(kv);
-  aheadMs = 5 * 60_000;
+  clock.monotonicAheadMs = 5 * 60_000;
   await other.say("after a gap");
   isBroken = false;
   await one.feed.flush();
@@ -276,23 +276,10 @@ Deno.test("a commit whose answer was lost is not committed twice", async () => {
   using kv = await Deno.openKv(":memory:");
   let faults = 1;
   // Commits, and then fails: the worst of both.
-  const lossy = new Proxy(kv, {
-    get(target, name) {
-      if (name !== "atomic") {
-        const value = Reflect.get(target, name);
-        return typeof value === "function" ? value.bind(target) : value;
-      }
-      return () => {
-        const atomic = target.atomic();
-        const commit = atomic.commit.bind(atomic);
-        atomic.commit = async () => {
-          const result = await commit();
-          if (faults-- > 0) throw new Error("the answer was lost");
-          return result;
-        };
-        return atomic;
-      };
-    },
+  const lossy = committingThrough(kv, async (commit) => {
+    const result = await commit();
+    if (faults-- > 0) throw new Error("the answer was lost");
+    return result;
   });
   await using house = await open(lossy);
   assertEquals(await house.say("hello"), "done");

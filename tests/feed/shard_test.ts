@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { MAX_CHECKS, type Operation, type Outcome } from "../../chat/feed/batch.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { Feed, type FeedParts } from "../../chat/feed/feed.ts";
-import { Random } from "../cluster/sim_kv.ts";
+import { Random } from "../support/random.ts";
 import { type Commit, committingThrough, feedParts, repeating } from "../support/test_server.ts";
 
 function event(text: string, id = "1"): RoomEvent {

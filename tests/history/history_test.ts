@@ -1,25 +1,19 @@
 /** What was said: kept, folded into few rows, given back in pages, and gone after its time. */
 import { assert, assertEquals } from "@std/assert";
-import { type Clock, systemClock } from "../../chat/base/clock.ts";
 import { eventIdPrefix } from "../../chat/feed/events.ts";
 import { shardOf } from "../../chat/feed/feed.ts";
-import { countingKv, eventually, House } from "../support/test_server.ts";
+import { AdjustedClock, compactingAfter } from "../support/fake_clock.ts";
+import { countingKv, eventually, House, kvWith } from "../support/test_server.ts";
 import { type Line, Speaker } from "../support/json_client.ts";
 
 /** Milliseconds of seven days: what history is kept for. */
 const WEEK = 7 * 86_400_000;
 
 /** A clock on which nothing is folded: what waits for a second waits for ever. */
-const neverFolding: Clock = {
-  ...systemClock,
-  after: (ms, run) => ms === 1_000 ? () => {} : systemClock.after(ms, run),
-};
+const neverFolding = compactingAfter(Infinity);
 
 /** A clock on which what waits for a second waits for a moment: folding, for one. */
-const quick: Clock = {
-  ...systemClock,
-  after: (ms, run) => systemClock.after(ms === 1_000 ? 50 : ms, run),
-};
+const quick = compactingAfter(50);
 
 /** The rows of a room's history, and the texts in each. */
 async function chunks(kv: Deno.Kv, room: string): Promise<string[][]> {
@@ -96,8 +90,8 @@ function id(n: number): string {
 }
 
 Deno.test("/history shows the last 20, or as many as are asked for, oldest first, with times in UTC", async () => {
-  const now = Date.UTC(2026, 10, 22, 23, 59, 58);
-  await using house = await House.open({ flood: "off", clock: { ...systemClock, now: () => now } });
+  const clock = new AdjustedClock({ stoppedAtMs: Date.UTC(2026, 10, 22, 23, 59, 58) });
+  await using house = await House.open({ flood: "off", clock });
   const ann = await house.enter("Ann", "red");
   await ann.asks("/history", "Nothing has been said here yet.");
   const said = numbers(0, 101);
@@ -119,7 +113,8 @@ Deno.test("/history shows the last 20, or as many as are asked for, oldest first
 
 Deno.test("/history shows what was said and done in the room, not who came, and no other room", async () => {
   const now = Date.UTC(2026, 0, 2, 3, 4, 5);
-  await using house = await House.open({ clock: { ...systemClock, now: () => now } });
+  const clock = new AdjustedClock({ stoppedAtMs: now });
+  await using house = await House.open({ clock });
   const ann = await house.enter("Ann");
   await ann.asks("/history", "Not currently in a room. Type /join {room_name} to do so.");
   await ann.asks("/join red", 'Joined chat room "red"');
@@ -298,26 +293,18 @@ Deno.test("a page costs the same in a long history as in a short one, at its end
     await write(kv, "red", many);
     const { kv: counted, use } = countingKv(kv);
     let rows = 0;
-    const list = counted.list.bind(counted);
-    const counting = new Proxy(counted, {
-      get(target, name) {
-        if (name !== "list") {
-          const value = Reflect.get(target, name);
-          return typeof value === "function" ? value.bind(target) : value;
-        }
-        return (...args: Parameters<Deno.Kv["list"]>) => {
-          const found = list(...args);
-          const next = found.next.bind(found);
-          if ((args[0] as { prefix?: Deno.KvKey }).prefix?.[0] === "beat") return found;
-          found.next = async () => {
-            const each = await next();
-            if (!each.done) rows++;
-            return each;
-          };
-          return found;
-        };
-      },
-    });
+    const list = <T>(...args: Parameters<Deno.Kv["list"]>) => {
+      const found = counted.list<T>(...args);
+      const next = found.next.bind(found);
+      if ((args[0] as { prefix?: Deno.KvKey }).prefix?.[0] === "beat") return found;
+      found.next = async () => {
+        const each = await next();
+        if (!each.done) rows++;
+        return each;
+      };
+      return found;
+    };
+    const counting = kvWith(counted, { list });
     await using house = await House.open({ kv: counting });
     const ann = await Speaker.enter(house, "Ann", "red");
     // In the middle of a row.

@@ -3,18 +3,15 @@
  * when KV's client repeats its commits.
  */
 import { assertEquals } from "@std/assert";
-import { type Clock, systemClock } from "../../chat/base/clock.ts";
 import { eventId, eventIdPrefix, pack, type RoomEvent } from "../../chat/feed/events.ts";
 import { History } from "../../chat/history/history.ts";
 import { MAX } from "../../chat/base/limits.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
+import { compactingAfter } from "../support/fake_clock.ts";
 import { committingThrough, countingKv, eventually, repeating } from "../support/test_server.ts";
 
 /** A clock on which history is compacted soon, and not after a second. */
-const quick: Clock = {
-  ...systemClock,
-  after: (ms, run) => systemClock.after(ms === 1_000 ? 10 : ms, run),
-};
+const quick = compactingAfter(10);
 
 /** Rooms whose messages are one row of the feed, and whose keys are more than KV takes in a commit. */
 const ROOMS = Array.from({ length: 170 }, (_, i) => `${i}`.padEnd(MAX.room, "é"));

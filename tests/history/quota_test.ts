@@ -1,6 +1,6 @@
 /** The bytes that history may take: counted exactly, bounded per room and in all, oldest first. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { type Clock, systemClock } from "../../chat/base/clock.ts";
+import { systemClock } from "../../chat/base/clock.ts";
 import { eventId, eventIdPrefix, type RoomEvent } from "../../chat/feed/events.ts";
 import { shardOf } from "../../chat/feed/feed.ts";
 import { History } from "../../chat/history/history.ts";
@@ -9,7 +9,9 @@ import { bytesOfRow, type KeptRow, Quota } from "../../chat/history/quota.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
 import { bytesFrom } from "../../chat/program/settings.ts";
 import type { Stream } from "../../chat/history/memtable.ts";
-import { Hub, Process, Random, simulatedKv, type Weather, World } from "../cluster/sim_kv.ts";
+import { Hub, Process, simulatedKv, type Weather, World } from "../cluster/sim_kv.ts";
+import { compactingAfter } from "../support/fake_clock.ts";
+import { Random } from "../support/random.ts";
 import {
   counterOf,
   countingKv,
@@ -28,10 +30,7 @@ const MIB = 1024 * 1024;
 const WEEK_MS = 7 * 86_400_000;
 
 /** A clock on which what waits for a second waits for a moment: folding, for one. */
-const quick: Clock = {
-  ...systemClock,
-  after: (ms, run) => systemClock.after(ms === 1_000 ? 50 : ms, run),
-};
+const quick = compactingAfter(50);
 
 /** The id of the `n`th event of a test. */
 function id(n: number): string {

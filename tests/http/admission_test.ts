@@ -1,10 +1,11 @@
 /** The door, over real sockets and with the real program: who may come in, and who is told why not. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { ChatClient } from "../../chat/client/client.js";
-import { systemClock } from "../../chat/base/clock.ts";
 import { OPENING_MS } from "../../chat/instance.ts";
 import type { ChatOptions } from "../../chat/mod.ts";
-import { knock } from "../support/handshake.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
+import { FakeSocket } from "../support/fake_socket.ts";
+import { knock } from "../support/raw_socket.ts";
 import { eventually, House, Person, PROJECT, ServerProcess, soon } from "../support/test_server.ts";
 
 const TOKEN = "correct-horse!";
@@ -292,43 +293,21 @@ Deno.test("the settings of the door are flags and variables of the program", asy
   await bob.leave();
 });
 
-/** A socket that something else upgraded, and that has not opened. */
-function unopened() {
-  const closed: number[] = [];
-  return {
-    readyState: 0,
-    bufferedAmount: 0,
-    closed,
-    onopen: null as ((event: Event) => unknown) | null,
-    onmessage: null,
-    onclose: null as ((event: CloseEvent) => unknown) | null,
-    send() {},
-    close: (code: number) => void closed.push(code),
-  };
-}
-
 Deno.test("Instance gives back the place of a socket that does not open in time, once", async () => {
-  const late: (() => void)[] = [];
-  const clock = {
-    ...systemClock,
-    after(ms: number, run: () => void) {
-      if (ms !== OPENING_MS) return systemClock.after(ms, run);
-      late.push(run);
-      return () => void late.splice(late.indexOf(run), 1);
-    },
-  };
+  const clock = new AdjustedClock({ delayOf: (ms) => ms === OPENING_MS ? "held" : ms });
+  const late = clock.held;
   await using house = await House.open({ clock });
   const guest = { limiter: undefined, left: 0, failed: 0, leave: () => {}, fail: () => {} };
   guest.leave = () => void guest.left++;
   guest.fail = () => void guest.failed++;
-  const socket = unopened();
+  const socket = new FakeSocket(WebSocket.CONNECTING);
   house.chat.accept(socket, { protocol: "", guest });
   assertEquals([guest.failed, late.length], [0, 1]);
-  late[0]!();
+  late[0]!.run();
   assertEquals(guest.failed, 1);
   // One that opens after all is not counted, and so may not stay.
-  socket.onopen!(new Event("open"));
-  assertEquals([socket.closed, house.chat.size], [[1013], 0]);
+  socket.open();
+  assertEquals([socket.closeCodes, house.chat.size], [[1013], 0]);
 
   late.length = 0;
   await house.enter("Ann");

@@ -10,7 +10,7 @@ import {
   valueBytes,
 } from "../../chat/kv/limits.ts";
 import { serialize } from "node:v8";
-import { Random } from "../cluster/sim_kv.ts";
+import { Random } from "../support/random.ts";
 import { DenoKv, needs } from "../support/test_server.ts";
 
 /** What KV says of a commit: the error, or nothing when it took it. */

@@ -1,18 +1,15 @@
 /** Commits at the limits of every name: many people at once, with the longest names that there can be. */
 import { assertEquals } from "@std/assert";
-import { type Clock, systemClock } from "../../chat/base/clock.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
 import { limitsFrom, MAX } from "../../chat/base/limits.ts";
 import type { ChatOptions } from "../../chat/mod.ts";
 import { nicknameFrom } from "../../chat/nicknames/names.ts";
-import { Random } from "../cluster/sim_kv.ts";
+import { compactingAfter } from "../support/fake_clock.ts";
+import { Random } from "../support/random.ts";
 import { DenoKv, eventually, House, needs, type Person } from "../support/test_server.ts";
 
 /** A clock on which history is compacted soon, and not after a second. */
-const quick: Clock = {
-  ...systemClock,
-  after: (ms, run) => systemClock.after(ms === 1_000 ? 50 : ms, run),
-};
+const quick = compactingAfter(50);
 
 const PEOPLE = 60;
 

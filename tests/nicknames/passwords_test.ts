@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Attempts, refilled } from "../../chat/nicknames/attempts.ts";
-import { systemClock } from "../../chat/base/clock.ts";
 import { passwordFrom, Passwords, ROUNDS } from "../../chat/nicknames/passwords.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 
 const quick = new Passwords(1000);
 
@@ -97,27 +97,35 @@ Deno.test("misuse by code is an error: rounds that are none", () => {
 });
 
 Deno.test("a bucket is empty after its burst, says how long to wait, and fills up with time", () => {
-  let now = 1_000_000;
-  const attempts = new Attempts({ ...systemClock, monotonicMs: () => now }, {
+  const clock = new FakeClock();
+  clock.advance(1_000_000);
+  const attempts = new Attempts(clock, {
     burst: 3,
     every: 1000,
   });
   const take = () => attempts.take("ann");
   assertEquals([take(), take(), take(), take()], [0, 0, 0, 1000]);
   assertEquals(attempts.take("bob"), 0);
-  now += 400;
+  clock.advance(400);
   assertEquals(take(), 600);
-  now += 600;
+  clock.advance(600);
   assertEquals([take(), take()], [0, 1000]);
   attempts.give("ann", 1);
   assertEquals([take(), take()], [0, 1000]);
-  now += 1e9;
+  clock.advance(1e9);
   assertEquals([take(), take(), take(), take()], [0, 0, 0, 1000]);
-  assertEquals(refilled({ burst: 3, every: 1000 }, { left: 1, at: now }, now - 5000), 1);
+  assertEquals(
+    refilled(
+      { burst: 3, every: 1000 },
+      { left: 1, at: clock.monotonicMs() },
+      clock.monotonicMs() - 5000,
+    ),
+    1,
+  );
 });
 
 Deno.test("buckets of ever new keys take no more and more memory", () => {
-  const attempts = new Attempts(systemClock, { burst: 1, every: 1e9 });
+  const attempts = new Attempts(new FakeClock(), { burst: 1, every: 1e9 });
   for (let i = 0; i < 30_000; i++) attempts.take(`key ${i}`);
   assertEquals(attempts.take("key 0"), 0, "the oldest are forgotten");
   assert(attempts.take("key 29999") > 0, "the youngest are not");

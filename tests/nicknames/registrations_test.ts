@@ -5,7 +5,6 @@ import {
   RATE_PER_NICKNAME,
   RIGHT_PASSWORD_REFUND,
 } from "../../chat/nicknames/registrations.ts";
-import { systemClock } from "../../chat/base/clock.ts";
 import type { RateLimitSettings } from "../../chat/base/limits.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
 import {
@@ -17,7 +16,8 @@ import {
   Person,
   ServerProcess,
 } from "../support/test_server.ts";
-import { Random } from "../cluster/sim_kv.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
+import { Random } from "../support/random.ts";
 import { Speaker } from "../support/json_client.ts";
 import { hashToken, newToken } from "../../chat/base/tokens.ts";
 
@@ -412,18 +412,17 @@ Deno.test("claims that nobody can have are freed: of connections and registratio
 });
 
 Deno.test("a registration that nobody uses ends after its time, one that is used does not", async () => {
-  let now = Date.now();
-  const clock = { ...systemClock, now: () => now };
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
   await using house = await House.open({ clock, registered: 100 * 86_400 });
   await registered(house, "Ann");
-  now += 99 * 86_400_000;
+  clock.advance(99 * 86_400_000);
   const ann = await house.connect();
   await ann.asks(`/identify Ann ${SECRET}`, WELCOME("Ann"));
   await ann.leave();
-  now += 99 * 86_400_000;
+  clock.advance(99 * 86_400_000);
   const eve = await house.connect();
   await eve.asks("Ann", HOW_TO("Ann"));
-  now += 2 * 86_400_000;
+  clock.advance(2 * 86_400_000);
   await eve.asks(`/identify ${SECRET}`, 'The nickname "Ann" is not registered.');
   await eve.asks("Ann", WELCOME("Ann"));
   await eve.asks("/register another-one", YOURS("Ann"));
@@ -457,8 +456,7 @@ Deno.test("a reserved name that was registered before is its owner's", async () 
 });
 
 Deno.test("so many wrong passwords may be tried for a nickname on all instances, and not one more; then the right one, too, has to wait", async () => {
-  let now = Date.now();
-  const clock = { ...systemClock, now: () => now, monotonicMs: () => now };
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
   using kv = await Deno.openKv(":memory:");
   await using houses = await two(kv, { clock });
   await registered(houses.one, "Ann");
@@ -473,7 +471,7 @@ Deno.test("so many wrong passwords may be tried for a nickname on all instances,
   const wrong = codes.filter((code) => code === "wrong-password").length;
   assert(wrong > 0 && wrong <= RATE_PER_NICKNAME.burst, `${wrong} guesses were made`);
   assert(codes.every((code) => code === "wrong-password" || code === "too-many-attempts"));
-  now += RATE_PER_NICKNAME.burst * RATE_PER_NICKNAME.every;
+  clock.advance(RATE_PER_NICKNAME.burst * RATE_PER_NICKNAME.every);
   const [ann, bob] = people as [Speaker, Speaker];
   for (let i = 0; i < RATE_PER_NICKNAME.burst; i++) {
     assertEquals((await guess(people[2 + i]!, "wrong-horse")).code, "wrong-password");
@@ -483,7 +481,7 @@ Deno.test("so many wrong passwords may be tried for a nickname on all instances,
     "too-many-attempts",
     "Too many passwords were tried. Please wait 60 s.",
   ]);
-  now += RATE_PER_NICKNAME.every;
+  clock.advance(RATE_PER_NICKNAME.every);
   assertEquals((await guess(ann, SECRET)).type, "welcome");
   // The right one wipes the slate.
   assertEquals((await valuesOf(kv, "attempts")).size, 0);
@@ -491,8 +489,7 @@ Deno.test("so many wrong passwords may be tried for a nickname on all instances,
 });
 
 Deno.test("so many passwords may be tried from one address, for whichever nicknames", async () => {
-  let now = Date.now();
-  const clock = { ...systemClock, now: () => now, monotonicMs: () => now };
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
   await using house = await House.open({ clock, trustProxy: ["private"] });
   const from = async (address: string) => {
     const headers = { "X-Forwarded-For": address };
@@ -502,7 +499,7 @@ Deno.test("so many passwords may be tried from one address, for whichever nickna
   const guess = (i: number) => ({ type: "identify", nick: `Ann ${i}`, password: SECRET });
   for (let i = 0; i < RATE_PER_ADDRESS.burst; i++) await eve.isRefused(guess(i), "not-registered");
   await eve.isRefused(guess(99), "too-many-attempts");
-  now += RATE_PER_ADDRESS.every;
+  clock.advance(RATE_PER_ADDRESS.every);
   await eve.isRefused(guess(99), "not-registered");
   await eve.isRefused(guess(99), "too-many-attempts");
   const mallory = await from("198.51.100.1");
@@ -544,14 +541,13 @@ Deno.test("a changed password ends the tokens before it, in both protocols, and 
 });
 
 Deno.test("right passwords are counted, too, at a quarter of a wrong one", async () => {
-  let now = Date.now();
-  const clock = { ...systemClock, now: () => now, monotonicMs: () => now };
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
   await using house = await House.open({ flood: { nicks: "off" }, clock, trustProxy: ["private"] });
   const headers = { "X-Forwarded-For": "198.51.100.1" };
   const ann = new Speaker(await house.connect("", { protocols: ["chat.v1"], headers }));
   await ann.asks({ type: "login", nick: "Ann" });
   await ann.asks({ type: "register", password: SECRET });
-  now += RATE_PER_ADDRESS.every;
+  clock.advance(RATE_PER_ADDRESS.every);
   const change = { type: "password", password: SECRET, new: SECRET };
   const most = Math.floor((RATE_PER_ADDRESS.burst - 1) / (1 - RIGHT_PASSWORD_REFUND)) + 1;
   for (let i = 0; i < most; i++) assertEquals((await ann.asks(change)).type, "ok", `${i}`);
@@ -562,8 +558,7 @@ Deno.test("right passwords are counted, too, at a quarter of a wrong one", async
 });
 
 Deno.test("an address registers five nicknames in a day, on all instances together, and after a restart", async () => {
-  let now = Date.now();
-  const clock = { ...systemClock, now: () => now, monotonicMs: () => now };
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
   using kv = await Deno.openKv(":memory:");
   const options = { clock, trustProxy: ["private"], passwordRounds: 1 };
   const from = async (house: House, address: string, nick: string) => {
@@ -596,7 +591,7 @@ Deno.test("an address registers five nicknames in a day, on all instances togeth
   await using house = await House.open({ kv, ...options });
   const eve = await from(house, "198.51.100.1", "Mallory");
   await eve.isRefused(register, "registration-limit");
-  now += 4.8 * 3_600_000;
+  clock.advance(4.8 * 3_600_000);
   assertEquals((await eve.asks(register)).type, "ok");
   await (await from(house, "198.51.100.1", "Trudy")).isRefused(register, "registration-limit");
   // Addresses themselves are not stored.

@@ -6,27 +6,14 @@ import {
   Person,
   PROJECT,
   rowsOf,
+  runDeno,
+  runServer,
   ServerProcess,
   soon,
 } from "../support/test_server.ts";
 
-async function run(args: string[], env: Record<string, string> = {}) {
-  const { code, stdout, stderr } = await soon(
-    new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "main.ts", ...args],
-      cwd: PROJECT,
-      env: { NO_COLOR: "1", ...env },
-      stdin: "null",
-    }).output(),
-    "the program to end",
-    60_000,
-  );
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, stdout: text(stdout), stderr: text(stderr) };
-}
-
 Deno.test("--help names every flag and variable, --version the version", async () => {
-  const { code, stdout } = await run(["--help"]);
+  const { code, stdout } = await runServer(["--help"]);
   assertEquals(code, 0);
   const words = [
     ...["--port", "PORT", "--hostname", "HOST", "--kv", "CHAT_KV", "--max-message"],
@@ -38,7 +25,11 @@ Deno.test("--help names every flag and variable, --version the version", async (
   for (const word of words) {
     assert(stdout.includes(word), word);
   }
-  assertEquals(await run(["--version"]), { code: 0, stdout: `${config.version}\n`, stderr: "" });
+  assertEquals(await runServer(["--version"]), {
+    code: 0,
+    stdout: `${config.version}\n`,
+    stderr: "",
+  });
 });
 
 Deno.test("wrong usage is one line and exit code 2", async () => {
@@ -98,7 +89,7 @@ Deno.test("wrong usage is one line and exit code 2", async () => {
     [[], { CHAT_RESERVED: "," }],
   ];
   await Promise.all(wrong.map(async ([args, env]) => {
-    const { code, stdout, stderr } = await run(args, env);
+    const { code, stdout, stderr } = await runServer(args, env);
     assertEquals([code, stdout], [2, ""], `${args} ${JSON.stringify(env)}`);
     assertMatch(stderr, /^[^\n]+\n$/);
     assert(!stderr.includes("with a blank"), "a token is never shown");
@@ -125,7 +116,7 @@ Deno.test("what the program needs and does not get is one line and exit code 1",
     [["--port", "0", "--kv", "http://127.0.0.1:9"], { DENO_KV_ACCESS_TOKEN: "x".repeat(16) }],
   ];
   for (const [args, env] of wrong) {
-    const { code, stderr } = await run(args, env);
+    const { code, stderr } = await runServer(args, env);
     assertEquals(code, 1, `${args}`);
     assertMatch(stderr, /^[^\n]+\n$/);
   }
@@ -143,7 +134,7 @@ Deno.test("with a storage that does not answer the program refuses requests with
     using free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = free.addr;
     free.close();
-    const ended = run(
+    const ended = runServer(
       ["--hostname", "127.0.0.1", "--port", String(port), "--kv", kv, "--workers", workers],
       { DENO_KV_ACCESS_TOKEN: "x".repeat(16) },
     );
@@ -375,12 +366,8 @@ Deno.test("what a killed process left is swept at the next start: no ghosts, nic
 Deno.test("the whole server bundles into one file that runs by itself", async () => {
   const folder = await Deno.makeTempDir();
   const file = `${folder}/parley.js`;
-  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["task", "bundle", `--output=${file}`],
-    cwd: PROJECT,
-    env: { NO_COLOR: "1" },
-  }).output();
-  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  const { code, stderr } = await runDeno(["task", "bundle", `--output=${file}`]);
+  assertEquals(code, 0, stderr);
   {
     await using server = await ServerProcess.start(
       ["--kv", ":memory:"],

@@ -1,7 +1,7 @@
 /** Members that are kept running: workers that die, and their replacements. */
 import { assertEquals, assertRejects } from "@std/assert";
-import { type Clock, systemClock } from "../../chat/base/clock.ts";
 import { type Member, Pool } from "../../chat/program/pool.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
 
 interface Worker extends Member {
   readonly port: number;
@@ -12,13 +12,12 @@ interface Worker extends Member {
 function poolOf(open: (port: number | undefined) => number) {
   const pauses: number[] = [], warnings: string[] = [];
   const workers: Worker[] = [], ended: Worker[] = [];
-  const clock: Clock = {
-    ...systemClock,
-    after(ms, run) {
+  const clock = new AdjustedClock({
+    delayOf(ms) {
       pauses.push(ms);
-      return systemClock.after(0, run);
+      return 0;
     },
-  };
+  });
   const { promise: none, resolve } = Promise.withResolvers<void>();
   const pool = new Pool<Worker>({
     clock,

@@ -1,5 +1,6 @@
 /** What a client can send that it should not, over real sockets; and the others keep chatting. */
 import { assert, assertEquals } from "@std/assert";
+import { Random } from "../support/random.ts";
 import { House, Person, soon } from "../support/test_server.ts";
 
 Deno.test("a message over the limit is refused with one line, and one at the limit is shown", async () => {
@@ -102,11 +103,7 @@ Deno.test("lines at random are each answered, and harm nobody", async () => {
   await using house = await House.open({ flood: "off" });
   const ann = await house.enter("Ann", "red");
   const mad = await house.enter("Mad");
-  let seed = 20261122;
-  const random = (n: number) => {
-    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-    return seed % n;
-  };
+  const random = new Random(20261122);
   const parts = [
     "/",
     "join",
@@ -124,7 +121,7 @@ Deno.test("lines at random are each answered, and harm nobody", async () => {
     "red",
   ];
   for (let i = 0; i < 500; i++) {
-    const line = Array.from({ length: random(6) }, () => parts[random(parts.length)]).join("");
+    const line = Array.from({ length: random.below(6) }, () => random.pick(parts)).join("");
     // In a room of its own, so that nobody else's frames come between.
     mad.say(line.replaceAll("red", `room${i}`), "/nick Mad");
     let answers = 0;

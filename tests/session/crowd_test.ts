@@ -3,19 +3,15 @@
  * hundreds who never read, handshakes that never end; and the others chat as if nothing were.
  */
 import { assert, assertEquals } from "@std/assert";
-import { eventually, Person, ServerProcess, soon } from "../support/test_server.ts";
+import { eventually, Person, residentBytes, ServerProcess, soon } from "../support/test_server.ts";
 import { Speaker } from "../support/json_client.ts";
+import { handshake, textFrame } from "../support/raw_socket.ts";
 
 const encoder = new TextEncoder();
 
-const UPGRADE = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
-
-/** A text frame of a client, short enough for a length of one byte, masked with zeros. */
-function frame(text: string): Uint8Array {
-  const bytes = encoder.encode(text);
-  assert(bytes.length < 126);
-  return new Uint8Array([0x81, 0x80 | bytes.length, 0, 0, 0, 0, ...bytes]);
+/** Returns a handshake without the empty line at its end. */
+function unfinishedHandshake(port: number): string {
+  return handshake(port).slice(0, -"\r\n".length);
 }
 
 async function open(port: number, ...parts: (string | Uint8Array)[]): Promise<Deno.TcpConn> {
@@ -46,14 +42,6 @@ async function openAll(many: number, one: (i: number) => Promise<Deno.TcpConn>) 
   }
 }
 
-/** Bytes that a process holds; 0 where that cannot be known. */
-async function memoryOf({ process: { pid } }: ServerProcess): Promise<number> {
-  if (Deno.build.os === "windows") return 0;
-  const { stdout } = await new Deno.Command("ps", { args: ["-o", "rss=", "-p", `${pid}`] })
-    .output();
-  return Number(new TextDecoder().decode(stdout)) * 1024;
-}
-
 /** Milliseconds until somebody hears what they say themselves. */
 async function echo(person: Person, nick: string, text: string): Promise<number> {
   const since = performance.now();
@@ -72,18 +60,19 @@ async function enter(server: ServerProcess, nick: string, room: string): Promise
 Deno.test("5,000 connections that say nothing, and 1,000 handshakes that never end, keep nobody from chatting", async () => {
   await using server = await ServerProcess.start(["--kv", ":memory:", "--limits", "messages=off"]);
   const ann = await enter(server, "Ann", "red");
-  const before = await memoryOf(server);
+  const before = await residentBytes(server.process.pid);
   const silent = await openAll(5_000, async () => {
-    const peer = await open(server.port, `${UPGRADE}\r\n`);
+    const peer = await open(server.port, handshake(server.port));
     await peer.read(new Uint8Array(512));
     return peer;
   });
-  const each = (await memoryOf(server) - before) / silent.length;
+  const each = (await residentBytes(server.process.pid) - before) / silent.length;
   if (Deno.env.get("SHOW")) console.log("KiB a silent connection:", Math.round(each / 1024));
   assert(each < 64 * 1024, `${each} bytes for each`);
+  const unfinished = unfinishedHandshake(server.port);
   const begun = await openAll(
     1_000,
-    (i) => open(server.port, UPGRADE.slice(0, i % UPGRADE.length)),
+    (i) => open(server.port, unfinished.slice(0, i % unfinished.length)),
   );
   const bob = await enter(server, "Bob", "red");
   const took: number[] = [];
@@ -112,7 +101,7 @@ Deno.test("500 who never read are let go after 30 seconds, memory is bounded, an
   await cy.hearsUntilAnswer({ type: "join", room: "red" });
   const deaf = await openAll(
     500,
-    (i) => open(server.port, `${UPGRADE}\r\n`, frame(`deaf${i}`), frame("/join red")),
+    (i) => open(server.port, handshake(server.port), textFrame(`deaf${i}`), textFrame("/join red")),
   );
   let joined = 0, left = 0;
   const heard: string[] = [];
@@ -134,10 +123,10 @@ Deno.test("500 who never read are let go after 30 seconds, memory is bounded, an
     if (said < 1_000) { for (let i = 0; i < 8; i++) ann.say(`${said++}${padding}`); }
     else await new Promise((resolve) => setTimeout(resolve, 20));
     slowest = Math.max(slowest, await echo(ann, "Ann", `${said++}`));
-    if (said % 90 === 0) most = Math.max(most, await memoryOf(server));
+    if (said % 90 === 0) most = Math.max(most, await residentBytes(server.process.pid));
   }
   // What is kept for them does not grow any more.
-  most = Math.max(most, await memoryOf(server));
+  most = Math.max(most, await residentBytes(server.process.pid));
   if (Deno.env.get("SHOW")) console.log({ said, slowest, MiB: most / 2 ** 20 });
   assert(most < 700 * 2 ** 20, `${most / 2 ** 20} MiB`);
   ann.say("the end");
@@ -170,7 +159,7 @@ Deno.test({
     );
     const ann = await enter(server, "Ann", "red");
     const peers = await Promise.allSettled(
-      Array.from({ length: 200 }, () => open(server.port, UPGRADE)),
+      Array.from({ length: 200 }, () => open(server.port, unfinishedHandshake(server.port))),
     );
     // Who is in chats on.
     for (let i = 0; i < 5; i++) await echo(ann, "Ann", `word ${i}`);

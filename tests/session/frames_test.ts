@@ -1,6 +1,6 @@
 /** What both protocols share: subprotocols, binary frames, refusals that pass by themselves. */
 import { assert, assertEquals } from "@std/assert";
-import { knock } from "../support/handshake.ts";
+import { knock } from "../support/raw_socket.ts";
 import { countingKv, House, soon } from "../support/test_server.ts";
 import { Speaker } from "../support/json_client.ts";
 

@@ -1,28 +1,18 @@
 /** Flood control: who does too much is asked to wait, then shown the door, and the others go on. */
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
-import { systemClock } from "../../chat/base/clock.ts";
 import { AdmissionControl, DISCONNECT, messageCost } from "../../chat/session/rate_limiter.ts";
 import { type RateLimitSettings, rateLimitsFrom } from "../../chat/base/limits.ts";
 import { floodFrom } from "../../chat/program/settings.ts";
 import { eventually, House, Person, ServerProcess, soon } from "../support/test_server.ts";
+import { AdjustedClock, FakeClock } from "../support/fake_clock.ts";
 import { Speaker } from "../support/json_client.ts";
-
-/** A machine's clock that can be put forward; what is waited for is waited for in real time. */
-function movingClock() {
-  const clock = {
-    ...systemClock,
-    ahead: 0,
-    monotonicMs: () => performance.now() + clock.ahead,
-  };
-  return clock;
-}
 
 const few = { many: 5, seconds: 50 };
 const WAIT =
   /^Not (sent|done): that was too (much|often) in a short time\. Please wait \d+ seconds?\.$/;
 
 Deno.test("who writes too much is asked to wait, and can go on after that: nothing else is lost", async () => {
-  const clock = movingClock();
+  const clock = new AdjustedClock();
   await using house = await House.open({ clock, flood: { messages: few } });
   const ann = await house.enter("Ann", "red");
   const bob = await house.enter("Bob", "red");
@@ -37,7 +27,7 @@ Deno.test("who writes too much is asked to wait, and can go on after that: nothi
   for (let i = 0; i < 5; i++) await bob.hears(`Ann: word ${i}`);
   await bob.asks("all is well", "Bob: all is well");
   await ann.hears("Bob: all is well");
-  clock.ahead += 10_001;
+  clock.monotonicAheadMs += 10_001;
   await ann.asks("patient", "Ann: patient");
   await bob.hears("Ann: patient");
   await bob.hearsNothingElse();
@@ -171,7 +161,7 @@ Deno.test("a message of escapes is counted as what everybody is sent", async () 
 });
 
 Deno.test("a room takes only so much from all together, whoever hits that is told, and other rooms go on", async () => {
-  const clock = movingClock();
+  const clock = new AdjustedClock();
   await using house = await House.open({
     clock,
     flood: { room: { many: 10, seconds: 10 }, messages: "off" },
@@ -195,7 +185,7 @@ Deno.test("a room takes only so much from all together, whoever hits that is tol
   assert(retryAfter > 800 && retryAfter <= 1_000, `${retryAfter} ms`);
   assertEquals(Object.keys(rest), ["ref"]);
   await cy.asks("all is well", "Cy: all is well");
-  clock.ahead += 1_001;
+  clock.monotonicAheadMs += 1_001;
   // What was refused is not remembered as said. Of one's own lines none is let through before that.
   await ann.hearsUntilAnswer({ type: "action", text: "waves", cid: "once" });
   await bob.hears("* Ann waves");
@@ -228,7 +218,7 @@ Deno.test("what a reply took is a debt of the connection, and of all of its addr
   assertAlmostEquals(ann.limiter!.take("command", 1), 21_000, 1);
   assertAlmostEquals(bob.limiter!.take("command", 1), 5_500, 1);
   assertEquals(cy.limiter!.take("command", 1), 0);
-  clock.time += 5_501;
+  clock.advance(5_501);
   assertEquals(bob.limiter!.take("command", 1), 0);
   assert(ann.limiter!.take("command", 1) > 15_000);
 });
@@ -292,7 +282,7 @@ Deno.test("lists that are too long are cut, and say so", async () => {
 });
 
 Deno.test("with limits off nothing is counted", async () => {
-  const flood = new AdmissionControl(rateLimitsFrom("off"), systemClock);
+  const flood = new AdmissionControl(rateLimitsFrom("off"), new FakeClock());
   const guest = flood.admit("198.51.100.1", false);
   // Not even a room's rate: on the way of a message there is nothing to ask.
   assertEquals([guest.limiter, flood.addresses], [undefined, 0]);
@@ -304,7 +294,7 @@ Deno.test("with limits off nothing is counted", async () => {
 
 /** Everything about one address, in time that passes when it is told to. */
 function street(settings: RateLimitSettings = {}, crowd = {}) {
-  const clock = { ...systemClock, time: 0, monotonicMs: () => clock.time };
+  const clock = new FakeClock();
   const flood = new AdmissionControl(rateLimitsFrom(settings, crowd), clock);
   const enter = (address: string | undefined = "198.51.100.1", shared = false) => {
     const turned = flood.check(address, shared);
@@ -357,7 +347,7 @@ Deno.test("an address opens connections only so fast, and more slowly after it h
     seconds: 1,
   });
   comesIn("203.0.113.7");
-  clock.time += 25_000;
+  clock.advance(25_000);
   while (mad.limiter!.take("message", 1) !== DISCONNECT);
   let came = 0;
   while ("pace" in enter()) came++;
@@ -385,11 +375,11 @@ Deno.test("what is known of addresses is forgotten when it means nothing any mor
   const { clock, enter, comesIn, flood } = street();
   const guests = Array.from({ length: 1_000 }, (_, i) => comesIn(`198.51.${i >> 8}.${i & 255}`));
   assertEquals(flood.addresses, 1_000);
-  clock.time += 120_000;
+  clock.advance(120_000);
   for (let i = 0; i < 2_000; i++) enter("203.0.113.7");
   assertEquals(flood.addresses, 1_001, "who is still there is counted");
   for (const guest of guests) guest.leave();
-  clock.time += 120_000;
+  clock.advance(120_000);
   for (let i = 0; i < 2_000; i++) enter("203.0.113.7");
   assertEquals(flood.addresses, 1);
 });
@@ -410,19 +400,11 @@ Deno.test("this machine's own address is counted only where that was asked for",
 });
 
 Deno.test("a connection without a nickname is closed after a minute, with a line that says why", async () => {
-  const waits: { ms: number; run: () => void }[] = [];
-  const clock = {
-    ...systemClock,
-    ahead: 0,
-    monotonicMs: () => performance.now() + clock.ahead,
-    after(ms: number, run: () => void) {
-      // Longer ones remove old rows.
-      if (ms < 20_000 || ms > 60_000) return systemClock.after(ms, run);
-      const wait = { ms, run };
-      waits.push(wait);
-      return () => void waits.splice(waits.indexOf(wait), 1);
-    },
-  };
+  // Longer timers remove old rows.
+  const clock = new AdjustedClock({
+    delayOf: (ms) => ms < 20_000 || ms > 60_000 ? ms : "held",
+  });
+  const waits = clock.held;
   await using house = await House.open({ clock });
   const silent = await house.connect();
   const program = await house.connect("", "chat.v1");
@@ -430,13 +412,13 @@ Deno.test("a connection without a nickname is closed after a minute, with a line
   const gone = await house.connect();
   await gone.leave();
   assertEquals(waits.length, 1, "one timer for all");
-  clock.ahead += 30_000;
+  clock.monotonicAheadMs += 30_000;
   const late = await house.connect();
   await late.asks(
     "/bad",
     'A nickname cannot start with "/". Type the nickname that you want to use.',
   );
-  clock.ahead += 31_000;
+  clock.monotonicAheadMs += 31_000;
   waits.shift()!.run();
   await silent.hears("No nickname was chosen within 60 seconds: goodbye.");
   assertEquals((await soon(silent.closed, "the close")).code, 1008);
@@ -445,7 +427,7 @@ Deno.test("a connection without a nickname is closed after a minute, with a line
   );
   assertEquals((await soon(program.closed, "the close")).code, 1008);
   await ann.hearsNothingElse();
-  clock.ahead += 30_000;
+  clock.monotonicAheadMs += 30_000;
   waits.shift()!.run();
   await late.hears("No nickname was chosen within 60 seconds: goodbye.");
   await soon(late.closed, "the close");

@@ -1,19 +1,15 @@
 /** What a resumed client is told of what it missed, and what the server remembers that it said. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Clock, systemClock } from "../../chat/base/clock.ts";
-import { countingKv, eventually, House, type Person, soon } from "../support/test_server.ts";
+import { AdjustedClock, compactingAfter } from "../support/fake_clock.ts";
+import {
+  countingKv,
+  eventually,
+  House,
+  kvWith,
+  type Person,
+  soon,
+} from "../support/test_server.ts";
 import { type Line, Speaker } from "../support/json_client.ts";
-
-/** A clock on which what waits for a second waits so many milliseconds: compaction, for one. */
-function compacting(ms: number): Clock {
-  return {
-    ...systemClock,
-    after: (wait, run) =>
-      wait === 1_000 && ms === Infinity
-        ? () => {}
-        : systemClock.after(wait === 1_000 ? ms : wait, run),
-  };
-}
 
 /** Where a client resumes, and the houses for that: the first, and what the second is made of. */
 const WAYS = [
@@ -38,7 +34,7 @@ class Houses implements AsyncDisposable {
 
   static async open(way: typeof WAYS[number], history?: number): Promise<Houses> {
     const kv = await Deno.openKv(":memory:");
-    const clock = compacting(way === WAYS[2] ? Infinity : 20);
+    const clock = compactingAfter(way === WAYS[2] ? Infinity : 20);
     const options = { kv, local: false, clock, ...history === undefined ? {} : { history } };
     return new Houses(way, kv, await House.open(options));
   }
@@ -495,19 +491,15 @@ Deno.test("what is on its way on the old instance when the connection is taken o
 /** A KV that notes for how long rows are to be kept. */
 function notingKv(kv: Deno.Kv): { kv: Deno.Kv; lives: Map<string, number | undefined> } {
   const lives = new Map<string, number | undefined>();
-  const noting = new Proxy(kv, {
-    get(target, name) {
-      const value = Reflect.get(target, name);
-      if (name !== "atomic") return typeof value === "function" ? value.bind(target) : value;
-      return () => {
-        const atomic = target.atomic();
-        const { set } = atomic;
-        atomic.set = (key, value, options) => {
-          lives.set(String(key[0]), options?.expireIn);
-          return set.call(atomic, key, value, options);
-        };
-        return atomic;
+  const noting = kvWith(kv, {
+    atomic() {
+      const atomic = kv.atomic();
+      const { set } = atomic;
+      atomic.set = (key, value, options) => {
+        lives.set(String(key[0]), options?.expireIn);
+        return set.call(atomic, key, value, options);
       };
+      return atomic;
     },
   });
   return { kv: noting, lives };
@@ -517,7 +509,7 @@ Deno.test("direct messages, and what serves resuming alone, are kept for the gra
   for (const history of [undefined, 0]) {
     using kv = await Deno.openKv(":memory:");
     const noting = notingKv(kv);
-    const clock = compacting(20);
+    const clock = compactingAfter(20);
     await using house = await House.open({
       ...{ kv: noting.kv, clock },
       ...history === undefined ? {} : { history },
@@ -545,7 +537,7 @@ Deno.test("direct messages, and what serves resuming alone, are kept for the gra
 });
 
 Deno.test("without resuming and without history nothing of a direct message is kept but its feed row", async () => {
-  await using house = await House.open({ history: 0, grace: 0, clock: compacting(20) });
+  await using house = await House.open({ history: 0, grace: 0, clock: compactingAfter(20) });
   const bob = await Speaker.enter(house, "Bob");
   const ann = await Speaker.enter(house, "Ann");
   await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: "psst", cid: "a" });
@@ -559,7 +551,7 @@ Deno.test("without resuming and without history nothing of a direct message is k
 Deno.test("feed rows that an instance compacted, and left, are removed by the next one when they are old", async () => {
   using kv = await Deno.openKv(":memory:");
   {
-    await using house = await House.open({ kv, clock: compacting(20), flood: "off" });
+    await using house = await House.open({ kv, clock: compactingAfter(20), flood: "off" });
     const bob = await Speaker.enter(house, "Bob");
     const ann = await Speaker.enter(house, "Ann");
     for (let i = 0; i < 100; i++) {
@@ -571,10 +563,11 @@ Deno.test("feed rows that an instance compacted, and left, are removed by the ne
   }
   const before = (await rowsOf(kv, "feed")).length;
   assert(before > 32, `${before} rows`);
-  const later = (minutes: number): Clock => ({
-    ...systemClock,
-    now: () => Date.now() + minutes * 60_000,
-  });
+  const later = (minutes: number) => {
+    const clock = new AdjustedClock();
+    clock.wallAheadMs = minutes * 60_000;
+    return clock;
+  };
   {
     // Within ten minutes others may not have read them, and clocks may be two hours wrong.
     await using _house = await House.open({ kv, clock: later(129) });
@@ -607,7 +600,7 @@ Deno.test("after a server was away for long, what is not kept any more is not ta
   using kv = await Deno.openKv(":memory:");
   let token: string, last: string;
   {
-    await using house = await House.open({ kv, clock: compacting(20) });
+    await using house = await House.open({ kv, clock: compactingAfter(20) });
     const bob = await Speaker.enter(house, "Bob");
     const ann = await login(house, "Ann");
     token = ann.token;
@@ -615,7 +608,8 @@ Deno.test("after a server was away for long, what is not kept any more is not ta
     await bob.hearsUntilAnswer({ type: "direct", to: "Ann", text: "psst" });
     await house.chat.close();
   }
-  const clock = { ...systemClock, now: () => Date.now() + 5 * 3_600_000 };
+  const clock = new AdjustedClock();
+  clock.wallAheadMs = 5 * 3_600_000;
   await using house = await House.open({ kv, clock });
   const { missed, end } = await resume(house, token, { last });
   assertEquals([missed, end.recovered, end.reason], [[], false, "expired"]);
@@ -625,24 +619,13 @@ Deno.test("while it cannot be read what a client said before, a cid is refused a
   using kv = await Deno.openKv(":memory:");
   await using one = await House.open({ kv, local: false });
   let isAway = false;
-  const faulty = new Proxy(kv, {
-    get(target, name) {
-      const value = Reflect.get(target, name);
-      if (name !== "list") return typeof value === "function" ? value.bind(target) : value;
-      return (selector: { prefix?: Deno.KvKey }, options?: Deno.KvListOptions) => {
-        if (isAway && selector.prefix?.[0] === "own") throw new Error("it is away");
-        return target.list(selector as Deno.KvListSelector, options);
-      };
-    },
-  });
-  // Twenty times as fast: patience with storage lasts eight seconds.
-  const began = Date.now();
-  const clock: Clock = {
-    ...systemClock,
-    now: () => began + (Date.now() - began) * 20,
-    monotonicMs: () => systemClock.monotonicMs() * 20,
-    after: (ms, run) => systemClock.after(ms / 20, run),
+  const list: Deno.Kv["list"] = (selector, options) => {
+    if (isAway && "prefix" in selector && selector.prefix[0] === "own") throw new Error("away");
+    return kv.list(selector, options);
   };
+  const faulty = kvWith(kv, { list });
+  // Twenty times as fast: patience with storage lasts eight seconds.
+  const clock = new AdjustedClock({ speed: 20 });
   await using other = await House.open({ kv: faulty, local: false, clock });
   const { speaker: ann, token } = await login(one, "Ann");
   await join(ann, "red");

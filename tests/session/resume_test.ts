@@ -1,7 +1,7 @@
 /** Coming back, at the wire: in plain text, in `chat.v1`, over one instance and the next. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { systemClock } from "../../chat/base/clock.ts";
 import { ARRIVED_MS } from "../../chat/session/resume.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
 import { countingKv, eventually, House, type Person } from "../support/test_server.ts";
 
 const HOW = /^To come back within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
@@ -107,15 +107,8 @@ Deno.test("without ?resume= plain text is what it always was, and leaving is tol
 });
 
 Deno.test("a token that was used ends when its owner has been there for a while, and only reads", async () => {
-  const later: (() => void)[] = [];
-  const clock = {
-    ...systemClock,
-    after(ms: number, run: () => void) {
-      if (ms !== ARRIVED_MS) return systemClock.after(ms, run);
-      later.push(run);
-      return () => void later.splice(later.indexOf(run), 1);
-    },
-  };
+  const clock = new AdjustedClock({ delayOf: (ms) => ms === ARRIVED_MS ? "held" : ms });
+  const later = clock.held;
   await using house = await House.open({ clock });
   const { token } = await enter(house, "Ann");
   const again = await house.connect(`?resume=${token}`);
@@ -130,8 +123,8 @@ Deno.test("a token that was used ends when its owner has been there for a while,
   assertEquals((await again.closed).code, 4001);
   assertEquals(later.length, 2);
   // What is over for the second one says nothing about the third.
-  later[0]!();
-  later[1]!();
+  later[0]!.run();
+  later[1]!.run();
   const known = async () => (await house.rows()).filter(([first]) => first === "resume").length;
   await eventually(async () => await known() === 1, "one token is left");
   for (const old of [token, next!]) {
@@ -194,8 +187,7 @@ Deno.test("an id of another room brings nothing of that room, and nothing from b
 });
 
 Deno.test("what is past its time is a gap, and is called one", async () => {
-  let now = Date.now();
-  const clock = { ...systemClock, now: () => now, monotonicMs: () => now };
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
   await using house = await House.open({ clock, history: 60 });
   const bob = await house.enter("Bob", "red");
   const { person: ann, token } = await login(house, "Ann");
@@ -204,7 +196,7 @@ Deno.test("what is past its time is a gap, and is called one", async () => {
   ann.socket.close(4000);
   await ann.closed;
   await bob.asks("long ago", "Bob: long ago");
-  now += 61_000;
+  clock.advance(61_000);
   await bob.asks("just now", "Bob: just now");
   const again = await resume(house, token, last);
   await again.next();
@@ -221,8 +213,7 @@ Deno.test("what is past its time is a gap, and is called one", async () => {
 
 Deno.test("Resume recovers everything when the wall clock jumped an hour meanwhile, either way", async () => {
   for (const jump of [3_600_000, -3_600_000]) {
-    let ahead = 0;
-    const clock = { ...systemClock, now: () => Date.now() + ahead };
+    const clock = new AdjustedClock();
     await using house = await House.open({ clock, history: 3600 });
     const bob = await house.enter("Bob", "red");
     const { person: ann, token } = await login(house, "Ann");
@@ -231,7 +222,7 @@ Deno.test("Resume recovers everything when the wall clock jumped an hour meanwhi
     ann.socket.close(4000);
     await ann.closed;
     await bob.asks("before", "Bob: before");
-    ahead = jump;
+    clock.wallAheadMs = jump;
     await bob.asks("after", "Bob: after");
     const again = await resume(house, token, last);
     await again.next();
@@ -246,23 +237,15 @@ Deno.test("Resume recovers everything when the wall clock jumped an hour meanwhi
 
 Deno.test("Resume keeps a place for the whole grace after the last drop, whatever failed before", async () => {
   using kv = await Deno.openKv(":memory:");
-  let away = false, aheadMs = 0;
+  let away = false;
+  const clock = new AdjustedClock({ delayOf: (ms) => ms === 30_000 ? "held" : ms });
+  const waits = clock.held;
   const { kv: faulty } = countingKv(kv, (what) => {
     if (what !== "commit" || !away) return;
     // After a few faults the server stops trying.
-    aheadMs += 5_000;
+    clock.monotonicAheadMs += 5_000;
     throw new Error("away");
   });
-  const waits: (() => void)[] = [];
-  const clock = {
-    ...systemClock,
-    monotonicMs: () => performance.now() + aheadMs,
-    after(ms: number, run: () => void) {
-      if (ms !== 30_000) return systemClock.after(ms, run);
-      waits.push(run);
-      return () => void waits.splice(waits.indexOf(run), 1);
-    },
-  };
   await using house = await House.open({ kv: faulty, clock, grace: 30 });
   const bob = await house.enter("Bob", "red");
   const { person: ann, token } = await login(house, "Ann");
@@ -282,7 +265,7 @@ Deno.test("Resume keeps a place for the whole grace after the last drop, whateve
   await eventually(() => waits.length === 3, "the place is kept again");
   // The grace of the first drop, and of the failed return, is over.
   const last = waits.pop()!;
-  for (const run of waits.splice(0)) run();
+  for (const { run } of waits.splice(0)) run();
   for (let i = 0; i < 5; i++) await bob.asks(`word ${i}`, `Bob: word ${i}`);
   const back = await resume(house, welcome.token);
   const { type, token: newest } = JSON.parse(await back.next());
@@ -290,8 +273,8 @@ Deno.test("Resume keeps a place for the whole grace after the last drop, whateve
   back.socket.close(4000);
   await back.closed;
   await eventually(() => waits.length === 1, "the place is kept once more");
-  last();
-  waits.pop()!();
+  last.run();
+  waits.pop()!.run();
   await bob.hears("Ann left room.");
   const late = await resume(house, newest);
   assertEquals(JSON.parse(await late.next()).code, "bad-token");
@@ -306,15 +289,8 @@ Deno.test("Resume does not take a place from the newer socket of a client that h
     isWaiting = true;
     return gate;
   });
-  const waits: (() => void)[] = [];
-  const clock = {
-    ...systemClock,
-    after(ms: number, run: () => void) {
-      if (ms !== 5_000) return systemClock.after(ms, run);
-      waits.push(run);
-      return () => {};
-    },
-  };
+  const clock = new AdjustedClock({ delayOf: (ms) => ms === 5_000 ? "held" : ms });
+  const waits = clock.held;
   await using one = await House.open({ kv: slow, clock });
   await using other = await House.open({ kv, clock, sweepSilent: false });
   const bob = await other.enter("Bob", "red");
@@ -336,7 +312,7 @@ Deno.test("Resume does not take a place from the newer socket of a client that h
   givenUp.socket.close(4000);
   await givenUp.closed;
   await eventually(() => one.chat.size === 0, "the first socket is gone");
-  waits.pop()!();
+  waits.pop()!.run();
   for (let i = 0; i < 5; i++) {
     await bob.asks(`word ${i}`, `Bob: word ${i}`);
     assertEquals(JSON.parse(await again.next()).text, `word ${i}`);

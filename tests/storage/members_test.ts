@@ -1,14 +1,15 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { type Clock, systemClock } from "../../chat/base/clock.ts";
+import type { Clock } from "../../chat/base/clock.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { MemberCache } from "../../chat/storage/members.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 
 function event(kind: RoomEvent["kind"], id: string, nick: string, text = ""): RoomEvent {
   return { kind, room: "red", id, nick, text, time: 0, cid: "" };
 }
 
 /** Members of rooms of which KV knows these people; each read waits until it is let go. */
-function open(people: Record<string, string>, clock: Clock = systemClock) {
+function open(people: Record<string, string>, clock: Clock = new FakeClock()) {
   const reads: PromiseWithResolvers<void>[] = [];
   const members = new MemberCache(clock, async () => {
     // What is there when it is asked for, as KV's snapshots have it.
@@ -59,16 +60,16 @@ Deno.test("a room that could not be read is read again when it is asked for agai
 });
 
 Deno.test("after a minute a room is read anew", async () => {
-  let now = 0;
   const people: Record<string, string> = { a: "Ann" };
-  const { reads, list } = open(people, { ...systemClock, monotonicMs: () => now });
+  const clock = new FakeClock();
+  const { reads, list } = open(people, clock);
   const listed = list();
   reads[0]!.resolve();
   await listed;
   people["b"] = "Bob";
-  now = 60_000;
+  clock.advance(60_000);
   assertEquals(await list(), [["a", "Ann"]]);
-  now++;
+  clock.advance(1);
   const again = list();
   reads[1]!.resolve();
   assertEquals(await again, [["a", "Ann"], ["b", "Bob"]]);
@@ -76,7 +77,7 @@ Deno.test("after a minute a room is read anew", async () => {
 
 Deno.test("of many rooms those that were read first are forgotten first", async () => {
   const asked: string[] = [];
-  const members = new MemberCache(systemClock, (room) => {
+  const members = new MemberCache(new FakeClock(), (room) => {
     asked.push(room);
     return Promise.resolve(new Map());
   });

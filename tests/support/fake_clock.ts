@@ -17,6 +17,8 @@ export class FakeClock implements Clock {
   readonly #timers: Timer[] = [];
   /** What `jitter()` returns. */
   jitterValue = 0;
+  /** Milliseconds that pass each time the monotonic clock is read. */
+  readMs = 0;
 
   /** `startMs`: the Unix time in milliseconds at the start. The monotonic clock starts at 0. */
   constructor(startMs = 0) {
@@ -28,7 +30,7 @@ export class FakeClock implements Clock {
   }
 
   monotonicMs(): number {
-    return this.#elapsedMs;
+    return this.#elapsedMs += this.readMs;
   }
 
   after(ms: number, run: () => void): () => void {

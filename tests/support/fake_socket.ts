@@ -9,7 +9,7 @@ export class FakeSocket {
   onmessage: ((event: MessageEvent) => unknown) | null = null;
   onclose: ((event: CloseEvent) => unknown) | null = null;
   onerror: ((event: Event) => unknown) | null = null;
-  readonly protocol: string;
+  protocol: string;
   readyState: number;
   bufferedAmount = 0;
   /** Whether the other end reads. If it does not, what is sent is added to `bufferedAmount`. */
