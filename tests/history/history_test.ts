@@ -407,13 +407,11 @@ Deno.test("two chats on one KV fold each event exactly once, and both give all o
 
 Deno.test("what is past its time is not shown, though KV still has it", async () => {
   using kv = await Deno.openKv(":memory:");
-  const began = Date.now();
-  let now = began;
-  const clock = { ...quick, now: () => now, monotonicMs: () => now };
+  const clock = compactingAfter(50, { stoppedAtMs: Date.now() });
   await using house = await House.open({ flood: "off", kv, history: 60, clock });
   const ann = await Speaker.enter(house, "Ann", "red");
   const [old] = await sayAll(ann, ["old"]);
-  now += 30_000;
+  clock.setAhead(30_000);
   await sayAll(ann, ["newer"]);
   const shown = async (where: object = {}) => {
     const { events, more } = await ann.asks({ type: "history", ...where });
@@ -423,16 +421,16 @@ Deno.test("what is past its time is not shown, though KV still has it", async ()
   assertEquals(await shown(), ["old", "newer"]);
   for (const place of ["memory", "KV"]) {
     if (place === "KV") await folded(kv, "red", 2);
-    now = began + 59_999;
+    clock.setAhead(59_999);
     assertEquals(await shown(), ["old", "newer"], place);
-    now = began + 60_001;
+    clock.setAhead(60_001);
     assertEquals(await shown(), ["newer"], place);
     assertEquals(await shown({ after: "a" }), ["newer"], place);
     assertEquals(await shown({ after: old }), ["newer"], place);
-    now = began + 90_001;
+    clock.setAhead(90_001);
     assertEquals(await shown(), [], place);
     assertEquals(await shown({ after: "a" }), [], place);
-    now = began + 30_000;
+    clock.setAhead(30_000);
   }
   assertEquals((await chunks(kv, "red")).flat(), ["old", "newer"]);
 });
@@ -440,14 +438,13 @@ Deno.test("what is past its time is not shown, though KV still has it", async ()
 Deno.test("History compacts and shows everything when the wall clock jumps an hour, either way", async () => {
   for (const jump of [3_600_000, -3_600_000]) {
     using kv = await Deno.openKv(":memory:");
-    let ahead = 0;
-    const clock = { ...quick, now: () => Date.now() + ahead };
+    const clock = compactingAfter(50);
     await using house = await House.open({ kv, history: 1800, clock });
     const ann = await Speaker.enter(house, "Ann", "red");
     const shown = async () => texts((await ann.asks({ type: "history" })).events);
     await sayAll(ann, ["before"]);
     await folded(kv, "red", 1);
-    ahead = jump;
+    clock.wallAheadMs = jump;
     assertEquals(await shown(), ["before"]);
     await sayAll(ann, ["after"]);
     await folded(kv, "red", 2);
@@ -457,16 +454,15 @@ Deno.test("History compacts and shows everything when the wall clock jumps an ho
 
 Deno.test("History shows what is before an event that a wrong clock dated too early", async () => {
   using kv = await Deno.openKv(":memory:");
-  let ahead = 0;
-  const clock = { ...quick, now: () => Date.now() + ahead };
+  const clock = compactingAfter(50);
   await using house = await House.open({ kv, history: 1800, clock });
   const ann = await Speaker.enter(house, "Ann", "red");
   await sayAll(ann, ["at the right time"]);
   await folded(kv, "red", 1);
-  ahead = -3_600_000;
+  clock.wallAheadMs = -3_600_000;
   await sayAll(ann, ["dated an hour too early"]);
   await folded(kv, "red", 2);
-  ahead = 0;
+  clock.wallAheadMs = 0;
   assertEquals(texts((await ann.asks({ type: "history" })).events), ["at the right time"]);
 });
 

@@ -156,6 +156,12 @@ export class AdjustedClock implements Clock {
     this.monotonicAheadMs += ms;
   }
 
+  /** Sets by how many milliseconds both clocks are ahead. */
+  setAhead(ms: number): void {
+    this.wallAheadMs = ms;
+    this.monotonicAheadMs = ms;
+  }
+
   #hold(ms: number, run: () => void): () => void {
     const timer = { ms, run };
     this.held.push(timer);
@@ -170,6 +176,9 @@ export class AdjustedClock implements Clock {
  * Returns the system clock, with a second as long as `ms` milliseconds for its timers: history is
  * compacted a second after an event, and tests do not wait for that. `Infinity`: never.
  */
-export function compactingAfter(ms: number): Clock {
-  return new AdjustedClock({ delayOf: (delayMs) => delayMs === 1_000 ? ms : delayMs });
+export function compactingAfter(
+  ms: number,
+  more: Omit<Adjustments, "delayOf"> = {},
+): AdjustedClock {
+  return new AdjustedClock({ ...more, delayOf: (delayMs) => delayMs === 1_000 ? ms : delayMs });
 }
