@@ -12,7 +12,7 @@ interface Timer {
 /** Virtual time. Its timers run only while the test advances it, in the order of their times. */
 export class FakeClock implements Clock {
   readonly #startMs: number;
-  #elapsedMs = 0;
+  #nowMs: number;
   /** Sorted by time; timers of the same time stay in the order in which they were set. */
   readonly #timers: Timer[] = [];
   /** What `jitter()` returns. */
@@ -23,18 +23,20 @@ export class FakeClock implements Clock {
   /** `startMs`: the Unix time in milliseconds at the start. The monotonic clock starts at 0. */
   constructor(startMs = 0) {
     this.#startMs = startMs;
+    this.#nowMs = startMs;
   }
 
   now(): number {
-    return this.#startMs + this.#elapsedMs;
+    return this.#nowMs;
   }
 
   monotonicMs(): number {
-    return this.#elapsedMs += this.readMs;
+    this.#nowMs += this.readMs;
+    return this.#nowMs - this.#startMs;
   }
 
   after(ms: number, run: () => void): () => void {
-    const timer = { dueMs: this.#elapsedMs + ms, run };
+    const timer = { dueMs: this.#nowMs + ms, run };
     let i = this.#timers.length;
     while (i > 0 && this.#timers[i - 1]!.dueMs > timer.dueMs) i--;
     this.#timers.splice(i, 0, timer);
@@ -59,9 +61,9 @@ export class FakeClock implements Clock {
 
   /** Lets `ms` milliseconds pass, and runs the timers that are due. */
   advance(ms: number): void {
-    const untilMs = this.#elapsedMs + ms;
+    const untilMs = this.#nowMs + ms;
     while (this.#runNext(untilMs));
-    this.#elapsedMs = untilMs;
+    this.#nowMs = untilMs;
   }
 
   /**
@@ -69,16 +71,16 @@ export class FakeClock implements Clock {
    * a timer started without a timer of its own is done before the next timer runs.
    */
   async advanceAsync(ms: number, settle: () => Promise<void> = settlePromises): Promise<void> {
-    const untilMs = this.#elapsedMs + ms;
+    const untilMs = this.#nowMs + ms;
     do await settle(); while (this.#runNext(untilMs));
-    this.#elapsedMs = untilMs;
+    this.#nowMs = untilMs;
   }
 
   #runNext(untilMs: number): boolean {
     const next = this.#timers[0];
     if (next === undefined || next.dueMs > untilMs) return false;
     this.#timers.shift();
-    this.#elapsedMs = Math.max(this.#elapsedMs, next.dueMs);
+    this.#nowMs = Math.max(this.#nowMs, next.dueMs);
     next.run();
     return true;
   }
