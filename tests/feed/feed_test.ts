@@ -2,7 +2,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Outcome } from "../../chat/feed/batch.ts";
 import { systemClock } from "../../chat/base/clock.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
-import { agreeOnShards, Feed } from "../../chat/feed/feed.ts";
+import { Feed } from "../../chat/feed/feed.ts";
+import { agreeOnShards } from "../../chat/feed/shards.ts";
 import { countingKv, eventually, feedParts } from "../support/test_server.ts";
 
 /** A feed alone, and what it delivers. */

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Clock, systemClock } from "../../chat/base/clock.ts";
 import { eventIdPrefix } from "../../chat/feed/events.ts";
-import { shardOf } from "../../chat/feed/feed.ts";
+import { shardOf } from "../../chat/feed/shards.ts";
 import { countingKv, eventually, House } from "../support/test_server.ts";
 import { type Line, Speaker } from "../support/json_client.ts";
 

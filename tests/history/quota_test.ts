@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type Clock, systemClock } from "../../chat/base/clock.ts";
 import { eventId, eventIdPrefix, type RoomEvent } from "../../chat/feed/events.ts";
-import { shardOf } from "../../chat/feed/feed.ts";
+import { shardOf } from "../../chat/feed/shards.ts";
 import { History } from "../../chat/history/history.ts";
 import { retentionFrom } from "../../chat/base/limits.ts";
 import { bytesOfRow, type KeptRow, Quota } from "../../chat/history/quota.ts";

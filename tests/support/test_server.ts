@@ -5,7 +5,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { systemClock } from "../../chat/base/clock.ts";
 import { MAX_LOCAL_CHECKS } from "../../chat/feed/batch.ts";
-import { type FeedParts, ROW_LIFE } from "../../chat/feed/feed.ts";
+import type { FeedParts } from "../../chat/feed/feed.ts";
+import { FEED_ROW_MS } from "../../chat/feed/shard_parts.ts";
 import { type Chat, type ChatOptions, startChat } from "../../chat/mod.ts";
 
 /** Milliseconds after which a frame that was waited for counts as missing. */
@@ -254,7 +255,7 @@ export async function feedParts(
     shards: new Array(8).fill(kv),
     smallIsFast: false,
     mostChecks: MAX_LOCAL_CHECKS,
-    feedRowMs: ROW_LIFE,
+    feedRowMs: FEED_ROW_MS,
     delivered: () => 0,
     instance,
     lease: { key, versionstamp: (await kv.get(key)).versionstamp },
