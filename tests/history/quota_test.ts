@@ -5,7 +5,8 @@ import { eventId, eventIdPrefix, type RoomEvent } from "../../chat/feed/events.t
 import { shardOf } from "../../chat/feed/shards.ts";
 import { History } from "../../chat/history/history.ts";
 import { retentionFrom } from "../../chat/base/limits.ts";
-import { bytesOfRow, type KeptRow, Quota } from "../../chat/history/quota.ts";
+import { bytesOfRow, type KeptRow } from "../../chat/history/kept_rows.ts";
+import { Quota } from "../../chat/history/quota.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
 import { bytesFrom } from "../../chat/program/settings.ts";
 import type { Stream } from "../../chat/history/memtable.ts";
