@@ -164,7 +164,7 @@ export class ShardReader {
   async #deliverRow(value: unknown, versionstamp: string): Promise<void> {
     const { index, parts: { instance, warn, deliver } } = this.#context;
     const row = feedRowFrom(value);
-    if (row === undefined) return warn("a feed row of an unknown version was skipped");
+    if (row === undefined) return warn("Skipped a feed row of an unknown version");
     const isOwn = row.from === instance;
     const own = isOwn ? this.#awaitingRead.get(row.n) : undefined;
     if (own !== undefined) {
@@ -175,7 +175,7 @@ export class ShardReader {
     const prefix = eventIdPrefix(versionstamp);
     for (const [i, stored] of row.events.entries()) {
       const event = unpack(stored);
-      if (event === undefined) warn("an event of an unknown kind was skipped");
+      if (event === undefined) warn("Skipped an event of an unknown kind");
       else this.#frames += deliver(event, eventId(prefix, i), index);
       if (this.#frames >= MAX_FRAMES_PER_TURN) await this.#yield();
     }
