@@ -42,6 +42,7 @@ type Remainder = Batch & { readonly isGuardMoved: boolean };
 export class Committer {
   readonly #context: ShardContext;
   readonly #reader: ShardReader;
+  readonly #guardKey: Deno.KvKey;
   /** Halves of batches that KV refused, the first one last: each is committed by itself. */
   readonly #halves: Batch[] = [];
   #lastN = 0;
@@ -53,6 +54,7 @@ export class Committer {
   constructor(reader: ShardReader, context: ShardContext) {
     this.#reader = reader;
     this.#context = context;
+    this.#guardKey = commitGuardKey(context.parts.instance, context.index);
   }
 
   /** Whether a commit was given up that may yet be written: see {@linkcode Committer.resolveUncertain}. */
@@ -121,7 +123,7 @@ export class Committer {
   async resolveUncertain(): Promise<void> {
     const { index, kv, parts: { clock, lease, onLeaseLost } } = this.#context;
     const n = ++this.#lastN;
-    const keys: [Deno.KvKey, Deno.KvKey] = [this.#commitGuardKey(), lease.key];
+    const keys: [Deno.KvKey, Deno.KvKey] = [this.#guardKey, lease.key];
     const [guard, held] = await withTimeout(clock, kv.getMany<[unknown, unknown]>(keys));
     if (held.versionstamp !== lease.versionstamp) {
       this.#isUncertain = false;
@@ -136,10 +138,6 @@ export class Committer {
     this.#reader.notify(moved.versionstamp);
   }
 
-  #commitGuardKey(): Deno.KvKey {
-    return commitGuardKey(this.#context.parts.instance, this.#context.index);
-  }
-
   #chooseGuard(operations: readonly Operation[]): Guard {
     return !this.#reader.isShared() && operations.some(hasEvent) ? "notify" : "commitGuard";
   }
@@ -149,7 +147,7 @@ export class Committer {
       case "notify":
         return { key: notifyKey(this.#context.index), versionstamp: this.#reader.cursor || null };
       case "commitGuard":
-        return { key: this.#commitGuardKey(), versionstamp: this.#guardVersionstamp };
+        return { key: this.#guardKey, versionstamp: this.#guardVersionstamp };
       default:
         return guard satisfies never;
     }
@@ -163,7 +161,7 @@ export class Committer {
     for (const { mutations } of operations) {
       if (mutations?.some(isSum)) atomic.mutate(...mutations.filter(isSum));
     }
-    if (guard === "commitGuard") atomic.set(this.#commitGuardKey(), n);
+    if (guard === "commitGuard") atomic.set(this.#guardKey, n);
     const events: StoredEvent[] = [];
     for (const { mutations, event } of operations) {
       if (mutations !== undefined) atomic.mutate(...mutations.filter((each) => !isSum(each)));

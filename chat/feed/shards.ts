@@ -31,7 +31,8 @@ export async function agreeOnShards(kv: Deno.Kv, clock: Clock, isLocal: boolean)
     if (versionstamp !== null) {
       if (isNumberOfShards(value)) return value;
       throw new Error(
-        `in ["shards"] is ${Deno.inspect(value)}, not a number from 1 to ${MAX_SHARDS}`,
+        `Cannot use this KV: ${JSON.stringify(SHARDS_KEY)} is ${Deno.inspect(value)}, ` +
+          `not a number from 1 to ${MAX_SHARDS}`,
       );
     }
     // Versions that did not store the number had DEFAULT_SHARDS everywhere.
