@@ -12,7 +12,8 @@ import type { Rate } from "./base/token_bucket.ts";
 import type { Clock } from "./base/clock.ts";
 import { Connection } from "./session/connection.ts";
 import type { RoomEvent } from "./feed/events.ts";
-import { Feed, ROW_LIFE } from "./feed/feed.ts";
+import { Feed } from "./feed/feed.ts";
+import { FEED_ROW_MS } from "./feed/shard_parts.ts";
 import type { Admission } from "./session/rate_limiter.ts";
 import { Handler } from "./session/handler.ts";
 import { History } from "./history/history.ts";
@@ -172,7 +173,7 @@ export class Instance {
       maxBytes: parts.maxHistory,
       shards: shards.length,
       shardOf: (name) => this.#feed.shardOf(name),
-      feedRowMs: ROW_LIFE,
+      feedRowMs: FEED_ROW_MS,
       warn,
     });
     const feed = this.#feed = new Feed({
@@ -182,7 +183,7 @@ export class Instance {
       smallIsFast: handles.separate,
       mostChecks: local ? MAX_LOCAL_CHECKS : MAX_CHECKS,
       // What history has not got yet must be there even after a crash and a long while.
-      feedRowMs: longestOf(retention) + ROW_LIFE,
+      feedRowMs: longestOf(retention) + FEED_ROW_MS,
       instance: id,
       lease: check,
       clock,

@@ -19,7 +19,7 @@ import { Addresses } from "./http/addresses.ts";
 import { ASSETS } from "./http/assets.ts";
 import { type Clock, systemClock } from "./base/clock.ts";
 import { backOff } from "./kv/retry.ts";
-import { agreeOnShards } from "./feed/feed.ts";
+import { agreeOnShards } from "./feed/shards.ts";
 import { AdmissionControl } from "./session/rate_limiter.ts";
 import { type AcceptedSocket, CHAT_V1, type Hello, Instance, type KvHandles } from "./instance.ts";
 import { Confusables, DEFAULT_RESERVED } from "./nicknames/confusables.ts";

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import browserConfig from "./browser/deno.json" with { type: "json" };
 import config from "../deno.json" with { type: "json" };
+import { KEYS } from "../chat/kv/key_forms.ts";
 import { PROJECT } from "./support/test_server.ts";
 
 /**
@@ -34,6 +35,23 @@ const PLATFORM: readonly (readonly [RegExp, readonly string[]])[] = [
     ["kv/", "feed/", "history/", "storage/", "nicknames/registrations.ts", "nicknames/attempts.ts"],
   ],
 ];
+
+/**
+ * How a KV key is spelled: an array as a key or selector, or one that begins with a stored word. "nick",
+ * "room" and the stream kinds are also words of other arrays, so only the first form finds them.
+ */
+const SPELLED_KEYS: readonly RegExp[] = [
+  /\b(key|prefix|start|end|\w*KEY|\w*PREFIX)\b(: Deno\.KvKey)? ?[:=] ?\[/,
+  /\): Deno\.KvKey \{/,
+  /\b(kv|atomic|removal)\.(get|set|delete|check|sum|enqueue)\(\s*\[/,
+  new RegExp(`\\["(${storedWords().join("|")})"`),
+];
+
+/** The first words of all keys that are not also words of other arrays. */
+function storedWords(): string[] {
+  const words = Object.values(KEYS).map(({ key }) => /^\["(\w+)"/.exec(key)![1]!);
+  return [...new Set(words)].filter((word) => !["nick", "room", "resume", "log"].includes(word));
+}
 
 /** The source files of chat/ by their paths below it. */
 async function sources(folder = ""): Promise<Map<string, string>> {
@@ -95,6 +113,16 @@ Deno.test("the platform is named only where it belongs", async () => {
     for (const [platform, where] of PLATFORM) {
       if (where.some((each) => path.startsWith(each))) continue;
       assert(!platform.test(code(text)), `${path} names ${platform}`);
+    }
+  }
+});
+
+Deno.test("no file outside kv/ spells a KV key", async () => {
+  for (const [path, text] of await sources()) {
+    if (!path.endsWith(".ts") || folderOf(path) === "kv") continue;
+    for (const spelling of SPELLED_KEYS) {
+      const [found] = spelling.exec(code(text)) ?? [];
+      assertEquals(found, undefined, `${path} spells a key`);
     }
   }
 });

@@ -1,46 +1,47 @@
 /**
- * Every limit of the chat in one place, each with its unit and its reason.
+ * Every limit of the chat, with its unit and its reason, and the settings that limits follow from.
  *
- * Stands below everything. It does not enforce anything; whoever meets the input does (server, flood,
- * names, Connection, Handler, Sender).
+ * It enforces nothing: the code that receives the input does (router, names, Connection, Handler,
+ * RateLimiter, Sender).
  */
 import type { Rate } from "./token_bucket.ts";
 
 /** The limits of one chat. All are whole numbers greater than zero. */
 export interface Limits {
-  /** Longest nickname, in code points. Longer ones break the layout of every client. */
+  /** Code points of a nickname. Longer ones break the layout of every client. */
   readonly nickname: number;
-  /** Longest nickname, in bytes of UTF-8. Four a code point, so that every script has the same room. */
+  /** Bytes of UTF-8 of a nickname: four for each code point, so that no script is limited more. */
   readonly nicknameBytes: number;
-  /** Longest room name, in code points. */
+  /** Code points of a room name. */
   readonly room: number;
-  /** Longest room name, in bytes of UTF-8. It is part of a KV key, which ends at 2 KiB. */
+  /** Bytes of UTF-8 of a room name. It is part of a KV key, which has at most 2 KiB. */
   readonly roomBytes: number;
-  /** Longest line, in bytes of UTF-8. A longer one is answered with an error line. */
+  /** Bytes of UTF-8 of a message. A longer one is rejected with an error. */
   readonly messageBytes: number;
   /**
-   * Longest frame, in bytes of UTF-8. A longer one is no slip of a typist, and closes the
-   * connection with 1009 (RFC 6455, section 7.4.1).
+   * Bytes of UTF-8 of a frame. A longer one is no typing mistake, and closes the connection with 1009
+   * (RFC 6455, section 7.4.1).
    */
   readonly frameBytes: number;
-  /** Messages of one connection that may wait for their commit; the next frame waits for room. */
+  /** Messages of one connection that may wait for their commit. After that the next frame waits. */
   readonly pendingMessages: number;
-  /** Frames of one connection that may wait to be handled; one more closes it with 1008. */
+  /** Frames of one connection that may wait to be handled. One more closes it with 1008. */
   readonly inboxFrames: number;
-  /** The same in UTF-16 code units, so that few large frames do not cost more than many small ones. */
+  /** The same in UTF-16 code units, so that few large frames use no more memory than many small ones. */
   readonly inboxUnits: number;
-  /** Bytes that may wait unsent for one socket; past it the peer does not read, and is let go (1013). */
+  /** Unsent bytes of one socket. With more, the client does not read, and is disconnected with 1013. */
   readonly bufferedBytes: number;
   /**
-   * Bytes that may wait for all sockets together before those for whom most waits are let go sooner.
-   * A runtime that cannot cut a connection keeps what waits for a peer until the peer hangs up.
+   * Unsent bytes of all sockets together. With more, the clients with the most unsent data are
+   * disconnected earlier. A runtime that cannot abort a connection keeps unsent data until the client
+   * closes it.
    */
   readonly bufferedBytesInAll: number;
-  /** Seconds without any sign of life, pings included, after which the runtime drops a socket. */
+  /** Seconds without any frame, pings included, after which the runtime closes a socket. */
   readonly idleSeconds: number;
 }
 
-/** The limits that a user may set, as flags and environment variables name them. */
+/** The limits that the operator can set, named like their flags and environment variables. */
 export interface LimitSettings {
   /** Code points of a nickname: 1 to 128. Default 32. */
   readonly nickname?: number;
@@ -49,106 +50,108 @@ export interface LimitSettings {
   /** Bytes of a message: 1 to 24,576. Default 16,384. */
   readonly message?: number;
   /**
-   * Bytes that may wait for somebody who does not read: 1,048,576 (what coming back needs) to
-   * 67,108,864. Default 1,048,576.
+   * Unsent bytes of one connection: 1,048,576 (what resuming a session needs) to 67,108,864. Default
+   * 1,048,576.
    */
   readonly unread?: number;
 }
 
-/** So many within so many seconds: all at once, or in any other way. */
+/** A number of actions within some seconds: all at once, or distributed in any way. */
 export interface Allowance {
   readonly many: number;
   readonly seconds: number;
 }
 
-/** What may be done how often, so that nobody is flooded. `off`: as often as one likes. */
+/** Rate limits. `off`: no limit. */
 export interface RateLimitSettings {
   /**
-   * Messages of one connection; one of more than 1 KiB, or of more than four lines, counts as several.
-   * Default 30 in 15 s.
+   * Messages of one connection. A message of more than 1 KiB, or of more than four lines, counts as
+   * several. Default 30 in 15 s.
    */
   readonly messages?: Allowance | "off";
-  /** Other commands and requests; each 4 KiB of their replies count as one more. Default 120 in 30 s. */
+  /** Other commands and requests. Every 4 KiB of a reply count as one more. Default 120 in 30 s. */
   readonly commands?: Allowance | "off";
-  /** Rooms that are entered. Default 30 in 60 s. */
+  /** Rooms that a connection joins. Default 30 in 60 s. */
   readonly joins?: Allowance | "off";
-  /** Nicknames that are taken or tried, at login too. Default 20 in 60 s. */
+  /** Nicknames that a connection requests, at login too. Default 20 in 60 s. */
   readonly nicks?: Allowance | "off";
   /**
-   * Messages of all people together to one room, and of all to one person, counted as above. Default
-   * 200 in 5 s.
+   * Messages from all users together to one room, or to one user, counted like `messages`. Default 200
+   * in 5 s.
    */
   readonly room?: Allowance | "off";
-  /** Connections that an address opens. Default 100 in 60 s, and for this machine's own: off. */
+  /** Connections that an address opens. Default 100 in 60 s; off for addresses of this machine. */
   readonly connections?: Allowance | "off";
   /**
-   * Nicknames that an address registers, on all instances together. Default 5 in a day, and for this
-   * machine's own: off.
+   * Nicknames that an address registers, on all instances together. Default 5 a day; off for addresses
+   * of this machine.
    */
   readonly registrations?: Allowance | "off";
   /**
-   * How many times as much as one connection all of an address may do together. Default 10, and for
-   * this machine's own: off.
+   * How many times the limits of one connection apply to all connections of an address together.
+   * Default 10; off for addresses of this machine.
    */
   readonly together?: number | "off";
-  /** Seconds in which a connection must have a nickname. Default 60. */
+  /** Seconds within which a connection must have a nickname. Default 60. */
   readonly unnamed?: number | "off";
 }
 
-/** How many may be connected to one instance. */
+/** Limits of the connections to one instance. */
 export interface ConnectionSettings {
   /** Connections in all: 1 to 1,000,000. Default 10,000. */
   readonly connections?: number;
-  /** Connections from one address: the same. Default 100, and for this machine's own: no limit. */
+  /** Connections from one address: the same range. Default 100; no limit for this machine's own. */
   readonly perAddress?: number;
 }
 
-/** What may be done how often, by one and by all of an address: buckets, of which `undefined` is none. */
+/** Rate limits as token buckets; `undefined`: no limit. */
 export interface RateLimits {
+  /** For one connection. */
   readonly one: ActionRates;
+  /** For all connections of an address together. */
   readonly address: ActionRates;
-  /** For messages to one room, whoever sends them. */
+  /** For the messages from all users together to one room. */
   readonly room: Rate | undefined;
   readonly connection: Rate | undefined;
   readonly registration: Rate | undefined;
-  /** Milliseconds; 0: no limit. */
+  /** Milliseconds within which a connection must have a nickname; 0: no limit. */
   readonly unnamed: number;
   /** `Infinity`: no limit. */
   readonly connections: number;
   readonly perAddress: number;
-  /** Whether addresses that many may share are counted like all others. */
+  /** Whether the limits apply to addresses that many clients may share, such as this machine's own. */
   readonly countsShared: boolean;
-  /** The same of registrations. */
+  /** The same for registrations. */
   readonly registersShared: boolean;
 }
 
-/** What is counted apart: commands that are none of the others, too. */
+/** A kind of rate-limited action. `command` is every command or request of no other kind. */
 export type ActionKind = "message" | "command" | "join" | "nick";
 
-/** How often each may be done. */
+/** The rate of each kind of action; `undefined`: no limit. */
 export type ActionRates = Readonly<Record<ActionKind, Rate | undefined>>;
 
-/** What is kept, and for how long. */
+/** How long history, sessions and registrations are kept. */
 export interface RetentionSettings {
-  /** Seconds for which what is said is kept: 0 (it is not) to ten years. Default 7 days. */
+  /** Seconds for which messages are kept: 0 (they are not) to ten years. Default 7 days. */
   readonly history?: number;
   /**
-   * Bytes that history may take in KV: 1,048,576 to 2^50, or `Infinity`: no limit. The oldest of it is
-   * removed first. A tenth of it, but at least a mebibyte, may be one room's. Default 1 GiB.
+   * Bytes that history may take in KV: 1,048,576 to 2^50, or `Infinity` for no limit. The oldest rows
+   * are removed first. One room may take a tenth, but at least a mebibyte. Default 1 GiB.
    */
   readonly maxHistory?: number;
-  /** Whether everybody may see the history of every room, and not only who is in it. Default: no. */
+  /** Whether clients may read the history of rooms that they are not in. Default: no. */
   readonly openHistory?: boolean;
-  /** Seconds for which the place of somebody who dropped out is kept: 0 to an hour. Default 30. */
+  /** Seconds for which a lost connection can be resumed: 0 to an hour. Default 30. */
   readonly grace?: number;
   /**
-   * Seconds for which a registered nickname is kept whose owner does not come: to ten years; 0: none
-   * can be registered. Default a year: else what somebody registered once would be gone for ever.
+   * Seconds after which an unused registered nickname expires: up to ten years; 0: nicknames cannot be
+   * registered. Default one year. Without an expiry, an abandoned nickname would be taken for ever.
    */
   readonly registered?: number;
 }
 
-/** The same, in milliseconds. */
+/** The same with all defaults, in milliseconds. */
 export interface Retention {
   readonly retention: number;
   /** Bytes; `Infinity`: no limit. */
@@ -158,48 +161,48 @@ export interface Retention {
   readonly registered: number;
 }
 
-/** What each setting may be at the most, and why: what KV can hold. */
+/** The largest value of each setting, with the reason. */
 export const MAX = {
-  /** 512 bytes of UTF-8 in a key of 2 KiB, which holds it twice at the most. */
+  /** 512 bytes of UTF-8. A key has at most 2 KiB, and holds a nickname at most twice. */
   nickname: 128,
-  /** 1,024 bytes of UTF-8 in a key of 2 KiB. */
+  /** 1,024 bytes of UTF-8. A key has at most 2 KiB. */
   room: 256,
-  /** In a KV value (64 KiB) a text may take two bytes a character, and others share the row. */
+  /** A KV value has at most 64 KiB, a text may take two bytes a character, and others share the row. */
   message: 24 * 1024,
-  /** More is no backlog but a leak. */
+  /** More would be a leak, not backpressure. */
   unread: 64 * 1024 * 1024,
   /** More than any process can hold. */
   connections: 1_000_000,
   perAddress: 1_000_000,
-  /** More than anybody can do: what is meant is off. */
+  /** More than any client can do: use `off` instead. */
   many: 1_000_000,
   /** A day. */
   seconds: 86_400,
   /** Ten years. */
   history: 3650 * 86_400,
-  /** An hour: so long nobody else can have the nickname. */
+  /** An hour: for that time no other user can have the nickname. */
   grace: 3600,
   /** Ten years. */
   registered: 3650 * 86_400,
-  /** More than a disk holds: what is meant is off. */
+  /** More than a disk holds: use `off` instead. */
   maxHistory: 2 ** 50,
 } as const;
 
-/** What a setting must be at the least, where that is more than 1. */
+/** The smallest value of a setting, where that is more than 1. */
 export const MIN = {
-  /** What is told to whoever comes back, and a page of history, must have room in it. */
+  /** The missed events of a resumed session, or a page of history, must fit. */
   unread: 1024 * 1024,
-  /** The program alone takes some 100 MiB. */
+  /** The program alone takes about 100 MiB. */
   memoryBytes: 192 * 1024 * 1024,
-  /** Less is one page of long messages. */
+  /** About one page of long messages. */
   maxHistory: 1024 * 1024,
 } as const;
 
 /**
- * What follows from a user's settings of what is kept.
+ * Returns how long everything is kept, from the operator's settings.
  *
- * @throws {RangeError} when a setting is not a number from 0 (or what stands in {@linkcode MIN}) to
- * its maximum.
+ * @throws {RangeError} when a setting is not a number from 0, or its minimum in {@linkcode MIN}, to its
+ * maximum.
  */
 export function retentionFrom(
   {
@@ -211,9 +214,9 @@ export function retentionFrom(
   }: RetentionSettings = {},
 ): Retention {
   for (const [name, seconds] of Object.entries({ history, grace, registered })) {
-    const most = MAX[name as "history" | "grace" | "registered"];
-    if (!(seconds >= 0 && seconds <= most)) {
-      throw new RangeError(`${name} must be a number of seconds from 0 to ${most}`);
+    const max = MAX[name as "history" | "grace" | "registered"];
+    if (!(seconds >= 0 && seconds <= max)) {
+      throw new RangeError(`${name} must be a number of seconds from 0 to ${max}, not ${seconds}`);
     }
   }
   if (maxHistory !== Infinity) {
@@ -228,20 +231,19 @@ export function retentionFrom(
   };
 }
 
-/** How many of the slowest may have all that one may have. */
-const SLOW = 256;
+/** Clients that may have the most unsent data at the same time. */
+const MAX_SLOW_READERS = 256;
 
 /**
- * The limits that follow from a user's settings. Where everybody is `trusted` nothing is bounded just
- * to keep some from getting in the others' way.
+ * Returns the limits that follow from the operator's settings. `isTrusted`: without the limits that
+ * only protect clients from each other.
  *
- * @throws {RangeError} when a setting is not a whole number from 1 (or what stands there) to its
- * maximum.
+ * @throws {RangeError} when a setting is not a whole number from its minimum to its maximum.
  */
-export function limitsFrom(settings: LimitSettings = {}, trusted: boolean = false): Limits {
-  const pick = (name: keyof LimitSettings, usual: number, least = 1): number => {
-    const value = settings[name] ?? usual;
-    assertWhole(name, value, least, MAX[name]);
+export function limitsFrom(settings: LimitSettings = {}, isTrusted: boolean = false): Limits {
+  const pick = (name: keyof LimitSettings, defaultValue: number, min = 1): number => {
+    const value = settings[name] ?? defaultValue;
+    assertWhole(name, value, min, MAX[name]);
     return value;
   };
   const nickname = pick("nickname", 32);
@@ -255,29 +257,30 @@ export function limitsFrom(settings: LimitSettings = {}, trusted: boolean = fals
     roomBytes: room * 4,
     messageBytes,
     frameBytes: 64 * 1024,
-    // Few: so that a commit, after which all of it is shown at once, has little of one connection.
-    pendingMessages: trusted ? 256 : 16,
+    // Few, so that one connection takes a small part of a commit, which is delivered all at once.
+    pendingMessages: isTrusted ? 256 : 16,
     inboxFrames: 1024,
     inboxUnits: 256 * 1024,
     bufferedBytes,
-    bufferedBytesInAll: trusted ? Infinity : SLOW * bufferedBytes,
+    bufferedBytesInAll: isTrusted ? Infinity : MAX_SLOW_READERS * bufferedBytes,
     idleSeconds: 30,
   };
 }
 
 /**
- * What one room takes from everybody together. One that counts 1 takes a reader at most 2 KB: 1 KiB of
- * text, and nickname, room and field names. So 200 at once are 0.4 MB, less than may wait for one
- * socket, and 40 a second are 80 KB or 0.65 Mbit/s: a reader at 5 Mbit/s has the whole burst in 0.7 s.
- * One address may send 20 a second ({@linkcode RateLimitSettings.together}), so it cannot fill a room alone.
+ * Messages from all users together to one room. A message that counts as 1 takes at most 2 KB for each
+ * reader: 1 KiB of text, and nickname, room and field names. So 200 at once are 0.4 MB, less than the
+ * unsent data that one socket may have, and 40 a second are 80 KB or 0.65 Mbit/s: a reader at 5 Mbit/s
+ * receives the whole burst in 0.7 s. One address may send 20 a second
+ * ({@linkcode RateLimitSettings.together}), so it cannot use up a room's limit alone.
  */
-const ROOM: Allowance = { many: 200, seconds: 5 };
+const ROOM_ALLOWANCE: Allowance = { many: 200, seconds: 5 };
 
 /**
- * How often things may be done, and by how many: what a fast human and a polite bot need. A paste of
- * twenty lines should not be noticed, and schools have one address. (Ergo: 5 lines at once and 2 a
- * second after that, 16 connections and 32 new ones in 10 minutes from an address; InspIRCd: 10 at once
- * and 1 a second, 3 connections.)
+ * Returns the rate limits that follow from the operator's settings. The defaults are enough for a fast
+ * user, a polite bot, a paste of twenty lines, and a school with one address. (Ergo: 5 lines at once
+ * and 2 a second after that, 16 connections and 32 new ones in 10 minutes from an address; InspIRCd:
+ * 10 at once and 1 a second, 3 connections.)
  *
  * @throws {RangeError} when a setting is out of its range.
  */
@@ -310,7 +313,7 @@ export function rateLimitsFrom(
       join: times(one.join),
       nick: times(one.nick),
     },
-    room: rateFrom("room", set.room ?? ROOM),
+    room: rateFrom("room", set.room ?? ROOM_ALLOWANCE),
     connection: rateFrom("connections", set.connections ?? { many: 100, seconds: 60 }),
     registration: rateFrom("registrations", set.registrations ?? { many: 5, seconds: 86_400 }),
     registersShared: set.registrations !== undefined,
@@ -342,14 +345,17 @@ function rateFrom(name: string, allowance: Allowance | "off"): Rate | undefined 
   return { burst: allowance.many, ms: allowance.seconds * 1000 };
 }
 
-function assertWhole(name: string, value: number, least: number, most: number): void {
-  if (Number.isInteger(value) && value >= least && value <= most) return;
-  throw new RangeError(`${name} must be a whole number from ${least} to ${most}, not ${value}`);
+function assertWhole(name: string, value: number, min: number, max: number): void {
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  throw new RangeError(`${name} must be a whole number from ${min} to ${max}, not ${value}`);
 }
 
 const encoder = new TextEncoder();
 
-/** Bytes of UTF-8, to hold against a limit: an upper bound of them where that is within `enough`. */
-export function sizeOf(text: string, enough: number): number {
-  return text.length * 3 <= enough ? text.length * 3 : encoder.encode(text).length;
+/**
+ * Returns the bytes of UTF-8 of a text, for comparison with a limit. If an upper bound of them is
+ * within the limit, returns that bound, which is quicker.
+ */
+export function sizeOf(text: string, limit: number): number {
+  return text.length * 3 <= limit ? text.length * 3 : encoder.encode(text).length;
 }

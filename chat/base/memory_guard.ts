@@ -1,9 +1,9 @@
 /**
- * Keeps the process within its memory: looks at it several times a second, and while it uses too
- * much, has connections closed, a few at a time.
+ * Bounds the memory of the process: measures it many times a second, and has connections closed, a few
+ * at a time, while the process uses too much.
  *
- * Beside the way of a message. It does not choose the connections. It is there for what Deno shows
- * nobody: a message in fragments that does not end is kept whole until it ends.
+ * It does not choose the connections. It exists for memory that no limit of the chat sees: Deno keeps
+ * the fragments of a WebSocket message until the last one arrives.
  */
 import type { Clock } from "./clock.ts";
 
@@ -14,74 +14,74 @@ export interface MemoryGuardParts {
   readonly clock: Clock;
   /** Bytes that the process uses. */
   memory(): number;
-  /** Closes up to so many connections. Returns how many it closed. */
-  shed(most: number): number;
+  /** Closes up to `max` connections. Returns how many it closed. */
+  shed(max: number): number;
   warn(message: string): void;
 }
 
-/** Milliseconds between two looks. A look takes 4 µs; a single connection sends 1 MB a millisecond. */
-const LOOK_MS = 20;
+/** Milliseconds between two measurements, of 4 µs each. One connection sends 1 MB a millisecond. */
+const MEASURE_MS = 20;
 
-/** Each look that finds too much closes so many times as many connections as the one before. */
+/** Each measurement over the limit closes this many times as many connections as the one before. */
 const GROWTH = 4;
 
 /**
- * Memory that stays when nothing is left to close is not what connections hold. Then it must grow to
- * so many times as much before connections are closed again.
+ * If no connection is left to close, connections do not hold the memory. Then it must grow by this
+ * factor before connections are closed again.
  */
 const HEADROOM = 1.1;
 
 const MIB = 1024 * 1024;
 
-/** Looks at the memory of the process, from its making until it is closed. */
+/** Bounds the memory of the process, from its construction until it is closed. */
 export class MemoryGuard {
   readonly #parts: MemoryGuardParts;
-  /** How often it has looked. */
+  /** The number of measurements. */
   readonly looks: { count: number };
   /** Bytes above which connections are closed. */
   #threshold: number;
   #batch = 1;
   #isOver = false;
-  #cancel = (): void => {};
+  #cancelTimer = (): void => {};
 
-  /** `looks` is counted up at each look. */
+  /** `looks.count` is incremented at each measurement. */
   constructor(parts: MemoryGuardParts, looks: { count: number } = { count: 0 }) {
     this.#parts = parts;
     this.looks = looks;
     this.#threshold = parts.maxBytes;
-    this.#wait();
+    this.#schedule();
   }
 
-  /** Whether the process uses too much, so that new connections should wait. */
+  /** Whether the process uses too much memory, so that new connections should wait. */
   get isOver(): boolean {
     return this.#isOver;
   }
 
-  /** Looks no more. */
+  /** Stops measuring. */
   close(): void {
-    this.#cancel();
+    this.#cancelTimer();
   }
 
-  #wait(): void {
-    this.#cancel = this.#parts.clock.after(LOOK_MS, () => {
-      this.#look();
-      this.#wait();
+  #schedule(): void {
+    this.#cancelTimer = this.#parts.clock.after(MEASURE_MS, () => {
+      this.#measure();
+      this.#schedule();
     });
   }
 
-  #look(): void {
+  #measure(): void {
     const { maxBytes, memory, shed, warn } = this.#parts;
     const used = memory();
     if (used <= maxBytes) this.#threshold = maxBytes;
     this.#isOver = used > this.#threshold;
     if (this.#isOver) {
-      // The allocator may take a moment to give back what is free: so few at first.
+      // Few at first, because the allocator may return free memory with a delay.
       const closed = shed(this.#batch);
       this.#batch *= GROWTH;
       if (closed === 0) this.#threshold = used * HEADROOM;
       warn(
-        `the process uses ${Math.round(used / MIB)} MiB, more than ${maxBytes / MIB} ` +
-          `(--max-memory): ${closed} connections were closed`,
+        `The process uses ${Math.round(used / MIB)} MiB, more than ${maxBytes / MIB} ` +
+          `(--max-memory); closed ${closed} ${closed === 1 ? "connection" : "connections"}`,
       );
     } else {
       this.#batch = 1;

@@ -1,36 +1,36 @@
 /**
- * What cannot be done, and why: a code for programs and a line for people.
+ * Rejections: why an action was not done, as a code for programs and a message for users.
  *
- * A helper below the way of a message: Handler refuses, Lines shows the line, Requests both.
- * PROTOCOL.md names the codes, which do not change.
+ * The plain-text protocol sends the message, chat.v1 both. docs/PROTOCOL.md lists the codes, which do
+ * not change.
  */
 
-/** Why something was not done. The connection stays open. */
+/** Why an action was not done. The connection stays open. */
 export interface Rejection {
   readonly ok: false;
   readonly code: string;
   readonly message: string;
-  /** Milliseconds after which it may be tried again, if it is a matter of time. */
+  /** Milliseconds after which another try may succeed, if that depends on time. */
   readonly retryAfter?: number;
 }
 
-/** What was done, or why not. */
+/** The result of an action, or why it was not done. */
 export type Result<T = unknown> = ({ readonly ok: true } & T) | Rejection;
 
-/** Says that, and why, something is not done. */
+/** Returns a rejection. `retryAfter`: milliseconds. */
 export function reject(code: string, message: string, retryAfter?: number): Rejection {
   return { ok: false, code, message, retryAfter };
 }
 
-/** Milliseconds after which a client may try again when storage did not answer. */
+/** Milliseconds after which a client may try again if storage did not answer. */
 const STORAGE_RETRY_MS = 3_000;
 
-/** Milliseconds after which a client may try again when too many passwords wait to be hashed. */
+/** Milliseconds after which a client may try again if too many passwords wait to be hashed. */
 const HASHING_RETRY_MS = 2_000;
 
-/** What can be refused in more than one place, or in one line. */
+/** The rejections of the chat. */
 export const rejection = {
-  /** `ms`: how long to wait. */
+  /** `ms`: milliseconds to wait. */
   tooFast: (isMessage: boolean, ms: number): Rejection => {
     const seconds = Math.ceil(ms / 1000);
     const wait = `Please wait ${seconds} ${seconds === 1 ? "second" : "seconds"}.`;
@@ -38,7 +38,7 @@ export const rejection = {
     const message = `${what} in a short time. ${wait}`;
     return { ok: false, code: "too-fast", message, retryAfter: Math.ceil(ms) };
   },
-  /** A large reply does not fit into what may wait for one client, or for all together. */
+  /** A large reply does not fit into the unsent data that one client, or all, may have. */
   tooMuchUnsent: {
     ok: false,
     code: "too-fast",
@@ -82,7 +82,7 @@ export const rejection = {
       `Too many passwords were tried. Please wait ${Math.ceil(ms / 1000)} s.`,
       Math.ceil(ms),
     ),
-  /** `ms`: how long to wait. */
+  /** `ms`: milliseconds to wait. */
   tooManyRegistrations: (ms: number) => {
     const minutes = Math.ceil(ms / 60_000);
     const time = minutes > 90 ? `${Math.ceil(minutes / 60)} hours` : `${minutes} min`;
@@ -120,7 +120,7 @@ export const rejection = {
   ),
 } as const;
 
-/** The first characters of what was typed, to repeat it: never half of a character. */
+/** Returns the first characters of a user's input, to repeat it. Never splits a character. */
 function beginningOf(typed: string): string {
   return typed.slice(0, 64).toWellFormed();
 }

@@ -1,21 +1,19 @@
 /**
- * The tokens by which one comes back: made here, and known to storage only by their hashes.
- *
- * A helper below the way of a message.
+ * The tokens that resume a session. KV only stores their hashes.
  */
 import { createHash, randomBytes } from "node:crypto";
 
-/** A new token: 256 random bits, as 43 characters that may stand in an address. */
+/** Returns a new token: 256 random bits, as 43 characters that are allowed in a URL. */
 export function newToken(): string {
   return randomBytes(32).toString("base64url");
 }
 
-/** What is stored of a token. Unsalted: there is nothing to guess in 256 random bits. */
+/** Returns the hash of a token. It needs no salt, because 256 random bits cannot be guessed. */
 export function hashToken(token: string): string {
   return createHash("sha256").update(token).digest("base64url");
 }
 
-/** Whether something could be a token at all. */
+/** Returns whether a text has the form of a token. */
 export function isToken(text: string): boolean {
   return /^[\w-]{43}$/.test(text);
 }

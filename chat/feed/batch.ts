@@ -1,56 +1,56 @@
 /**
- * What goes into one commit: operations of many connections, taken from a queue in order, as many
- * as KV allows in one atomic and no two that could hurt each other.
+ * Batches: the operations that go into one commit. They are taken from a queue in order, as many as
+ * KV accepts in one atomic operation, and no two that could make each other fail.
  *
- * The first half of the group commit; the shard (shard.ts) commits what is taken here. It does not
- * touch KV itself.
+ * It does not touch KV: committer.ts commits the batches.
  */
 import { estimateStoredBytes, type RoomEvent } from "./events.ts";
 import { addMutation, type CommitSize, keyBytes, MAX_KEY_BYTES } from "../kv/limits.ts";
 
 /**
  * How an operation ended: `done` (committed, and its event delivered here), `conflict` (one of its
- * own checks failed; nothing of it was written), `failed` (storage did not take it).
+ * own checks failed, and nothing of it was written), or `failed` (KV did not answer or refused it;
+ * after a lost answer it may have been written).
  */
 export type Outcome = "done" | "conflict" | "failed";
 
-/** A change of state, an event that announces something, or both: all or nothing of it happens. */
+/** A change of state, an event, or both. All of it is committed, or nothing. */
 export interface Operation {
-  /** What must still be so for it to happen. At most {@linkcode MAX_CHECKS} different ones. */
+  /** What must hold for it to be committed: checks of at most {@linkcode MAX_CHECKS} keys. */
   readonly checks?: readonly Deno.AtomicCheck[];
   readonly mutations?: readonly Deno.KvMutation[];
   readonly event?: RoomEvent;
-  /** Estimated bytes of the event: whoever queues it may note it here, so that it is reckoned once. */
+  /** Estimated bytes of the event, once {@linkcode bytesOfEvent} has computed them. */
   eventBytes?: number;
-  /** Called exactly once, for an event that was delivered with its id. It must not throw. */
-  readonly settle: (outcome: Outcome, at?: string) => void;
+  /** Called exactly once, with the event ID if an event was delivered. It must not throw. */
+  readonly settle: (outcome: Outcome, eventId?: string) => void;
 }
 
-/** Checks in one atomic: denokv takes ten, and two are the shard's (its guard, the lease). */
+/** Checks in one batch: denokv accepts ten in a commit, and the shard adds two (guard and lease). */
 export const MAX_CHECKS = 8;
 
-/** The same on a file of this machine's, where KV takes a hundred. */
+/** The same on a local file, where KV accepts a hundred. */
 export const MAX_LOCAL_CHECKS = 90;
 
-/** Mutations in one atomic: KV takes 1,000; half of it keeps a commit at a few milliseconds. */
-const MAX_MUTATIONS = 500;
+/** Mutations in one batch: KV accepts 1,000, and with half of that a commit takes a few milliseconds. */
+const MAX_BATCH_MUTATIONS = 500;
 
-/** Bytes of checks and mutations in one atomic: KV takes 800 KiB, the feed row's 64 KiB among them. */
+/** Bytes of checks and mutations in one batch: KV accepts 800 KiB, the feed row's 64 KiB included. */
 const MAX_BATCH_BYTES = 600 * 1024;
 
-/** Bytes of keys that the shard adds to a commit: its guard, the lease, the feed row and the bell. */
+/** Bytes of keys that the shard adds to a commit: guard, lease, feed row and notification key. */
 const SHARD_KEY_BYTES = 512;
 
-/** Bytes of the keys that carry a value, the shard's left out. */
+/** Bytes of the keys in one batch that are written with a value. */
 const MAX_BATCH_KEY_BYTES = MAX_KEY_BYTES - SHARD_KEY_BYTES;
 
-/** Bytes of events in one commit: they are one KV value, which ends at 64 KiB. */
+/** Bytes of events in one batch: together they are one KV value, of at most 64 KiB. */
 const MAX_EVENT_BYTES = 60 * 1024;
 
-/** Operations that may be passed over for the next batch before looking further is not worth it. */
+/** Operations that a batch passes over before it stops looking further. */
 const MAX_SKIPPED = 64;
 
-/** Operations out of one queue that are committed together. */
+/** Operations that are committed together. */
 export interface Batch {
   readonly operations: Operation[];
   /** The operations' checks, each once. */
@@ -58,17 +58,17 @@ export interface Batch {
 }
 
 /**
- * Takes from the front of `queue` what fits into one commit, and leaves the rest in its order.
- * The first operation is always taken. `mostEventBytes` and `mostChecks` bound the batch.
+ * Takes the operations that fit into one commit from the front of `queue`, and leaves the rest in
+ * order. Always takes the first operation.
  *
- * An operation that checks a key which an earlier one in the batch writes stays for the next
- * batch: an atomic's checks look at what was there before it, so both would pass. An operation
- * also stays when it must not come before one that stays: see {@linkcode PassedOver}.
+ * An operation that checks a key which an earlier operation of the batch writes stays in the queue: the
+ * checks of a commit see the state before it, so both would pass. An operation also stays if it must
+ * not overtake one that stays: see {@linkcode PassedOver}.
  */
 export function takeBatch(
   queue: Operation[],
-  mostEventBytes = MAX_EVENT_BYTES,
-  mostChecks = MAX_CHECKS,
+  maxEventBytes = MAX_EVENT_BYTES,
+  maxChecks = MAX_CHECKS,
 ): Batch {
   const operations: Operation[] = [];
   const passedOver = new PassedOver();
@@ -86,25 +86,25 @@ export function takeBatch(
     }
     const size = sizeOf(operation);
     const eventSize = bytesOfEvent(operation);
-    const full = total.mutations + size.mutations > MAX_MUTATIONS ||
+    const isFull = total.mutations + size.mutations > MAX_BATCH_MUTATIONS ||
       total.keyBytes + size.keyBytes > MAX_BATCH_KEY_BYTES ||
-      total.bytes + size.bytes > MAX_BATCH_BYTES || eventBytes + eventSize > mostEventBytes;
-    if (full && operations.length > 0) break;
+      total.bytes + size.bytes > MAX_BATCH_BYTES || eventBytes + eventSize > maxEventBytes;
+    if (isFull && operations.length > 0) break;
     if (operation.checks !== undefined) {
-      const more = operation.checks.map((check) => [keyText(check.key), check] as const);
-      const fresh = more.filter(([key]) => !checks.has(key)).length;
-      // Of two that expect different things of a key one must fail, and would take the other along.
-      const clashes = more.some(([key, { versionstamp }]) =>
+      const keyed = operation.checks.map((check) => [keyText(check.key), check] as const);
+      const newChecks = keyed.filter(([key]) => !checks.has(key)).length;
+      // Of two that expect different versionstamps of one key, one must fail, and the other with it.
+      const clashes = keyed.some(([key, { versionstamp }]) =>
         written.has(key) || (checks.get(key) ?? { versionstamp }).versionstamp !== versionstamp
       );
-      // The first is taken even with too many checks: KV refuses it, and it is out of the way.
-      if (operations.length > 0 && (clashes || checks.size + fresh > mostChecks)) {
+      // The first is taken even with too many checks: KV refuses it, so it leaves the queue.
+      if (operations.length > 0 && (clashes || checks.size + newChecks > maxChecks)) {
         passedOver.add(operation);
         if (passedOver.operations.length < MAX_SKIPPED) continue;
         next++;
         break;
       }
-      for (const [key, check] of more) checks.set(key, check);
+      for (const [key, check] of keyed) checks.set(key, check);
     }
     for (const { key } of operation.mutations ?? []) written.add(keyText(key));
     total.mutations += size.mutations;
@@ -117,7 +117,7 @@ export function takeBatch(
   return { operations, checks: [...checks.values()] };
 }
 
-/** These operations as a batch, in their order. They must come out of one batch. */
+/** Returns a batch of some operations of another batch, in their order. */
 export function batchOf(operations: Operation[]): Batch {
   const checks = new Map<string, Deno.AtomicCheck>();
   for (const operation of operations) {
@@ -127,9 +127,9 @@ export function batchOf(operations: Operation[]): Batch {
 }
 
 /**
- * The operations that a batch passes over, and which others must therefore wait behind them: those
- * of the same connection, those that write a key which one of them checks or writes, and those that
- * check a key which one of them writes.
+ * The operations that a batch passes over. Others must wait behind them: operations of the same
+ * connection, those that write a key which one of these checks or writes, and those that check a key
+ * which one of these writes.
  */
 class PassedOver {
   readonly operations: Operation[] = [];
@@ -145,7 +145,7 @@ class PassedOver {
     for (const { key } of mutations ?? []) this.#written.add(keyText(key));
   }
 
-  /** Whether one of these must be committed before the operation. */
+  /** Returns whether one of these must be committed before the operation. */
   mustPrecede({ event, checks = [], mutations = [] }: Operation): boolean {
     if (event !== undefined && this.#connections.has(event.id)) return true;
     return checks.some(({ key }) => this.#written.has(keyText(key))) ||
@@ -158,8 +158,9 @@ class PassedOver {
 
 const EMPTY: CommitSize = { mutations: 0, keyBytes: 0, bytes: 0 };
 
-/** What an operation takes of KV's limits, its event left out. Most operations only say something. */
+/** Returns the part of KV's limits that an operation uses, without its event. */
 function sizeOf({ checks, mutations }: Operation): CommitSize {
+  // Most operations are messages.
   if (checks === undefined && mutations === undefined) return EMPTY;
   const size: CommitSize = { mutations: 0, keyBytes: 0, bytes: 0 };
   for (const mutation of mutations ?? []) addMutation(size, mutation);
@@ -167,14 +168,14 @@ function sizeOf({ checks, mutations }: Operation): CommitSize {
   return size;
 }
 
-/** Estimated bytes of an operation's event. */
+/** Returns the estimated bytes of an operation's event, and keeps them in the operation. */
 export function bytesOfEvent(operation: Operation): number {
   return operation.eventBytes ??= operation.event === undefined
     ? 0
     : estimateStoredBytes(operation.event);
 }
 
-/** A key as text, to compare keys by. */
+/** Returns a key as text, for comparison with other keys. */
 export function keyText(key: Deno.KvKey): string {
   return key.join("\u0000");
 }

@@ -1,42 +1,27 @@
 /**
- * The feed: one ordered log of everything that happens in rooms, in shards, and the bells by which
- * instances hear of each other's additions.
+ * The feed: one ordered log of everything that happens in rooms, divided into shards, and the watch
+ * on the notification keys by which instances learn of each other's commits.
  *
- * Storage and Handler hand operations in; whoever made the feed is handed the events of all
- * instances in the one order. It does not know what an event means.
+ * Storage and Handler submit operations; the instance receives the events of all instances in one
+ * order. The feed does not know what an event means.
  */
+import { delay } from "../base/clock.ts";
+import { NOTIFY_INSTANCES_KEY, notifyKey } from "../kv/keys.ts";
+import { withTimeout } from "../kv/retry.ts";
 import type { Operation } from "./batch.ts";
-import { type Clock, delay } from "../base/clock.ts";
-import { eachWithTimeout, withTimeout } from "../kv/retry.ts";
-import { notifyKey, Shard, type ShardParts } from "./shard.ts";
+import { Shard } from "./shard.ts";
+import type { ShardParts } from "./shard_parts.ts";
+import { shardOf } from "./shards.ts";
 
-export { FEED_ROW_MS as ROW_LIFE } from "./shard.ts";
-
-/** Most shards: with the company's bell they are ten keys, as many as one `kv.watch` covers. */
-const MAX_SHARDS = 9;
-
-/** Shards of a KV on which nothing says how many there are. */
-const DEFAULT_SHARDS = 8;
-
-/**
- * The same on a file of this machine's: it takes one commit at a time anyhow, so that more only make
- * the commits smaller (measured in rooms of ten: 28 % fewer messages with eight). While the events
- * of one are shown, the other's are committed.
- */
-const LOCAL_SHARDS = 2;
-
-/** Where it is written how many shards there are: all instances on one KV must agree. */
-const SHARDS_KEY: Deno.KvKey = ["shards"];
-
-/** Rung by an instance that comes or goes. */
-export const INSTANCES_NOTIFY_KEY: Deno.KvKey = ["bell", "company"];
+/** Milliseconds before a watch that ended is opened again. */
+const REWATCH_DELAY_MS = 1_000;
 
 /** What a feed is made of. */
 export interface FeedParts extends ShardParts {
   readonly kv: Deno.Kv;
-  /** The handle on which bells are watched. */
+  /** The handle on which notification keys are watched. */
   readonly watcher: Deno.Kv;
-  /** Called when another instance has come or gone. */
+  /** Called when another instance has started or ended. */
   instancesChanged(): void;
 }
 
@@ -47,92 +32,90 @@ export class Feed {
   readonly #parts: FeedParts;
   #shards: Shard[] = [];
   #watching: WatchReader | undefined;
-  /** Where the company's bell was last seen by watching. */
-  #instancesVersionstamp: string | null | undefined;
-  /** Where it was when the shards' bells were last looked at. */
+  /** The versionstamp at which the watch last saw the instances' notification key. */
+  #watchedVersionstamp: string | null | undefined;
+  /** The versionstamp that this key had when the shards' keys were last polled. */
   #polledVersionstamp: string | null | undefined;
   #watchLoopDone: Promise<void> | undefined;
-  #shared = false;
-  #closed = false;
+  #isShared = false;
+  #isClosed = false;
 
   constructor(parts: FeedParts) {
     this.#parts = parts;
   }
 
   /**
-   * Begins: what is added from now on is delivered. Before that nothing may be handed in. Gives
-   * where each shard stood: what it delivers comes after that.
+   * Starts: everything committed from now on is delivered. Call it before the first
+   * {@linkcode Feed.submit}. Returns the versionstamp up to which each shard delivers nothing.
    *
    * @throws when KV cannot be read.
    */
   async open(): Promise<(string | null)[]> {
-    const { clock, kv } = this.#parts;
-    const watcher = await withTimeout(clock, kv.getMany(this.#notifyKeys()));
-    const at = watcher.map(({ versionstamp }) => versionstamp);
-    this.#shards = at.map((versionstamp, i) => new Shard(i, versionstamp, this.#parts));
+    const versionstamps = await this.#readNotifyKeys();
+    this.#shards = versionstamps.map((versionstamp, i) => new Shard(i, versionstamp, this.#parts));
     this.#watchLoopDone = this.#watchLoop();
-    return at;
+    return versionstamps;
   }
 
   /**
-   * Hands in an operation. `name` (of a room, or of a connection in none) chooses the shard:
-   * operations of the same name keep their order.
+   * Submits an operation. `name` (of a room, or the ID of a connection in no room) chooses the shard:
+   * operations with one name keep their order.
    */
   submit(name: string, operation: Operation): void {
     this.#shards[this.shardOf(name)]!.submit(operation);
   }
 
   /**
-   * Whether other instances are there: only then the shards' bells are watched. Said again and
-   * again, it covers a watch that died without a word, by a look at the bells.
+   * Sets whether other instances exist: only then the shards' notification keys are watched. Call it
+   * regularly: each call with other instances also polls the keys, which covers a watch that died.
+   *
+   * @throws when KV cannot be read.
    */
-  async setShared(company: boolean): Promise<void> {
+  async setShared(isShared: boolean): Promise<void> {
     const { kv, clock } = this.#parts;
-    if (company) this.#watchShards(true);
-    const { versionstamp } = await withTimeout(clock, kv.get(INSTANCES_NOTIFY_KEY));
-    // Alone, and nobody has come and gone since the last look.
-    if (!company && !this.#shared && versionstamp === this.#polledVersionstamp) return;
-    // Of whoever has gone, the last words must have been read before nobody listens any more.
+    if (isShared) this.#watchShards(true);
+    const { versionstamp } = await withTimeout(clock, kv.get(NOTIFY_INSTANCES_KEY));
+    const isUnchanged = versionstamp === this.#polledVersionstamp;
+    if (!isShared && !this.#isShared && isUnchanged) return;
+    // The last commits of an instance that has ended must be read before the watch stops.
     await this.poll();
     this.#polledVersionstamp = versionstamp;
-    this.#watchShards(company);
+    this.#watchShards(isShared);
   }
 
-  /** The shard of a name. */
+  /** Returns the shard of a name. */
   shardOf(name: string): number {
     return shardOf(name, this.#parts.shards.length);
   }
 
-  /** Looks at the bells once. */
+  /**
+   * Reads the notification keys once, and wakes the shards that have new rows.
+   *
+   * @throws when KV cannot be read.
+   */
   async poll(): Promise<void> {
-    const watcher = await withTimeout(
-      this.#parts.clock,
-      this.#parts.kv.getMany(this.#notifyKeys()),
-    );
-    watcher.forEach((bell, i) => this.#shards[i]!.notify(bell.versionstamp));
+    this.#notifyShards(await this.#readNotifyKeys());
   }
 
   /**
-   * Resolves when everything that was committed before the call, by whichever instance, has been
-   * delivered here.
+   * Resolves when everything that any instance committed before the call has been delivered here.
    *
-   * @throws when KV cannot be read, or that takes too long.
+   * @throws when KV cannot be read, or delivery takes too long.
    */
   async reached(): Promise<void> {
-    const { clock, kv } = this.#parts;
-    const watcher = await withTimeout(clock, kv.getMany(this.#notifyKeys()));
-    const reached = watcher.map(({ versionstamp }, i) => this.#shards[i]!.reached(versionstamp));
-    await withTimeout(clock, Promise.all(reached));
+    const versionstamps = await this.#readNotifyKeys();
+    const reached = versionstamps.map((each, i) => this.#shards[i]!.reached(each));
+    await withTimeout(this.#parts.clock, Promise.all(reached));
   }
 
-  /** Resolves when everything handed in so far has been committed and delivered, or has failed. */
+  /** Resolves when every operation submitted so far is settled and delivered. */
   async flush(): Promise<void> {
     await Promise.all(this.#shards.map((shard) => shard.idle()));
   }
 
-  /** Stops watching. Nothing may be handed in after this. */
+  /** Stops watching. Submit nothing after this. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#isClosed = true;
     await this.#watching?.cancel();
     await this.#watchLoopDone;
   }
@@ -141,87 +124,50 @@ export class Feed {
     return this.#parts.shards.map((_, shard) => notifyKey(shard));
   }
 
-  #watchShards(company: boolean): void {
-    if (company === this.#shared) return;
-    this.#shared = company;
+  async #readNotifyKeys(): Promise<(string | null)[]> {
+    const { clock, kv } = this.#parts;
+    const entries = await withTimeout(clock, kv.getMany<unknown[]>(this.#notifyKeys()));
+    return entries.map(({ versionstamp }) => versionstamp);
+  }
+
+  #notifyShards(versionstamps: readonly (string | null)[]): void {
+    versionstamps.forEach((versionstamp, i) => this.#shards[i]!.notify(versionstamp));
+  }
+
+  #watchShards(isShared: boolean): void {
+    if (isShared === this.#isShared) return;
+    this.#isShared = isShared;
     void this.#watching?.cancel();
   }
 
-  /** Watches the bells, again and again: a stream that ends or fails is opened anew. */
+  /** Watches the notification keys. A stream that ends or fails is opened again. */
   async #watchLoop(): Promise<void> {
     const { watcher, clock, warn } = this.#parts;
-    while (!this.#closed) {
-      // Alone, only the company's bell: watching those that we ring doubles a commit's time.
-      const keys = this.#shared
-        ? [INSTANCES_NOTIFY_KEY, ...this.#notifyKeys()]
-        : [INSTANCES_NOTIFY_KEY];
-      const company = this.#shared;
+    while (!this.#isClosed) {
+      const isShared = this.#isShared;
+      // In exclusive mode not the shards' keys: watching keys that this instance sets doubles the
+      // time of a commit.
+      const shardKeys = isShared ? this.#notifyKeys() : [];
       try {
-        this.#watching = watcher.watch<unknown[]>(keys).getReader();
+        this.#watching = watcher.watch<unknown[]>([NOTIFY_INSTANCES_KEY, ...shardKeys]).getReader();
         await this.#readWatch(this.#watching);
       } catch (error) {
-        if (!this.#closed) warn(`storage's watch failed: ${(error as Error).message}`);
+        if (!this.#isClosed) warn(`storage's watch failed: ${(error as Error).message}`);
       }
-      if (!this.#closed && company === this.#shared) await delay(clock, 1000);
+      if (!this.#isClosed && isShared === this.#isShared) await delay(clock, REWATCH_DELAY_MS);
     }
   }
 
   async #readWatch(reader: WatchReader): Promise<void> {
     while (true) {
-      const { done, value: [company, ...watcher] = [] } = await reader.read();
+      const { done, value: [instances, ...shards] = [] } = await reader.read();
       if (done) return;
-      watcher.forEach((bell, i) => this.#shards[i]!.notify(bell.versionstamp));
-      const at = company!.versionstamp;
-      // The first answer is how things stand.
-      if (this.#instancesVersionstamp !== undefined && this.#instancesVersionstamp !== at) {
-        this.#parts.instancesChanged();
-      }
-      this.#instancesVersionstamp = at;
+      this.#notifyShards(shards.map(({ versionstamp }) => versionstamp));
+      const { versionstamp } = instances!;
+      // The first value of a watch is the present state, not a change.
+      const isFirst = this.#watchedVersionstamp === undefined;
+      if (!isFirst && this.#watchedVersionstamp !== versionstamp) this.#parts.instancesChanged();
+      this.#watchedVersionstamp = versionstamp;
     }
   }
-}
-
-/**
- * How many shards the feed on a KV has. Whoever comes first decides, for good. `local`: the KV can
- * only be reached from this machine.
- *
- * @throws when KV cannot be used, or holds something else there.
- */
-export async function agreeOnShards(kv: Deno.Kv, clock: Clock, local: boolean): Promise<number> {
-  while (true) {
-    const entry = await withTimeout(clock, kv.get<unknown>(SHARDS_KEY));
-    const { value, versionstamp } = entry;
-    if (versionstamp !== null) {
-      if (isNumberOfShards(value)) return value;
-      throw new Error(
-        `in ["shards"] is ${Deno.inspect(value)}, not a number from 1 to ${MAX_SHARDS}`,
-      );
-    }
-    // Before it was written down there were always as many as elsewhere.
-    const many = local && !(await hasNotifyKeys(kv, clock)) ? LOCAL_SHARDS : DEFAULT_SHARDS;
-    await withTimeout(clock, kv.atomic().check(entry).set(SHARDS_KEY, many).commit());
-  }
-}
-
-async function hasNotifyKeys(kv: Deno.Kv, clock: Clock): Promise<boolean> {
-  for await (const { key } of eachWithTimeout(clock, kv.list({ prefix: ["bell"] }))) {
-    if (typeof key[1] === "number") return true;
-  }
-  return false;
-}
-
-function isNumberOfShards(value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_SHARDS;
-}
-
-/**
- * The shard, of so many, of a name (of a room, or of a connection). FNV-1a: cheap, and rooms with similar names
- * land in different shards.
- */
-export function shardOf(name: string, shards: number): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < name.length; i++) {
-    hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
-  }
-  return (hash >>> 0) % shards;
 }

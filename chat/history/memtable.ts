@@ -1,140 +1,124 @@
 /**
- * What one shard delivered here and has not been folded yet, as far as is known here: the newest
- * part of history, in memory.
+ * The newest events of one shard, in memory until they are compacted: those that were delivered here
+ * and that, as far as this instance knows, no instance has compacted.
  *
- * Below History, which decides when it is folded. It holds an event a message and does nothing else
- * with it until somebody reads or folds: it stands on the way of every message.
+ * It handles every message, so it only stores an event until a reader or the compactor asks for it.
+ * compactor.ts decides when to compact.
  */
 import { afterCommit, type LoggedEvent, maxStoredBytes, type RoomEvent } from "../feed/events.ts";
-import type { StreamKind } from "./retention.ts";
+import type { Stream } from "../kv/keys.ts";
 
-/** A stream: its kind, and the room or the connection that it belongs to. */
-export type Stream = readonly [StreamKind, string];
+export type { Stream } from "../kv/keys.ts";
 
-/** Events by the name of their stream, each list in the order of the feed. */
+/** Events by the name of their stream; each list is in the order of the feed. */
 export type Streams = Map<string, { readonly stream: Stream; readonly entries: LoggedEvent[] }>;
 
-/** The tail of one shard. */
+/** The events of one shard that are not compacted yet. */
 export class Memtable {
-  /** All events up to this versionstamp are in KV; `undefined` while that is being made so. */
+  /** All events up to this versionstamp are in KV; `undefined` until that is so. */
   compactedTo: string | undefined;
-  /** What is greater than the ids of all of these events. */
+  /** Later than the ID of every compacted event, and earlier than that of every other one. */
   end = "";
-  /** Estimated bytes of the events that wait: {@linkcode maxStoredBytes} of each. */
+  /** Estimated bytes of these events: {@linkcode maxStoredBytes} of each. */
   bytes = 0;
-  /** The rows that these came in, in their order. */
-  rows: string[] = [];
+  /** The versionstamps of the feed rows that hold these events, in order. */
+  versionstamps: string[] = [];
   #entries: LoggedEvent[] = [];
-  /** The first so many of the entries, by stream. */
+  /** The first {@linkcode Memtable.#indexed} entries, by stream. */
   #streams: Streams = new Map();
   #indexed = 0;
 
-  /** Takes an event that was delivered. */
+  /** Stores an event that was delivered. */
   add(event: RoomEvent, eventId: string): void {
-    // Others are ahead of this instance, and have folded it already.
-    if (eventId < this.end) return;
+    // No client is shown a `resume`. An event before the end was compacted by an instance ahead.
+    if (event.kind === "resume" || eventId < this.end) return;
     this.#entries.push({ eventId, event });
     this.bytes += maxStoredBytes(event);
   }
 
-  /** The events of a stream, in their order. */
+  /** Returns the events of a stream, in order. */
   of(stream: Stream): LoggedEvent[] {
     addByStream(this.#streams, this.#entries, this.#indexed);
     this.#indexed = this.#entries.length;
     return this.#streams.get(nameOf(stream))?.entries ?? [];
   }
 
-  /** As many of the oldest rows as fit into one commit, one at least, and their events. */
+  /**
+   * Returns the events of as many of the oldest feed rows as fit into one commit, but of at least one
+   * row and at most `maxRows`, by stream, and the versionstamps of these rows.
+   */
   takeOldest(
-    most: { bytes: number; streams: number; rows: number },
-  ): { streams: Streams; rows: string[] } {
+    maxBytes: number,
+    maxStreams: number,
+    maxRows: number,
+  ): { streams: Streams; versionstamps: string[] } {
     const streams: Streams = new Map();
     const entries = this.#entries;
     let bytes = 0, taken = 0, rows = 0;
-    for (const stamp of this.rows.slice(0, most.rows)) {
-      const end = afterCommit(stamp);
-      const fresh = new Set<string>();
+    for (const versionstamp of this.versionstamps.slice(0, maxRows)) {
+      const end = afterCommit(versionstamp);
+      const newStreams = new Set<string>();
       let next = taken;
       for (; next < entries.length && entries[next]!.eventId < end; next++) {
         const { event } = entries[next]!;
-        const more = streamsOfAuthor(event);
-        const stream = streamOf(event);
-        bytes += bytesIn(stream, event);
-        const name = nameOf(stream);
-        if (!streams.has(name)) fresh.add(name);
-        for (const stream of more) {
+        for (const stream of streamsOf(event)) {
           bytes += bytesIn(stream, event);
           const name = nameOf(stream);
-          if (!streams.has(name)) fresh.add(name);
+          if (!streams.has(name)) newStreams.add(name);
         }
       }
-      const full = bytes > most.bytes || streams.size + fresh.size > most.streams;
-      if (rows > 0 && full) break;
+      const isFull = bytes > maxBytes || streams.size + newStreams.size > maxStreams;
+      if (rows > 0 && isFull) break;
       addByStream(streams, entries, taken, next);
       taken = next;
       rows++;
     }
-    return { streams, rows: this.rows.slice(0, rows) };
+    return { streams, versionstamps: this.versionstamps.slice(0, rows) };
   }
 
-  /** Everything up to a versionstamp is in KV: memory need not hold it. */
-  forget(folded: string): void {
-    this.compactedTo = folded;
-    this.end = afterCommit(folded);
-    this.rows = this.rows.filter((stamp) => stamp > folded);
+  /** Removes the events of all feed rows up to a versionstamp: they are in KV. */
+  forget(compactedTo: string): void {
+    this.compactedTo = compactedTo;
+    this.end = afterCommit(compactedTo);
+    this.versionstamps = this.versionstamps.filter((versionstamp) => versionstamp > compactedTo);
     const kept = this.#entries.findIndex(({ eventId }) => eventId > this.end);
-    const gone = this.#entries.splice(0, kept < 0 ? this.#entries.length : kept);
-    for (const { event } of gone) this.bytes -= maxStoredBytes(event);
+    const removed = this.#entries.splice(0, kept < 0 ? this.#entries.length : kept);
+    for (const { event } of removed) this.bytes -= maxStoredBytes(event);
     this.#streams = new Map();
     this.#indexed = 0;
   }
 }
 
-/** No more streams: most events belong to one. */
-const NONE: readonly Stream[] = [];
-
-/** The stream of what is said in a room, of its people, of what one person is told. */
-function streamOf({ kind, room, id }: RoomEvent): Stream {
+/** Returns the streams that hold an event: that of its room or receiver, then those of its author. */
+function streamsOf({ kind, room, id, cid, from }: RoomEvent): readonly Stream[] {
   switch (kind) {
     case "message":
     case "action":
-      return ["log", room];
-    case "direct":
-      return ["direct", id];
+      return cid === "" ? [["log", room]] : [["log", room], ["own", id]];
     case "join":
     case "leave":
+      return [["people", room], ["own", id]];
     case "nick":
+      return [["people", room]];
+    case "direct":
+      if (from === undefined) return [["direct", id]];
+      if (cid === "") return [["direct", id], ["sent", from]];
+      return [["direct", id], ["sent", from], ["own", from]];
     case "resume":
-      return ["people", room];
+      return [];
+    default:
+      return kind satisfies never;
   }
 }
 
-/** The streams of the connection that did it, for its resumption. */
-function streamsOfAuthor({ kind, id, cid, from }: RoomEvent): readonly Stream[] {
-  switch (kind) {
-    case "message":
-    case "action":
-      return cid === "" ? NONE : [["own", id]];
-    case "direct":
-      if (from === undefined) return NONE;
-      return cid === "" ? [["sent", from]] : [["sent", from], ["own", from]];
-    case "join":
-    case "leave":
-      return [["own", id]];
-    case "nick":
-    case "resume":
-      return NONE;
-  }
-}
-
-/** Estimated bytes of an event in a row of one of its streams. */
+/** Returns the estimated bytes of an event in a row of one of its streams. */
 export function bytesIn([kind]: Stream, event: RoomEvent): number {
-  // What was said stands in another stream.
+  // In `own` the text is left out: another stream holds it.
   return maxStoredBytes(event) - (kind === "own" ? 2 * event.text.length : 0);
 }
 
-/** Adds entries, from one on and before another, to those of their streams. */
-export function addByStream(
+/** Adds the entries from one index on, and before another one, to their streams. */
+function addByStream(
   streams: Streams,
   entries: readonly LoggedEvent[],
   from = 0,
@@ -142,18 +126,16 @@ export function addByStream(
 ): void {
   for (let i = from; i < to; i++) {
     const entry = entries[i]!;
-    addTo(streams, streamOf(entry.event), entry);
-    for (const stream of streamsOfAuthor(entry.event)) addTo(streams, stream, entry);
+    for (const stream of streamsOf(entry.event)) {
+      const name = nameOf(stream);
+      const known = streams.get(name);
+      if (known === undefined) streams.set(name, { stream, entries: [entry] });
+      else known.entries.push(entry);
+    }
   }
 }
 
-function addTo(streams: Streams, stream: Stream, entry: LoggedEvent): void {
-  const name = nameOf(stream);
-  const known = streams.get(name);
-  if (known === undefined) streams.set(name, { stream, entries: [entry] });
-  else known.entries.push(entry);
-}
-
-function nameOf([kind, name]: Stream): string {
+/** Returns the name of a stream, as the key of a map. */
+export function nameOf([kind, name]: Stream): string {
   return `${kind} ${name}`;
 }

@@ -1,43 +1,41 @@
 /**
  * How long each kind of stream of history is kept.
  *
- * A helper below history. It writes and removes nothing: History and its rows ask here.
+ * It removes nothing: history.ts hides events whose time is over, and KV or quota.ts removes rows.
  */
-
-/**
- * What a stream holds: the talk of a room, who came and went there, the direct messages that a
- * connection got, those that it sent, and what else it did (moves, and messages with a `cid`).
- */
-export type StreamKind = "log" | "people" | "direct" | "sent" | "own";
+import type { StreamKind } from "../kv/keys.ts";
 
 /** Milliseconds for which each kind of stream is kept; 0: it is not kept. */
 export type Retention = Readonly<Record<StreamKind, number>>;
 
 /**
- * Milliseconds by which the time of an event may be wrong: the wall clock of the instance that wrote
- * it, and of the one that reads it, may each have jumped by an hour.
+ * Milliseconds by which the time of an event may be wrong: the wall clocks of the instance that wrote
+ * it and of the instance that reads it may each have jumped by an hour.
  */
 export const MAX_CLOCK_ERROR_MS = 2 * 60 * 60_000;
 
 /**
- * Milliseconds, besides the grace, for which that is kept which only serves to resume a session.
- * Longer than a lost connection goes unnoticed and a server is restarted, whatever the clocks do.
+ * Milliseconds, besides the grace, for which streams that only serve to resume a session are kept. It
+ * covers an unnoticed loss of the connection, a restart of the server, and wrong clocks.
  */
 const RESUME_MARGIN_MS = MAX_CLOCK_ERROR_MS + 60 * 60_000;
 
-/** The retention for a history of so many milliseconds, where sessions can be resumed within the grace. */
+/**
+ * Returns how long each kind of stream is kept, given the milliseconds for which history is kept and
+ * those for which a session can be resumed.
+ */
 export function retentionOf(historyMs: number, graceMs: number): Retention {
-  const resumable = graceMs === 0 ? 0 : graceMs + RESUME_MARGIN_MS;
+  const resumableMs = graceMs === 0 ? 0 : graceMs + RESUME_MARGIN_MS;
   return {
     log: historyMs,
     people: historyMs,
-    direct: resumable,
-    sent: resumable,
-    own: resumable,
+    direct: resumableMs,
+    sent: resumableMs,
+    own: resumableMs,
   };
 }
 
-/** The longest time in milliseconds for which anything is kept. */
+/** Returns the longest time in milliseconds for which any stream is kept. */
 export function longestOf(retention: Retention): number {
   return Math.max(...Object.values(retention));
 }

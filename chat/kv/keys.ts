@@ -6,7 +6,11 @@
  * never changes its meaning, and old words in keys ("bell", "fold", "beat") stay.
  */
 
-/** A kind of stream of history, as it is spelled in keys. */
+/**
+ * A kind of stream of history, as it is spelled in keys: the messages of a room (`log`); joins, leaves
+ * and renames in a room (`people`); the direct messages that a connection received (`direct`) and those
+ * that it sent (`sent`); its joins, leaves and messages with a `cid` (`own`).
+ */
 export type StreamKind = "log" | "people" | "direct" | "sent" | "own";
 
 /** A stream of history: its kind, and the room or the connection that it belongs to. */
@@ -195,6 +199,11 @@ export function historyRowsBetween(
 /** The bytes and the time of a history row, ordered by event ID over all streams of a kind. */
 export function historyIndexKey([kind, name]: Stream, eventId: string): Deno.KvKey {
   return ["history_row", kind, eventId, name];
+}
+
+/** Returns the stream and the event ID in the key of an index row. */
+export function historyIndexParts([, kind, eventId, name]: Deno.KvKey): [Stream, string] {
+  return [[kind as StreamKind, String(name)], String(eventId)];
 }
 
 /** The prefix of the index rows of one kind of stream. */

@@ -1,20 +1,20 @@
 /**
- * The limits that KV sets to one commit, the size of a commit as KV counts it, and the errors with
- * which KV refuses one.
+ * The limits that KV sets to one commit, the size of a commit as KV counts it, and the errors by which
+ * KV refuses a commit as invalid.
  *
- * A helper below the way of a message. It does not commit and does not know what a key means.
+ * It does not commit, and does not know what a key means.
  */
 
-/** Bytes of the keys in one commit that carry a value. A key counts as often as it is written. */
+/** Bytes of the keys that one commit writes with a value. A key counts once for each write. */
 export const MAX_KEY_BYTES = 80 * 1024;
 
-/** Bytes of one commit: all keys, those of checks too, and with each value its key once more. */
+/** Bytes of one commit: all keys, those of checks included, and each value with its key once more. */
 export const MAX_COMMIT_BYTES = 800 * 1024;
 
 /** Mutations in one commit. */
 export const MAX_MUTATIONS = 1000;
 
-/** How much of KV's limits something takes. */
+/** How much of KV's limits some mutations and checks use. */
 export interface CommitSize {
   mutations: number;
   /** Counts towards {@linkcode MAX_KEY_BYTES}. Exact. */
@@ -33,7 +33,7 @@ export function addMutation(size: CommitSize, mutation: Deno.KvMutation): void {
   size.keyBytes += key;
 }
 
-/** Bytes of a key in KV's encoding (FoundationDB's tuples), without a versionstamp at its end. */
+/** Returns the bytes of a key in KV's encoding (FoundationDB's tuples), without a versionstamp part. */
 export function keyBytes(key: Deno.KvKey): number {
   let bytes = 0;
   for (const part of key) {
@@ -46,7 +46,7 @@ export function keyBytes(key: Deno.KvKey): number {
   return bytes;
 }
 
-/** Bytes of UTF-8. A NUL is written as two bytes, a lone surrogate as the three of U+FFFD. */
+/** Returns the bytes of UTF-8. NUL takes two bytes, a lone surrogate the three of U+FFFD. */
 function textBytes(text: string): number {
   let bytes = text.length;
   for (let i = 0; i < text.length; i++) {
@@ -65,7 +65,7 @@ function textBytes(text: string): number {
 }
 
 function zeros(bytes: Uint8Array): number {
-  return bytes.reduce((many, byte) => byte === 0 ? many + 1 : many, 0);
+  return bytes.reduce((count, byte) => byte === 0 ? count + 1 : count, 0);
 }
 
 function bigintBytes(value: bigint): number {
@@ -75,13 +75,13 @@ function bigintBytes(value: bigint): number {
   return bytes <= 8 ? 1 + bytes : 2 + bytes;
 }
 
-/** An upper bound of the bytes of a value as V8 serialises it, for values of plain data. */
+/** Returns an upper bound of the bytes of a value of plain data in V8's serialisation. */
 export function valueBytes(value: unknown): number {
   return value instanceof Deno.KvU64 ? 8 : 2 + serialisedBytes(value);
 }
 
 function serialisedBytes(value: unknown): number {
-  // A tag, the length in at most five bytes, and one that puts two-byte characters at an even place.
+  // A tag, the length in at most five bytes, and one byte that aligns two-byte characters.
   if (typeof value === "string") return 7 + 2 * value.length;
   if (typeof value === "bigint") return 16 + bigintBytes(value);
   if (typeof value !== "object" || value === null) return 9;
@@ -97,8 +97,8 @@ function serialisedBytes(value: unknown): number {
 }
 
 /**
- * What KV says of a commit that it will never take. The class of the error says nothing: a SQLite
- * file that is busy or full gives a `TypeError` too, and KV Connect gives a plain `Error` for both.
+ * The messages of errors for a commit that KV will never accept. The class of the error does not tell:
+ * a busy or full SQLite file also throws a `TypeError`, and KV Connect a plain `Error` for both.
  */
 const REFUSAL = new RegExp(
   [
@@ -109,14 +109,15 @@ const REFUSAL = new RegExp(
     "could not be cloned",
     "^Failed to perform '\\w+' mutation",
     "exceed its range limit",
-    // KV Connect: what the server says, which checks the same again, and fewer checks.
+    // KV Connect: the server checks the same again, and accepts fewer checks.
     "\\(status=(400|413|422)\\b",
   ].join("|"),
 );
 
 /**
- * Whether KV refused a commit as invalid: to try it again is no use. Everything else may be an outage.
- * Nothing of it was written, unless a sum found no number: KV keeps the mutations before that one.
+ * Returns whether KV refused a commit as invalid, so that another try is useless. Any other error may
+ * be an outage. Nothing of a refused commit was written, unless a sum found a value that is not a
+ * number: then KV keeps the mutations before that sum.
  */
 export function isRefusal(error: unknown): boolean {
   return error instanceof Error && REFUSAL.test(error.message);

@@ -4,7 +4,6 @@
  * Rows outlive programs, and another version may have written them: each function takes an unknown
  * value, and returns `undefined` or defaults for what it does not know. The keys are in keys.ts.
  */
-import type { StreamKind } from "./keys.ts";
 
 /** The value of a table row and of its mirror. */
 export interface TableValue {
@@ -218,13 +217,6 @@ export function historyIndexFrom(value: unknown): HistoryIndexValue {
     untilMs: typeof untilMs === "number" ? untilMs : 0,
     last: typeof last === "string" ? last : undefined,
   };
-}
-
-/** Reads the stream and the event ID from the key of an index row. */
-export function historyIndexKeyParts(
-  [, kind, eventId, name]: Deno.KvKey,
-): { kind: StreamKind; name: string; eventId: string } {
-  return { kind: kind as StreamKind, name: String(name), eventId: String(eventId) };
 }
 
 function fieldsOf(value: unknown): Record<string, unknown> {

@@ -2,7 +2,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Outcome } from "../../chat/feed/batch.ts";
 import { type Clock, systemClock } from "../../chat/base/clock.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
-import { agreeOnShards, Feed } from "../../chat/feed/feed.ts";
+import { Feed } from "../../chat/feed/feed.ts";
+import { agreeOnShards } from "../../chat/feed/shards.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
 import {
   committingThrough,
@@ -255,8 +256,8 @@ Deno.test("rows and events of an unknown version are skipped with a warning, the
   await house.feed.flush();
   assertEquals(house.texts, shards.map(() => "from elsewhere"));
   assertEquals([...new Set(house.warnings)].sort(), [
-    "a feed row of an unknown version was skipped",
-    "an event of an unknown kind was skipped",
+    "Skipped a feed row of an unknown version",
+    "Skipped an event of an unknown kind",
   ]);
   assertEquals(await house.say("still here"), "done");
 });

@@ -2,10 +2,11 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { systemClock } from "../../chat/base/clock.ts";
 import { eventId, eventIdPrefix, type RoomEvent } from "../../chat/feed/events.ts";
-import { shardOf } from "../../chat/feed/feed.ts";
+import { shardOf } from "../../chat/feed/shards.ts";
 import { History } from "../../chat/history/history.ts";
 import { retentionFrom } from "../../chat/base/limits.ts";
-import { bytesOfRow, type KeptRow, Quota } from "../../chat/history/quota.ts";
+import { bytesOfRow, type KeptRow } from "../../chat/history/kept_rows.ts";
+import { Quota } from "../../chat/history/quota.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
 import { bytesFrom } from "../../chat/program/settings.ts";
 import type { Stream } from "../../chat/history/memtable.ts";

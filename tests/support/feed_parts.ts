@@ -1,7 +1,8 @@
 /** What a feed is made of, with defaults, for tests and benchmarks of a feed without a chat around it. */
 import { systemClock } from "../../chat/base/clock.ts";
 import { MAX_LOCAL_CHECKS } from "../../chat/feed/batch.ts";
-import { type FeedParts, ROW_LIFE } from "../../chat/feed/feed.ts";
+import type { FeedParts } from "../../chat/feed/feed.ts";
+import { FEED_ROW_MS } from "../../chat/feed/shard_parts.ts";
 
 /** Returns the parts of a feed, and writes a lease for `instance` if there is none. */
 export async function feedParts(
@@ -17,7 +18,7 @@ export async function feedParts(
     shards: new Array(8).fill(kv),
     smallIsFast: false,
     mostChecks: MAX_LOCAL_CHECKS,
-    feedRowMs: ROW_LIFE,
+    feedRowMs: FEED_ROW_MS,
     delivered: () => 0,
     instance,
     lease: { key, versionstamp: (await kv.get(key)).versionstamp },
