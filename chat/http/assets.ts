@@ -1,13 +1,23 @@
 /**
- * The page's files, as texts: they are part of the program, so that a bundle and an executable carry
- * them.
+ * The page's files, imported as texts, so that a bundle and an executable contain them.
  *
- * A helper below the way of a message: the door serves what stands here. Nothing is built; only
- * comments and indentation are left out, which nobody on the other side of a network reads.
+ * Nothing is built or minified: the browser gets the files as they stand in client/ and page/. Each is
+ * compressed once, when the module loads, because `automaticCompression` of `Deno.serve` is missing in
+ * Deno 2.5, which Deno Deploy documents, and would compress again for each request.
  */
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
+import backoff from "../client/backoff.js" with { type: "text" };
+import calls from "../client/calls.js" with { type: "text" };
+import chatClient from "../client/chat_client.js" with { type: "text" };
+import clientTypes from "../client/client.d.ts" with { type: "text" };
 import client from "../client/client.js" with { type: "text" };
+import connection from "../client/connection.js" with { type: "text" };
+import handshake from "../client/handshake.js" with { type: "text" };
+import inbox from "../client/inbox.js" with { type: "text" };
+import listeners from "../client/listeners.js" with { type: "text" };
+import protocol from "../client/protocol.js" with { type: "text" };
+import session from "../client/session.js" with { type: "text" };
 import chat from "../page/chat.js" with { type: "text" };
 import commands from "../page/commands.js" with { type: "text" };
 import dom from "../page/dom.js" with { type: "text" };
@@ -19,69 +29,53 @@ import style from "../page/style.css" with { type: "text" };
 
 /** A file of the page. */
 export interface Asset {
+  /** The value of `Content-Type`. */
   readonly type: string;
   readonly body: string;
-  /** The same, compressed. */
+  /** The body, compressed. */
   readonly gzip: Uint8Array<ArrayBuffer>;
-  /** Changes with the body, and with nothing else. */
+  /** A hash of the body. It is weak, because the compressed body has the same. */
   readonly etag: string;
 }
 
-/**
- * All files of the page, by their paths on the server. Made while the module loads: a chat that starts
- * waits for storage only, so that a simulated clock knows of everything that it waits for.
- */
-export const ASSETS: ReadonlyMap<string, Asset> = makeAssets();
+/** The module that users of the client import from a server. */
+const CLIENT_ENTRY = `// @ts-self-types="./client/client.d.ts"
+export * from "./client/client.js";
+`;
 
-function makeAssets(): ReadonlyMap<string, Asset> {
-  const modules = {
-    "/client.js": client,
-    "/page/chat.js": chat,
-    "/page/commands.js": commands,
-    "/page/dom.js": dom,
-    "/page/lists.js": lists,
-    "/page/log.js": log,
-    "/page/page.js": main,
+/**
+ * All files of the page and the client, by their paths on the server. Made when the module loads: so a chat that
+ * starts waits for storage only, and a simulated clock controls everything that it waits for.
+ */
+export const ASSETS: ReadonlyMap<string, Asset> = new Map([
+  ["/", asset("text/html", page)],
+  ["/client.js", asset("text/javascript", CLIENT_ENTRY)],
+  ["/client/client.d.ts", asset("text/typescript", clientTypes)],
+  ["/client/backoff.js", asset("text/javascript", backoff)],
+  ["/client/calls.js", asset("text/javascript", calls)],
+  ["/client/chat_client.js", asset("text/javascript", chatClient)],
+  ["/client/client.js", asset("text/javascript", client)],
+  ["/client/connection.js", asset("text/javascript", connection)],
+  ["/client/handshake.js", asset("text/javascript", handshake)],
+  ["/client/inbox.js", asset("text/javascript", inbox)],
+  ["/client/listeners.js", asset("text/javascript", listeners)],
+  ["/client/protocol.js", asset("text/javascript", protocol)],
+  ["/client/session.js", asset("text/javascript", session)],
+  ["/page/chat.js", asset("text/javascript", chat)],
+  ["/page/commands.js", asset("text/javascript", commands)],
+  ["/page/dom.js", asset("text/javascript", dom)],
+  ["/page/lists.js", asset("text/javascript", lists)],
+  ["/page/log.js", asset("text/javascript", log)],
+  ["/page/page.js", asset("text/javascript", main)],
+  ["/page/style.css", asset("text/css", style)],
+]);
+
+function asset(type: string, body: string): Asset {
+  const hash = createHash("sha256").update(body).digest("base64url").slice(0, 22);
+  return {
+    type: `${type}; charset=utf-8`,
+    body,
+    gzip: new Uint8Array(gzipSync(body)),
+    etag: `W/"${hash}"`,
   };
-  const files: [path: string, type: string, body: string][] = [
-    ["/", "text/html", minify(page)],
-    ["/page/style.css", "text/css", minify(style)],
-    ...Object.entries(modules).map(([path, text]): [string, string, string] => [
-      path,
-      "text/javascript",
-      minify(text),
-    ]),
-  ];
-  return new Map(files.map(([path, type, body]): [string, Asset] => [
-    path,
-    {
-      type: `${type}; charset=utf-8`,
-      body,
-      gzip: new Uint8Array(gzipSync(body)),
-      etag: etagOf(body),
-    },
-  ]));
-}
-
-/**
- * Without comments and indentation, ends of lines after which more has to come, spaces around operators
- * and braces, and what may be left out before a bracket that closes. Not a parser: the house's own files
- * have nothing in their strings that looks like a comment, or like an operator or a brace with its
- * spaces, no string over several lines that needs them, and no loop without a body.
- */
-function minify(text: string): string {
-  return text
-    .replace(/^[ \t]*\/\*(?:(?!\*\/)[^])*\*\/[ \t]*\n/gm, "")
-    .replace(/^[ \t]*\/\/.*\n/gm, "")
-    .replace(/\/\*\* .*?\*\/ ?/g, "")
-    .replace(/^[ \t]+|\n(?=\n)/gm, "")
-    .replace(/[,;]?\n(?=[)\]}])/g, "")
-    .replace(/ ([!=]==|=>?|&&|\|\||\?\??|:) /g, "$1")
-    .replace(/^([\w-]+:|[?:]|if|for) | (?=\{$)|(?<=\{) | (?=\})/gm, "$1")
-    .replace(/(?<=[,;{([])\n/g, "");
-}
-
-function etagOf(body: string): string {
-  // Weak: whoever holds it compressed holds the same.
-  return `W/"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`;
 }

@@ -251,7 +251,7 @@ Deno.test("the page is served with what keeps it safe, and asked again only for 
   }
 });
 
-inBrowser("all that the page loads is less than 64 KB, from this server only", async (browser) => {
+inBrowser("a page loads less than 48 KiB, compressed, and from its own server only", async (browser) => {
   await using house = await House.open();
   const ann = await Visitor.come(browser);
   await ann.enter(addressOf(house), "Ann");
@@ -259,12 +259,17 @@ inBrowser("all that the page loads is less than 64 KB, from this server only", a
     ["navigation", "resource"].flatMap((type) => performance.getEntriesByType(type))
       .map((entry) => entry as PerformanceResourceTiming)
       .filter(({ name }) => !name.startsWith("data:"))
-      .map(({ name, decodedBodySize }): [string, number] => [name, decodedBodySize])
+      .map(({ name, encodedBodySize }): [string, number] => [name, encodedBodySize])
   );
-  const paths = [...ASSETS.keys()].map((path) => addressOf(house) + path.slice(1));
+  // The page loads every file but those for other users of the client.
+  const forOthers = ["/client.js", "/client/client.d.ts"];
+  const paths = [...ASSETS.keys()].filter((path) => !forOthers.includes(path))
+    .map((path) => addressOf(house) + path.slice(1));
   assertEquals(loaded.map(([url]) => url).toSorted(), paths.toSorted());
   for (const [url, size] of loaded) assert(size > 0, url);
-  assert(loaded.reduce((sum, [, size]) => sum + size, 0) < 64_000, JSON.stringify(loaded));
+  // Compressed, because the files are served as they are written, with their comments. The first
+  // version with this bound had N bytes.
+  assert(loaded.reduce((sum, [, size]) => sum + size, 0) < 48 * 1024, JSON.stringify(loaded));
   await ann.go();
 });
 
@@ -280,19 +285,11 @@ inBrowser("what moves does not, where somebody prefers that", async (browser) =>
   }
 });
 
-Deno.test("what is served says in full what stands in the files, without comments and most white space", async () => {
-  const quiet = (text: string) => text.replace(/\s+/g, "");
+Deno.test("every file is served exactly as it stands in the tree", async () => {
   for (const [path, { body }] of ASSETS) {
+    // The entry for users of the client stands in assets.ts.
+    if (path === "/client.js") continue;
     const name = path === "/" ? "page/index.html" : path.slice(1);
-    const text = await Deno.readTextFile(new URL(`chat/${name}`, PROJECT));
-    assert(!/^[ \t]|\n\n|\/\*\*|^\/\//m.test(body), path);
-    // Each line that is no comment stands there, in its order.
-    let at = 0;
-    for (const line of text.replace(/\/\*[^]*?\*\/ ?/g, "").split("\n").map(quiet)) {
-      if (line.trim() === "" || line.trim().startsWith("//")) continue;
-      const found = quiet(body).indexOf(line.trim().replace(/[,;]$/, ""), at);
-      assert(found >= at, `${path}: ${line}`);
-      at = found;
-    }
+    assertEquals(body, await Deno.readTextFile(new URL(`chat/${name}`, PROJECT)), path);
   }
 });

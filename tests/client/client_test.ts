@@ -1176,9 +1176,17 @@ Deno.test("a URL that is none is a mistake of whoever wrote it", () => {
   assertThrows(() => new ChatClient("no url", { nick: "Ann" }), DOMException);
 });
 
-Deno.test("it is one file: it imports nothing and names no runtime", async () => {
-  const source = await Deno.readTextFile(new URL("chat/client/client.js", PROJECT));
-  assert(!/^import |\bimport\(|\bDeno\.|\bprocess\.|\bdocument\./m.test(source));
+Deno.test("the client's modules import only each other, and use no API of one platform", async () => {
+  const folder = new URL("chat/client/", PROJECT);
+  for await (const { name } of Deno.readDir(folder)) {
+    if (!name.endsWith(".js")) continue;
+    const source = await Deno.readTextFile(new URL(name, folder));
+    const code = source.replace(/\/\*[^]*?\*\//g, "");
+    assert(!/\bimport\(|\bDeno\.|\bprocess\.|\bdocument\./.test(code), name);
+    for (const [, specifier] of code.matchAll(/ from "([^"]+)"/g)) {
+      assert(/^\.\/\w+\.js$/.test(specifier!), `${name} imports ${specifier}`);
+    }
+  }
 });
 
 // From here on against a real server.

@@ -379,11 +379,20 @@ Deno.test("the whole server bundles into one file that runs by itself", async ()
     await ann.asks("hello", "Ann: hello");
     await ann.leave();
     // The page is in it, too.
-    for (const path of ["/", "/client.js", "/page/page.js", "/page/style.css"]) {
+    for (
+      const path of [
+        "/",
+        "/client.js",
+        "/client/chat_client.js",
+        "/page/page.js",
+        "/page/style.css",
+      ]
+    ) {
       const url = new URL(path, server.url.replace("ws:", "http:"));
       const response = await fetch(url, { headers: { accept: "text/html" } });
       assertEquals(response.status, 200);
-      assert((await response.text()).length > 2_000, path);
+      // /client.js only exports what the modules below /client/ define.
+      assert((await response.text()).length > (path === "/client.js" ? 60 : 2_000), path);
     }
   }
   await Deno.remove(folder, { recursive: true });

@@ -1,0 +1,396 @@
+/**
+ * The types of the `chat.v1` client. TypeScript finds this file beside `client.js`; Deno finds it by
+ * the first line of `client.js`. `tests/client/types_test.ts` compares it with the JavaScript.
+ *
+ * Times are Unix milliseconds by the server's clock. IDs are opaque strings; within one room they
+ * grow, compared as strings.
+ */
+
+/** The fields of text posted to a room. `cid` is the ID that its sender gave it. */
+export interface RoomText {
+  readonly id: string;
+  readonly room: string;
+  readonly nick: string;
+  readonly text: string;
+  readonly time: number;
+  readonly cid?: string;
+}
+
+/** A message in a room. */
+export interface RoomMessageEvent extends RoomText {
+  readonly type: "message";
+}
+
+/** An action in a room, shown as `* Ann waves`. */
+export interface ActionEvent extends RoomText {
+  readonly type: "action";
+}
+
+/** A user entered the room. */
+export interface JoinedEvent {
+  readonly type: "joined";
+  readonly id: string;
+  readonly room: string;
+  readonly nick: string;
+  readonly time: number;
+}
+
+/** A user left the room. */
+export interface LeftEvent {
+  readonly type: "left";
+  readonly id: string;
+  readonly room: string;
+  readonly nick: string;
+  readonly time: number;
+}
+
+/** A user of the room changed nicknames from `nick` to `to`. */
+export interface NickEvent {
+  readonly type: "nick";
+  readonly id: string;
+  readonly room: string;
+  readonly nick: string;
+  readonly to: string;
+  readonly time: number;
+}
+
+/** A direct message. `to` is present only on the sender's own copy. */
+export interface DirectEvent {
+  readonly type: "direct";
+  readonly id: string;
+  readonly nick: string;
+  readonly text: string;
+  readonly time: number;
+  readonly to?: string;
+  readonly cid?: string;
+}
+
+/**
+ * The end of a replay: `missed` events were delivered before it. With `recovered: false` events may be
+ * missing before the event `from`, or before this event if there is no `from`.
+ *
+ * Reasons: `expired`, `too-many`, `history-off`, `unavailable`; `forgotten` means that the server lost
+ * all its data and its IDs start again.
+ */
+export interface ResumedEvent {
+  readonly type: "resumed";
+  readonly recovered: boolean;
+  readonly missed: number;
+  readonly reason?: string;
+  readonly from?: string;
+}
+
+/**
+ * The server left out `missed` events of a room because the connection was too slow. The client read
+ * the messages from the history and delivered `filled` of them, in order, before this event. With
+ * `recovered: false` messages may be missing (`too-many`, `history-off`, `unavailable`).
+ *
+ * Joins, leaves and renames are not recovered: call {@linkcode ChatClient.members} for the present
+ * members.
+ */
+export interface GapEvent {
+  readonly type: "gap";
+  readonly room: string;
+  readonly missed: number;
+  readonly filled: number;
+  readonly recovered: boolean;
+  readonly reason?: string;
+}
+
+/**
+ * The state of the connection changed. Offline, `retryAt` is the time of the next attempt. Without
+ * `retryAt` the server refused the nickname: the client waits for `rename`, `identify` or `retryNow`.
+ */
+export type StateEvent =
+  | { readonly type: "state"; readonly state: "connecting" | "online" }
+  | {
+    readonly type: "state";
+    readonly state: "offline";
+    readonly retryAt?: number;
+    readonly code: number;
+    readonly reason: string;
+  }
+  | {
+    readonly type: "state";
+    readonly state: "closed";
+    readonly reason: "closed" | "detached" | "taken-over";
+  };
+
+/** An error that answers no call, such as a refused login or a malformed line. */
+export interface FailureEvent {
+  readonly type: "error";
+  readonly error: ChatError;
+}
+
+/** A line of a type that this client does not know. */
+export interface UnknownEvent {
+  readonly type: "unknown";
+  readonly line: Readonly<Record<string, unknown>>;
+}
+
+/** An event of a room. */
+export type RoomEvent = RoomMessageEvent | ActionEvent | JoinedEvent | LeftEvent | NickEvent;
+
+/** Every event that a listener can receive. */
+export type ChatEvent =
+  | RoomEvent
+  | DirectEvent
+  | ResumedEvent
+  | GapEvent
+  | StateEvent
+  | FailureEvent
+  | UnknownEvent;
+
+/** The event that a listener of the type `T` receives. */
+export type EventOf<T extends ChatEvent["type"] | "*"> = T extends "*" ? ChatEvent
+  : Extract<ChatEvent, { type: T }>;
+
+/** The room that a user is in; `null` outside all rooms. */
+export interface WhoReply {
+  readonly nick: string;
+  readonly room: string | null;
+}
+
+/** A room that has members. */
+export interface RoomReply {
+  readonly room: string;
+  readonly people: number;
+}
+
+/** The members of a room. `more` is present if they are too many for one reply. */
+export interface MembersReply {
+  readonly room: string;
+  readonly nicks: string[];
+  readonly more?: true;
+}
+
+/** A page of history, oldest first. `more`: the server has further messages in that direction. */
+export interface HistoryReply {
+  readonly room: string;
+  readonly events: (RoomMessageEvent | ActionEvent)[];
+  readonly more: boolean;
+}
+
+/** The messages that `history` asks for: the newest, or those next to an ID. */
+export interface HistoryQuery {
+  readonly room?: string;
+  readonly before?: string;
+  readonly after?: string;
+  /** From 1 to 100, default 50. */
+  readonly limit?: number;
+}
+
+/**
+ * What a client needs to resume, also after a reload: plain data for `JSON.stringify`. The tokens are
+ * secrets: anyone who has one can take over the session. `grace` is in seconds.
+ */
+export interface Session {
+  readonly tokens: string[];
+  readonly nick: string;
+  readonly room?: string;
+  readonly last?: string;
+  readonly direct?: string;
+  readonly sent?: string;
+  readonly grace: number;
+}
+
+/** Where a session is saved. `save` receives `null` when there is nothing to resume. */
+export interface SessionStore {
+  load(): Session | null | undefined;
+  save(session: Session | null): void;
+}
+
+/** The part of a WebSocket that the client uses. */
+export interface WebSocketLike {
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  readonly protocol?: string;
+  readonly readyState: number;
+  readonly bufferedAmount: number;
+  send(text: string): void;
+  close(code?: number): void;
+}
+
+/** The source of time and of random delays. */
+export interface Clock {
+  /** Unix milliseconds. */
+  now(): number;
+  /** Milliseconds that never go back, for durations. */
+  monotonicMs(): number;
+  /** Runs a function later. Returns a function that cancels it. */
+  after(ms: number, run: () => void): () => void;
+  /** A random number from 0 to 1. */
+  jitter(): number;
+}
+
+/** The options of a {@linkcode ChatClient}. */
+export interface ClientOptions {
+  /** The nickname to log in with. The nickname of a saved session overrides it. */
+  readonly nick: string;
+  /** The password of the nickname, if it is registered. The client keeps it in memory only. */
+  readonly password?: string;
+  /** The room to enter after the login. The room of a saved session overrides it. */
+  readonly room?: string;
+  /** Where the session is saved: after each frame that changed it. */
+  readonly session?: SessionStore;
+  /** The access token of a private server. It is sent as a WebSocket subprotocol. */
+  readonly access?: string;
+  /** How many calls may wait for a reply, default 256. */
+  readonly outbox?: number;
+  /** Opens a WebSocket. Default: the platform's. */
+  readonly connect?: (url: string, protocols: string | string[]) => WebSocketLike;
+  /** Default: the platform's time. */
+  readonly clock?: Clock;
+  /** Returns an ID that no other message has. Default: 128 random bits. */
+  readonly ids?: () => string;
+}
+
+/**
+ * An error of the server or of the client. `code` is one of the server's (see PROTOCOL.md), or:
+ *
+ * - `offline`: a question got no reply in time, or the connection was lost
+ * - `full`: too many calls are waiting
+ * - `replaced`: a later `join`, `leave` or `rename` replaced this one before it was sent
+ * - `unknown`: the session was lost before the reply came; the message may have been delivered
+ * - `closed`: the client is closed
+ * - `malformed`: the server sent a line that is not `chat.v1`
+ * - `too-long`: the request is longer than 65,536 characters
+ * - `too-slow`: the reader of {@linkcode ChatClient.events} fell behind
+ */
+export class ChatError extends Error {
+  constructor(code: string, message: string, retryAfter?: number);
+  readonly code: string;
+  /** Milliseconds to wait before the next attempt; 0 or undefined if unknown. */
+  readonly retryAfter: number | undefined;
+}
+
+/**
+ * A user's connection to the chat, which survives lost connections, reloads and restarts of the server.
+ * It connects when it is constructed.
+ *
+ * Calls wait for a connection if there is none. A message is delivered at most once, however often the
+ * client has to send it. Every call rejects with a {@linkcode ChatError}.
+ */
+export class ChatClient {
+  /**
+   * Connects to `url`, which begins with `ws://` or `wss://`.
+   *
+   * @throws {SyntaxError} if the platform cannot open a WebSocket for the URL
+   */
+  constructor(url: string | URL, options: ClientOptions);
+
+  /** The nickname, as the server last confirmed it. */
+  get nick(): string;
+
+  /** The room that the client is in or will return to; `undefined` outside all rooms. */
+  get room(): string | undefined;
+
+  /** The state of the connection. */
+  get state(): StateEvent["state"];
+
+  /**
+   * Calls the listener for each event of a type, or with `"*"` for every event. Returns a function
+   * that removes the listener. An error that a listener throws is reported as uncaught; the other
+   * listeners still run.
+   */
+  on<T extends ChatEvent["type"] | "*">(
+    type: T,
+    listener: (event: EventOf<T>) => void,
+  ): () => void;
+
+  /**
+   * Iterates over all events until the client is closed. `limit` (default 1,000) is how many events
+   * may wait for a slow reader.
+   *
+   * @throws {ChatError} `too-slow` if more events waited; some are lost then
+   */
+  events(options?: { limit?: number }): AsyncGenerator<ChatEvent, void, void>;
+
+  /**
+   * Posts a message to the room that the client is in, earlier calls of `join` and `leave` included.
+   * Returns the ID of the event.
+   *
+   * @throws {ChatError} `unknown`: it may have been delivered; any other code: it was not
+   */
+  say(text: string): Promise<{ id: string }>;
+
+  /** Posts an action, such as `waves`, in the same way as {@linkcode ChatClient.say}. */
+  act(text: string): Promise<{ id: string }>;
+
+  /** Sends a direct message to a user in any room, in the same way as {@linkcode ChatClient.say}. */
+  tell(nick: string, text: string): Promise<{ id: string }>;
+
+  /** Enters a room and leaves the one before. */
+  join(room: string): Promise<void>;
+
+  /** Leaves the room. */
+  leave(): Promise<void>;
+
+  /** Changes the nickname. If the server refused the nickname at login, logs in with this one. */
+  rename(nick: string): Promise<void>;
+
+  /**
+   * Takes a registered nickname by its password. If the server refused the nickname at login, logs in
+   * with this one. The client keeps the password in memory, for a login after a lost session.
+   *
+   * @throws {ChatError} `wrong-password`, `not-registered`, `too-many-attempts` and others
+   */
+  identify(nick: string, password: string): Promise<void>;
+
+  /**
+   * Registers the current nickname: nobody else can use it without the password, which has 8 to 128
+   * characters and no spaces.
+   *
+   * @throws {ChatError} `bad-password`, `already-registered`, `registration-off` and others
+   */
+  register(password: string): Promise<void>;
+
+  /**
+   * Changes the password of the current nickname. Tokens that the server gave out before stop working.
+   *
+   * @throws {ChatError} `wrong-password`, `not-identified` and others
+   */
+  changePassword(password: string, newPassword: string): Promise<void>;
+
+  /**
+   * Releases the registration of the current nickname.
+   *
+   * @throws {ChatError} `wrong-password`, `not-identified` and others
+   */
+  unregister(password: string): Promise<void>;
+
+  /** Returns the room that a user is in. */
+  who(nick: string): Promise<WhoReply>;
+
+  /** Returns the rooms that have members, ordered by name. */
+  rooms(): Promise<RoomReply[]>;
+
+  /** Returns the members of the client's room. */
+  members(): Promise<MembersReply>;
+
+  /** Returns a page of messages: the newest by default, or those just before or after an ID. */
+  history(query?: HistoryQuery): Promise<HistoryReply>;
+
+  /** Returns the milliseconds that a round trip to the server took, waiting for a connection included. */
+  ping(): Promise<number>;
+
+  /**
+   * Reconnects at once if the client is offline; checks the connection if it is online. Call it when
+   * the network is back or the user looks at the page again.
+   */
+  retryNow(): void;
+
+  /**
+   * Leaves the chat for good: other users see it at once. Waiting calls reject with `closed`.
+   * Resolves when the socket is closed.
+   */
+  close(): Promise<void>;
+
+  /**
+   * Closes the connection without leaving, for `pagehide`. The server keeps the session for a while; a
+   * new client can resume it. Waiting calls reject with `closed`.
+   */
+  detach(): Promise<void>;
+}

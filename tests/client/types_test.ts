@@ -1,0 +1,81 @@
+/**
+ * The types of the client: `client.d.ts` describes the JavaScript, and TypeScript programs are checked
+ * against it.
+ */
+import { assert, assertEquals } from "@std/assert";
+import * as implementation from "../../chat/client/chat_client.js";
+import * as errors from "../../chat/client/protocol.js";
+import * as declared from "../../chat/client/client.js";
+import { PROJECT } from "../support/test_server.ts";
+
+/** `true` if two types are identical; without private members, which the declarations leave out. */
+type IsSame<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true
+  : false;
+type Public<T> = { readonly [K in keyof T]: T[K] };
+
+Deno.test("client.d.ts declares the public members of the JavaScript classes, and no others", () => {
+  const client: IsSame<Public<implementation.ChatClient>, Public<declared.ChatClient>> = true;
+  const options: IsSame<
+    ConstructorParameters<typeof implementation.ChatClient>,
+    ConstructorParameters<typeof declared.ChatClient>
+  > = true;
+  const error: IsSame<Public<errors.ChatError>, Public<declared.ChatError>> = true;
+  const errorFields: IsSame<
+    ConstructorParameters<typeof errors.ChatError>,
+    ConstructorParameters<typeof declared.ChatError>
+  > = true;
+  assert(client && options && error && errorFields);
+  assertEquals(Object.keys(declared).toSorted(), ["ChatClient", "ChatError"]);
+});
+
+/** Type-checks a program that uses the client. Returns the codes of the errors. */
+async function check(program: string): Promise<string[]> {
+  const file = await Deno.makeTempFile({ suffix: ".ts" });
+  const client = new URL("chat/client/client.js", PROJECT);
+  await Deno.writeTextFile(file, `import { ChatClient, ChatError } from "${client}";\n${program}`);
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["check", "--no-config", "--no-lock", file],
+    env: { NO_COLOR: "1" },
+  }).output();
+  await Deno.remove(file);
+  const output = new TextDecoder().decode(stderr);
+  const codes = [...output.matchAll(/TS\d+/g)].map(([code]) => code);
+  assertEquals(success, codes.length === 0, output);
+  return codes;
+}
+
+Deno.test("a TypeScript program that uses the client correctly compiles", async () => {
+  const program = `
+    const client = new ChatClient("ws://localhost:8000/", { nick: "Ann", room: "red" });
+    const stop: () => void = client.on("message", ({ nick, text }) => console.log(nick, text));
+    client.on("state", (event) => {
+      if (event.state === "offline") console.log(event.retryAt, event.code);
+    });
+    for await (const event of client.events({ limit: 10 })) {
+      if (event.type === "gap") console.log(event.filled);
+      break;
+    }
+    try {
+      const { id }: { id: string } = await client.say("Hello");
+      const { events } = await client.history({ before: id, limit: 10 });
+      console.log(events.map(({ text }) => text.length), (await client.members()).nicks);
+    } catch (error) {
+      if (error instanceof ChatError) console.log(error.code, error.retryAfter);
+    }
+    stop();
+    await client.close();`;
+  assertEquals(await check(program), []);
+});
+
+Deno.test("each mistake in a TypeScript program that uses the client is an error", async () => {
+  const mistakes = {
+    'new ChatClient("ws://localhost/", {});': "TS2345",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).shout("Hello");': "TS2339",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).say(7);': "TS2345",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).on("mesage", () => {});': "TS2345",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).on("left", ({ text }) => text);': "TS2339",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).nick = "Bob";': "TS2540",
+    'const id: number = (await new ChatClient("", { nick: "" }).say("")).id; id;': "TS2322",
+  };
+  assertEquals(await check(Object.keys(mistakes).join("\n")), Object.values(mistakes));
+});
