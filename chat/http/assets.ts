@@ -20,12 +20,18 @@ import protocol from "../client/protocol.js" with { type: "text" };
 import session from "../client/session.js" with { type: "text" };
 import chat from "../page/chat.js" with { type: "text" };
 import commands from "../page/commands.js" with { type: "text" };
+import composer from "../page/composer.js" with { type: "text" };
 import dom from "../page/dom.js" with { type: "text" };
+import entry from "../page/entry.js" with { type: "text" };
 import page from "../page/index.html" with { type: "text" };
 import lists from "../page/lists.js" with { type: "text" };
 import log from "../page/log.js" with { type: "text" };
+import loginForm from "../page/login_form.js" with { type: "text" };
 import main from "../page/page.js" with { type: "text" };
+import statusLine from "../page/status_line.js" with { type: "text" };
 import style from "../page/style.css" with { type: "text" };
+import unsent from "../page/unsent.js" with { type: "text" };
+import view from "../page/view.js" with { type: "text" };
 
 /** A file of the page. */
 export interface Asset {
@@ -63,11 +69,17 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/client/session.js", asset("text/javascript", session)],
   ["/page/chat.js", asset("text/javascript", chat)],
   ["/page/commands.js", asset("text/javascript", commands)],
+  ["/page/composer.js", asset("text/javascript", composer)],
   ["/page/dom.js", asset("text/javascript", dom)],
+  ["/page/entry.js", asset("text/javascript", entry)],
   ["/page/lists.js", asset("text/javascript", lists)],
   ["/page/log.js", asset("text/javascript", log)],
+  ["/page/login_form.js", asset("text/javascript", loginForm)],
   ["/page/page.js", asset("text/javascript", main)],
+  ["/page/status_line.js", asset("text/javascript", statusLine)],
   ["/page/style.css", asset("text/css", style)],
+  ["/page/unsent.js", asset("text/javascript", unsent)],
+  ["/page/view.js", asset("text/javascript", view)],
 ]);
 
 function asset(type: string, body: string): Asset {

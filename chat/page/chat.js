@@ -2,91 +2,86 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /**
- * Somebody's chat: the connection, the room and its people, direct messages, and what is said.
+ * The user's chat: the client, the room with its members, the direct messages, and their logs.
  *
- * The connection is the client's (client.js): coming back, saying once, the order are its business.
- * How the page around the conversations looks is page.js's.
+ * The client reconnects, orders events and avoids duplicates (client/). The page around the logs is
+ * page.js's.
  */
 import { ChatClient } from "../client/client.js";
-import { tab, ui } from "./dom.js";
+import { tabStorage, ui } from "./dom.js";
 import { Log } from "./log.js";
 
-/** @typedef {import("./log.js").Entry} Entry */
-/** @typedef {import("../client/client.js").RoomEvent} RoomEvent */
-/** @typedef {import("../client/client.js").ChatError} ChatError */
+/** @import { ChatError, ChatEvent, DirectEvent, RoomEvent, StateEvent } from "../client/client.js" */
+/** @import { GapEvent, ResumedEvent } from "../client/client.js" */
+/** @import { Entry } from "./entry.js" */
+/** @import { LoadPage } from "./log.js" */
 
+/**
+ * - `changed`: something that the page shows has changed.
+ * - `edit`: the user wants to edit a failed message.
+ * - `entered`: the user is in another room, or in none.
+ *
+ * @typedef {object} ChatListener
+ * @property {() => void} changed
+ * @property {(entry: Entry) => void} edit
+ * @property {(room?: string) => void} entered
+ */
+
+/** The user's chat. */
 export class Chat {
-  /** Who is in the room: another list when it changes. @type {string[]} */
+  /** The members of the room. A new array for each change. @type {string[]} */
   members = [];
-  /** The room that one is in. @type {string | undefined} */
+  /** @type {string | undefined} */
   room;
-  /** Its conversation. @type {Log | undefined} */
+  /** The log of the room. @type {Log | undefined} */
   log;
-  /** With whom one talks alone, if that is what is shown. @type {string | undefined} */
+  /** The other user, while direct messages are shown. @type {string | undefined} */
   to;
-  /** @type {Map<string, Log>} */
+  /** The logs of direct messages by nickname. @type {Map<string, Log>} */
   directs = new Map();
-  /** What happened while it is asked who is here. @type {RoomEvent[] | undefined} */
-  #late;
-  #cid = "";
-  #on;
+  /** The events that arrived while the members are being loaded. @type {RoomEvent[] | undefined} */
+  #duringLoad;
+  #lastCid = "";
+  #listener;
 
   /**
-   * @param {{ nick: string, room?: string, access: string }} who
-   * @param {{ changed(): void, edit(entry: Entry): void, entered(room?: string): void }} on
+   * @param {{ nick: string, room?: string, access: string }} login
+   * @param {ChatListener} listener
    */
-  constructor(who, on) {
-    this.#on = on;
-    const client = this.client = new ChatClient(
-      new URL("/ws", location.href.replace("http", "ws")),
-      {
-        ...who,
-        session: {
-          load: () => tab.get("session"),
-          save: (session) => tab.set("session", session),
-        },
-        // Not randomUUID: browsers have that only where the page came over HTTPS.
-        ids: () => this.#cid = crypto.getRandomValues(new Uint32Array(4)).join("-"),
+  constructor(login, listener) {
+    this.#listener = listener;
+    this.client = new ChatClient(new URL("/ws", location.href.replace("http", "ws")), {
+      ...login,
+      session: {
+        load: () => tabStorage.get("session"),
+        save: (session) => tabStorage.set("session", session),
       },
-    );
-    for (const [nick, said] of tab.get("directs") ?? []) {
+      // Not randomUUID: browsers have that only on pages served over HTTPS.
+      ids: () => this.#lastCid = crypto.getRandomValues(new Uint32Array(4)).join("-"),
+    });
+    for (const [nick, entries] of tabStorage.get("directs") ?? []) {
       const log = this.direct(nick);
-      for (const entry of said) log.add(entry);
+      for (const entry of entries) log.add(entry);
       log.unread = 0;
     }
-    client.on("*", (event) => {
-      const { type } = event;
-      if (type === "direct") this.#told(event);
-      else if (type === "gap") {
-        if (event.room !== this.room) return;
-        if (!event.recovered) this.log?.gap(undefined);
-        this.#fill();
-      } else if ("room" in event) this.#happened(event);
-      else if (type === "resumed" && !event.recovered) {
-        if (event.reason === "forgotten") { for (const log of this.logs) log.forgetIds(); }
-        this.log?.gap(event.from);
-      } else if (type === "state" && event.state === "online") {
-        this.#enter(client.room);
-        this.#fill();
-      }
-    });
+    this.client.on("*", (event) => this.#event(event));
   }
 
-  /** The conversation that is shown. */
+  /** The log that the page shows. */
   get shown() {
     return this.to === undefined ? this.log : this.direct(this.to);
   }
 
-  /** All conversations. */
+  /** All logs. */
   get logs() {
     return [...this.directs.values(), ...this.log ? [this.log] : []];
   }
 
-  /** The conversation with somebody. */
+  /** Returns the log of the direct messages with a user. */
   direct(/** @type {string} */ nick) {
-    // The case of a nickname does not matter.
-    const folded = nick.toLowerCase();
-    const known = [...this.directs].find(([each]) => each.toLowerCase() === folded);
+    // Nicknames that differ in case only are one user's.
+    const lowerCase = nick.toLowerCase();
+    const known = [...this.directs].find(([each]) => each.toLowerCase() === lowerCase);
     if (known) return known[1];
     const log = this.#newLog(`Messages with ${nick}`);
     this.directs.set(nick, log);
@@ -94,85 +89,141 @@ export class Chat {
   }
 
   /**
-   * Says something where it belongs; shown at once, as not sent yet.
+   * Posts to the room, or to the user `to`. The log shows the message at once, as being sent.
    *
    * @param {"message" | "action"} type
    * @param {string} text
-   * @param {string} [to] one person
+   * @param {string} [to]
    */
-  say(type, text, to) {
+  post(type, text, to) {
     const { client } = this;
     const log = to === undefined ? this.log : this.direct(to);
-    const said = to !== undefined
+    const posted = to !== undefined
       ? client.tell(to, text)
       : type === "action"
       ? client.act(text)
       : client.say(text);
-    const cid = this.#cid;
+    // The client has just asked for it.
+    const cid = this.#lastCid;
     log?.send({ type, nick: client.nick, text, time: Date.now(), own: true, cid });
-    said.then(() => log?.sent(cid), (/** @type {ChatError} */ { code, message }) => {
-      // The page is being left.
-      if (code === "closed") return;
-      const why = code === "unknown"
-        ? "The connection was lost: it may have been sent, or not."
-        : `Not sent: ${message.replace(/^Not sent: /, "")}`;
-      log?.failed(cid, why);
+    posted.then(() => log?.sent(cid), (/** @type {ChatError} */ error) => {
+      // The user is leaving the page.
+      if (error.code !== "closed") log?.failed(cid, failureOf(error, to));
     });
+  }
+
+  /** @param {ChatEvent} event */
+  #event(event) {
+    switch (event.type) {
+      case "message":
+      case "action":
+      case "joined":
+      case "left":
+      case "nick":
+        return this.#roomEvent(event);
+      case "direct":
+        return this.#directEvent(event);
+      case "gap":
+        return this.#gap(event);
+      case "resumed":
+        return this.#resumed(event);
+      case "state":
+        return this.#stateChanged(event);
+      case "error": // page.js shows errors.
+      case "unknown":
+        return;
+      default:
+        return /** @satisfies {never} */ (event);
+    }
   }
 
   /**
    * @param {string} label
-   * @param {import("./log.js").Ask} [ask]
+   * @param {LoadPage} [loadPage]
    */
-  #newLog(label, ask) {
+  #newLog(label, loadPage) {
     /** @type {Log} */
     const log = new Log(label, {
-      ...this.#on,
-      again: ({ type, text }) => {
+      changed: this.#listener.changed,
+      edit: this.#listener.edit,
+      retry: ({ type, text }) => {
         const [to] = [...this.directs].find(([, direct]) => direct === log) ?? [];
-        this.say(type === "action" ? type : "message", text, to);
+        this.post(type === "action" ? "action" : "message", text, to);
       },
-    }, ask);
+    }, loadPage);
     ui.logs.append(log.element);
     return log;
   }
 
-  /** @param {RoomEvent & { text?: string }} event */
-  #happened(event) {
-    const { id, type, nick, room, time } = event;
+  /** @param {RoomEvent} event */
+  #roomEvent(event) {
     const { client } = this;
+    const { id, type, nick, room, time } = event;
     const own = nick === client.nick;
     if (own && type === "joined") this.#enter(room);
     if (own && type === "left" && client.room === undefined) return this.#enter();
     if (room !== this.room) return;
     if (type === "message" || type === "action") return this.log?.add({ ...event, own });
-    this.#late?.push(event);
-    this.#moved(event);
+    this.#duringLoad?.push(event);
+    this.#updateMembers(event);
     const text = type === "nick" ? `is now ${event.to}` : type;
-    if (!own) this.log?.add({ id, type: "quiet", nick, text, time });
-    this.#on.changed();
+    if (!own) this.log?.add({ id, type: "membership", nick, text, time });
+    this.#listener.changed();
   }
 
-  /** Who is here now. @param {RoomEvent} event */
-  #moved(event) {
-    const { type, nick } = event;
-    const others = this.members.filter((each) => each !== nick);
-    if (type === "joined") this.members = [...others, nick];
-    if (type === "left") this.members = others;
-    if (type === "nick") this.members = this.members.map((each) => each === nick ? event.to : each);
+  /** @param {RoomEvent} event */
+  #updateMembers(event) {
+    const { nick } = event;
+    switch (event.type) {
+      case "joined":
+        this.members = [...this.members.filter((each) => each !== nick), nick];
+        return;
+      case "left":
+        this.members = this.members.filter((each) => each !== nick);
+        return;
+      case "nick":
+        this.members = this.members.map((each) => each === nick ? event.to : each);
+        return;
+      case "message":
+      case "action":
+        return;
+      default:
+        return /** @satisfies {never} */ (event);
+    }
   }
 
-  /** @param {import("../client/client.js").DirectEvent} event */
-  #told(event) {
+  /** @param {DirectEvent} event */
+  #directEvent(event) {
     const { nick, to } = event;
-    // Who writes to themself is told once.
+    // A message to oneself arrives twice.
     if (to === undefined && nick === this.client.nick) return;
     this.direct(to ?? nick).add({ ...event, type: "message", own: to !== undefined });
-    // The server gives none that were seen: until the tab is closed, the browser keeps them.
-    tab.set("directs", [...this.directs].map(([nick, { said }]) => [nick, said]));
+    // The server does not replay messages that were delivered: the browser keeps them for a reload.
+    tabStorage.set("directs", [...this.directs].map(([nick, { newest }]) => [nick, newest]));
   }
 
-  /** The conversation of a room, or of none. @param {string} [room] */
+  /** @param {GapEvent} event */
+  #gap({ room, recovered }) {
+    if (room !== this.room) return;
+    if (!recovered) this.log?.markGap(undefined);
+    this.#loadMembers();
+  }
+
+  /** @param {ResumedEvent} event */
+  #resumed({ recovered, reason, from }) {
+    if (recovered) return;
+    if (reason === "forgotten") { for (const log of this.logs) log.forgetIds(); }
+    this.log?.markGap(from);
+  }
+
+  /** @param {StateEvent} event */
+  #stateChanged({ state }) {
+    if (state !== "online") return;
+    this.#enter(this.client.room);
+    this.#loadMembers();
+  }
+
+  /** Opens the log of a room, or of none. @param {string} [room] */
   #enter(room) {
     if (room === this.room) return;
     this.log?.element.remove();
@@ -180,28 +231,40 @@ export class Chat {
     this.members = [];
     this.log = room === undefined
       ? undefined
-      : this.#newLog(`Messages in ${room}`, async (which) => {
+      : this.#newLog(`Messages in ${room}`, async (query) => {
         const { client } = this;
-        const { events, more } = await client.history({ room, ...which });
+        const { events, more } = await client.history({ room, ...query });
         const entries = events.map((event) => ({ ...event, own: event.nick === client.nick }));
         return { entries, more };
       });
-    this.#on.entered(room);
-    if (this.client.state === "online") this.#fill();
+    this.#listener.entered(room);
+    if (this.client.state === "online") this.#loadMembers();
   }
 
-  /** What was said, and who is here: what happens while that is asked comes after the answer. */
-  async #fill() {
+  /** Loads the members, and applies the events that arrive meanwhile to the reply. */
+  async #loadMembers() {
     const { room, log } = this;
     if (!log) return;
     log.scrolled();
-    const late = this.#late = /** @type {RoomEvent[]} */ ([]);
-    const { nicks } = await this.client.members().catch(() => ({ nicks: undefined }));
-    // Offline, or elsewhere by now: it is asked again then.
-    if (!nicks || late !== this.#late || room !== this.room) return;
-    this.members = nicks;
-    for (const event of late) this.#moved(event);
-    this.#late = undefined;
-    this.#on.changed();
+    const events = this.#duringLoad = /** @type {RoomEvent[]} */ ([]);
+    const reply = await this.client.members().catch(() => undefined);
+    // Offline, or in another room by now: a later call loads them.
+    if (!reply || events !== this.#duringLoad || room !== this.room) return;
+    this.members = reply.nicks;
+    for (const event of events) this.#updateMembers(event);
+    this.#duringLoad = undefined;
+    this.#listener.changed();
   }
+}
+
+/**
+ * Says why a message was not sent.
+ *
+ * @param {ChatError} error
+ * @param {string | undefined} to
+ */
+function failureOf({ code, message }, to) {
+  if (code === "unknown") return "Connection lost. This may not have been delivered.";
+  if (code === "not-online") return `${to} is offline. Messages to offline users are not stored.`;
+  return `Not sent: ${message.replace(/^(Not sent|Cannot send): /, "")}`;
 }

@@ -1,107 +1,160 @@
 // @ts-check
 /**
- * What a line means that begins with a slash: the commands of plain text, with their answers.
+ * The commands of the page: lines that begin with a slash, and what they answer.
  *
- * It knows neither the page nor the connection, only what it may do to them.
+ * A command acts through the functions that it is given. It touches neither the document nor the
+ * connection.
  */
 
+/** @import { ChatClient, ChatError } from "../client/client.js" */
+
 /**
- * What the commands need.
+ * What commands act on.
  *
- * @typedef {object} Doing
- * @property {import("../client/client.js").ChatClient} client
- * @property {(text: string) => void} note
+ * @typedef {object} CommandContext
+ * @property {ChatClient} client
+ * @property {(text: string) => void} note - shows a line to the user only
  * @property {(room: string) => void} join
  * @property {(text: string) => void} act
  * @property {(nick: string, text: string) => void} tell
- * @property {(limit: number) => void} older
+ * @property {(limit: number) => void} loadOlder
  */
-
-const NO_ROOM = "Not currently in a room. Type /join {room_name} to do so.";
-
 /**
- * What they are for, and what they do. What they answer is noted; an empty answer means that they do
- * not know what to do.
+ * A command. `run` returns the answer to show, if any; an empty answer shows the usage.
  *
- * @type {Record<string, [use: string, run: (doing: Doing, rest: string) => unknown]>}
+ * @typedef {object} Command
+ * @property {string} usage
+ * @property {(context: CommandContext, argument: string) => unknown} run
  */
+
+const NO_ROOM = "You are not in a room. Type /join {room} to enter one.";
+
+/** @type {Readonly<Record<string, Command>>} */
 const COMMANDS = {
-  "/join": ["room – go to a room, or open it", ({ join }, rest) => rest && join(rest)],
-  "/nick": ["name – change your nickname", async ({ client }, rest) => {
-    if (!rest) return `Current nickname: ${client.nick}`;
-    await client.rename(rest);
-    return `Nickname is: ${client.nick}`;
-  }],
-  "/register": ["password – keep your nickname for yourself", async ({ client }, rest) => {
-    if (!/^\S+$/.test(rest)) return "";
-    await client.register(rest);
-    return `${client.nick} is yours: nobody can use it without the password.`;
-  }],
-  "/identify": ["name password – use a registered nickname", async ({ client }, rest) => {
-    const [, nick, password] = /^\s*"?(.*?)"?\s(\S+)$/s.exec(` ${rest}`) ?? [];
-    if (!password) return "";
-    await client.identify(nick || client.nick, password);
-    return `You are identified as ${client.nick}.`;
-  }],
-  "/password": ["old new – change the password of your nickname", async ({ client }, rest) => {
-    const [old, fresh, ...more] = rest.split(/\s+/);
-    if (!old || !fresh || more.length) return "";
-    await client.changePassword(old, fresh);
-    return "The password is changed.";
-  }],
-  "/unregister": ["password – give your nickname up", async ({ client }, rest) => {
-    if (!/^\S+$/.test(rest)) return "";
-    await client.unregister(rest);
-    return `${client.nick} is not registered any more.`;
-  }],
-  "/me": ["does something – say what you do", ({ act }, rest) => rest && act(rest)],
-  "/msg": ['name text – write to one person (a name with spaces in "quotes")', ({ tell }, rest) => {
-    const [, quoted, word, text] = /^(?:"([^"]*)"|(\S+))\s+(.+)$/s.exec(rest) ?? [];
-    return text ? tell(quoted ?? word ?? "", text) : "";
-  }],
-  "/ls": ["– who is here, or which rooms there are", async ({ client }) => {
-    if (client.room !== undefined) return (await client.members()).nicks.join("\n");
-    const rooms = await client.rooms();
-    return rooms.map(({ room }) => room).join("\n") || "There are no rooms yet.";
-  }],
-  "/who": ["name – which room somebody is in", async ({ client }, rest) => {
-    if (!rest) return "";
-    const { nick, room } = await client.who(rest);
-    return room === null ? `${nick} is online, in no room.` : `${nick} is in room "${room}".`;
-  }],
-  "/room": ["– the room you are in", ({ client }) => client.room ?? NO_ROOM],
-  "/history": [
-    "n – load n older messages, from 1 to 100",
-    ({ older }, rest) => /^([1-9]\d?|100)?$/.test(rest) ? older(Number(rest) || 20) : "",
-  ],
-  "/quit": [
-    "– leave the room",
-    ({ client }) => client.room === undefined ? NO_ROOM : client.leave(),
-  ],
-  "/help": ["– this list", () => Object.keys(COMMANDS).map(usage).join("\n")],
+  "/join": {
+    usage: "room – join or create a room",
+    run: ({ join }, room) => room && join(room),
+  },
+  "/nick": {
+    usage: "name – change your nickname",
+    async run({ client }, nick) {
+      if (!nick) return `Current nickname: ${client.nick}`;
+      await client.rename(nick);
+      return `Nickname is: ${client.nick}`;
+    },
+  },
+  "/register": {
+    usage: "password – register your nickname",
+    async run({ client }, password) {
+      if (!/^\S+$/.test(password)) return "";
+      await client.register(password);
+      return `${client.nick} is registered. You'll need the password next time.`;
+    },
+  },
+  "/identify": {
+    usage: "name password – sign in to a registered nickname",
+    async run({ client }, argument) {
+      const [, nick, password] = /^\s*"?(.*?)"?\s(\S+)$/s.exec(` ${argument}`) ?? [];
+      if (!password) return "";
+      await client.identify(nick || client.nick, password);
+      return `You are signed in as ${client.nick}.`;
+    },
+  },
+  "/password": {
+    usage: "old new – change the password of your nickname",
+    async run({ client }, argument) {
+      const [oldPassword, newPassword, ...rest] = argument.split(/\s+/);
+      if (!oldPassword || !newPassword || rest.length > 0) return "";
+      await client.changePassword(oldPassword, newPassword);
+      return "Password changed.";
+    },
+  },
+  "/unregister": {
+    usage: "password – release your nickname",
+    async run({ client }, password) {
+      if (!/^\S+$/.test(password)) return "";
+      await client.unregister(password);
+      return `${client.nick} is no longer registered.`;
+    },
+  },
+  "/me": {
+    usage: "waves – describe an action",
+    run: ({ act }, text) => text && act(text),
+  },
+  "/msg": {
+    usage: 'name text – send a private message (a name with spaces in "quotes")',
+    run({ tell }, argument) {
+      const [, quoted, word, text] = /^(?:"([^"]*)"|(\S+))\s+(.+)$/s.exec(argument) ?? [];
+      return text ? tell(quoted ?? word ?? "", text) : "";
+    },
+  },
+  "/ls": {
+    usage: "– list the members of your room, or the rooms",
+    async run({ client }) {
+      if (client.room !== undefined) return (await client.members()).nicks.join("\n");
+      const rooms = await client.rooms();
+      return rooms.map(({ room }) => room).join("\n") || "No rooms yet.";
+    },
+  },
+  "/who": {
+    usage: "name – show which room a user is in",
+    async run({ client }, argument) {
+      if (!argument) return "";
+      const { nick, room } = await client.who(argument);
+      return room === null
+        ? `${nick} is online, but not in a room.`
+        : `${nick} is in room "${room}".`;
+    },
+  },
+  "/room": {
+    usage: "– show the room you are in",
+    run: ({ client }) => client.room ?? NO_ROOM,
+  },
+  "/history": {
+    usage: "n – load n older messages, from 1 to 100",
+    run: ({ loadOlder }, limit) =>
+      /^([1-9]\d?|100)?$/.test(limit) ? loadOlder(Number(limit) || 20) : "",
+  },
+  "/quit": {
+    usage: "– leave the room",
+    run: ({ client }) => client.room === undefined ? NO_ROOM : client.leave(),
+  },
+  "/help": {
+    usage: "– show this list",
+    run: () => Object.keys(COMMANDS).map(usageOf).join("\n"),
+  },
 };
 
-function usage(/** @type {string} */ word) {
-  return `${word} ${COMMANDS[word]?.[0]}`;
+function usageOf(/** @type {string} */ name) {
+  return `${name} ${COMMANDS[name]?.usage}`;
 }
 
 /**
- * Does what a line says that begins with a slash.
+ * Runs a line that begins with a slash, and shows its answer or error.
  *
  * @param {string} line
- * @param {Doing} doing
+ * @param {CommandContext} context
  */
-export async function command(line, doing) {
-  const [, typed = "", rest = ""] = /^(\S*)\s*(.*)$/s.exec(line) ?? [];
-  const word = typed.toLowerCase();
+export async function runCommand(line, context) {
+  const [, typed = "", argument = ""] = /^(\S*)\s*(.*)$/s.exec(line) ?? [];
+  const name = typed.toLowerCase();
+  // An own property: a user may type /constructor.
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command === undefined) {
+    const unknown = name === "/" ? "" : `Unknown command: ${name.slice(1)}. `;
+    return context.note(`${unknown}Type /help for the list of commands.`);
+  }
   try {
-    const answer = Object.hasOwn(COMMANDS, word)
-      ? await COMMANDS[word]?.[1](doing, rest)
-      : `Unknown command: ${word.slice(1)}`;
-    if (typeof answer === "string") doing.note(answer || usage(word));
+    const answer = await command.run(context, argument);
+    if (typeof answer === "string") context.note(answer || usageOf(name));
   } catch (error) {
-    const { code, message } = /** @type {import("../client/client.js").ChatError} */ (error);
-    const how = code === "nickname-registered" ? ` Type /identify ${rest} and its password.` : "";
-    if (code !== "replaced") doing.note(message + how);
+    const { code, message } = /** @type {ChatError} */ (error);
+    // A later command replaced this one.
+    if (code === "replaced") return;
+    context.note(
+      code === "nickname-registered"
+        ? `"${argument}" is registered. If it's yours: /identify ${argument} {password}`
+        : message,
+    );
   }
 }

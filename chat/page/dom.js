@@ -2,12 +2,12 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /**
- * What everything on the page is made of: elements, texts with links, times, what the browser keeps.
+ * Helpers for the page: elements, links in text, times and the browser's storage.
  *
- * Nothing here makes markup of a text: texts become text nodes, and nothing else.
+ * Text becomes text nodes only. Nothing here parses text as HTML.
  */
 
-/** The elements of index.html by their ids: who uses one knows what it is. */
+/** The elements of index.html by their IDs. Untyped: each caller knows the kind of its elements. */
 export const ui = Object.fromEntries(
   [...document.querySelectorAll("[id]")].map((element) => [
     element.id,
@@ -16,9 +16,9 @@ export const ui = Object.fromEntries(
 );
 
 /**
- * Makes an element.
+ * Creates an element.
  *
- * @param {string} kind its tag, with a point before its classes, if any
+ * @param {string} kind its tag, followed by a full stop and its classes, if any
  * @param {Record<string, unknown>} properties of the element
  * @param {(Node | string)[]} children
  * @returns {HTMLElement}
@@ -30,95 +30,96 @@ export function make(kind, properties, ...children) {
   return element;
 }
 
-/** A nickname, whose direction of writing touches nothing around it. */
-export function name(/** @type {string} */ nick) {
+/** Creates a nickname, isolated from the direction of the text around it. */
+export function nickname(/** @type {string} */ nick) {
   return make("bdi", {}, nick);
 }
 
 /**
- * No spaces, nor what ends a link in a text, nor what turns the direction of writing. Brackets only
- * in pairs, and no full stop of a sentence at the end.
+ * A character of a link: no spaces, no characters that end a link in text, no control characters and
+ * no direction marks. Brackets match in pairs; punctuation at the end belongs to the sentence.
  */
-const CHARACTER = String.raw`[^\s<>"()\x60\p{Cc}\p{Bidi_C}]`;
+const LINK_CHARACTER = String.raw`[^\s<>"()\x60\p{Cc}\p{Bidi_C}]`;
 const LINK = new RegExp(
-  String.raw`\bhttps?://(?:\(${CHARACTER}*\)|${CHARACTER})+(?<![.,:;!?'*_~\]}])`,
+  String
+    .raw`\bhttps?://(?:\(${LINK_CHARACTER}*\)|${LINK_CHARACTER})+(?<![.,:;!?'*_~\]}])`,
   "giu",
 );
 
 /**
- * A text as nodes, its http(s) addresses as links.
+ * Converts text to nodes, with its http and https addresses as links.
  *
  * @param {string} text
  * @returns {(Node | string)[]}
  */
-export function linked(text) {
+export function linkify(text) {
   /** @type {(Node | string)[]} */
   const parts = [];
   let end = 0;
   for (const { 0: address, index } of text.matchAll(LINK)) {
     if (!URL.canParse(address)) continue;
     const rel = "noopener noreferrer nofollow";
-    parts.push(
-      text.slice(end, index),
-      make("a", { href: address, target: "_blank", rel, dir: "ltr" }, address),
-    );
+    const link = make("a", { href: address, target: "_blank", rel, dir: "ltr" }, address);
+    parts.push(text.slice(end, index), link);
     end = index + address.length;
   }
-  return [...parts, text.slice(end)];
+  parts.push(text.slice(end));
+  return parts;
 }
 
-const clock = new Intl.DateTimeFormat([], { timeStyle: "short" });
-const date = new Intl.DateTimeFormat([], { dateStyle: "full" });
+const TIME_OF_DAY = new Intl.DateTimeFormat([], { timeStyle: "short" });
+const FULL_DATE = new Intl.DateTimeFormat([], { dateStyle: "full" });
 
-/** The time of day, with the date for whoever points at it. */
+/** Creates the time of day, with the date as its tooltip. */
 export function timeOf(/** @type {number} */ time) {
-  const at = new Date(time);
-  return make("small", { title: at.toLocaleString() }, clock.format(at));
+  const date = new Date(time);
+  return make("small", { title: date.toLocaleString() }, TIME_OF_DAY.format(date));
 }
 
-/** The name of the day, as somebody who lives now would call it. */
+/** Returns the name of a day: "Today", "Yesterday" or the date. */
 export function dayOf(/** @type {number} */ time) {
   const now = new Date();
   if (isSameDay(time, now)) return "Today";
-  return isSameDay(time, now.setDate(now.getDate() - 1)) ? "Yesterday" : date.format(time);
-}
-
-/** @param {(number | Date)[]} times */
-export function isSameDay(...times) {
-  const [one, other] = times.map((time) => new Date(time).toDateString());
-  return one === other;
-}
-
-/** The colour that stands for somebody, on an element. */
-export function dye(/** @type {HTMLElement} */ element, /** @type {string} */ nick) {
-  let sum = 0;
-  for (const letter of nick) sum = (sum * 43 + (letter.codePointAt(0) ?? 0)) % 360;
-  element.classList.add("dyed");
-  element.style.setProperty("--angle", `${sum}`);
-  return element;
-}
-
-/** The picture of somebody: a letter. */
-export function face(/** @type {string} */ nick) {
-  const [first] = new Intl.Segmenter().segment(nick);
-  return dye(
-    make("span.face", { ariaHidden: "true" }, first?.segment.toUpperCase() ?? ""),
-    nick,
-  );
+  return isSameDay(time, now.setDate(now.getDate() - 1)) ? "Yesterday" : FULL_DATE.format(time);
 }
 
 /**
- * What the browser keeps, until the tab is closed or for good. It may be forbidden, or full: then
- * nothing is kept.
+ * Whether two times are on the same day, in the browser's time zone.
  *
- * @param {"sessionStorage" | "localStorage"} where
+ * @param {number | Date} one
+ * @param {number | Date} other
  */
-function kept(where) {
+export function isSameDay(one, other) {
+  return new Date(one).toDateString() === new Date(other).toDateString();
+}
+
+/** Gives an element the colour of a nickname. Returns the element. */
+export function colour(/** @type {HTMLElement} */ element, /** @type {string} */ nick) {
+  let angle = 0;
+  for (const letter of nick) angle = (angle * 43 + (letter.codePointAt(0) ?? 0)) % 360;
+  element.classList.add("coloured");
+  element.style.setProperty("--angle", `${angle}`);
+  return element;
+}
+
+/** Creates a user's avatar: the first letter of the nickname. */
+export function avatar(/** @type {string} */ nick) {
+  const [first] = new Intl.Segmenter().segment(nick);
+  const letter = first?.segment.toUpperCase() ?? "";
+  return colour(make("span.avatar", { ariaHidden: "true" }, letter), nick);
+}
+
+/**
+ * JSON values in a storage of the browser. If the storage is forbidden or full, values are lost.
+ *
+ * @param {"sessionStorage" | "localStorage"} storage
+ */
+function jsonStorage(storage) {
   return {
-    /** @param {string} key @returns {any} what was kept, or null */
+    /** @param {string} key @returns {any} the stored value, or null */
     get(key) {
       try {
-        return JSON.parse(globalThis[where].getItem(`parley.${key}`) ?? "null");
+        return JSON.parse(globalThis[storage].getItem(`parley.${key}`) ?? "null");
       } catch {
         return null;
       }
@@ -126,13 +127,15 @@ function kept(where) {
     /** @param {string} key @param {unknown} value */
     set(key, value) {
       try {
-        globalThis[where].setItem(`parley.${key}`, JSON.stringify(value));
+        globalThis[storage].setItem(`parley.${key}`, JSON.stringify(value));
       } catch {
-        // See above.
+        // The page works without storage.
       }
     },
   };
 }
 
-export const tab = kept("sessionStorage");
-export const home = kept("localStorage");
+/** Values that last until the tab is closed. */
+export const tabStorage = jsonStorage("sessionStorage");
+/** Values that last. */
+export const browserStorage = jsonStorage("localStorage");

@@ -2,42 +2,44 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /**
- * The lists at the sides: rooms, direct messages, people. What is drawn is kept, so that whoever
- * stands on it with the keyboard stays there.
+ * The lists beside the conversation: rooms, direct messages and members. An update reuses the elements,
+ * so that the keyboard focus stays on them.
  *
- * They know nothing but what they are told to show.
+ * They hold no state besides their elements.
  */
-import { face, make, name } from "./dom.js";
+import { avatar, make, nickname } from "./dom.js";
 
 /**
- * Where one is or may go: a room, or (`to`) to talk with one person.
+ * A conversation: a room, or direct messages with the user `to`. Empty: none.
  *
- * @typedef {{ room?: string, to?: string }} Where
+ * @typedef {{ room?: string, to?: string }} Destination
  */
-/** @typedef {Where & { people?: number, unread?: number, current?: boolean }} Place */
+/** A row of a list. @typedef {Destination & { people?: number, unread?: number, current?: boolean }} Place */
 
-/** What an address ends with that leads there: `#room`, or `#@nickname`. */
-export function addressOf(/** @type {Where} */ { room = "", to }) {
+/** Returns the fragment of a conversation's address: `#room` or `#@nickname`. */
+export function fragmentOf(/** @type {Destination} */ { room = "", to }) {
   return to === undefined ? `#${encodeURIComponent(room)}` : `#@${encodeURIComponent(to)}`;
 }
 
 /**
- * The other way round.
+ * Returns the conversation that a fragment names.
  *
- * @param {string} hash
- * @returns {Where}
+ * @param {string} fragment
+ * @returns {Destination}
  */
-export function placeOf(hash) {
+export function destinationOf(fragment) {
   try {
-    const text = decodeURIComponent(hash.replace(/^#@?/, "")).trim().normalize("NFC");
-    return !text ? {} : hash[1] === "@" ? { to: text } : { room: text };
+    const text = decodeURIComponent(fragment.replace(/^#@?/, "")).trim().normalize("NFC");
+    if (!text) return {};
+    return fragment[1] === "@" ? { to: text } : { room: text };
   } catch {
     return {};
   }
 }
 
 /**
- * An address as a person reads it. One that is no UTF-8 stays as it is.
+ * Returns an address for display, with its characters decoded. An address that is not UTF-8 stays as
+ * it is.
  *
  * @param {string} href
  */
@@ -50,62 +52,69 @@ export function readable(href) {
 }
 
 /**
- * Has a list show these, in this order.
+ * Makes a list show the items, in their order.
  *
  * @template T
  * @param {HTMLElement} list
- * @param {Map<string, T>} items by what tells them apart
+ * @param {Map<string, T>} items by a key that identifies each
  * @param {(item: T, element: HTMLElement) => void} draw
  */
 function show(list, items, draw) {
-  const drawn = new Map();
+  const existing = new Map();
   for (const element of [.../** @type {any} */ (list.children)]) {
-    if (items.has(element.key)) drawn.set(element.key, element);
+    if (items.has(element.key)) existing.set(element.key, element);
     else element.remove();
   }
-  let at = 0;
+  let index = 0;
   for (const [key, item] of items) {
-    const element = drawn.get(key) ?? make("li", { key });
+    const element = existing.get(key) ?? make("li", { key });
     draw(item, element);
-    const place = list.children[at++] ?? null;
-    if (place !== element) list.insertBefore(element, place);
+    const present = list.children[index++] ?? null;
+    if (present !== element) list.insertBefore(element, present);
   }
 }
 
 /**
+ * Shows rooms or direct messages.
+ *
  * @param {HTMLElement} list
  * @param {Place[]} places
  */
 export function showPlaces(list, places) {
-  show(list, new Map(places.map((place) => [addressOf(place), place])), (place, element) => {
+  show(list, new Map(places.map((place) => [fragmentOf(place), place])), (place, element) => {
     const { room = "", to, people, unread, current } = place;
     if (!element.firstChild) {
-      const mark = to ? face(to) : make("span.hash", { ariaHidden: "true" }, "#");
-      const link = make("a", { href: addressOf(place) }, mark, name(to ?? room), make("span", {}));
-      element.append(link);
+      const icon = to ? avatar(to) : make("span.hash", { ariaHidden: "true" }, "#");
+      const href = fragmentOf(place);
+      element.append(make("a", { href }, icon, nickname(to ?? room), make("span", {})));
     }
     const link = /** @type {HTMLElement} */ (element.firstChild);
     link.ariaCurrent = current ? "page" : null;
-    const end = /** @type {HTMLElement} */ (link.lastChild);
-    end.className = unread ? "badge" : "people";
-    end.textContent = `${unread || people || ""}`;
-    end.title = unread ? "new messages" : "people";
+    const count = /** @type {HTMLElement} */ (link.lastChild);
+    count.className = unread ? "badge" : "people";
+    count.textContent = `${unread || people || ""}`;
+    count.title = unread ? "new messages" : "people";
   });
 }
 
 /**
+ * Shows the members of a room.
+ *
  * @param {HTMLElement} list
  * @param {string[]} nicks
- * @param {string} own
+ * @param {string} ownNick
  */
-export function showMembers(list, nicks, own) {
-  // Another key, and so another element, for who has become oneself.
-  const items = new Map(nicks.map((nick) => [`${nick === own} ${nick}`, nick]));
+export function showMembers(list, nicks, ownNick) {
+  // The user's own row has another key: it becomes another element after a rename.
+  const items = new Map(nicks.map((nick) => [`${nick === ownNick} ${nick}`, nick]));
   show(list, items, (nick, element) => {
     if (element.firstChild) return;
-    const [tag, what, rest] = nick === own
-      ? ["span", {}, "(you)"]
-      : ["a", { href: addressOf({ to: nick }), title: `Write to ${nick}` }, ""];
-    element.append(make(tag, what, face(nick), name(nick), rest));
+    const row = nick === ownNick ? make("span", {}, avatar(nick), nickname(nick), "you") : make(
+      "a",
+      { href: fragmentOf({ to: nick }), title: `Message ${nick}` },
+      avatar(nick),
+      nickname(nick),
+    );
+    element.append(row);
   });
 }

@@ -2,326 +2,293 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /**
- * One conversation as one sees it: its messages in order, days, who came and went, what is still
- * being sent, what is new, and where one has scrolled to.
+ * The log of one conversation: its entries in order, what is unread, and the scroll position.
  *
- * It holds about a thousand rows; what leaves it is asked for again when one scrolls there. It knows
- * no connection: what was said before is asked for by a function that it was given.
+ * It holds about a thousand rows. Rows that it drops are loaded again when the user scrolls to them. It
+ * uses no connection: a function that it is given loads history.
  */
-import { dayOf, dye, face, isSameDay, linked, make, name, timeOf } from "./dom.js";
+import { make } from "./dom.js";
+import { appendMembership, decorate, rowOf } from "./entry.js";
+import { Unsent } from "./unsent.js";
 
-/** Rows in the document, and how many leave it at once. */
-const MOST_ROWS = 1_000;
-const LEAVING = 200;
-/** Messages that are asked for at once, and that are kept of those that nobody can be asked for. */
-const PAGE = 50;
-/** Pixels from an end at which more is asked for, or which count as being there. */
-const NEAR = 300;
-const AT_END = 30;
-/** Further down than any log is high. */
-const BOTTOM = 1e9;
-/** Milliseconds within which somebody's messages stand together. */
-const TOGETHER = 5 * 60_000;
+/** @import { Entry, Row } from "./entry.js" */
+/** @import { UnsentActions } from "./unsent.js" */
 
-/** A few emoji and nothing else: those are shown larger. */
-const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
+const MAX_ROWS = 1_000;
+/** Rows that are dropped at once. */
+const DROPPED_ROWS = 200;
+/** Messages that are loaded at once, and direct messages that are kept for a reload. */
+const PAGE_SIZE = 50;
+/** Distance from an end, in pixels, at which more is loaded. */
+const LOAD_DISTANCE_PX = 300;
+/** Distance from the end, in pixels, that counts as the end. */
+const END_DISTANCE_PX = 30;
+/** A scroll position below the end of any log. */
+const BOTTOM_PX = 1e9;
 
+/** A page of history. @typedef {{ entries: Entry[], more: boolean }} Page */
 /**
- * Something said, or a quiet line, or a note. Without `id` it did not happen on the server (yet).
+ * Loads the messages before or after an ID.
  *
- * @typedef {object} Entry
- * @property {"message" | "action" | "quiet" | "note"} type
- * @property {string} [id]
- * @property {string} nick
- * @property {string} text
- * @property {number} time
- * @property {boolean} [own]
- * @property {string} [cid]
+ * @typedef {(query: { before?: string, after?: string, limit: number }) => Promise<Page>} LoadPage
  */
-/** @typedef {Entry & { element: HTMLElement }} Row */
-/** @typedef {{ entries: Entry[], more: boolean }} Answer */
-/**
- * What was said before, or after, an id.
- *
- * @typedef {(which: { before?: string, after?: string, limit: number }) => Promise<Answer>} Ask
- */
-/**
- * - `again`, `edit`: what to do about something that was not sent.
- * - `changed`: how much is unread has changed, or whether one is at the end.
- *
- * @typedef {object} LogOptions
- * @property {(entry: Entry) => void} again
- * @property {(entry: Entry) => void} edit
- * @property {() => void} changed
- */
+/** `changed`: the unread count changed, or whether the user is at the end.
+ * @typedef {UnsentActions & { changed: () => void }} LogListener */
 
+/** The log of a conversation. */
 export class Log {
-  /** How many messages have come that nobody has seen. */
+  /** The number of messages that the user has not seen. */
   unread = 0;
-  /** Replaced when all are let go: who still adds to the old ones is late. @type {Row[]} */
+  /** Replaced when all rows are dropped, which ends a load in progress. @type {Row[]} */
   #rows = [];
   #ids = new Set();
-  /** What is being sent, or was not, by `cid`. @type {Map<string | undefined, Row>} */
-  #pending = new Map();
-  /** Whether one is at the end, and whether the newest is there at all. */
-  #stuck = true;
-  #whole = true;
-  /** Whether something came that is not there, since the newest was asked for. */
-  #came = false;
-  /** Whether more was said before. */
-  #more;
-  #busy = false;
-  #lastTop = 0;
-  #on;
+  #unsent;
+  #isAtEnd = true;
+  /** Whether the newest row is in the document. */
+  #hasNewest = true;
+  /** Whether an entry arrived, and was not added, since the last load began. */
+  #hasSkipped = false;
+  /** Whether the server may have older messages. */
+  #hasOlder;
+  #isLoading = false;
+  #lastScrollTop = 0;
+  #onChange;
+  #loadPage;
 
   /**
    * @param {string} label
-   * @param {LogOptions} on
-   * @param {Ask} [ask] without it there is nothing but what is added
+   * @param {LogListener} listener
+   * @param {LoadPage} [loadPage] without it the log has no history
    */
-  constructor(label, on, ask) {
-    this.#on = on;
-    this.ask = ask;
-    this.#more = ask !== undefined;
+  constructor(label, listener, loadPage) {
+    this.#onChange = listener.changed;
+    this.#unsent = new Unsent(listener);
+    this.#loadPage = loadPage;
+    this.#hasOlder = loadPage !== undefined;
     this.top = make("p.top", {});
     this.list = make("div.rows", {});
-    this.waiting = make("div.rows", {});
-    const onscroll = () => this.scrolled();
     this.scroller = make(
       "div.log",
-      { role: "log", tabIndex: 0, ariaLabel: label, onscroll },
+      { role: "log", tabIndex: 0, ariaLabel: label, onscroll: () => this.scrolled() },
       this.top,
       this.list,
-      this.waiting,
+      this.#unsent.list,
     );
-    this.jump = make("button.jump main", { onclick: () => this.toEnd() });
+    this.jump = make("button.jump main", { onclick: () => this.scrollToEnd() });
     this.element = make("section.conversation", { hidden: true }, this.scroller, this.jump);
-    // More to read, the keyboard of a phone, a longer draft: who is at the end stays there.
-    const sizes = new ResizeObserver(() => this.#stuck && this.#scrollTo(BOTTOM));
-    for (const each of [this.scroller, this.list, this.waiting]) sizes.observe(each);
+    // New rows, a phone's keyboard or a longer draft change sizes: the end stays in view.
+    const sizes = new ResizeObserver(() => {
+      if (this.#isAtEnd) this.#scrollTo(BOTTOM_PX);
+    });
+    for (const each of [this.scroller, this.list, this.#unsent.list]) sizes.observe(each);
   }
 
-  /** Whether there is nothing to read. */
+  /** Whether the log shows at most the user's own arrival. */
   get isEmpty() {
-    return !this.#more && this.#pending.size === 0 && this.#rows.length < 3 &&
-      this.#rows.every(({ type }) => type === "quiet");
+    return !this.#hasOlder && this.#unsent.isEmpty && this.#rows.length < 3 &&
+      this.#rows.every(({ type }) => type === "membership");
   }
 
-  /** Whether something is still being sent. */
+  /** Whether a message waits for its confirmation. */
   get isSending() {
-    return this.waiting.querySelector(".sending") !== null;
+    return this.#unsent.isSending;
   }
 
-  /** The newest messages. */
-  get said() {
-    const said = this.#rows.filter(({ type }) => type === "message").slice(-PAGE);
-    return said.map(({ element: _, ...entry }) => entry);
+  /** The newest messages, at most 50. */
+  get newest() {
+    const messages = this.#rows.filter(({ type }) => type === "message").slice(-PAGE_SIZE);
+    return messages.map(({ element: _, ...entry }) => entry);
   }
 
-  /** What is at the end and looked at is read. */
-  look() {
+  get #isSeen() {
+    return this.#isAtEnd && !this.element.hidden && !document.hidden;
+  }
+
+  /** Marks all as read if the user sees the end. */
+  update() {
     if (this.#isSeen) this.unread = 0;
     this.#changed();
   }
 
-  get #isSeen() {
-    return this.#stuck && !this.element.hidden && !document.hidden;
-  }
-
   #changed() {
-    this.jump.hidden = this.#stuck;
     const { unread } = this;
-    const news = unread === 1 ? "1 new message" : `${unread} new messages`;
-    this.jump.textContent = `↓ ${unread ? news : "Newest"}`;
-    this.#on.changed();
+    this.jump.hidden = this.#isAtEnd;
+    this.jump.textContent = unread ? `↓ ${unread} new message${unread === 1 ? "" : "s"}` : "↓";
+    this.jump.ariaLabel = unread ? null : "Jump to latest";
+    this.#onChange();
   }
 
-  /**
-   * Something that has just happened.
-   *
-   * @param {Entry} entry
-   */
-  add(entry) {
+  /** Adds an entry that has just happened. */
+  add(/** @type {Entry} */ entry) {
     const { id, type, own, cid } = entry;
-    if (own) this.#drop(cid);
+    if (own) this.#unsent.remove(cid);
     if (id && this.#ids.has(id)) return;
-    const isNew = type !== "quiet" && !own && !this.#isSeen;
+    const isNew = type !== "membership" && !own && !this.#isSeen;
     if (isNew) this.unread++;
-    // Who reads far above the end is not disturbed by what comes there.
-    if (!this.#stuck && this.ask && this.#rows.length >= MOST_ROWS) this.#whole = false;
-    if (!this.#whole) this.#came = true;
-    else if (type !== "quiet" || !this.#joinQuiet(entry)) {
+    // A user who reads far above the end keeps the rows there; the newest are loaded again later.
+    if (!this.#isAtEnd && this.#loadPage && this.#rows.length >= MAX_ROWS) this.#hasNewest = false;
+    if (!this.#hasNewest) this.#hasSkipped = true;
+    else if (type !== "membership" || !appendMembership(this.#rows.at(-1), entry)) {
       const { element } = this.#append(entry);
-      if (isNew && this.unread === 1) {
-        this.list.querySelector(".new")?.remove();
-        element.prepend(make("p.new", {}, "New messages"));
-        element.classList.add("first");
-      }
+      if (isNew && this.unread === 1) this.#divideBefore(element);
       this.#trimTop();
     }
     this.#changed();
   }
 
-  /** A line that only this page shows. */
+  /** Shows a line "New messages" above a row. */
+  #divideBefore(/** @type {HTMLElement} */ element) {
+    this.#removeDivider();
+    element.prepend(make("p.new", {}, "New messages"));
+    element.classList.add("first");
+  }
+
+  #removeDivider() {
+    this.list.querySelector(".new")?.remove();
+  }
+
+  /** Adds a note that only this page shows. */
   note(/** @type {string} */ text) {
-    this.toEnd();
+    this.scrollToEnd();
     this.#append({ type: "note", nick: "", text, time: Date.now() });
     this.#changed();
   }
 
-  /** From now on the ids are others, and of what was said before nobody can be asked. */
+  /** Forgets all IDs, and loads no older messages: the server has lost its data. */
   forgetIds() {
     this.#ids.clear();
     for (const row of this.#rows) delete row.id;
-    this.#more = false;
+    this.#hasOlder = false;
   }
 
-  /** Something may be missing, before the event with this id or at the end. */
-  gap(/** @type {string | undefined} */ from) {
+  /** Shows that messages may be missing, before the event with an ID or at the end. */
+  markGap(/** @type {string | undefined} */ from) {
     const next = this.#rows.find(({ id }) => from && id && id >= from);
-    const line = make("p.gap", {}, "Messages may be missing here.");
+    const line = make("p.gap", {}, "Older messages may be missing here.");
     this.list.insertBefore(line, next?.element ?? null);
   }
 
-  /** Something that is being sent. */
+  /** Shows a message that is being sent. */
   send(/** @type {Entry} */ entry) {
-    this.toEnd();
-    this.list.querySelector(".new")?.remove();
-    const row = { ...entry, element: draw(entry) };
-    row.element.classList.add("sending", "first");
-    this.#pending.set(row.cid, row);
-    this.waiting.append(row.element);
+    this.scrollToEnd();
+    this.#removeDivider();
+    this.#unsent.add(entry);
     this.#changed();
   }
 
-  /** It was sent. Its event may have come, or not yet. */
+  /** Shows a message as sent. */
   sent(/** @type {string} */ cid) {
-    this.#pending.get(cid)?.element.classList.remove("sending");
+    this.#unsent.sent(cid);
+  }
+
+  /** Shows why a message was not sent. */
+  failed(/** @type {string} */ cid, /** @type {string} */ reason) {
+    this.#unsent.failed(cid, reason);
   }
 
   /**
-   * It was not sent, or nobody knows.
+   * Loads the messages before the first row, or after the last one.
    *
-   * @param {string} cid
-   * @param {string} why
-   */
-  failed(cid, why) {
-    const row = this.#pending.get(cid);
-    if (!row) return;
-    row.element.classList.replace("sending", "failed");
-    const button = (/** @type {(entry: Entry) => void} */ act, /** @type {string} */ label) => {
-      const onclick = () => {
-        this.#drop(cid);
-        act(row);
-      };
-      return make("button", { onclick }, label);
-    };
-    const { again, edit } = this.#on;
-    row.element.append(
-      make("p.fate", { role: "alert" }, why, button(again, "Try again"), button(edit, "Edit")),
-    );
-  }
-
-  /**
-   * Asks for what was said before all that is here, or after it.
-   *
+   * @param {"older" | "newer"} [direction]
    * @returns {Promise<void>}
    */
-  async load(newer = false, limit = PAGE) {
-    if (this.#busy || !this.ask) return;
-    this.#busy = true;
-    this.#came = false;
-    this.top.textContent = newer ? "" : "Loading…";
+  async load(direction = "older", limit = PAGE_SIZE) {
+    if (this.#isLoading || !this.#loadPage) return;
+    this.#isLoading = true;
+    this.#hasSkipped = false;
+    this.top.textContent = direction === "older" ? "Loading…" : "";
     const rows = this.#rows;
-    const { id } = rows[newer ? "findLast" : "find"](({ id }) => id) ?? {};
-    // Offline: it is asked for again when one is back, or scrolls.
-    const answer = await this.ask({ [newer ? "after" : "before"]: id, limit }).catch(({ code }) => {
+    const page = await this.#loadPage(
+      direction === "older"
+        ? { before: rows.find(({ id }) => id)?.id, limit }
+        : { after: rows.findLast(({ id }) => id)?.id, limit },
+    ).catch(({ code }) => {
+      // Offline: the next scroll or reconnect loads again.
       if (code !== "history-off") return;
-      this.ask = undefined;
-      this.#more = false;
+      this.#loadPage = undefined;
+      this.#hasOlder = false;
     });
-    this.#busy = false;
+    this.#isLoading = false;
     if (rows !== this.#rows) return this.load();
-    if (answer && newer) this.#addNewer(answer);
-    else if (answer) this.#addOlder(answer);
-    this.top.textContent = this.#more || this.isEmpty ? "" : "The beginning of what is kept.";
+    if (page && direction === "newer") this.#addNewer(page);
+    else if (page) this.#addOlder(page);
+    this.top.textContent = this.#hasOlder || this.isEmpty ? "" : "Start of history.";
     this.#changed();
-    if (answer) this.scrolled();
+    if (page) this.scrolled();
   }
 
-  /** @param {Answer} answer */
+  /** @param {Page} page */
   #addNewer({ entries, more }) {
     for (const entry of entries) if (!this.#ids.has(entry.id)) this.#append(entry);
-    this.#whole = !more && !this.#came;
+    this.#hasNewest = !more && !this.#hasSkipped;
     this.#trimTop();
   }
 
-  /** @param {Answer} answer */
+  /** @param {Page} page */
   #addOlder({ entries, more }) {
-    // What has come meanwhile is in both.
-    const first = this.#rows.find(({ id }) => id)?.id ?? "~";
-    const old = entries.filter(({ id = "" }) => id < first && !this.#ids.has(id));
-    const rows = old.map((entry) => ({ ...entry, element: draw(entry) }));
+    // Entries that arrived during the load are in the page, too.
+    const firstId = this.#rows.find(({ id }) => id)?.id ?? "~";
+    const older = entries.filter(({ id = "" }) => id < firstId && !this.#ids.has(id));
+    const rows = older.map(rowOf);
     for (const { id } of rows) this.#ids.add(id);
-    this.#more = more && rows.length > 0;
-    this.#keepPlace(() => {
+    this.#hasOlder = more && rows.length > 0;
+    this.#keepPosition(() => {
       this.list.prepend(...rows.map(({ element }) => element));
       this.#rows.unshift(...rows);
-      for (let i = 0; i <= rows.length; i++) this.#decorate(i);
+      for (let index = 0; index <= rows.length; index++) this.#decorate(index);
     });
-    if (this.#rows.length > MOST_ROWS && !this.#stuck) {
-      this.#forget(MOST_ROWS - LEAVING);
-      this.#whole = false;
+    if (this.#rows.length > MAX_ROWS && !this.#isAtEnd) {
+      this.#drop(MAX_ROWS - DROPPED_ROWS, Infinity);
+      this.#hasNewest = false;
     }
   }
 
-  /** To the newest, which may have left. */
-  toEnd() {
-    this.#stuck = true;
-    if (!this.#whole) {
-      this.#forget(0);
+  /** Scrolls to the newest row, and loads it if it was dropped. */
+  scrollToEnd() {
+    this.#isAtEnd = true;
+    if (!this.#hasNewest) {
+      this.#drop(0, Infinity);
       this.#rows = [];
-      this.#whole = this.#more = true;
+      this.#hasNewest = this.#hasOlder = true;
       this.load();
     }
-    this.#scrollTo(BOTTOM);
-    this.look();
+    this.#scrollTo(BOTTOM_PX);
+    this.update();
   }
 
   /** @param {number} top */
   #scrollTo(top) {
     this.scroller.scrollTop = top;
-    this.#lastTop = this.scroller.scrollTop;
+    this.#lastScrollTop = this.scroller.scrollTop;
   }
 
-  /** Asks for more where there is more, and looks whether this is the end. */
+  /** Checks the scroll position: whether it is the end, and whether to load more. */
   scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    const rest = scrollHeight - scrollTop - clientHeight;
-    // More to read is no scrolling away from the end: only going up is.
-    const stuck = rest < AT_END ? this.#whole : this.#stuck && scrollTop >= this.#lastTop;
-    this.#lastTop = scrollTop;
-    if (stuck !== this.#stuck) {
-      this.#stuck = stuck;
-      this.look();
+    const distance = scrollHeight - scrollTop - clientHeight;
+    // New rows do not move the user away from the end; only scrolling up does.
+    const isAtEnd = distance < END_DISTANCE_PX
+      ? this.#hasNewest
+      : this.#isAtEnd && scrollTop >= this.#lastScrollTop;
+    this.#lastScrollTop = scrollTop;
+    if (isAtEnd !== this.#isAtEnd) {
+      this.#isAtEnd = isAtEnd;
+      this.update();
     }
-    if (scrollTop < NEAR && this.#more) this.load();
-    else if (rest < NEAR && !this.#whole) this.load(true);
+    if (scrollTop < LOAD_DISTANCE_PX && this.#hasOlder) this.load();
+    else if (distance < LOAD_DISTANCE_PX && !this.#hasNewest) this.load("newer");
   }
 
-  /** Changes what is above, and what is looked at stays where it is. */
-  #keepPlace(/** @type {() => void} */ change) {
-    const rest = this.scroller.scrollHeight - this.scroller.scrollTop;
+  /** Changes rows above the visible ones, which stay where they are. */
+  #keepPosition(/** @type {() => void} */ change) {
+    const below = this.scroller.scrollHeight - this.scroller.scrollTop;
     change();
-    this.#scrollTo(this.scroller.scrollHeight - rest);
+    this.#scrollTo(this.scroller.scrollHeight - below);
   }
 
-  /**
-   * @param {Entry} entry
-   * @returns {Row}
-   */
+  /** @param {Entry} entry */
   #append(entry) {
-    const row = { ...entry, element: draw(entry) };
+    const row = rowOf(entry);
     this.#ids.add(row.id);
     this.#rows.push(row);
     this.list.append(row.element);
@@ -329,72 +296,31 @@ export class Log {
     return row;
   }
 
-  /** Who comes and goes is told in one line, as long as nobody says anything. */
-  #joinQuiet(/** @type {Entry} */ { id, nick, text, time }) {
-    const last = this.#rows.at(-1);
-    if (last?.type !== "quiet" || !isSameDay(last.time, time)) return false;
-    const line = last.element.lastElementChild;
-    if (!line || line.childNodes.length > 30) return false;
-    line.append(" · ", name(nick), ` ${text}`);
-    last.id = id;
-    return true;
-  }
-
-  /** What a row looks like because of the one before it: a new day, or somebody else. */
-  #decorate(/** @type {number} */ at) {
-    const row = this.#rows[at];
-    if (!row) return;
-    const { element, nick, own, time } = row;
-    const before = this.#rows[at - 1];
-    const sameDay = before && isSameDay(before.time, time);
-    element.querySelector(".day")?.remove();
-    if (!sameDay) element.prepend(make("p.day", {}, dayOf(time)));
-    const follows = sameDay && before.type === "message" && before.nick === nick &&
-      before.own === own && time - before.time < TOGETHER;
-    element.classList.toggle("first", !follows);
+  /** @param {number} index */
+  #decorate(index) {
+    const row = this.#rows[index];
+    if (row) decorate(row, this.#rows[index - 1]);
   }
 
   #trimTop() {
-    if (this.#rows.length <= MOST_ROWS) return;
-    this.#keepPlace(() => {
-      this.#forget(0, LEAVING);
+    if (this.#rows.length <= MAX_ROWS) return;
+    this.#keepPosition(() => {
+      this.#drop(0, DROPPED_ROWS);
       this.#decorate(0);
     });
-    this.#more = this.ask !== undefined;
+    this.#hasOlder = this.#loadPage !== undefined;
   }
 
   /**
-   * @param {number} from
-   * @param {number} [many]
+   * Removes rows from the document.
+   *
+   * @param {number} start
+   * @param {number} count
    */
-  #forget(from, many = MOST_ROWS * 2) {
-    for (const { id, element } of this.#rows.splice(from, many)) {
+  #drop(start, count) {
+    for (const { id, element } of this.#rows.splice(start, count)) {
       element.remove();
       this.#ids.delete(id);
     }
   }
-
-  #drop(/** @type {string | undefined} */ cid) {
-    this.#pending.get(cid)?.element.remove();
-    this.#pending.delete(cid);
-  }
-}
-
-/**
- * @param {Entry} entry
- * @returns {HTMLElement}
- */
-function draw({ type, nick, text, time, own }) {
-  const actor = nick && type !== "message" ? [name(nick), " "] : [];
-  const words = make("div.text", { dir: "auto" }, ...actor, ...linked(text));
-  if (type === "quiet" || type === "note") {
-    words.className = type;
-    return make("div", {}, words);
-  }
-  words.classList.toggle("emoji", EMOJI.test(text));
-  const said = make(`div.said ${type}`, {});
-  if (!own) said.append(face(nick));
-  if (!actor[0]) said.append(make(own ? "p.unseen" : "p.who", {}, own ? "You" : name(nick)));
-  said.append(make("div.bubble", {}, words, timeOf(time)));
-  return make(own ? "div.own" : "div.other", {}, dye(said, nick));
 }

@@ -148,7 +148,7 @@ export class Visitor {
   /** Opens an address, and comes in under a nickname. */
   async enter(url: string, nick: string): Promise<void> {
     await this.page.goto(url);
-    await this.fill("#doorNick", nick);
+    await this.fill("#loginNick", nick);
     await this.page.keyboard.press("Enter");
     await this.sees("#chat:not([hidden])");
   }

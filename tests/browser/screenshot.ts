@@ -22,7 +22,7 @@ async function talk(house: House, ann: Visitor): Promise<void> {
   await said(ann, "I have some copper tape left. Shall I bring it?");
   await said(ben, "/me puts the kettle on");
   await house.enter("Noor", "garden");
-  await ann.reads("Noor joined", ".quiet");
+  await ann.reads("Noor joined", ".membership");
   await said(chloe, "Yes please! And שלום, Noor.");
   await said(ann, "See you at ten then.");
   ben.say("/msg Ann Could you bring the big spade, too?");

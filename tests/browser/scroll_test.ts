@@ -35,7 +35,7 @@ inBrowser(
     assert(shift <= 2, `what was looked at moved by ${shift}`);
     await eventually(async () => {
       await ann.page.$eval(".log", (log) => log.scrollTop = 0);
-      return (await ann.texts(".top"))[0] === "The beginning of what is kept.";
+      return (await ann.texts(".top"))[0] === "Start of history.";
     }, "all has been loaded");
     const said = await ann.texts(".text");
     assertEquals(said, Array.from({ length: 180 }, (_, i) => `message ${i + 1}`));

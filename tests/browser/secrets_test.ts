@@ -15,19 +15,19 @@ inBrowser(
     await using house = await House.open({ access: { token: TOKEN } });
     const ann = await Visitor.come(browser);
     await ann.page.goto(`${addressOf(house)}#red`);
-    await ann.fill("#doorNick", "Ann");
+    await ann.fill("#loginNick", "Ann");
     await ann.page.keyboard.press("Enter");
-    await ann.reads("This chat is private", "#doorError");
-    await ann.fill("#doorWord", "not-that-one");
+    await ann.reads("This chat is private", "#loginError");
+    await ann.fill("#loginPassword", "not-that-one");
     await Promise.all([ann.page.waitForNavigation(), ann.page.keyboard.press("Enter")]);
-    await ann.reads("This chat is private", "#doorError");
+    await ann.reads("Wrong access token.", "#loginError");
     assertEquals(house.chat.size, 0);
-    await ann.fill("#doorWord", TOKEN);
+    await ann.fill("#loginPassword", TOKEN);
     await Promise.all([ann.page.waitForNavigation(), ann.page.keyboard.press("Enter")]);
-    await ann.reads("Nobody else is here yet", "#chat");
+    await ann.reads("You're the first one here", "#chat");
     assertEquals(await ann.page.$eval("#title", (title) => title.textContent), "red");
     await ann.page.reload();
-    await ann.reads("Nobody else is here yet", "#chat");
+    await ann.reads("You're the first one here", "#chat");
     assert(!ann.page.url().includes(TOKEN));
     await ann.go(REFUSED);
   },
@@ -45,21 +45,21 @@ inBrowser("a registered nickname asks at the door for its password", async (brow
   // Whoever does not know it comes in under another one.
   const bob = await Visitor.come(browser);
   await bob.page.goto(`${addressOf(house)}#red`);
-  await bob.fill("#doorNick", "Ann");
+  await bob.fill("#loginNick", "Ann");
   await bob.page.keyboard.press("Enter");
-  await bob.reads('"Ann" is registered', "#doorError");
-  await bob.fill("#doorNick", "Bob");
+  await bob.reads('"Ann" is registered', "#loginError");
+  await bob.fill("#loginNick", "Bob");
   await bob.page.keyboard.press("Enter");
   await bob.sees("#chat:not([hidden])");
   const ann = await Visitor.come(browser);
   await ann.page.goto(`${addressOf(house)}#red`);
-  await ann.fill("#doorNick", "Ann");
+  await ann.fill("#loginNick", "Ann");
   await ann.page.keyboard.press("Enter");
-  await ann.reads('"Ann" is registered', "#doorError");
-  await ann.fill("#doorWord", "wrong-horse");
+  await ann.reads('"Ann" is registered', "#loginError");
+  await ann.fill("#loginPassword", "wrong-horse");
   await ann.page.keyboard.press("Enter");
-  await ann.reads("The password is wrong.", "#doorError");
-  await ann.fill("#doorWord", PASSWORD);
+  await ann.reads("The password is wrong.", "#loginError");
+  await ann.fill("#loginPassword", PASSWORD);
   await ann.page.keyboard.press("Enter");
   await bob.shows("#members bdi", ["Bob", "Ann"]);
   await ann.go();
@@ -75,14 +75,14 @@ inBrowser("passwords are commands, and never said", async (browser) => {
   for (
     const [line, answer] of [
       [" /register two words", "/register password"],
-      [`/register ${PASSWORD}`, "Ann is yours"],
+      [`/register ${PASSWORD}`, "Ann is registered. You'll need the password next time."],
       ["/nick Bea", "Nickname is: Bea"],
-      ["/nick Ann", "Type /identify Ann and its password."],
+      ["/nick Ann", '"Ann" is registered. If it\'s yours: /identify Ann {password}'],
       ["/identify Ann wrong-horse", "The password is wrong."],
-      [`/identify Ann ${PASSWORD}`, "You are identified as Ann."],
-      [`/password ${PASSWORD} another-horse`, "The password is changed."],
+      [`/identify Ann ${PASSWORD}`, "You are signed in as Ann."],
+      [`/password ${PASSWORD} another-horse`, "Password changed."],
       [`/unregister ${PASSWORD}`, "The password is wrong."],
-      ["/unregister another-horse", "Ann is not registered any more."],
+      ["/unregister another-horse", "Ann is no longer registered."],
     ] as const
   ) {
     await ann.say(line);

@@ -10,7 +10,7 @@ inBrowser("two pages and somebody with plain text have a conversation", async (b
   await using house = await House.open();
   const [ann, bob] = [await Visitor.come(browser), await Visitor.come(browser)];
   await ann.enter(addressOf(house), "Ann");
-  await ann.reads("Nobody else is here yet");
+  await ann.reads("You're the first one here");
   await bob.enter(`${addressOf(house)}#lobby`, "Bob");
   const cid = await house.enter("Cid", "lobby");
   await ann.reads("Cid joined");
@@ -22,16 +22,16 @@ inBrowser("two pages and somebody with plain text have a conversation", async (b
   await bob.say("/me waves");
   await ann.reads("Bob waves", ".action");
   await cid.asks("/nick Cecil", "* Bob waves", "Nickname is: Cecil");
-  await ann.reads("Cid is now Cecil", ".quiet");
+  await ann.reads("Cid is now Cecil", ".membership");
   await bob.say("/msg Cecil just between us");
   await cid.hears("[from Bob] just between us");
   await bob.reads("just between us", ".own .bubble");
   cid.say("/msg Bob yes");
   await bob.reads("yes", ".other .bubble");
   await ann.say("/quit");
-  await ann.reads("No room yet");
+  await ann.reads("You're not in a room");
   await bob.page.click("#rooms a");
-  await bob.reads("Ann left", ".quiet");
+  await bob.reads("Ann left", ".membership");
   assertEquals(await ann.page.$eval("#composer", (form) => (form as HTMLElement).hidden), true);
   await ann.go();
   await bob.go();
@@ -44,9 +44,9 @@ inBrowser(
     const ann = await Visitor.come(browser);
     await ann.enter(addressOf(house), "Ann");
     await ann.say("x".repeat(101));
-    await ann.sees(".failed .fate");
-    await ann.reads("Not sent", ".failed .fate");
-    await ann.page.click(".failed .fate button:last-child");
+    await ann.sees(".failed .failure");
+    await ann.reads("Not sent", ".failed .failure");
+    await ann.page.click(".failed .failure button:last-child");
     assertEquals(
       await ann.page.$eval("#text", (text) => (text as HTMLTextAreaElement).value.length),
       101,
@@ -71,13 +71,13 @@ inBrowser("a killed server is noticed, and the page comes back without a gap", a
   await ann.say("before");
   await ann.reads("before", ".own:not(.sending) .bubble");
   await server.stop("SIGKILL");
-  await ann.reads("Offline.", "#line");
+  await ann.reads("Offline.", "#status");
   await ann.say("meanwhile");
   await ann.reads("meanwhile", ".sending .bubble");
   server = await ServerProcess.start(["--port", String(port), ...flags]);
   const bob = await Person.connect(server.url);
   bob.say("Bob", "/join lobby", "are you there?");
-  await ann.reads("Back online", "#line");
+  await ann.reads("Back online", "#status");
   await ann.reads("meanwhile", ".own:not(.sending) .bubble");
   await ann.reads("are you there?", ".other .bubble");
   const said = await ann.texts(".text");
@@ -103,10 +103,10 @@ inBrowser(
     await house.enter("Bob", "red");
     const ann = await Visitor.come(browser);
     await ann.page.goto(addressOf(house));
-    await ann.fill("#doorNick", "bob");
+    await ann.fill("#loginNick", "bob");
     await ann.page.keyboard.press("Enter");
-    await ann.reads("taken", "#doorError");
-    await ann.fill("#doorNick", "Ann");
+    await ann.reads("taken", "#loginError");
+    await ann.fill("#loginNick", "Ann");
     await ann.page.keyboard.press("Enter");
     await ann.sees("#text");
     await ann.say("I was here");
@@ -125,7 +125,7 @@ inBrowser(
     await ann.page.goBack();
     await ann.reads("I was here", ".bubble");
     await ann.page.click("#me");
-    await ann.fill("#doorNick", "Anna");
+    await ann.fill("#loginNick", "Anna");
     await ann.page.keyboard.press("Enter");
     await ann.reads("Anna", "#members");
     assertEquals(await ann.page.evaluate(() => localStorage.getItem("parley.nick")), '"Anna"');
@@ -169,19 +169,19 @@ inBrowser(
     await ann.say("before");
     await ann.reads("before", ".own:not(.sending) .bubble");
     await first.stop("SIGKILL");
-    await ann.reads("Offline.", "#line.bad");
+    await ann.reads("Offline.", "#status.bad");
     // This one knows nothing of what was said before.
     const flags = ["--port", String(port), "--kv", ":memory:"];
     await using server = await ServerProcess.start(flags);
     const bob = await Person.connect(server.url);
     bob.say("Bob", "/join red");
-    await ann.reads("Back online. Some messages may be missing.", "#line");
+    await ann.reads("Back online. Older messages may be missing.", "#status");
     await ann.say("after");
     await ann.reads("after", ".own:not(.sending) .bubble");
     bob.say("and on");
     await ann.reads("and on", ".other .bubble");
     assertEquals(await ann.texts(".text, .gap"), [
-      ...["before", "Messages may be missing here.", "after", "and on"],
+      ...["before", "Older messages may be missing here.", "after", "and on"],
     ]);
     await bob.leave();
     await ann.go(/ERR_CONNECTION_REFUSED|WebSocket connection/);
@@ -193,13 +193,16 @@ inBrowser("what was not sent says why, and is sent when it is tried again", asyn
   const ann = await Visitor.come(browser);
   await ann.enter(addressOf(house), "Ann");
   await ann.say('/msg "Bob the Builder" are you there?');
-  await ann.reads('Not sent: Nobody called "Bob the Builder" is online.', ".failed .fate");
+  await ann.reads(
+    "Bob the Builder is offline. Messages to offline users are not stored.",
+    ".failed .failure",
+  );
   const bob = await house.enter("Bob the Builder");
-  await ann.page.click(".failed .fate button");
+  await ann.page.click(".failed .failure button");
   await bob.hears("[from Ann] are you there?");
   await ann.reads("are you there?", ".own:not(.sending, .failed) .bubble");
   await ann.shows(".text", ["are you there?"]);
-  assertEquals(await ann.texts(".fate"), []);
+  assertEquals(await ann.texts(".failure"), []);
   await ann.go();
 });
 
@@ -226,7 +229,7 @@ inBrowser(
     await ann.shows(".text", ["psst", "what is it?", "come to #red"]);
     await ann.isTitled("Bob · Parley");
     await ann.say("/me waves");
-    await ann.reads("That is for rooms.", ".note");
+    await ann.reads("/me works in rooms only.", ".note");
     await cid.hearsNothingElse();
     await ann.go();
   },
@@ -239,7 +242,7 @@ inBrowser(
     const ann = await Visitor.come(browser);
     await ann.enter(`${addressOf(house)}#${encodeURIComponent("café 東京")}`, "Ann");
     await ann.isTitled("#café 東京 · Parley");
-    await ann.reads("Nobody else is here yet", "#empty");
+    await ann.reads("You're the first one here", "#empty");
     await ann.reads("#café 東京", "#address");
     const copy = () =>
       ann.page.evaluate(() => {
@@ -263,7 +266,7 @@ inBrowser(
     assertEquals(await ann.valueOf("#text"), "");
     await ann.page.goForward();
     await ann.isTitled("#red · Parley");
-    await ann.reads("Nobody else is here yet", "#empty");
+    await ann.reads("You're the first one here", "#empty");
     assertEquals(await ann.valueOf("#text"), "a draft");
     assertEquals(await ann.page.evaluate(() => location.hash), "#red");
     // A nickname that is known is not asked for, and nobody's door stands in the way.
@@ -271,7 +274,7 @@ inBrowser(
     await ann.page.close();
     await again.goto(`${addressOf(house)}#blue`);
     await again.waitForFunction(() => document.title === "#blue · Parley");
-    assertEquals(await again.$("#door:not([hidden])"), null);
+    assertEquals(await again.$("#login:not([hidden])"), null);
     await ann.go();
   },
 );
@@ -280,8 +283,8 @@ inBrowser("who is not let into a room is told why, and stays outside", async (br
   await using house = await House.open();
   const ann = await Visitor.come(browser);
   await ann.enter(`${addressOf(house)}#${"x".repeat(300)}`, "Ann");
-  await ann.reads("room name", "#line");
-  await ann.reads("No room yet", "#empty");
+  await ann.reads("room name", "#status");
+  await ann.reads("You're not in a room", "#empty");
   assertEquals(await ann.page.$("#composer:not([hidden])"), null);
   await ann.fill("#joinRoom", "lobby");
   await ann.page.keyboard.press("Enter");
@@ -299,7 +302,7 @@ inBrowser("the commands of plain text work here, and answer", async (browser) =>
   await ann.enter(addressOf(house), "Ann");
   for (
     const [line, answer] of [
-      ["/help", "/join room – go to a room, or open it"],
+      ["/help", "/join room – join or create a room"],
       ["/NICK", "Current nickname: Ann"],
       ["/nick Anna", "Nickname is: Anna"],
       ["/nick bob", 'The nickname "bob" is taken.'],
@@ -307,9 +310,9 @@ inBrowser("the commands of plain text work here, and answer", async (browser) =>
       ["/room", "lobby"],
       ["/ls", "Anna"],
       ["/who Bob", 'Bob is in room "red".'],
-      ["/who", "/who name – which room somebody is in"],
+      ["/who", "/who name – show which room a user is in"],
       ["/history 0", "/history n – load n older messages, from 1 to 100"],
-      ["/msg Bob", "/msg name text – write to one person"],
+      ["/msg Bob", "/msg name text – send a private message"],
       ["/constructor", "Unknown command: constructor"],
     ] as const
   ) {
@@ -321,7 +324,7 @@ inBrowser("the commands of plain text work here, and answer", async (browser) =>
   }
   await ann.say("/history 5");
   await ann.say("/quit");
-  await ann.reads("No room yet", "#empty");
+  await ann.reads("You're not in a room", "#empty");
   await ann.go();
 });
 
@@ -338,7 +341,7 @@ inBrowser("a tab that is opened twice goes on in one of them, and says so", asyn
   }, session);
   await twin.goto(addressOf(house));
   await twin.waitForFunction(() => document.querySelector(".own .bubble"));
-  await ann.reads("This chat goes on in another tab.", "#line");
+  await ann.reads("Parley is open in another tab.", "#status");
   await ann.go();
 });
 
@@ -347,7 +350,7 @@ inBrowser("a server that keeps no history has a page that works", async (browser
   const bob = await house.enter("Bob", "lobby");
   const ann = await Visitor.come(browser);
   await ann.enter(addressOf(house), "Ann");
-  await ann.reads("Nothing has been said here yet", "#empty");
+  await ann.reads("No messages yet", "#empty");
   bob.say("hello");
   await ann.reads("hello", ".bubble");
   assertEquals(await ann.texts(".top"), [""]);

@@ -3,8 +3,8 @@
  * against it.
  */
 import { assert, assertEquals } from "@std/assert";
-import * as implementation from "../../chat/client/chat_client.js";
-import * as errors from "../../chat/client/protocol.js";
+import type * as implementation from "../../chat/client/chat_client.js";
+import type * as errors from "../../chat/client/protocol.js";
 import * as declared from "../../chat/client/client.js";
 import { PROJECT } from "../support/test_server.ts";
 

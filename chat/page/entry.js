@@ -1,0 +1,99 @@
+// @ts-check
+/// <reference lib="dom" />
+/// <reference lib="dom.iterable" />
+/**
+ * Draws one entry of a conversation. Where entries stand is the log's (log.js).
+ */
+import { avatar, colour, dayOf, isSameDay, linkify, make, nickname, timeOf } from "./dom.js";
+
+/** Milliseconds within which messages of one user are grouped. */
+const GROUP_MS = 5 * 60_000;
+
+/** One to eight emoji and nothing else: they are drawn larger. */
+const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
+
+/**
+ * An entry of a conversation: a message or action, a `membership` line (joined, left, renamed), or a
+ * `note` that only this page shows. An entry without an `id` is not on the server, or not yet.
+ *
+ * @typedef {object} Entry
+ * @property {"message" | "action" | "membership" | "note"} type
+ * @property {string} [id]
+ * @property {string} nick
+ * @property {string} text
+ * @property {number} time
+ * @property {boolean} [own]
+ * @property {string} [cid]
+ */
+/** An entry with its element. @typedef {Entry & { element: HTMLElement }} Row */
+
+/**
+ * Draws an entry and returns it with its element.
+ *
+ * @param {Entry} entry
+ * @returns {Row}
+ */
+export function rowOf(entry) {
+  return { ...entry, element: draw(entry) };
+}
+
+/**
+ * @param {Entry} entry
+ * @returns {HTMLElement}
+ */
+function draw({ type, nick, text, time, own }) {
+  const actor = nick && type !== "message" ? [nickname(nick), " "] : [];
+  const words = make("div.text", { dir: "auto" }, ...actor, ...linkify(text));
+  switch (type) {
+    case "membership":
+    case "note":
+      words.className = type;
+      return make("div", {}, words);
+    case "message":
+    case "action": {
+      words.classList.toggle("emoji", EMOJI.test(text));
+      const post = make(`div.post ${type}`, {});
+      if (!own) post.append(avatar(nick));
+      // The words of an action begin with the nickname.
+      if (type === "message") {
+        post.append(make(own ? "p.unseen" : "p.who", {}, own ? "You" : nickname(nick)));
+      }
+      post.append(make("div.bubble", {}, words, timeOf(time)));
+      return make(own ? "div.own" : "div.other", {}, colour(post, nick));
+    }
+    default:
+      return /** @satisfies {never} */ (type);
+  }
+}
+
+/**
+ * Updates what depends on the entry before: the heading of a new day, and whether the message continues
+ * a group.
+ *
+ * @param {Row} row
+ * @param {Row | undefined} before
+ */
+export function decorate({ element, nick, own, time }, before) {
+  const isSameDate = before !== undefined && isSameDay(before.time, time);
+  element.querySelector(".day")?.remove();
+  if (!isSameDate) element.prepend(make("p.day", {}, dayOf(time)));
+  const continues = isSameDate && before.type === "message" && before.nick === nick &&
+    before.own === own && time - before.time < GROUP_MS;
+  element.classList.toggle("first", !continues);
+}
+
+/**
+ * Adds a membership line to an earlier one of the same day. Returns false where it needs its own row.
+ *
+ * @param {Row | undefined} last
+ * @param {Entry} entry
+ */
+export function appendMembership(last, { id, nick, text, time }) {
+  if (last?.type !== "membership" || !isSameDay(last.time, time)) return false;
+  const line = last.element.lastElementChild;
+  // 30 nodes are ten lines.
+  if (!line || line.childNodes.length > 30) return false;
+  line.append(" · ", nickname(nick), ` ${text}`);
+  last.id = id;
+  return true;
+}
