@@ -19,6 +19,7 @@
 /** Fields that a line must have, each with an example of the type of its value.
  * @typedef {Readonly<Record<string, unknown>>} Shape */
 
+/** The subprotocol of the WebSocket. */
 export const PROTOCOL = "chat.v1";
 
 /** Close code of a connection that this client abandons. With 1000 the server would end the session. */
