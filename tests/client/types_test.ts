@@ -1,12 +1,12 @@
 /**
  * The types of the client: `client.d.ts` describes the JavaScript, and TypeScript programs are checked
- * against it.
+ * against it. The JavaScript takes the types of its methods from there, so a wrong one does not compile.
  */
 import { assert, assertEquals } from "@std/assert";
 import type * as implementation from "../../chat/client/chat_client.js";
 import type * as errors from "../../chat/client/protocol.js";
 import * as declared from "../../chat/client/client.js";
-import { PROJECT } from "../support/test_server.ts";
+import { House, PROJECT, runDeno } from "../support/test_server.ts";
 
 /** `true` if two types are identical; without private members, which the declarations leave out. */
 type IsSame<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true
@@ -28,19 +28,17 @@ Deno.test("client.d.ts declares the public members of the JavaScript classes, an
   assertEquals(Object.keys(declared).toSorted(), ["ChatClient", "ChatError"]);
 });
 
-/** Type-checks a program that uses the client. Returns the codes of the errors. */
-async function check(program: string): Promise<string[]> {
+const CLIENT = String(new URL("chat/client/client.js", PROJECT));
+
+/** Type-checks a program that imports the client from a URL. Returns the codes of the errors. */
+async function check(program: string, client = CLIENT): Promise<string[]> {
   const file = await Deno.makeTempFile({ suffix: ".ts" });
-  const client = new URL("chat/client/client.js", PROJECT);
   await Deno.writeTextFile(file, `import { ChatClient, ChatError } from "${client}";\n${program}`);
-  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["check", "--no-config", "--no-lock", file],
-    env: { NO_COLOR: "1" },
-  }).output();
+  const args = ["check", "--no-config", "--no-lock", "--allow-import", `--reload=${client}`, file];
+  const { code, stderr } = await runDeno(args);
   await Deno.remove(file);
-  const output = new TextDecoder().decode(stderr);
-  const codes = [...output.matchAll(/TS\d+/g)].map(([code]) => code);
-  assertEquals(success, codes.length === 0, output);
+  const codes = [...stderr.matchAll(/TS\d+/g)].map(([code]) => code);
+  assertEquals(code === 0, codes.length === 0, stderr);
   return codes;
 }
 
@@ -78,4 +76,28 @@ Deno.test("each mistake in a TypeScript program that uses the client is an error
     'const id: number = (await new ChatClient("", { nick: "" }).say("")).id; id;': "TS2322",
   };
   assertEquals(await check(Object.keys(mistakes).join("\n")), Object.values(mistakes));
+});
+
+Deno.test("a program that imports /client.js from a server runs, and has the types", async () => {
+  await using house = await House.open();
+  const url = `http://127.0.0.1:${house.port}/client.js`;
+  const program = `import { ChatClient } from "${url}";
+    const client = new ChatClient("${house.url}", { nick: "Ann", room: "red" });
+    await client.say("Hello");
+    console.log(await client.rooms());
+    await client.close();`;
+  const args = [
+    "run",
+    "--no-config",
+    "--no-lock",
+    "--check",
+    "-A",
+    `--reload=${url}`,
+    "--ext=ts",
+    "-",
+  ];
+  const { stdout, stderr } = await runDeno(args, {}, program);
+  assertEquals(stdout, '[ { room: "red", people: 1 } ]\n', stderr);
+  const mistake = 'new ChatClient("ws://localhost/", { nick: "Ann" }).say(7); ChatError;';
+  assertEquals(await check(mistake, url), ["TS2345"]);
 });
