@@ -1,7 +1,7 @@
 /// <reference lib="dom" />
 /**
- * A real Chromium for tests of the page: the one that CHROME_PATH names, or the one that comes from
- * npm. What a page complains about, in its console or to the policy, is a failure.
+ * Chromium for tests of the page: the one that CHROME_PATH names, or the one from npm. Warnings and
+ * errors in the console, and violations of the content security policy, fail the test.
  */
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,22 +15,26 @@ import puppeteer, {
 } from "puppeteer-core";
 import { eventually, type House, type Person } from "../support/test_server.ts";
 
-/** What the package asks for so that it runs on a small server, without what makes it unlike others. */
+/** The package's arguments for small servers, without those that make this browser unlike a user's. */
 const ARGS = chromium.args.filter((arg) =>
   !/web-security|insecure-content|single-process|zygote|site-isolation|features=|headless/.test(arg)
 );
 
-/** Milliseconds after which what was waited for counts as missing: a loaded machine is slow. */
-const PATIENCE = 30_000;
+/** How long a test waits for the page: long, because a loaded machine is slow. */
+const TIMEOUT_MS = 30_000;
 
-/** Starts one; what it throws says why that cannot be. */
+/**
+ * Starts a browser.
+ *
+ * @throws {Error} if none can be started
+ */
 export async function launch(): Promise<Browser> {
   const own = Deno.env.get("CHROME_PATH");
   return await puppeteer.launch({
     ...own === undefined ? await fromNpm() : { executablePath: own },
     args: [...ARGS, "--no-sandbox", "--lang=en-GB"],
     headless: "shell",
-    // What it says goes nowhere, and signals are ours.
+    // The test process handles signals.
     handleSIGINT: false,
     handleSIGTERM: false,
     handleSIGHUP: false,
@@ -38,8 +42,8 @@ export async function launch(): Promise<Browser> {
 }
 
 /**
- * The browser that comes from npm. A bare machine lacks libraries and fonts that it needs: the
- * package has those for Amazon's machines, and unpacks them together with the browser.
+ * Unpacks the browser from npm. It needs libraries and fonts that a bare machine lacks. The package
+ * brings those of AWS Lambda, and unpacks them where it believes to run there.
  */
 async function fromNpm(): Promise<{ executablePath: string; env?: Record<string, string> }> {
   try {
@@ -59,10 +63,10 @@ async function fromNpm(): Promise<{ executablePath: string; env?: Record<string,
 }
 
 /**
- * Starts one for the tests of a file, and returns what makes a test in it: ignored with its reason
- * where none runs, but not in CI.
+ * Starts a browser for the tests of a file, and returns a function that declares a test in it. Without
+ * a browser the tests are ignored and their names say why; in CI they fail.
  */
-export async function openBrowser(): Promise<
+export async function browserTests(): Promise<
   (name: string, run: (browser: Browser) => Promise<void>) => void
 > {
   const browser: Browser | string = await launch().catch((error) => String(error).split("\n")[0]!);
@@ -73,7 +77,7 @@ export async function openBrowser(): Promise<
     Deno.test({
       name: ignore ? `${name} (ignored: no browser: ${missing})` : name,
       ignore,
-      // The browser outlives each test, and what puppeteer does with it goes on between tests.
+      // The browser outlives each test, and Puppeteer talks to it between tests.
       sanitizeOps: false,
       sanitizeResources: false,
       fn() {
@@ -84,57 +88,63 @@ export async function openBrowser(): Promise<
   };
 }
 
-/** The page's address. */
+/** Returns the page's address. */
 export function addressOf({ port }: { port: number }): string {
   return `http://127.0.0.1:${port}/`;
 }
 
-/** Fills a room with what was said before. */
-export async function talkMuch(house: House, room: string, many: number): Promise<Person> {
+/** Posts many messages to a room. Returns their author. */
+export async function fillRoom(house: House, room: string, many: number): Promise<Person> {
   const bob = await house.enter("Bob", room);
   for (let i = 1; i <= many; i++) {
     bob.say(`message ${i}`);
-    if (i % 200 === 0) await eventually(() => bob.waiting >= i, "it is said", 60_000);
+    if (i % 200 === 0) await eventually(() => bob.waiting >= i, "the messages are posted", 60_000);
   }
-  await eventually(() => bob.waiting >= many, "all is said", 60_000);
+  await eventually(() => bob.waiting >= many, "all messages are posted", 60_000);
   return bob;
 }
 
-/** What a window is like. */
-export interface Look {
+/** The window of a user, and the user's preferences. */
+export interface WindowOptions {
   readonly viewport?: Viewport;
   readonly dark?: boolean;
-  /** Whether things may move. */
-  readonly moves?: boolean;
+  /** False: the user prefers reduced motion. */
+  readonly allowsMotion?: boolean;
 }
 
-export const DESK: Viewport = { width: 1180, height: 740 };
+/** A window of a desktop. */
+export const DESKTOP: Viewport = { width: 1180, height: 740 };
+/** A screen of a phone. */
 export const PHONE: Viewport = { width: 360, height: 740, hasTouch: true, isMobile: true };
 
-/** Somebody who sits before a browser of their own. */
-export class Visitor {
+/** A user with the page in a browser context of their own. */
+export class BrowserUser {
   readonly page: Page;
   readonly #context: BrowserContext;
-  /** What the page complained about. */
-  readonly complaints: string[] = [];
+  /** Warnings, errors and dialogs of the page. */
+  readonly problems: string[] = [];
 
   private constructor(context: BrowserContext, page: Page) {
     this.#context = context;
     this.page = page;
-    page.setDefaultTimeout(PATIENCE);
+    page.setDefaultTimeout(TIMEOUT_MS);
     page.on("console", (message) => {
       if (message.type() === "error" || message.type() === "warn") {
-        this.complaints.push(message.text());
+        this.problems.push(message.text());
       }
     });
-    page.on("pageerror", (error) => this.complaints.push(String(error)));
+    page.on("pageerror", (error) => this.problems.push(String(error)));
     page.on("dialog", (dialog) => {
-      this.complaints.push(`dialog: ${dialog.message()}`);
+      this.problems.push(`dialog: ${dialog.message()}`);
       void dialog.dismiss();
     });
   }
 
-  static async come(browser: Browser, { viewport = DESK, dark = false, moves = false }: Look = {}) {
+  /** Opens a window without a page. */
+  static async open(
+    browser: Browser,
+    { viewport = DESKTOP, dark = false, allowsMotion: moves = false }: WindowOptions = {},
+  ) {
     const context = await browser.createBrowserContext();
     const page = await context.newPage();
     await page.setViewport(viewport);
@@ -142,37 +152,37 @@ export class Visitor {
       { name: "prefers-color-scheme", value: dark ? "dark" : "light" },
       { name: "prefers-reduced-motion", value: moves ? "no-preference" : "reduce" },
     ]);
-    return new Visitor(context, page);
+    return new BrowserUser(context, page);
   }
 
-  /** Opens an address, and comes in under a nickname. */
-  async enter(url: string, nick: string): Promise<void> {
+  /** Opens an address and logs in. */
+  async logIn(url: string, nick: string): Promise<void> {
     await this.page.goto(url);
     await this.fill("#loginNick", nick);
     await this.page.keyboard.press("Enter");
-    await this.sees("#chat:not([hidden])");
+    await this.waitForElement("#chat:not([hidden])");
   }
 
-  /** Replaces what stands in a field. */
+  /** Replaces the text of a field. */
   async fill(selector: string, text: string): Promise<void> {
     const field = await this.page.waitForSelector(selector, { visible: true });
     await field!.evaluate((element) => (element as { select?: () => void }).select?.());
     await field!.type(text);
   }
 
-  /** Types something, and sends it. */
-  async say(text: string): Promise<void> {
+  /** Types a message and sends it. */
+  async send(text: string): Promise<void> {
     await this.fill("#text", text);
     await this.page.keyboard.press("Enter");
   }
 
-  /** Waits until something is there to be seen. */
-  async sees(selector: string): Promise<void> {
+  /** Waits until an element is visible. */
+  async waitForElement(selector: string): Promise<void> {
     await this.page.waitForSelector(selector, { visible: true });
   }
 
-  /** Waits until a text is there to be read. */
-  async reads(text: string, within = "body"): Promise<void> {
+  /** Waits until a text is visible inside an element that matches `within`. */
+  async waitForText(text: string, within = "body"): Promise<void> {
     try {
       await this.page.waitForFunction(
         (text: string, within: string) =>
@@ -185,47 +195,47 @@ export class Visitor {
       );
     } catch {
       const shown = await this.page.evaluate(() => document.body.innerText);
-      throw new Error(`"${text}" is not to be read in ${within}, but: ${shown}`);
+      throw new Error(`"${text}" does not appear in ${within}. The page shows: ${shown}`);
     }
   }
 
-  /** Looks at the page again, or elsewhere: then its window is minimized. */
-  async looks(isLooking: boolean): Promise<void> {
+  /** Minimizes the window, or restores it. */
+  async setVisible(isVisible: boolean): Promise<void> {
     const session = await this.page.createCDPSession();
     const { windowId } = await session.send("Browser.getWindowForTarget");
-    const windowState = isLooking ? "normal" : "minimized";
+    const windowState = isVisible ? "normal" : "minimized";
     await session.send("Browser.setWindowBounds", { windowId, bounds: { windowState } });
     await session.detach();
     await eventually(
-      async () => isLooking !== await this.page.evaluate(() => document.hidden),
+      async () => isVisible !== await this.page.evaluate(() => document.hidden),
       `the window is ${windowState}`,
     );
   }
 
-  /** The texts of all elements of a kind. */
-  async texts(selector: string): Promise<string[]> {
+  /** Returns the texts of all elements that match. */
+  async textsOf(selector: string): Promise<string[]> {
     return await this.page.$$eval(selector, (all) => all.map((each) => each.textContent ?? ""));
   }
 
-  /** What stands in a field. */
+  /** Returns the text of a field. */
   async valueOf(selector: string): Promise<string> {
     return await this.page.$eval(selector, (field) => (field as HTMLInputElement).value);
   }
 
-  /** Waits until the elements of a kind say exactly this. */
-  async shows(selector: string, texts: string[]): Promise<void> {
-    const shown = async () => JSON.stringify(await this.texts(selector));
+  /** Waits until the elements that match have exactly these texts. */
+  async waitForTexts(selector: string, texts: string[]): Promise<void> {
+    const shown = async () => JSON.stringify(await this.textsOf(selector));
     await eventually(async () => await shown() === JSON.stringify(texts), `${selector}: ${texts}`);
   }
 
-  /** Waits until the tab is titled so. */
-  async isTitled(title: string): Promise<void> {
+  /** Waits for the title of the tab. */
+  async waitForTitle(title: string): Promise<void> {
     await eventually(async () => await this.page.title() === title, `the title is ${title}`);
   }
 
-  /** Goes, having complained about nothing but what is passed over. */
-  async go(except = /^$/): Promise<void> {
+  /** Closes the browser context. Asserts that the page had no problems, except those that match. */
+  async close(expected = /^$/): Promise<void> {
     await this.#context.close();
-    assertEquals(this.complaints.filter((each) => !except.test(each)), []);
+    assertEquals(this.problems.filter((each) => !expected.test(each)), []);
   }
 }

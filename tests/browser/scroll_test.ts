@@ -1,23 +1,23 @@
 /// <reference lib="dom" />
-/** Reading on the page: history, what is new, and a great many messages. */
+/** Reading on the page: history, unread messages and scrolling. */
 import { assert, assertEquals } from "@std/assert";
 import { AdjustedClock } from "../support/fake_clock.ts";
 import { eventually, House } from "../support/test_server.ts";
-import { addressOf, openBrowser, talkMuch, Visitor } from "./browser.ts";
+import { addressOf, browserTests, BrowserUser, fillRoom } from "./browser.ts";
 
-const inBrowser = await openBrowser();
+const browserTest = await browserTests();
 
-inBrowser(
-  "history comes as one scrolls up, and what is looked at keeps its place",
+browserTest(
+  "scrolling up loads history, and the visible messages keep their position",
   async (browser) => {
     await using house = await House.open({ flood: "off" });
-    await talkMuch(house, "lobby", 180);
-    const ann = await Visitor.come(browser);
-    await ann.enter(addressOf(house), "Ann");
-    await ann.reads("message 180", ".bubble");
-    assert(!(await ann.texts(".text")).includes("message 1"));
+    await fillRoom(house, "lobby", 180);
+    const ann = await BrowserUser.open(browser);
+    await ann.logIn(addressOf(house), "Ann");
+    await ann.waitForText("message 180", ".bubble");
+    assert(!(await ann.textsOf(".text")).includes("message 1"));
     const top = () => ann.page.$eval(".log", (log) => log.scrollTop);
-    await eventually(async () => await top() > 500, "the newest is shown");
+    await eventually(async () => await top() > 500, "the newest message is visible");
     const shift = await ann.page.evaluate(async () => {
       const log = document.querySelector(".log")!;
       log.scrollTop = 200;
@@ -32,63 +32,63 @@ inBrowser(
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       return Math.abs(seen.getBoundingClientRect().top - before);
     });
-    assert(shift <= 2, `what was looked at moved by ${shift}`);
+    assert(shift <= 2, `the visible message moved by ${shift} pixels`);
     await eventually(async () => {
       await ann.page.$eval(".log", (log) => log.scrollTop = 0);
-      return (await ann.texts(".top"))[0] === "Start of history.";
-    }, "all has been loaded");
-    const said = await ann.texts(".text");
+      return (await ann.textsOf(".top"))[0] === "Start of history.";
+    }, "all history is loaded");
+    const said = await ann.textsOf(".text");
     assertEquals(said, Array.from({ length: 180 }, (_, i) => `message ${i + 1}`));
-    await ann.go();
+    await ann.close();
   },
 );
 
-inBrowser(
-  "what is new while one reads elsewhere is counted, divided, and one key away",
+browserTest(
+  "new messages below are counted and divided off, and Escape scrolls to them",
   async (browser) => {
     await using house = await House.open({ flood: "off" });
-    const bob = await talkMuch(house, "lobby", 60);
-    const ann = await Visitor.come(browser);
-    await ann.enter(addressOf(house), "Ann");
-    await ann.reads("message 60", ".bubble");
+    const bob = await fillRoom(house, "lobby", 60);
+    const ann = await BrowserUser.open(browser);
+    await ann.logIn(addressOf(house), "Ann");
+    await ann.waitForText("message 60", ".bubble");
     await eventually(
       async () => await ann.page.$eval(".log", (log) => log.scrollTop) > 500,
-      "the newest is shown",
+      "the newest message is visible",
     );
     await ann.page.$eval(".log", (log) => log.scrollTop = 400);
-    await ann.sees(".jump");
+    await ann.waitForElement(".jump");
     bob.say("one more", "and another");
-    await ann.reads("2 new messages", ".jump");
-    await ann.isTitled("(2) #lobby · Parley");
+    await ann.waitForText("2 new messages", ".jump");
+    await ann.waitForTitle("(2) #lobby · Parley");
     assertEquals(
       await ann.page.$eval(".new", (line) => line.parentElement!.innerText.includes("one more")),
       true,
     );
     await ann.page.keyboard.press("Escape");
-    await ann.isTitled("#lobby · Parley");
-    await ann.go();
+    await ann.waitForTitle("#lobby · Parley");
+    await ann.close();
   },
 );
 
-inBrowser("of thousands of messages the older ones leave the document", async (browser) => {
+browserTest("the log drops its oldest rows above a thousand", async (browser) => {
   await using house = await House.open({ flood: "off" });
-  const ann = await Visitor.come(browser);
-  await ann.enter(addressOf(house), "Ann");
-  await talkMuch(house, "lobby", 1400);
-  await ann.reads("message 1400", ".text:last-child, .rows > :last-child");
+  const ann = await BrowserUser.open(browser);
+  await ann.logIn(addressOf(house), "Ann");
+  await fillRoom(house, "lobby", 1400);
+  await ann.waitForText("message 1400", ".text:last-child, .rows > :last-child");
   const rows = await ann.page.$$eval(".rows > *", (all) => all.length);
   assert(rows <= 1000 && rows >= 500, `${rows}`);
-  await ann.go();
+  await ann.close();
 });
 
-inBrowser(
-  "who scrolls up far lets the newest go, and gets it back: by scrolling, and by a key",
+browserTest(
+  "scrolling up far drops the newest rows; scrolling down or Escape loads them again",
   async (browser) => {
     await using house = await House.open({ flood: "off" });
-    const bob = await talkMuch(house, "lobby", 1300);
-    const ann = await Visitor.come(browser);
-    await ann.enter(addressOf(house), "Ann");
-    await ann.reads("message 1300", ".rows > :last-child");
+    const bob = await fillRoom(house, "lobby", 1300);
+    const ann = await BrowserUser.open(browser);
+    await ann.logIn(addressOf(house), "Ann");
+    await ann.waitForText("message 1300", ".rows > :last-child");
     const scroll = (to: "up" | "down", until: string) =>
       ann.page.evaluate(
         async (to, until) => {
@@ -107,38 +107,38 @@ inBrowser(
         until,
       );
     assertEquals(await scroll("up", "message 1"), "message 1");
-    const held = await ann.texts(".text");
+    const held = await ann.textsOf(".text");
     assert(held.length <= 1000 && !held.includes("message 1300"), `${held.length}`);
     bob.say("message 1301");
-    await ann.reads("1 new message", ".jump");
+    await ann.waitForText("1 new message", ".jump");
     assertEquals(await scroll("down", "message 1301"), "message 1301");
-    const again = await ann.texts(".text");
+    const again = await ann.textsOf(".text");
     assertEquals(
       again,
       Array.from({ length: again.length }, (_, i) => `message ${1302 - again.length + i}`),
     );
     assertEquals(await scroll("up", "message 1"), "message 1");
     await ann.page.keyboard.press("Escape");
-    await ann.reads("message 1301", ".rows > :last-child");
+    await ann.waitForText("message 1301", ".rows > :last-child");
     bob.say("message 1302");
-    await ann.reads("message 1302", ".rows > :last-child");
-    const last = await ann.texts(".text");
+    await ann.waitForText("message 1302", ".rows > :last-child");
+    const last = await ann.textsOf(".text");
     assertEquals(
       last,
       Array.from({ length: last.length }, (_, i) => `message ${1303 - last.length + i}`),
     );
-    await ann.go();
+    await ann.close();
   },
 );
 
-inBrowser("a thousand messages scroll smoothly", async (browser) => {
+browserTest("a thousand messages scroll smoothly", async (browser) => {
   await using house = await House.open({ flood: "off" });
-  const ann = await Visitor.come(browser, { moves: true });
-  await ann.enter(addressOf(house), "Ann");
-  const bob = await talkMuch(house, "lobby", 990);
-  await ann.reads("message 990", ".rows > :last-child");
+  const ann = await BrowserUser.open(browser, { allowsMotion: true });
+  await ann.logIn(addressOf(house), "Ann");
+  const bob = await fillRoom(house, "lobby", 990);
+  await ann.waitForText("message 990", ".rows > :last-child");
   assert((await ann.page.$$(".rows > *")).length >= 990);
-  /** Milliseconds between pictures while one scrolls, sorted; more is being said meanwhile. */
+  /** Scrolls 60 times. Returns the milliseconds that each frame took, sorted. */
   const scroll = (by: number) =>
     ann.page.evaluate(async (by) => {
       const log = document.querySelector(".log")!;
@@ -153,8 +153,8 @@ inBrowser("a thousand messages scroll smoothly", async (browser) => {
       }
       return times.sort((a, b) => a - b);
     }, by);
-  // Nine of ten pictures come in time for 30 a second, half of them for 50. The machine may be busy
-  // with something else: the page is as fast as its best try.
+  // Nine of ten frames are fast enough for 30 a second, half of them for 50. The machine may be busy
+  // with something else: the best of ten rounds counts.
   const isSmooth = (times: number[]) => times[30]! < 20 && times[54]! < 33;
   let times: number[] = [];
   for (let round = 0; round < 10 && !(times.length > 0 && isSmooth(times)); round++) {
@@ -162,10 +162,10 @@ inBrowser("a thousand messages scroll smoothly", async (browser) => {
     times = await scroll(round % 2 === 0 ? -150 : 150);
   }
   assert(isSmooth(times), times.map(Math.round).join(" "));
-  await ann.go();
+  await ann.close();
 });
 
-inBrowser("a new day is told where it begins", async (browser) => {
+browserTest("a line with the date begins each day", async (browser) => {
   const kv = await Deno.openKv(":memory:");
   const now = Date.now();
   for (const days of [3, 1, 0]) {
@@ -176,35 +176,35 @@ inBrowser("a new day is told where it begins", async (browser) => {
     for (const n of [1, 2]) await bob.asks(`${days} days ago, ${n}`, `Bob: ${days} days ago, ${n}`);
   }
   const house = await House.open({ kv, flood: "off" });
-  const ann = await Visitor.come(browser);
-  await ann.enter(addressOf(house), "Ann");
-  await ann.reads("0 days ago, 2", ".bubble");
+  const ann = await BrowserUser.open(browser);
+  await ann.logIn(addressOf(house), "Ann");
+  await ann.waitForText("0 days ago, 2", ".bubble");
   const date = await ann.page.evaluate(
     (time) => new Intl.DateTimeFormat([], { dateStyle: "full" }).format(time),
     now - 3 * 86_400_000,
   );
-  assertEquals(await ann.texts(".day, .who, .text"), [
+  assertEquals(await ann.textsOf(".day, .who, .text"), [
     ...[date, "Bob", "3 days ago, 1", "Bob", "3 days ago, 2"],
     ...["Yesterday", "Bob", "1 days ago, 1", "Bob", "1 days ago, 2"],
     ...["Today", "Bob", "0 days ago, 1", "Bob", "0 days ago, 2"],
   ]);
-  // Of one who goes on the name is not shown again.
+  // The name is shown once for a group of messages.
   const shown = await ann.page.$$eval(".who", (all) => all.map((who) => who.checkVisibility()));
   assertEquals(shown, [true, false, true, false, true, false]);
-  await ann.go();
+  await ann.close();
   await house[Symbol.asyncDispose]();
   kv.close();
 });
 
-inBrowser(
-  "emoji alone are large, and what is written from right to left stays on its side",
+browserTest(
+  "a message of emoji is large, and text from right to left keeps its direction",
   async (browser) => {
     await using house = await House.open({ flood: "off" });
     const bob = await house.enter("مريم", "lobby");
-    const ann = await Visitor.come(browser);
-    await ann.enter(addressOf(house), "Ann");
+    const ann = await BrowserUser.open(browser);
+    await ann.logIn(addressOf(house), "Ann");
     bob.say("👩‍👩‍👧‍👦 🇩🇪 👍🏽", "2 👍", "12", "مرحبا", "\u202eevil.example", "w".repeat(400), "last");
-    await ann.reads("last", ".bubble");
+    await ann.waitForText("last", ".bubble");
     const said = await ann.page.$$eval(".text", (all) =>
       all.map((text) => ({
         large: parseFloat(getComputedStyle(text).fontSize) > 24,
@@ -218,9 +218,9 @@ inBrowser(
       { ...plain, direction: "rtl" },
       ...[plain, plain, plain],
     ]);
-    // The times of all stand at the right, the name is not turned around what stands beside it.
+    // A name in another direction does not turn the text beside it.
     assertEquals(await ann.page.$eval(".who", (who) => getComputedStyle(who).direction), "ltr");
-    assertEquals(await ann.texts(".who bdi").then(([first]) => first), "مريم");
-    await ann.go();
+    assertEquals(await ann.textsOf(".who bdi").then(([first]) => first), "مريم");
+    await ann.close();
   },
 );

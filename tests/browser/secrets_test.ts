@@ -1,39 +1,39 @@
-/** The page where secrets are asked for: the access token of a private chat, passwords. */
+/** Access tokens and passwords on the page. */
 import { assert, assertEquals } from "@std/assert";
 import { House } from "../support/test_server.ts";
-import { addressOf, openBrowser, Visitor } from "./browser.ts";
+import { addressOf, browserTests, BrowserUser } from "./browser.ts";
 
-const inBrowser = await openBrowser();
+const browserTest = await browserTests();
 
 const TOKEN = "a-token-of-ours";
 const PASSWORD = "correct-horse";
 const REFUSED = /WebSocket connection| 401 /;
 
-inBrowser(
-  "a private chat asks for its access token until it is right, and once",
+browserTest(
+  "a private server asks for its access token until it is right, and not again after a reload",
   async (browser) => {
     await using house = await House.open({ access: { token: TOKEN } });
-    const ann = await Visitor.come(browser);
+    const ann = await BrowserUser.open(browser);
     await ann.page.goto(`${addressOf(house)}#red`);
     await ann.fill("#loginNick", "Ann");
     await ann.page.keyboard.press("Enter");
-    await ann.reads("This chat is private", "#loginError");
+    await ann.waitForText("This chat is private", "#loginError");
     await ann.fill("#loginPassword", "not-that-one");
     await Promise.all([ann.page.waitForNavigation(), ann.page.keyboard.press("Enter")]);
-    await ann.reads("Wrong access token.", "#loginError");
+    await ann.waitForText("Wrong access token.", "#loginError");
     assertEquals(house.chat.size, 0);
     await ann.fill("#loginPassword", TOKEN);
     await Promise.all([ann.page.waitForNavigation(), ann.page.keyboard.press("Enter")]);
-    await ann.reads("You're the first one here", "#chat");
+    await ann.waitForText("You're the first one here", "#chat");
     assertEquals(await ann.page.$eval("#title", (title) => title.textContent), "red");
     await ann.page.reload();
-    await ann.reads("You're the first one here", "#chat");
+    await ann.waitForText("You're the first one here", "#chat");
     assert(!ann.page.url().includes(TOKEN));
-    await ann.go(REFUSED);
+    await ann.close(REFUSED);
   },
 );
 
-inBrowser("a registered nickname asks at the door for its password", async (browser) => {
+browserTest("the login form asks for the password of a registered nickname", async (browser) => {
   await using house = await House.open({ passwordRounds: 1_000, grace: 0 });
   const owner = await house.enter("Ann", "red");
   owner.say(`/register ${PASSWORD}`);
@@ -42,35 +42,35 @@ inBrowser("a registered nickname asks at the door for its password", async (brow
       "/identify {password}.",
   );
   await owner.leave();
-  // Whoever does not know it comes in under another one.
-  const bob = await Visitor.come(browser);
+  // A user without the password logs in with another nickname.
+  const bob = await BrowserUser.open(browser);
   await bob.page.goto(`${addressOf(house)}#red`);
   await bob.fill("#loginNick", "Ann");
   await bob.page.keyboard.press("Enter");
-  await bob.reads('"Ann" is registered', "#loginError");
+  await bob.waitForText('"Ann" is registered', "#loginError");
   await bob.fill("#loginNick", "Bob");
   await bob.page.keyboard.press("Enter");
-  await bob.sees("#chat:not([hidden])");
-  const ann = await Visitor.come(browser);
+  await bob.waitForElement("#chat:not([hidden])");
+  const ann = await BrowserUser.open(browser);
   await ann.page.goto(`${addressOf(house)}#red`);
   await ann.fill("#loginNick", "Ann");
   await ann.page.keyboard.press("Enter");
-  await ann.reads('"Ann" is registered', "#loginError");
+  await ann.waitForText('"Ann" is registered', "#loginError");
   await ann.fill("#loginPassword", "wrong-horse");
   await ann.page.keyboard.press("Enter");
-  await ann.reads("The password is wrong.", "#loginError");
+  await ann.waitForText("The password is wrong.", "#loginError");
   await ann.fill("#loginPassword", PASSWORD);
   await ann.page.keyboard.press("Enter");
-  await bob.shows("#members bdi", ["Bob", "Ann"]);
-  await ann.go();
-  await bob.go();
+  await bob.waitForTexts("#members bdi", ["Bob", "Ann"]);
+  await ann.close();
+  await bob.close();
 });
 
-inBrowser("passwords are commands, and never said", async (browser) => {
+browserTest("commands with passwords are never sent as messages", async (browser) => {
   await using house = await House.open({ passwordRounds: 1_000 });
   const bob = await house.enter("Bob", "red");
-  const ann = await Visitor.come(browser);
-  await ann.enter(`${addressOf(house)}#red`, "Ann");
+  const ann = await BrowserUser.open(browser);
+  await ann.logIn(`${addressOf(house)}#red`, "Ann");
   await bob.hears("Ann joined room.");
   for (
     const [line, answer] of [
@@ -85,10 +85,10 @@ inBrowser("passwords are commands, and never said", async (browser) => {
       ["/unregister another-horse", "Ann is no longer registered."],
     ] as const
   ) {
-    await ann.say(line);
-    await ann.reads(answer, ".log");
+    await ann.send(line);
+    await ann.waitForText(answer, ".log");
   }
-  await ann.say("hello");
+  await ann.send("hello");
   await bob.hears("Ann is now known as Bea.", "Bea is now known as Ann.", "Ann: hello");
-  await ann.go();
+  await ann.close();
 });
