@@ -156,7 +156,7 @@ export class CallQueue {
     }
   }
 
-  /** Sends as many calls as may be in flight, in order: a call sent before goes first. */
+  /** Sends as many calls as may be in flight, in order: a call that was sent before is sent first. */
   send() {
     const connection = this.#connection;
     if (connection === undefined) return;
@@ -166,7 +166,7 @@ export class CallQueue {
     let charactersInFlight = 0;
     for (const call of [...this.#calls]) {
       if (this.#cancelPause) return;
-      // A move goes alone: a call behind it may mean another room, or come from another nickname.
+      // A move is sent alone: a call behind it may mean another room, or come from another nickname.
       if (call.kind === "move" && inFlight > 0) return;
       inFlight++;
       charactersInFlight += call.characters;
@@ -270,7 +270,7 @@ export class CallQueue {
         return this.#pause(delayMs);
       }
     } else if (isRename(call.request)) {
-      // Outside all rooms no event tells the new nickname.
+      // Outside all rooms no event reports the new nickname.
       this.#onRename(String(reply.nick ?? call.request.nick));
     }
     this.settle(call, reply);

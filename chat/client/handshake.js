@@ -35,7 +35,7 @@ export class Handshake {
   #ownNickUntilMs = 0;
   /** The server refused the nickname: a waiting rename is tried instead. */
   #isNickRefused = false;
-  /** A session was lost, which the listeners have not been told yet. */
+  /** A session was lost, which is not reported to the listeners yet. */
   #hasLostSession = false;
   #session;
   #calls;
@@ -111,8 +111,8 @@ export class Handshake {
     });
     const room = typeof welcome.room === "string" ? welcome.room : undefined;
     this.#calls.resumed(this.#session.nick, room);
-    // The client goes online only after the replay: it shows which messages were delivered, and it ends
-    // the previous room first.
+    // The client is online only after the replay, which shows which messages were delivered, and which
+    // ends the previous room first.
     if (!this.#inbox.isHolding) return this.#inbox.expectReplay(connection, room);
     this.#run(connection, this.#enterRoom(connection));
   }

@@ -191,7 +191,7 @@ class Page {
     this.#conversationChanged();
   }
 
-  /** Goes to the conversation that the address names. */
+  /** Opens the conversation that the address names. */
   #followAddress() {
     const { room, to } = destinationOf(location.hash);
     this.#login.room = room ?? "lobby";

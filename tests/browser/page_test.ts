@@ -153,7 +153,7 @@ browserTest(
         await ann.send("/help");
         bob.say("/me waves", "hello", `/msg Ann${visits} psst`);
         await ann.waitForText("hello", ".other");
-        // A message that is being sent is pale: its contrast is too low by design.
+        // The contrast of a message is lower until the server confirms it.
         await ann.page.waitForFunction(() => document.querySelector(".sending") === null);
         await check("a room");
         if (viewport) await ann.page.click("#openPlaces");

@@ -6,9 +6,9 @@ import { errorReply, messageEvent, outcomeOf, Scenario, welcome } from "./scenar
 
 Deno.test("a direct message to oneself is delivered as two copies, each once", async () => {
   const scenario = await new Scenario().logIn();
-  const heard = { type: "direct", id: "d1", nick: "Ann", text: "psst", time: 0 };
-  const said = { ...heard, to: "Ann" };
-  await scenario.socket.deliver(heard, said, heard, said);
+  const received = { type: "direct", id: "d1", nick: "Ann", text: "psst", time: 0 };
+  const sent = { ...received, to: "Ann" };
+  await scenario.socket.deliver(received, sent, received, sent);
   assertEquals(scenario.events.filter(({ type }) => type === "direct").length, 2);
   await scenario.client.close();
 });
@@ -59,16 +59,16 @@ Deno.test("an error thrown by a listener is reported as uncaught, and the other 
     uncaught.push(event.message);
   };
   globalThis.addEventListener("error", catches);
-  const heard: string[] = [];
+  const received: string[] = [];
   scenario.client.on("message", () => {
     throw new Error("a clumsy listener");
   });
-  const stop = scenario.client.on("message", ({ id }) => heard.push(id));
+  const stop = scenario.client.on("message", ({ id }) => received.push(id));
   await scenario.socket.deliver(messageEvent("e11"), messageEvent("e12"));
   stop();
   await scenario.socket.deliver(messageEvent("e13"));
   globalThis.removeEventListener("error", catches);
-  assertEquals([heard, uncaught.length], [["e11", "e12"], 3]);
+  assertEquals([received, uncaught.length], [["e11", "e12"], 3]);
   await scenario.client.close();
 });
 

@@ -10,12 +10,12 @@ Deno.test("two users exchange messages through a server", async () => {
   await using _ = closing(ann);
   await soon(ann.say("hello"), "an answer");
   const bob = await house.enter("Bob", "red");
-  const heard = soon(
+  const received = soon(
     new Promise<string>((resolve) => ann.on("message", ({ text }) => resolve(text))),
     "a message",
   );
   await bob.asks("Hello, Ann", "Bob: Hello, Ann");
-  assertEquals(await heard, "Hello, Ann");
+  assertEquals(await received, "Hello, Ann");
   assertEquals((await ann.members()).nicks, ["Ann", "Bob"]);
   assertEquals(await ann.who("bob"), { nick: "Bob", room: "red" });
   assertEquals(await ann.rooms(), [{ room: "red", people: 2 }]);
@@ -103,7 +103,7 @@ Deno.test("the README's examples do what they say", async () => {
     .map(([, code]) => code!);
   assertEquals(others.length, 0);
   await using house = await House.open();
-  assertEquals(await runs(deno!, house), 'Clerk: Good morning\n[ "Clerk" ]\n');
+  assertEquals(await outputOf(deno!, house), 'Clerk: Good morning\n[ "Clerk" ]\n');
   // The user leaves the page after a message, and loads it again.
   const page = `${browser}
     await client.say("Hi");
@@ -111,7 +111,7 @@ Deno.test("the README's examples do what they say", async () => {
     const again = new ChatClient("ws://127.0.0.1:8000/", { nick: "", session });
     await again.say("I am back");
     await again.close();`;
-  assertEquals(await runs(page, house), "online\nAnn: Hi\nclosed\n");
+  assertEquals(await outputOf(page, house), "online\nAnn: Hi\nclosed\n");
   await eventually(() => house.chat.size === 0, "all have left");
 });
 
@@ -121,7 +121,7 @@ function closing(client: ChatClient): AsyncDisposable {
 }
 
 /** Runs an example against a server and returns its output. */
-async function runs(example: string, house: House): Promise<string> {
+async function outputOf(example: string, house: House): Promise<string> {
   assert(example.includes("ws://127.0.0.1:8000/"));
   const code = example.replaceAll("ws://127.0.0.1:8000/", house.url)
     .replace(

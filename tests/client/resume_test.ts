@@ -106,14 +106,14 @@ Deno.test("a replay over two rooms delivers the old room up to the client's own 
 });
 
 Deno.test("after an unrecovered replay that ends in another room ChatClient resumes from its last event there", async () => {
-  for (const heard of [[messageEvent("e14", { room: "blue" })], []]) {
+  for (const replayed of [[messageEvent("e14", { room: "blue" })], []]) {
     const scenario = await new Scenario().logIn();
     await scenario.reconnect();
     const gap = { type: "resumed", recovered: false, missed: 1, reason: "too-many" };
-    await scenario.resume({ token: "t1", last: "e10" }, welcome("t2", "blue"), ...heard, gap);
+    await scenario.resume({ token: "t1", last: "e10" }, welcome("t2", "blue"), ...replayed, gap);
     assertEquals(scenario.client.room, "blue");
     await scenario.reconnect();
-    const last = heard.length > 0 ? { last: "e14" } : {};
+    const last = replayed.length > 0 ? { last: "e14" } : {};
     await scenario.resume({ token: "t2", ...last }, welcome("t3", "blue"));
     await scenario.client.close();
   }
