@@ -1372,10 +1372,9 @@ Deno.test("on a real server: who says too much at once has all of it said, in or
   assertEquals(states, ["online"]);
 });
 
-Deno.test("on a real server: the README's examples do what they say", async () => {
-  const readme = await Deno.readTextFile(new URL("README.md", PROJECT));
-  const section = readme.split("\n## ").find((text) => text.startsWith("The client\n")) ?? "";
-  const [deno, browser, ...others] = [...section.matchAll(/```js\n([^]*?)```/g)]
+Deno.test("on a real server: the examples in CLIENT.md do what they say", async () => {
+  const document = await Deno.readTextFile(new URL("chat/docs/CLIENT.md", PROJECT));
+  const [deno, browser, ...others] = [...document.matchAll(/```js\n([^]*?)```/g)]
     .map(([, code]) => code!);
   assertEquals(others.length, 0);
   await using house = await House.open();
