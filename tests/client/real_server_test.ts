@@ -96,10 +96,9 @@ Deno.test("a client that exceeds the rate limit posts everything in order and st
   assertEquals(states, ["online"]);
 });
 
-Deno.test("the README's examples do what they say", async () => {
-  const readme = await Deno.readTextFile(new URL("README.md", PROJECT));
-  const section = readme.split("\n## ").find((text) => text.startsWith("The client\n")) ?? "";
-  const [deno, browser, ...others] = [...section.matchAll(/```js\n([^]*?)```/g)]
+Deno.test("the examples in CLIENT.md do what they say", async () => {
+  const document = await Deno.readTextFile(new URL("chat/docs/CLIENT.md", PROJECT));
+  const [deno, browser, ...others] = [...document.matchAll(/```js\n([^]*?)```/g)]
     .map(([, code]) => code!);
   assertEquals(others.length, 0);
   await using house = await House.open();

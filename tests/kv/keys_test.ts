@@ -79,7 +79,7 @@ Deno.test("keys: ARCHITECTURE.md, once written, lists exactly these forms", asyn
   if (document === undefined) return;
   // In a table of Markdown a bar stands behind a backslash.
   const rows = document.split("\n").filter((line) => line.startsWith("| `["));
-  const listed = rows.map((line) => /^\| `(.*?)` \|/.exec(line)?.[1]?.replaceAll("\\|", "|"));
+  const listed = rows.map((line) => /^\| `(.*?)`\s*\|/.exec(line)?.[1]?.replaceAll("\\|", "|"));
   assertEquals(
     listed.toSorted(),
     Object.values<{ key: string }>(KEYS).map(({ key }) => key).toSorted(),
