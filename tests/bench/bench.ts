@@ -147,7 +147,12 @@ async function measureCeiling(seconds: number): Promise<string> {
   for (const each of [1, 64]) {
     await using sink = await startSink(each);
     const shape: JobShape = {
-      ...{ clients: 200, rooms: 1, senders: 0, messageBytes: 32, maxConnecting: 64, seconds },
+      clients: 200,
+      rooms: 1,
+      senders: 0,
+      messageBytes: 32,
+      maxConnecting: 64,
+      seconds,
       load: { kind: "closed", window: 1 },
     };
     const { delivered, seconds: took, generatorBusy: busy } = await generate(sink, "plain", shape);
