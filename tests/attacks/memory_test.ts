@@ -1,47 +1,53 @@
-/** A message in fragments that does not end: the memory of the server process stays bounded. */
+/** Messages in fragments that never end: the memory of the server process stays bounded. */
 import { assert, assertEquals } from "@std/assert";
 import { ChatClient } from "../../chat/client/client.js";
-import { eventually, memoryOf, ServerProcess } from "../support/test_server.ts";
-import { frame, RawSocket } from "../support/raw_socket.ts";
+import { memoryOf, ServerProcess } from "../support/processes.ts";
+import { frame, RawSocket, textFrame } from "../support/raw_socket.ts";
+import { eventually, sleep } from "../support/wait.ts";
 
 const MIB = 1024 * 1024;
-const LIMIT = 256 * MIB;
-const TEXT = 0x01, CONTINUATION = 0x00, WHOLE_TEXT = 0x81;
+/** `--max-memory` of the server. */
+const MAX_MEMORY_BYTES = 256 * MIB;
+/** First bytes of frames without FIN. */
+const TEXT = 0x01, CONTINUATION = 0x00;
 
-/** What one attacker sends at the most, and for how long. */
-const MOST_BYTES = 1024 * MIB;
-const MOST_MS = 4_000;
+/** The most that one attacker sends, in bytes and in milliseconds. */
+const MAX_BYTES = 1024 * MIB;
+const MAX_MS = 4_000;
 
 const fragment = (first: number) => frame(first, new Uint8Array(MIB).fill(97));
 
-/** Sends one message without end, until the server cuts the connection. Returns the bytes sent. */
-async function flood(raw: RawSocket): Promise<number> {
+/**
+ * Sends fragments of one message until the server closes the connection. Returns the bytes that were
+ * sent: `Infinity` if the server did not close it.
+ */
+async function sendEndlessMessage(raw: RawSocket): Promise<number> {
   const more = fragment(CONTINUATION);
-  const until = Date.now() + MOST_MS;
+  const until = Date.now() + MAX_MS;
   let sent = MIB;
   let isThere = await raw.write(fragment(TEXT));
-  while (isThere && sent < MOST_BYTES && Date.now() < until) {
+  while (isThere && sent < MAX_BYTES && Date.now() < until) {
     isThere = await raw.write(more);
     sent += MIB;
   }
   return isThere ? Infinity : sent;
 }
 
-/** Comes in as soon as the server lets it. */
-async function comesIn(server: ServerProcess): Promise<RawSocket> {
+/** Connects as soon as the server accepts connections again. */
+async function connectWhenAccepted(server: ServerProcess): Promise<RawSocket> {
   while (true) {
     const { raw, status } = await RawSocket.open(server.port);
     if (status === 101) return raw;
     assertEquals(status, 503);
     await raw.close();
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await sleep(100);
   }
 }
 
 const options = { ignore: Deno.build.os !== "linux" };
 
 Deno.test(
-  "MemoryGuard cuts clients whose message does not end, and honest clients miss nothing",
+  "MemoryGuard disconnects clients whose message never ends, and other clients miss no message",
   options,
   async () => {
     await using server = await ServerProcess.start(["--kv", ":memory:", "--max-memory", "256M"]);
@@ -70,31 +76,34 @@ Deno.test(
     const talking = (async () => {
       while (attacking) {
         await talk();
-        await new Promise((resolve) => setTimeout(resolve, 50));
+        await sleep(50);
       }
     })();
 
     const before = memoryOf(server.process.pid).now;
     const sent: number[] = [];
     for (const isNamed of [false, true, false]) {
-      const raw = await comesIn(server);
-      if (isNamed) await raw.write(frame(WHOLE_TEXT, new TextEncoder().encode("Eve")));
-      sent.push(await flood(raw));
+      const raw = await connectWhenAccepted(server);
+      if (isNamed) await raw.write(textFrame("Eve"));
+      sent.push(await sendEndlessMessage(raw));
       await raw.close();
     }
-    // Many at once: each sends less before the limit is reached.
+    // Twenty at the same time: each sends less before the limit is reached.
     const many: RawSocket[] = [];
-    while (many.length < 20) many.push(await comesIn(server));
-    sent.push(...await Promise.all(many.map(flood)));
+    while (many.length < 20) many.push(await connectWhenAccepted(server));
+    sent.push(...await Promise.all(many.map(sendEndlessMessage)));
     await Promise.all(many.map((each) => each.close()));
 
     attacking = false;
     await talking;
     await talk();
-    await eventually(() => seen.length >= said.length, "everything is read");
+    await eventually(() => seen.length >= said.length, "every message is received");
     assertEquals(seen, said);
-    assert(resumed.every((recovered) => recovered), "nothing is missing");
-    await eventually(() => memoryOf(server.process.pid).now < LIMIT, "memory is free again");
+    assert(resumed.every((recovered) => recovered), "every reconnect recovered every message");
+    await eventually(
+      () => memoryOf(server.process.pid).now < MAX_MEMORY_BYTES,
+      "the memory is free again",
+    );
     const { peak } = memoryOf(server.process.pid);
     console.log({
       before: Math.round(before / MIB),
@@ -103,9 +112,9 @@ Deno.test(
       worst: Math.round(worst),
       resumed: resumed.length,
     });
-    assert(sent.every((each) => each < MOST_BYTES), "every attacker was cut");
-    // Unguarded, each of the attackers alone would make it use more than that.
-    assert(peak < MOST_BYTES, `the process used ${peak / MIB} MiB`);
+    assert(sent.every((each) => each < MAX_BYTES), "the server disconnected every attacker");
+    // Without the guard, each of the attackers alone would make it use more.
+    assert(peak < MAX_BYTES, `the process used ${peak / MIB} MiB`);
     await Promise.all([ann, ...readers].map((each) => each.close()));
   },
 );

@@ -1,49 +1,48 @@
-/** Control frames that nobody asked for: who sends pongs without end is cut, and others wait little. */
+/** Unsolicited control frames: the server disconnects a client that sends pongs without end. */
 import { assertEquals } from "@std/assert";
 import { eventually, House, soon } from "../support/test_server.ts";
-import { frame, RawSocket } from "../support/raw_socket.ts";
+import { frame, RawSocket, textFrame } from "../support/raw_socket.ts";
 
-const PONG = 0x8a, TEXT = 0x81;
-const NOTHING = new Uint8Array();
+const PONG = frame(0x8a, new Uint8Array());
 
-const typed = (line: string) => frame(TEXT, new TextEncoder().encode(line));
-const many = (bytes: Uint8Array, times: number) => {
-  const all = new Uint8Array(bytes.length * times);
-  for (let i = 0; i < times; i++) all.set(bytes, i * bytes.length);
+/** Returns `count` pong frames. */
+function pongs(count: number): Uint8Array {
+  const all = new Uint8Array(PONG.length * count);
+  for (let i = 0; i < count; i++) all.set(PONG, i * PONG.length);
   return all;
-};
+}
 
-Deno.test("Instance cuts a client that sends pongs without end, and the others see it leave", async () => {
+Deno.test("Instance disconnects a client that sends pongs without end, and other clients are told that it left", async () => {
   await using house = await House.open({ grace: 0 });
   const bob = await house.enter("Bob", "red");
   const { raw } = await RawSocket.open(house.port);
   const closed = new Promise<void>((resolve) => raw.socket.once("close", () => resolve()));
   raw.socket.resume();
-  await raw.write(typed("Eve"));
-  await raw.write(typed("/join red"));
+  await raw.write(textFrame("Eve"));
+  await raw.write(textFrame("/join red"));
   await bob.hears("Eve joined room.");
   let sent = 0;
-  while (sent < 2_000_000 && await raw.write(many(frame(PONG, NOTHING), 1000))) sent += 1000;
-  await soon(closed, "the connection to be cut");
+  while (sent < 2_000_000 && await raw.write(pongs(1000))) sent += 1000;
+  await soon(closed, "the end of the connection");
   await bob.hears("Eve left room.");
   await bob.asks("/ls", "Bob");
 });
 
-Deno.test("Instance counts no message as a pong, and keeps a client that sends some pongs", async () => {
+Deno.test("Instance does not count messages as pongs, and keeps a client that sends 400 pongs", async () => {
   await using house = await House.open({ flood: "off" });
   const bob = await house.enter("Bob", "red");
   const { raw } = await RawSocket.open(house.port);
   raw.socket.resume();
-  await raw.write(typed("Ann"));
-  await raw.write(typed("/join red"));
+  await raw.write(textFrame("Ann"));
+  await raw.write(textFrame("/join red"));
   await bob.hears("Ann joined room.");
-  for (let i = 0; i < 600; i++) await raw.write(typed(`message ${i}`));
+  for (let i = 0; i < 600; i++) await raw.write(textFrame(`message ${i}`));
   for (let i = 0; i < 600; i++) await bob.hears(`Ann: message ${i}`);
-  await raw.write(many(frame(PONG, NOTHING), 400));
-  await raw.write(typed("still here"));
+  await raw.write(pongs(400));
+  await raw.write(textFrame("still here"));
   await bob.hears("Ann: still here");
   assertEquals(raw.socket.destroyed, false);
   await raw.close();
   await bob.hears("Ann left room.");
-  await eventually(() => house.chat.size === 1, "one is left");
+  await eventually(() => house.chat.size === 1, "one client is left");
 });

@@ -1,4 +1,4 @@
-/** An attacker who writes as much as they can: the KV file stops growing at the quota of history. */
+/** A client that writes as much as it can: the KV file stops growing at the history quota. */
 import { assert } from "@std/assert";
 import { eventId, eventIdPrefix, type RoomEvent } from "../../chat/feed/events.ts";
 import { History } from "../../chat/history/history.ts";
@@ -10,15 +10,16 @@ const MIB = 1024 * 1024;
 
 const WEEK_MS = 7 * 86_400_000;
 
-/** Bytes that SQLite's log may have: 1,000 pages, and one commit more. */
+/** The most bytes of SQLite's write-ahead log: 1,000 pages, and one commit. */
 const WAL_BYTES = 6 * MIB;
 
-/** Bytes of messages that may wait to be folded: as much is in the feed then. */
+/** The most bytes of messages that wait to be compacted: so many are in the feed. */
 const FEED_BYTES = 8 * MIB;
 
-/** A clock on which what waits for a second waits for a moment: folding, for one. */
-const quick = compactingAfter(5);
+/** History is compacted after 5 ms, not after a second. */
+const clock = compactingAfter(5);
 
+/** Returns the bytes of a KV file and of its write-ahead log. */
 async function bytesOf(file: string): Promise<number> {
   const sizes = ["", "-wal"].map(async (end) => {
     try {
@@ -30,8 +31,8 @@ async function bytesOf(file: string): Promise<number> {
   return (await Promise.all(sizes)).reduce((sum, size) => sum + size);
 }
 
-/** Stores so many commits of 50 messages as the feed does, and has history take them. */
-async function flood(
+/** Stores `commits` commits of 50 messages as the feed does, and adds them to history. */
+async function store(
   kv: Deno.Kv,
   history: History,
   commits: number,
@@ -39,14 +40,22 @@ async function flood(
 ): Promise<void> {
   for (let i = 0; i < commits; i++) {
     const events = Array.from({ length: 50 }, (_, n): RoomEvent => ({
-      ...{ kind: "message", room: `room ${(i * 50 + n) % rooms}`, id: "01A", nick: "Eve" },
-      ...{ text: "x".repeat(1_000), time: Date.now(), cid: "" },
+      kind: "message",
+      room: `room ${(i * 50 + n) % rooms}`,
+      id: "01A",
+      nick: "Eve",
+      text: "x".repeat(1_000),
+      time: Date.now(),
+      cid: "",
     }));
     const stored = events.map(({ kind, room, id, nick, text, time }) =>
       [kind, room, id, nick, text, time] as const
     );
     const committed = await kv.atomic().set(["feed", 0, kv.commitVersionstamp()], {
-      ...{ v: 1, n: i, from: "eve", events: stored },
+      v: 1,
+      n: i,
+      from: "eve",
+      events: stored,
     }).commit();
     const { versionstamp } = committed as Deno.KvCommitResult;
     for (const [n, event] of events.entries()) {
@@ -54,12 +63,12 @@ async function flood(
     }
     await history.commitDelivered(0, versionstamp);
   }
-  // Nothing is left in the feed: what grows is history.
+  // The feed must be empty, so that the file's size is that of history.
   const feed = async () => await Array.fromAsync(kv.list({ prefix: ["feed"] }, { limit: 1 }));
-  await eventually(async () => (await feed()).length === 0, "all is folded");
+  await eventually(async () => (await feed()).length === 0, "everything is compacted");
 }
 
-Deno.test("attack: whoever writes without end fills the file up to the quota, and no further", async () => {
+Deno.test("History keeps the KV file at its quota, however much a client writes", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const sizes: Record<string, number[]> = {};
@@ -68,21 +77,19 @@ Deno.test("attack: whoever writes without end fills the file up to the quota, an
       using kv = await Deno.openKv(file);
       const warnings: string[] = [];
       const history = new History({
-        ...{
-          kv,
-          clock: quick,
-          retention: retentionOf(WEEK_MS, 30_000),
-          maxBytes,
-          shards: 1,
-          feedRowMs: 1,
-        },
+        kv,
+        clock,
+        retention: retentionOf(WEEK_MS, 30_000),
+        maxBytes,
+        shards: 1,
+        feedRowMs: 1,
         shardOf: () => 0,
         warn: (message) => void warnings.push(message),
       });
       history.start([null]);
       const grown: number[] = sizes[`${maxBytes}`] = [];
       for (let part = 0; part < 4; part++) {
-        await flood(kv, history, 200, 20);
+        await store(kv, history, 200, 20);
         grown.push(await bytesOf(file));
       }
       await history.close();
@@ -90,7 +97,7 @@ Deno.test("attack: whoever writes without end fills the file up to the quota, an
     }
     const bounded = sizes[`${10 * MIB}`]!, free = sizes.Infinity!;
     const mib = (bytes: number) => `${(bytes / MIB).toFixed(1)} MiB`;
-    // The flood is 40 MB of text: without a quota all of it stays.
+    // 40 MB of text are written. Without a quota all of it stays.
     assert(free.at(-1)! > 40 * MIB, mib(free.at(-1)!));
     for (const size of bounded) assert(size < 11 * MIB + FEED_BYTES + WAL_BYTES, mib(size));
     assert(

@@ -1,40 +1,44 @@
 /**
- * How long a message takes from a client of one process to a client of another, both around one
- * `denokv` on this machine. Prints one Markdown table.
+ * Measures how long a message takes from a client of one server process to a client of another. Both
+ * processes use one `denokv` on this machine. Prints one Markdown table.
  *
  *     deno run -A tests/bench/across.ts
  */
-import { DenoKv, Person, ServerProcess } from "../support/test_server.ts";
+import { DenoKv, ServerProcess } from "../support/processes.ts";
+import { Person } from "../support/text_client.ts";
+import { sleep } from "../support/wait.ts";
 
 const SECONDS = 5;
 
+/** Sends `rate` messages a second. Returns the milliseconds that each took, sorted. */
 async function measure(a: ServerProcess, b: ServerProcess, rate: number): Promise<number[]> {
-  const speaker = await Person.connect(a.url);
-  const listener = await Person.connect(b.url);
+  const sender = await Person.connect(a.url);
+  const receiver = await Person.connect(b.url);
   const took: number[] = [];
-  for (const person of [speaker, listener]) {
-    const name = `${person === speaker ? "speaker" : "listener"}${rate}`;
-    person.say(name, `/join rate${rate}`);
-    await person.next();
-    await person.next();
+  for (const [nick, client] of [["sender", sender], ["receiver", receiver]] as const) {
+    client.say(`${nick}${rate}`, `/join rate${rate}`);
+    await client.next();
+    await client.next();
   }
-  listener.socket.onmessage = ({ data }) => {
-    const sent = / @([\d.]+)$/.exec(data);
-    if (sent) took.push(performance.now() - Number(sent[1]));
+  receiver.socket.onmessage = ({ data }) => {
+    const sentAt = / @([\d.]+)$/.exec(data);
+    if (sentAt) took.push(performance.now() - Number(sentAt[1]));
   };
   const started = performance.now();
-  let said = 0;
+  let sentCount = 0;
   while (performance.now() - started < SECONDS * 1000) {
     const due = (performance.now() - started) / 1000 * rate;
-    while (said < due) {
-      speaker.say(`word @${performance.now()}`);
-      said++;
+    while (sentCount < due) {
+      sender.say(`word @${performance.now()}`);
+      sentCount++;
     }
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    await sleep(1);
   }
-  await new Promise((resolve) => setTimeout(resolve, 1000));
-  if (took.length !== said) throw new Error(`${said} were said, ${took.length} heard`);
-  await Promise.all([speaker.leave(), listener.leave()]);
+  await sleep(1000);
+  if (took.length !== sentCount) {
+    throw new Error(`Lost messages: ${sentCount} sent, ${took.length} received`);
+  }
+  await Promise.all([sender.leave(), receiver.leave()]);
   return took.sort((a, b) => a - b);
 }
 

@@ -1,15 +1,15 @@
 /**
- * What was measured, as SVG: the ratios, for each load a bar a peer, from the line at 1; and how the
- * cost of a message grows. Both on logarithmic scales.
+ * Draws results as SVG. One chart has a bar for each load and peer: its ratio to the base peer. The
+ * other shows how the CPU time of a message grows. Both have logarithmic scales.
  *
- * Written by hand; readable on a light and on a dark page. Only what was measured is drawn.
+ * The charts are readable on light and dark pages. They contain measured values only.
  */
-import { GROWING, PEOPLE, SILENT } from "./loads.ts";
-import { type Outcomes, shown } from "./report.ts";
+import { GROWTH, ROOM_SIZES, SILENT_ROOMS } from "./loads.ts";
+import { formatNumber, type Outcomes } from "./report.ts";
 import { BASE } from "./peers.ts";
 
 const LEFT = 110, RIGHT = 60, BAR = 9, GAP = 14, TOP = 58, WIDTH = 760;
-/** Pixels for twice as much. */
+/** Pixels between a value and its double. */
 const DOUBLING = 34;
 const COLOURS = [
   "#1f77b4",
@@ -34,10 +34,10 @@ const STYLE = `
   @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }
 `;
 
-const escaped = (text: string) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+const escapeXml = (text: string) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
-/** The chart. */
-export function chart(outcomes: Outcomes): string {
+/** Returns the chart of ratios: a bar for each load and peer. */
+export function ratioChart(outcomes: Outcomes): string {
   const peers = outcomes.peers.filter(({ name }) => name !== BASE);
   const rows = outcomes.loads.map((load) => ({
     name: load.name,
@@ -59,7 +59,9 @@ export function chart(outcomes: Outcomes): string {
       parts.push(
         `<rect x="${from.toFixed(1)}" y="${y}" width="${Math.max(1, to - from).toFixed(1)}" ` +
           `height="${BAR - 1}" fill="${colour}"/>`,
-        `<text class="n" x="${(to + 3).toFixed(0)}" y="${y + BAR - 1}">${shown(ratio)}</text>`,
+        `<text class="n" x="${(to + 3).toFixed(0)}" y="${y + BAR - 1}">${
+          formatNumber(ratio)
+        }</text>`,
       );
       y += BAR;
     }
@@ -75,19 +77,19 @@ export function chart(outcomes: Outcomes): string {
     );
   }
   const title = "Ratios to a bare loop on Deno: to the right is better";
-  return picture(y, title, [...legend(peers.map(({ name }) => name)), ...grid, ...parts]);
+  return svg(y, title, [...legend(peers.map(({ name }) => name)), ...grid, ...parts]);
 }
 
 /**
- * What a message costs on the server, in microseconds of CPU, as its room grows, and as silent rooms
- * stand beside it; `undefined` where that was not measured. As steep as the thin lines is a cost that
- * doubles with what it is drawn over.
+ * Returns the chart of the server's CPU time per message, in microseconds, as the room grows and as
+ * the number of silent rooms grows. Returns `undefined` if the load was not run. The dashed lines
+ * show the slope of a cost that doubles when the number doubles.
  */
 export function growthChart(outcomes: Outcomes): string | undefined {
-  const load = outcomes.loads.find(({ name }) => name === GROWING);
+  const load = outcomes.loads.find(({ name }) => name === GROWTH);
   if (load === undefined) return undefined;
   const values = outcomes.peers.map(({ name }) =>
-    load.further.map(({ read }) => outcomes.value(load, name, read))
+    load.details.map(({ read }) => outcomes.value(load, name, read))
   );
   const all = values.flat().filter((value) => Number.isFinite(value) && value > 0);
   if (all.length === 0) return undefined;
@@ -125,10 +127,10 @@ export function growthChart(outcomes: Outcomes): string | undefined {
       parts.push(`<polyline points="${points.join(" ")}" stroke="${COLOURS[peer]!}"/>`);
     });
   };
-  panel(LEFT, "people in the room", PEOPLE, 0);
-  panel(WIDTH / 2 + LEFT / 2, "silent rooms beside a room of ten", SILENT, PEOPLE.length);
+  panel(LEFT, "people in the room", ROOM_SIZES, 0);
+  panel(WIDTH / 2 + LEFT / 2, "silent rooms beside a room of ten", SILENT_ROOMS, ROOM_SIZES.length);
   const title = "CPU of the server per message, microseconds";
-  return picture(bottom + 44, title, [...legend(outcomes.peers.map(({ name }) => name)), ...parts]);
+  return svg(bottom + 44, title, [...legend(outcomes.peers.map(({ name }) => name)), ...parts]);
 }
 
 function legend(names: readonly string[]): string[] {
@@ -139,7 +141,7 @@ function legend(names: readonly string[]): string[] {
   });
 }
 
-function picture(height: number, title: string, parts: readonly string[]): string {
+function svg(height: number, title: string, parts: readonly string[]): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img">`,
     `<title>${title}</title><style>${STYLE}</style>`,
@@ -151,6 +153,6 @@ function picture(height: number, title: string, parts: readonly string[]): strin
 
 function text(x: number, y: number, what: string, anchor: "start" | "middle" | "end"): string {
   return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${
-    escaped(what)
+    escapeXml(what)
   }</text>`;
 }

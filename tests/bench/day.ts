@@ -1,79 +1,81 @@
 /**
- * A day of a chat in short: people talk in lengths as people do, move, leave, come back.
+ * An ordinary day of a chat: clients send messages of ordinary lengths, change rooms, leave, and come
+ * back.
  *
- * The same day for every peer: chance comes from a seed. It decides what happens next, and knows
- * neither sockets nor time.
+ * Random numbers come from a fixed seed, so that the day is the same for every peer. The day decides
+ * what happens next. It knows neither sockets nor time.
  */
 import { Random } from "../support/random.ts";
-import type { Crowd } from "./crowd.ts";
-import { MARKER } from "./crowd.ts";
+import type { BenchClients } from "./clients.ts";
+import { MARKER_BYTES } from "./clients.ts";
 import type { Wire } from "./wire.ts";
 
-/** Of all that happens: moves to another room, and goodbyes. The rest is talk. */
-const MOVES = 0.04, GOODBYES = 0.02;
-/** Half of what people say is shorter than this; one in a hundred is ten times as long. */
-const MEDIAN_BYTES = 34, MOST_BYTES = 1500;
+/** The shares of room changes and of departures. Everything else is a message. */
+const MOVE_SHARE = 0.04, LEAVE_SHARE = 0.02;
+/** Half of the messages are shorter than the median; one in a hundred is ten times as long. */
+const MEDIAN_BYTES = 34, MAX_BYTES = 1500;
 
-/** What a day needs to know of its people. */
-export interface People {
-  readonly crowd: Crowd;
+/** The clients of a day, and their state. */
+export interface DayClients {
+  readonly clients: BenchClients;
   readonly wire: Wire;
   readonly rooms: readonly string[];
-  /** In which room each client is. */
+  /** The room of each client, as an index of `rooms`. */
   readonly roomOf: number[];
-  /** What each client said and did not see yet. */
+  /** How many messages each client sent and did not receive yet. */
   readonly outstanding: Int32Array;
-  /** A nickname that was never used. */
+  /** Returns a nickname that was never used. */
   freshNick(id: number): string;
-  said(id: number): void;
+  /** Is called when a client has sent a message. */
+  messageSent(id: number): void;
 }
 
-/** The day. */
+/** A day. */
 export class Day {
-  readonly #people: People;
+  readonly #day: DayClients;
   readonly #random = new Random(1);
-  /** Who left, and comes back. */
+  /** Clients that left and will come back, the longest away first. */
   readonly #away: number[] = [];
 
-  constructor(people: People) {
-    this.#people = people;
+  constructor(people: DayClients) {
+    this.#day = people;
   }
 
-  /** Somebody has gone, as they wanted to. */
-  gone(id: number): void {
+  /** Is called when a client has left. */
+  disconnected(id: number): void {
     this.#away.push(id);
   }
 
-  /** One more thing happens. */
+  /** Makes the next thing happen. */
   next(): void {
-    const { crowd, wire, rooms, roomOf, outstanding } = this.#people;
+    const { clients: crowd, wire, rooms, roomOf, outstanding } = this.#day;
     const what = this.#random.next();
     const id = Math.floor(this.#random.next() * outstanding.length);
-    const back = what < GOODBYES ? this.#away.shift() : undefined;
+    const back = what < LEAVE_SHARE ? this.#away.shift() : undefined;
     if (back !== undefined) {
-      crowd.enter(back, wire.enter(this.#people.freshNick(back), rooms[roomOf[back]!]!));
+      crowd.connect(back, wire.join(this.#day.freshNick(back), rooms[roomOf[back]!]!));
     }
-    if (!crowd.isIn(id)) return;
+    if (!crowd.isReady(id)) return;
     const from = rooms[roomOf[id]!]!;
-    if (what >= GOODBYES + MOVES) {
-      crowd.say(id, from, this.#length());
-      this.#people.said(id);
+    if (what >= LEAVE_SHARE + MOVE_SHARE) {
+      crowd.sendMessage(id, from, this.#length());
+      this.#day.messageSent(id);
     } else if (outstanding[id] !== 0) {
-      // Whoever waits for an echo stays until it is there, so that what is lost can be counted.
-    } else if (what < GOODBYES) {
-      crowd.leave(id);
+      // A client that waits for its own message stays: otherwise a lost message could not be counted.
+    } else if (what < LEAVE_SHARE) {
+      crowd.disconnect(id);
     } else {
       roomOf[id] = (roomOf[id]! + 1 + Math.floor(this.#random.next() * (rooms.length - 1))) %
         rooms.length;
-      crowd.take(id, wire.move(from, rooms[roomOf[id]!]!));
+      crowd.runSteps(id, wire.move(from, rooms[roomOf[id]!]!));
     }
   }
 
-  /** Lengths spread log-normally, as those of chat messages do. */
+  /** Returns a message length in bytes, from a log-normal distribution as in real chats. */
   #length(): number {
     const normal = Math.sqrt(-2 * Math.log(1 - this.#random.next())) *
       Math.cos(2 * Math.PI * this.#random.next());
     const bytes = Math.round(MEDIAN_BYTES * Math.exp(normal));
-    return Math.min(Math.max(bytes, MARKER), MOST_BYTES);
+    return Math.min(Math.max(bytes, MARKER_BYTES), MAX_BYTES);
   }
 }

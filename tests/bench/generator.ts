@@ -1,26 +1,26 @@
 /**
- * The load generator, a process of its own: takes a job as its argument, prints a result.
+ * The load generator, as a process. Its argument is a job as JSON; it prints a result as JSON.
  *
  *     deno run -A tests/bench/generator.ts '{"port":8000,…}'
  */
-import { Crowd, micros, type Watcher } from "./crowd.ts";
+import { BenchClients, type ClientObserver, micros } from "./clients.ts";
 import { Day } from "./day.ts";
 import { EpollSockets, hasEpoll } from "./epoll.ts";
-import { type Job, type Refusal, type Result, Skip } from "./job.ts";
+import { type Job, type Result, Skip, type SkippedJob } from "./job.ts";
 import { Latencies } from "./latencies.ts";
-import { type Happenings, PortableSockets } from "./sockets.ts";
+import { PortableSockets, type SocketHandler } from "./sockets.ts";
 import { cpuSeconds, openFilesLimit, residentMb } from "./usage.ts";
 import { WIRES } from "./wire.ts";
 
 /**
- * Milliseconds: for all to come in; between two looks at the time; of silence that is the end; for
- * the end.
+ * Limits in milliseconds: all clients must join within SETUP_MS. The sockets are polled for POLL_MS at
+ * a time. The load has ended when nothing arrives for SILENCE_MS, and at the latest after DRAIN_MS.
  */
-const SETUP = 180_000, TICK = 5, SILENCE = 500, DRAIN = 20_000;
+const SETUP_MS = 180_000, POLL_MS = 5, SILENCE_MS = 500, DRAIN_MS = 20_000;
 
-class Generator implements Watcher {
+class Generator implements ClientObserver {
   readonly #job: Job;
-  readonly #crowd: Crowd;
+  readonly #clients: BenchClients;
   readonly #rooms: string[];
   readonly #roomOf: number[];
   readonly #isObserver: Uint8Array;
@@ -28,18 +28,18 @@ class Generator implements Watcher {
   readonly #latencies = new Latencies();
   readonly #day: Day;
   #nicks = 0;
-  #settled = 0;
+  #ready = 0;
   #running = false;
   #sent = 0;
   #seen = 0;
   #delivered = 0;
-  /** When the list was asked for that is waited for; 0 before the first. */
-  #asked = 0;
+  /** When the last list was requested, in microseconds; 0 before the first. */
+  #listSentAt = 0;
 
   constructor(job: Job) {
     this.#job = job;
     const wire = WIRES[job.wire];
-    const { port, clients, rooms, lively } = job;
+    const { port, clients, rooms, busyRoomClients: lively } = job;
     this.#rooms = Array.from({ length: rooms }, (_, i) => `r${job.run}x${i}`);
     this.#roomOf = Array.from({ length: clients }, (_, i) => {
       if (lively === undefined) return i % rooms;
@@ -52,21 +52,21 @@ class Generator implements Watcher {
       if (last >= 0) this.#isObserver[last] = 1;
     }
     const epoll = hasEpoll() && Deno.env.get("BENCH_SOCKETS") !== "portable";
-    this.#crowd = new Crowd(
+    this.#clients = new BenchClients(
       clients,
       port,
       wire,
       this,
-      (to: Happenings) => epoll ? new EpollSockets(port, to) : new PortableSockets(port, to),
+      (to: SocketHandler) => epoll ? new EpollSockets(port, to) : new PortableSockets(port, to),
     );
     this.#day = new Day({
-      crowd: this.#crowd,
+      clients: this.#clients,
       wire,
       rooms: this.#rooms,
       roomOf: this.#roomOf,
       outstanding: this.#outstanding,
       freshNick: () => this.#nick(),
-      said: (id) => this.#said(id),
+      messageSent: (id) => this.#countSent(id),
     });
   }
 
@@ -77,28 +77,28 @@ class Generator implements Watcher {
     if (!counts) return;
     this.#seen++;
     this.#outstanding[sender]!--;
-    if (this.#running && this.#job.load.kind === "closed") this.#say(sender);
+    if (this.#running && this.#job.load.kind === "closed") this.#sendMessage(sender);
   }
 
-  settled(): void {
-    this.#settled++;
-    if (this.#asked === 0) return;
+  ready(): void {
+    this.#ready++;
+    if (this.#listSentAt === 0) return;
     this.#seen++;
     if (!this.#running) return;
-    this.#latencies.add(micros() - this.#asked);
-    this.#list();
+    this.#latencies.add(micros() - this.#listSentAt);
+    this.#sendList();
   }
 
-  gone(id: number): void {
+  disconnected(id: number): void {
     this.#outstanding[id] = 0;
-    this.#day.gone(id);
+    this.#day.disconnected(id);
   }
 
   async run(): Promise<Result> {
     const { pid, seconds } = this.#job;
     const setup = await this.#setup();
     if (seconds > 0) await this.#pass(1000);
-    const ready = this.#settled;
+    const ready = this.#ready;
     const rssOverTime: number[] = [];
     const cpu = cpuSeconds(pid), ownCpu = cpuSeconds(Deno.pid), started = micros();
     this.#delivered = 0;
@@ -108,50 +108,50 @@ class Generator implements Watcher {
     this.#running = false;
     const result = {
       ready,
-      dead: this.#crowd.dead,
-      setup,
+      lostConnections: this.#clients.lostConnections,
+      setupSeconds: setup,
       seconds: took,
       sent: this.#sent,
       delivered: this.#delivered,
-      serverCpu: cpuSeconds(pid) - cpu,
-      rss: residentMb(pid),
-      rssOverTime,
-      busy: (cpuSeconds(Deno.pid) - ownCpu) / took,
-      p50: this.#latencies.at(0.5),
-      p99: this.#latencies.at(0.99),
-      max: this.#latencies.max,
+      serverCpuSeconds: cpuSeconds(pid) - cpu,
+      rssMb: residentMb(pid),
+      rssMbOverTime: rssOverTime,
+      generatorBusy: (cpuSeconds(Deno.pid) - ownCpu) / took,
+      p50Ms: this.#latencies.quantileMs(0.5),
+      p99Ms: this.#latencies.quantileMs(0.99),
+      maxMs: this.#latencies.maxMs,
     };
     if (this.#sent > 0) await this.#drain();
     return { ...result, lost: this.#sent - this.#seen };
   }
 
-  /** All come in, so many at a time. Resolves with the seconds that it took. */
+  /** Connects all clients, at most `maxConnecting` at a time. Returns the seconds that this took. */
   async #setup(): Promise<number> {
-    const { clients, backlog, wire } = this.#job;
+    const { clients, maxConnecting: backlog, wire } = this.#job;
     const started = micros();
-    for (let next = 0; this.#settled + this.#crowd.dead < clients;) {
-      const coming = next - this.#settled - this.#crowd.dead;
+    for (let next = 0; this.#ready + this.#clients.lostConnections < clients;) {
+      const coming = next - this.#ready - this.#clients.lostConnections;
       for (let i = coming; i < backlog && next < clients; i++) {
-        this.#crowd.enter(
+        this.#clients.connect(
           next,
-          WIRES[wire].enter(this.#nick(), this.#rooms[this.#roomOf[next]!]!),
+          WIRES[wire].join(this.#nick(), this.#rooms[this.#roomOf[next]!]!),
         );
         next++;
       }
-      await this.#crowd.step(TICK);
-      if (micros() - started < SETUP * 1000) continue;
-      throw new Skip(`${this.#settled} of ${clients} came in within ${SETUP / 1000} s`);
+      await this.#clients.poll(POLL_MS);
+      if (micros() - started < SETUP_MS * 1000) continue;
+      throw new Skip(`${this.#ready} of ${clients} joined within ${SETUP_MS / 1000} s`);
     }
-    if (this.#settled === 0) throw new Skip("everybody was hung up on while coming in");
+    if (this.#ready === 0) throw new Skip("the server closed all connections during setup");
     return (micros() - started) / 1e6;
   }
 
   async #load(started: number, rssOverTime: number[]): Promise<void> {
     const { load, seconds, senders, pid } = this.#job;
-    if (load.kind === "list") this.#list();
+    if (load.kind === "list") this.#sendList();
     if (load.kind === "closed") {
       for (let id = 0; id < senders; id++) {
-        for (let i = 0; i < load.window; i++) this.#say(id);
+        for (let i = 0; i < load.window; i++) this.#sendMessage(id);
       }
     }
     for (let done = 0, next = 0; micros() - started < seconds * 1e6;) {
@@ -159,59 +159,59 @@ class Generator implements Watcher {
       if (load.kind === "open" || load.kind === "day") {
         for (; done < passed * load.rate; done++) {
           if (load.kind === "day") this.#day.next();
-          else this.#say(done % senders);
+          else this.#sendMessage(done % senders);
         }
       }
       if (passed >= next) {
         rssOverTime.push(residentMb(pid));
         next += 10;
       }
-      // A busy loop of ticks would make a latency of an open load the generator's own.
-      await this.#crowd.step(load.kind === "open" ? 1 : TICK);
+      // Polling longer would add the generator's own delay to the latencies of an open load.
+      await this.#clients.poll(load.kind === "open" ? 1 : POLL_MS);
     }
   }
 
-  /** Until nothing comes any more, or it takes too long: what is missing then counts as lost. */
+  /** Waits until nothing arrives any more. Messages that are still missing then count as lost. */
   async #drain(): Promise<void> {
-    const until = micros() + DRAIN * 1000;
+    const until = micros() + DRAIN_MS * 1000;
     for (let before = -1; this.#delivered !== before && micros() < until;) {
       before = this.#delivered;
-      await this.#pass(SILENCE);
+      await this.#pass(SILENCE_MS);
     }
   }
 
   async #pass(ms: number): Promise<void> {
     const until = micros() + ms * 1000;
-    while (micros() < until) await this.#crowd.step(TICK);
+    while (micros() < until) await this.#clients.poll(POLL_MS);
   }
 
   #nick(): string {
     return `u${this.#job.run}x${this.#nicks++}`;
   }
 
-  #say(id: number): void {
-    if (!this.#crowd.isIn(id)) return;
-    this.#crowd.say(id, this.#rooms[this.#roomOf[id]!]!, this.#job.size);
-    this.#said(id);
+  #sendMessage(id: number): void {
+    if (!this.#clients.isReady(id)) return;
+    this.#clients.sendMessage(id, this.#rooms[this.#roomOf[id]!]!, this.#job.messageBytes);
+    this.#countSent(id);
   }
 
-  #said(id: number): void {
+  #countSent(id: number): void {
     this.#sent++;
     this.#outstanding[id]!++;
   }
 
-  #list(): void {
+  #sendList(): void {
     const list = WIRES[this.#job.wire].list?.(this.#rooms[0]!);
-    if (list === undefined) throw new Skip("there is no command to see who is there");
+    if (list === undefined) throw new Skip("it has no command to list the members of a room");
     this.#sent++;
-    this.#asked = micros();
-    this.#crowd.take(0, [list]);
+    this.#listSentAt = micros();
+    this.#clients.runSteps(0, [list]);
   }
 }
 
 if (import.meta.main) {
   const job = JSON.parse(Deno.args[0]!) as Job;
-  let outcome: Result | Refusal;
+  let outcome: Result | SkippedJob;
   try {
     const files = openFilesLimit();
     if (job.clients + 100 > files) throw new Skip(`ulimit -n is ${files}`);
@@ -221,6 +221,6 @@ if (import.meta.main) {
     outcome = { skipped: error.message };
   }
   console.log(JSON.stringify(outcome, (_, value) => Number.isNaN(value) ? null : value));
-  // Sockets that are still open are of no use any more.
+  // Open sockets would keep the process alive.
   Deno.exit();
 }

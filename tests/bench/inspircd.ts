@@ -1,10 +1,10 @@
 /**
- * The configuration of a peer that others have grown for twenty years: InspIRCd, over WebSocket.
+ * The configuration of InspIRCd over WebSocket, a peer.
  *
- * Everything that slows a client down on purpose is off. It stores nothing.
+ * All its rate limits are off. It stores nothing.
  */
 
-/** A configuration for `inspircd --config`, on one port of this machine. */
+/** Returns a configuration file for `inspircd --config`. The server listens on one local port. */
 export function inspircdConfig(port: number, folder: string): string {
   const modules = ["websocket", "sha1", "cap", "ircv3_echomessage"];
   return `

@@ -1,38 +1,42 @@
 /**
- * What the runner asks of the generator, and what it gets: one JSON object each way.
+ * The job that the runner gives to the generator, and the result that it gets: one JSON object each.
  *
- * Types only, and the one way in which a job ends without a result.
+ * The file holds types only, and the error of a job that cannot be done.
  */
 import type { WireName } from "./wire.ts";
 
-/** A crowd, and what it does. */
+/** Clients, and the load that they make. */
 export interface Job {
   readonly port: number;
   readonly wire: WireName;
-  /** The server's process, whose CPU time and memory are read. */
+  /** The server's process ID, to read its CPU time and memory. */
   readonly pid: number;
-  /** Part of each nickname, so that no two runs share one. */
+  /** Part of each nickname and room, so that no two runs share one. */
   readonly run: string;
   readonly clients: number;
-  /** Client i is in room i modulo this. */
+  /** The number of rooms. Client i is in room i modulo this number. */
   readonly rooms: number;
-  /** If given, that many clients are in room 0, and the others spread over the other rooms. */
-  readonly lively?: number;
-  /** The first of the clients, that many of them, talk. */
+  /** If given, this many clients are in room 0, and the others spread over the other rooms. */
+  readonly busyRoomClients?: number;
+  /** How many clients send messages: the first of them. */
   readonly senders: number;
-  /** Bytes of what is said. */
-  readonly size: number;
-  /** Seconds of the load; 0 when only the way in is measured. */
+  /** The bytes of a message's text. */
+  readonly messageBytes: number;
+  /** Seconds of the load; 0 if only joining is measured. */
   readonly seconds: number;
-  /** Clients that are on their way in at once. */
-  readonly backlog: number;
+  /** The most clients that connect and join at the same time. */
+  readonly maxConnecting: number;
   readonly load: LoadKind;
 }
 
 /**
- * closed: each sender keeps `window` messages outstanding; one is done when the room's observer, the
- * last of its clients, has it. open: `rate` messages a second in all, whatever comes back. list: the
- * first client asks who is there, again and again. day: `rate` things a second: talk, moves, leaves.
+ * The kinds of load.
+ *
+ * - closed: each sender keeps `window` messages outstanding. A message is done when the room's
+ *   observer, its last client, has received it.
+ * - open: `rate` messages a second in all, whatever is received.
+ * - list: the first client requests the members of its room, again and again.
+ * - day: `rate` actions a second: messages, room changes, departures.
  */
 export type LoadKind =
   | { readonly kind: "closed"; readonly window: number }
@@ -44,33 +48,33 @@ export type LoadKind =
 export interface Result {
   /** Clients in their rooms when the load began. */
   readonly ready: number;
-  /** Connections that ended although nobody wanted them to. */
-  readonly dead: number;
-  /** Seconds in which all connected, logged in and joined. */
-  readonly setup: number;
+  /** Connections that ended and that the load did not close. */
+  readonly lostConnections: number;
+  /** Seconds until all clients had connected, logged in and joined. */
+  readonly setupSeconds: number;
   readonly seconds: number;
   readonly sent: number;
-  /** Seen while the load ran. */
+  /** Messages received by all clients while the load ran. */
   readonly delivered: number;
-  /** Sent, and not seen by the observer (day: by the sender) even after the end. */
+  /** Messages sent, and not received by the observer (day: by the sender) after the load either. */
   readonly lost: number;
-  /** Milliseconds from sending to each delivery; list: from asking to the answer. */
-  readonly p50: number;
-  readonly p99: number;
-  readonly max: number;
-  /** Seconds of CPU that the server used during the load; NaN where it cannot be read. */
-  readonly serverCpu: number;
-  /** Memory of the server in MB at the end of the load, and every ten seconds. */
-  readonly rss: number;
-  readonly rssOverTime: readonly number[];
-  /** The part of one core that the generator was busy. At 1 the generator may be the limit. */
-  readonly busy: number;
+  /** Milliseconds from sending a message to each delivery (list: from the request to the reply). */
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
+  /** Seconds of CPU time that the server used during the load; NaN if it cannot be read. */
+  readonly serverCpuSeconds: number;
+  /** The server's memory in MB: at the end of the load, and every ten seconds. */
+  readonly rssMb: number;
+  readonly rssMbOverTime: readonly number[];
+  /** How much of one core the generator used. At 1 the generator may be the limit. */
+  readonly generatorBusy: number;
 }
 
-/** Why a job could not be done. */
-export interface Refusal {
+/** The reason why a job could not be done. */
+export interface SkippedJob {
   readonly skipped: string;
 }
 
-/** A reason to skip, thrown inside the generator. */
+/** The job cannot be done. The message is the reason. */
 export class Skip extends Error {}

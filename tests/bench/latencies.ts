@@ -1,17 +1,17 @@
-/** How long things took, in buckets of ten microseconds: constant memory for millions of them. */
+/** A histogram of latencies, in buckets of ten microseconds: its memory is constant. */
 export class Latencies {
   readonly #buckets = new Uint32Array(1_000_000);
   #count = 0;
-  #max = 0;
+  #maxMicros = 0;
 
   add(micros: number): void {
     this.#count++;
-    if (micros > this.#max) this.#max = micros;
+    if (micros > this.#maxMicros) this.#maxMicros = micros;
     this.#buckets[Math.min(Math.floor(micros / 10), this.#buckets.length - 1)]!++;
   }
 
-  /** Milliseconds within which this part of them was done. */
-  at(part: number): number {
+  /** Returns the latency in milliseconds below which this part (0 to 1) of all latencies is. */
+  quantileMs(part: number): number {
     if (this.#count === 0) return NaN;
     let left = Math.ceil(this.#count * part);
     let bucket = -1;
@@ -19,7 +19,7 @@ export class Latencies {
     return (bucket + 0.5) / 100;
   }
 
-  get max(): number {
-    return this.#count === 0 ? NaN : this.#max / 1000;
+  get maxMs(): number {
+    return this.#count === 0 ? NaN : this.#maxMicros / 1000;
   }
 }

@@ -1,32 +1,32 @@
 /**
- * The loads: what is put on each server, and what is read off.
+ * The loads that are run on each server, and the numbers that are read from their results.
  *
- * A load is one job or several (steps), each on a server that was just started, and one number that
- * the table shows. Which server, and how often, is the runner's.
+ * A load is one job or several (steps), each on a new server, and one main number. The runner decides
+ * on which servers and how often a load runs.
  */
 import type { Job, Result } from "./job.ts";
 
-/** A job without what only the run knows. */
-export type Shape = Omit<Job, "port" | "pid" | "wire" | "run">;
+/** A job without the values that belong to one run. */
+export type JobShape = Omit<Job, "port" | "pid" | "wire" | "run">;
 
-/** A number read off results. */
+/** A number that is read from results. */
 export interface Reading {
-  /** With its unit, for the head of a column. */
+  /** The title of the column, with the unit. */
   readonly name: string;
-  /** The results of all steps, in their order. */
+  /** Gets the results of all steps, in their order. */
   read(results: readonly Result[]): number;
 }
 
-/** Something that is put on each server. */
+/** A load. */
 export interface Load {
   readonly name: string;
   readonly what: string;
-  readonly steps: readonly Shape[];
-  /** What the ratio is made of. */
+  readonly steps: readonly JobShape[];
+  /** The number from which ratios are calculated. */
   readonly main: Reading & { readonly better: "more" | "less" };
-  readonly further: readonly Reading[];
-  /** Only done when asked for by name. */
-  readonly long?: true;
+  readonly details: readonly Reading[];
+  /** The load runs only if `--load` names it. */
+  readonly onlyByName?: true;
 }
 
 const first = (name: string, of: (result: Result) => number): Reading => ({
@@ -38,21 +38,21 @@ const deliveries = {
   ...first("deliveries/s", (r) => r.delivered / r.seconds),
   better: "more" as const,
 };
-const p50 = { ...first("p50 ms", (r) => r.p50), better: "less" as const };
-const p99 = first("p99 ms", (r) => r.p99);
+const p50 = { ...first("p50 ms", (r) => r.p50Ms), better: "less" as const };
+const p99 = first("p99 ms", (r) => r.p99Ms);
 const lost = first("lost", (r) => r.lost);
-const rss = { ...first("RSS MB", (r) => r.rss), better: "less" as const };
-const cpuEach = first("CPU µs/delivery", (r) => r.serverCpu * 1e6 / r.delivered);
-const cpuPerMessage = (result: Result) => result.serverCpu * 1e6 / result.sent;
+const rss = { ...first("RSS MB", (r) => r.rssMb), better: "less" as const };
+const cpuPerDelivery = first("CPU µs/delivery", (r) => r.serverCpuSeconds * 1e6 / r.delivered);
+const cpuPerMessage = (result: Result) => result.serverCpuSeconds * 1e6 / result.sent;
 
-/** The load that shows how the cost of a message grows: with the people, with silent rooms beside. */
-export const GROWING = "growth";
-export const PEOPLE = [100, 200, 400, 800] as const;
-export const SILENT = [10, 100, 1000] as const;
+/** The load that shows how the cost of a message grows with its room, and with silent rooms. */
+export const GROWTH = "growth";
+export const ROOM_SIZES = [100, 200, 400, 800] as const;
+export const SILENT_ROOMS = [10, 100, 1000] as const;
 
-const CROWD = { size: 32, backlog: 256, rooms: 1 };
+const DEFAULTS = { messageBytes: 32, maxConnecting: 256, rooms: 1 };
 
-function closed(
+function closedLoad(
   name: string,
   what: string,
   clients: number,
@@ -65,106 +65,134 @@ function closed(
   return {
     name,
     what,
-    steps: [{ ...CROWD, clients, rooms, senders, seconds, load }],
+    steps: [{ ...DEFAULTS, clients, rooms, senders, seconds, load }],
     main: deliveries,
-    further: [first("p50 ms", (r) => r.p50), p99, cpuEach, lost],
+    details: [first("p50 ms", (r) => r.p50Ms), p99, cpuPerDelivery, lost],
   };
 }
 
-function day(name: string, what: string, seconds: number): Load {
+function dayLoad(name: string, what: string, seconds: number): Load {
   const load = { kind: "day" as const, rate: 500 };
   return {
     name,
     what,
-    steps: [{ ...CROWD, clients: 200, rooms: 20, senders: 0, seconds, load }],
-    main: { ...cpuEach, better: "less" },
-    further: [first("p50 ms", (r) => r.p50), p99, first("RSS MB", (r) => r.rss), lost],
+    steps: [{ ...DEFAULTS, clients: 200, rooms: 20, senders: 0, seconds, load }],
+    main: { ...cpuPerDelivery, better: "less" },
+    details: [first("p50 ms", (r) => r.p50Ms), p99, first("RSS MB", (r) => r.rssMb), lost],
   };
 }
 
-/** Memory at the end against minute two, in percent. */
-function memoryGrowth({ rssOverTime, rss }: Result): number {
+/** Returns by how many percent memory at the end is above that of minute two. */
+function memoryGrowth({ rssMbOverTime: rssOverTime, rssMb: rss }: Result): number {
   const then = rssOverTime[12];
   return then === undefined ? NaN : (rss / then - 1) * 100;
 }
 
-/** One of ten in a lively room talks; `silent` further rooms have two people each. */
-const beside = (silent: number, seconds: number): Shape => ({
-  ...CROWD,
+/** One of ten clients of a room sends messages. `silent` other rooms have two clients each. */
+const besideSilentRooms = (silent: number, seconds: number): JobShape => ({
+  ...DEFAULTS,
   clients: 10 + 2 * silent,
   rooms: 1 + silent,
-  lively: 10,
+  busyRoomClients: 10,
   senders: 1,
   seconds,
   load: { kind: "closed", window: 1 },
 });
 
-/** All loads. `quick`: short ones, to see whether everything works and about how. */
+/** Returns all loads. With `quick` they are short: they show whether everything works. */
 export function loads(quick: boolean): readonly Load[] {
   const seconds = quick ? 2 : 5;
-  const soak = day("soak", "the same for ten minutes", 600);
+  const soak = dayLoad("soak", "day5m for ten minutes", 600);
   return [
-    closed("busy32", "one room of 32, all talk", 32, 1, 32, 1, seconds),
-    closed("busy32x64", "one room of 32, 8 talk, 64 outstanding", 32, 1, 8, 64, seconds),
-    closed("room1000x1", "one room of 1,000, 10 talk, 1 outstanding", 1000, 1, 10, 1, seconds),
-    closed("room1000x20", "one room of 1,000, 10 talk, 20 outstanding", 1000, 1, 10, 20, seconds),
-    closed("rooms10x1", "100 rooms of 10, one talks, 1 outstanding", 1000, 100, 100, 1, seconds),
-    closed("rooms10x10", "100 rooms of 10, one talks, 10 outstanding", 1000, 100, 100, 10, seconds),
+    closedLoad("busy32", "one room of 32, all send", 32, 1, 32, 1, seconds),
+    closedLoad("busy32x64", "one room of 32, 8 send, 64 outstanding", 32, 1, 8, 64, seconds),
+    closedLoad("room1000x1", "one room of 1,000, 10 send, 1 outstanding", 1000, 1, 10, 1, seconds),
+    closedLoad(
+      "room1000x20",
+      "one room of 1,000, 10 send, 20 outstanding",
+      1000,
+      1,
+      10,
+      20,
+      seconds,
+    ),
+    closedLoad(
+      "rooms10x1",
+      "100 rooms of 10, one sends, 1 outstanding",
+      1000,
+      100,
+      100,
+      1,
+      seconds,
+    ),
+    closedLoad(
+      "rooms10x10",
+      "100 rooms of 10, one sends, 10 outstanding",
+      1000,
+      100,
+      100,
+      10,
+      seconds,
+    ),
     {
       name: "one-talking",
-      what: "20 people, one says 20 things a second",
+      what: "20 clients, one sends 20 messages a second",
       steps: [{
-        ...CROWD,
+        ...DEFAULTS,
         clients: 20,
         senders: 1,
         seconds: quick ? 4 : 15,
         load: { kind: "open", rate: 20 },
       }],
       main: p50,
-      further: [p99, first("max ms", (r) => r.max), lost],
+      details: [p99, first("max ms", (r) => r.maxMs), lost],
     },
     {
       name: "idle10k",
-      what: "10,000 in 1,000 rooms, one room lively",
+      what: "10,000 clients in 1,000 rooms, one room active",
       steps: [{
-        ...CROWD,
+        ...DEFAULTS,
         clients: 10_000,
         rooms: 1000,
-        lively: 10,
+        busyRoomClients: 10,
         senders: 1,
         seconds,
         load: { kind: "closed", window: 1 },
       }],
       main: rss,
-      further: [first("in rooms", (r) => r.ready), deliveries, p99, lost],
+      details: [first("in rooms", (r) => r.ready), deliveries, p99, lost],
     },
     {
       name: "storm5k",
-      what: "5,000 connect, log in and join rooms of ten",
+      what: "5,000 clients connect, log in and join rooms of ten",
       steps: [{
-        ...CROWD,
+        ...DEFAULTS,
         clients: 5000,
         rooms: 500,
         senders: 0,
         seconds: 0,
         load: { kind: "closed", window: 1 },
       }],
-      main: { ...first("arrivals/s", (r) => r.ready / r.setup), better: "more" },
-      further: [first("in rooms", (r) => r.ready)],
+      main: { ...first("arrivals/s", (r) => r.ready / r.setupSeconds), better: "more" },
+      details: [first("in rooms", (r) => r.ready)],
     },
-    day("day5m", "200 people in 20 rooms talk, move, leave: 500 a second", quick ? 20 : 300),
+    dayLoad(
+      "day5m",
+      "200 clients in 20 rooms send, change rooms, leave: 500 actions a second",
+      quick ? 20 : 300,
+    ),
     {
-      name: GROWING,
+      name: GROWTH,
       what: "CPU per message in a room of 100 to 800, and beside 10 to 1,000 silent rooms",
       steps: [
-        ...PEOPLE.map((clients): Shape => ({
-          ...CROWD,
+        ...ROOM_SIZES.map((clients): JobShape => ({
+          ...DEFAULTS,
           clients,
           senders: 5,
           seconds,
           load: { kind: "closed", window: 1 },
         })),
-        ...SILENT.map((rooms) => beside(rooms, seconds)),
+        ...SILENT_ROOMS.map((rooms) => besideSilentRooms(rooms, seconds)),
       ],
       main: {
         name: "most, on doubling",
@@ -172,29 +200,29 @@ export function loads(quick: boolean): readonly Load[] {
         read: (all) =>
           Math.max(...[1, 2, 3].map((i) => cpuPerMessage(all[i]!) / cpuPerMessage(all[i - 1]!))),
       },
-      further: [
-        ...PEOPLE.map((people, i): Reading => ({
+      details: [
+        ...ROOM_SIZES.map((people, i): Reading => ({
           name: `µs at ${people}`,
           read: (all) => cpuPerMessage(all[i]!),
         })),
-        ...SILENT.map((rooms, i): Reading => ({
+        ...SILENT_ROOMS.map((rooms, i): Reading => ({
           name: `µs beside ${rooms} silent rooms`,
-          read: (all) => cpuPerMessage(all[PEOPLE.length + i]!),
+          read: (all) => cpuPerMessage(all[ROOM_SIZES.length + i]!),
         })),
       ],
     },
     {
       name: "ls1000",
-      what: "one asks who is there, in a room of 1,000",
-      steps: [{ ...CROWD, clients: 1000, senders: 0, seconds, load: { kind: "list" } }],
+      what: "one client lists the members of a room of 1,000",
+      steps: [{ ...DEFAULTS, clients: 1000, senders: 0, seconds, load: { kind: "list" } }],
       main: p50,
-      further: [p99, first("max ms", (r) => r.max)],
+      details: [p99, first("max ms", (r) => r.maxMs)],
     },
     {
       ...soak,
       main: { ...soak.main },
-      further: [...soak.further, first("RSS after minute two, %", memoryGrowth)],
-      long: true,
+      details: [...soak.details, first("RSS after minute two, %", memoryGrowth)],
+      onlyByName: true,
     },
   ];
 }

@@ -1,7 +1,8 @@
 /**
- * What stands on a message's way, each alone: `deno bench -A tests/bench/micro_bench.ts`.
+ * Benchmarks of the functions on a message's path, each alone:
+ * `deno bench -A tests/bench/micro_bench.ts`.
  *
- * Nanoseconds to compare before and after a change; what people feel is measured by `bench.ts`.
+ * They compare a function before and after a change. `bench.ts` measures what a client notices.
  */
 import type { Registrations } from "../../chat/nicknames/registrations.ts";
 import { type Operation, takeBatch } from "../../chat/feed/batch.ts";
@@ -18,7 +19,7 @@ import { encodeJson } from "../../chat/delivery/json.ts";
 import type { Resume } from "../../chat/session/resume.ts";
 import type { Storage } from "../../chat/storage/storage.ts";
 import { encodeText } from "../../chat/delivery/text.ts";
-import { feedParts } from "../support/test_server.ts";
+import { feedParts } from "../support/feed_parts.ts";
 
 const event: RoomEvent = {
   kind: "message",
@@ -31,7 +32,7 @@ const event: RoomEvent = {
 };
 const AT = "i29160000000";
 
-/** Results end here, so that no work is found to be of no use and left out. */
+/** Keeps results, so that the compiler cannot leave out work whose result is not used. */
 export let kept: unknown;
 
 Deno.bench("encodeText", () => {
@@ -49,7 +50,7 @@ Deno.bench("foldNickname, other scripts", () => {
 });
 
 const limits = limitsFrom();
-// Settles at once, so that only the handler's own work is left.
+// Settles at once, so that only the handler's own work is measured.
 const settlingFeed = {
   submit: (_: string, { settle }: Parameters<Feed["submit"]>[1]) => settle("done"),
 } as unknown as Feed;
@@ -79,7 +80,7 @@ Deno.bench("Handler, a message", () => void handler.say(speaker, words));
 
 const settle = () => {};
 const messages = Array.from({ length: 300 }, (): Operation => ({ event, eventBytes: 130, settle }));
-// As Storage makes it: a row and its mirror, a count, and what a sweeper needs.
+// As Storage makes it: a row and its mirror, the head count, and the row for the clean-up.
 const join = (i: number): Operation => ({
   checks: [{ key: ["taken", "01JD000000000000000000001", event.id, `${i}`], versionstamp: null }],
   mutations: [
@@ -105,6 +106,7 @@ Deno.bench("takeBatch, 50 joins", () => {
   kept = takeBatch([...joins], undefined, 90);
 });
 
+// Not a FakeSocket: that would keep every frame.
 const socket = { readyState: 1, bufferedAmount: 0, send() {}, close() {} };
 
 function roomOf(many: number, wire: WireFormat): Sender {
@@ -119,11 +121,11 @@ function roomOf(many: number, wire: WireFormat): Sender {
 }
 
 const text = roomOf(100, "text");
-Deno.bench("Sender, an event to a room of 100 who read lines", () => {
+Deno.bench("Sender, an event to a room of 100 plain-text clients", () => {
   kept = text.deliver(event, AT);
 });
 const json = roomOf(100, "json");
-Deno.bench("Sender, 20 events in one frame to a room of 100 who read JSON", () => {
+Deno.bench("Sender, 20 events in one frame to a room of 100 chat.v1 clients", () => {
   for (let i = 0; i < 20; i++) json.deliver(event, AT);
   kept = json.flush();
 });

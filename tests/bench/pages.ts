@@ -1,13 +1,16 @@
 /**
- * How long a page of history takes in a room where 1,000 messages were said, and in one where
- * 100,000 were: the last page, and one in the middle. Prints one Markdown table.
+ * Measures how long a page of history takes in a room of 1,000 messages and in one of 100,000: the
+ * last page, and one in the middle. Prints one Markdown table.
  *
  *     deno run -A tests/bench/pages.ts
  */
-import { Person, ServerProcess } from "../support/test_server.ts";
+import { ServerProcess } from "../support/processes.ts";
+import { Person } from "../support/text_client.ts";
+import { sleep } from "../support/wait.ts";
 
 const ROUNDS = 200;
 
+/** Sends `many` messages to a room. Returns the ID of the one in the middle. */
 async function fill(server: ServerProcess, room: string, many: number): Promise<string> {
   const person = await Person.connect(server.url, "chat.v1");
   person.say(`{"type":"login","nick":"${room}"}`, `{"type":"join","room":"${room}"}`);
@@ -30,6 +33,7 @@ async function fill(server: ServerProcess, room: string, many: number): Promise<
   return middle;
 }
 
+/** Requests a page many times. Returns the milliseconds that each took, sorted. */
 async function measure(server: ServerProcess, room: string, before?: string): Promise<number[]> {
   const person = await Person.connect(server.url, "chat.v1");
   person.say(`{"type":"login","nick":"reader"}`, `{"type":"join","room":"${room}"}`);
@@ -54,8 +58,8 @@ const middles = new Map<string, string>();
 for (const many of [1_000, 100_000]) {
   middles.set(String(many), await fill(server, String(many), many));
 }
-// What was said last has become history by then.
-await new Promise((resolve) => setTimeout(resolve, 3_000));
+// By then the last messages are compacted into history.
+await sleep(3_000);
 console.log(
   "| page of 50 | messages in the room | p50 ms | p99 ms |\n| --- | ---: | ---: | ---: |",
 );

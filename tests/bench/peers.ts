@@ -1,47 +1,48 @@
 /**
- * Who is measured: how each is started on a free port, and why one cannot be here.
+ * The servers that are measured ("peers"): how each is started on a free port, and when it is skipped.
  *
- * Packages from npm are pinned below, and kept in `.build/bench/npm/`. What the peers do is in
- * `peers/`; ours is started as anybody starts it.
+ * Packages from npm are pinned below, and installed in `.build/bench/npm/`. The programs of the peers
+ * are in `peers/`. Parley is started with its own command line.
  */
-import { PROJECT, ServerProcess, soon } from "../support/test_server.ts";
+import { PROJECT, ServerProcess } from "../support/processes.ts";
+import { sleep, soon } from "../support/wait.ts";
 import { inspircdConfig } from "./inspircd.ts";
 import { Skip } from "./job.ts";
 import type { WireName } from "./wire.ts";
 
-/** Exact versions: another run elsewhere measures the same. */
+/** Exact versions, so that a run on another machine measures the same programs. */
 export const PACKAGES = { ws: "8.23.0", "socket.io": "4.8.4", bun: "1.4.4" } as const;
 
-/** The package that holds Bun's executable for this machine. */
+/** The package with Bun's executable for this machine. */
 const BUN_PACKAGE = `@oven/bun-${Deno.build.os}-${
   Deno.build.arch === "x86_64" ? "x64" : "aarch64"
 }`;
 
-/** A server that runs. */
-export interface Running extends AsyncDisposable {
+/** A running server. */
+export interface RunningServer extends AsyncDisposable {
   readonly port: number;
   readonly pid: number;
-  /** Whether it still runs: what was measured on one that died counts for nothing. */
-  alive(): boolean;
+  /** Returns whether its process still runs. If it ended during a load, the result is not used. */
+  isAlive(): boolean;
 }
 
-/** Somebody to measure. */
+/** A server to measure. */
 export interface Peer {
   readonly name: string;
-  /** What it is, in a few words, for the table. */
+  /** A short description for the report. */
   readonly what: string;
   readonly wire: WireName;
-  /** Throws a `Skip` where it cannot run. */
-  start(): Promise<Running>;
+  /** Starts it. Throws a `Skip` if it cannot run on this machine. */
+  start(): Promise<RunningServer>;
 }
 
-/** The peer that ratios are against. */
+/** The peer to which all ratios are. */
 export const BASE = "bare";
 
-const here = (path: string) => new URL(path, import.meta.url).pathname;
+const pathOf = (path: string) => new URL(path, import.meta.url).pathname;
 const NPM = new URL(".build/bench/npm/", PROJECT).pathname;
 
-/** All of them; Parley first, then the others. */
+/** All peers: Parley first, then the others. */
 export const PEERS: readonly Peer[] = [
   parley("text", "Parley, plain text, KV on a file", "text", "file"),
   parley("chat.v1", "Parley, chat.v1, KV on a file", "chat.v1", "file"),
@@ -51,56 +52,62 @@ export const PEERS: readonly Peer[] = [
     name: BASE,
     what: "a loop over sockets on Deno, nothing stored",
     wire: "plain",
-    start: () => loop("bare"),
+    start: () => startLoop("bare"),
   },
   {
     name: "durable",
-    what: "the same loop, which stores what was said in Deno KV, on a file, before it shows it",
+    what: "the same loop, which stores each message in Deno KV, in a file, before it sends it",
     wire: "plain",
-    start: durable,
+    start: startDurableLoop,
   },
   {
     name: "batched",
-    what: "the same loop in lines of JSON, all of a turn in one frame, nothing stored",
+    what: "the same loop with lines of JSON, all messages of a turn in one frame, nothing stored",
     wire: "plain",
-    start: () => loop("batched"),
+    start: () => startLoop("batched"),
   },
   {
     name: "ws",
     what: `ws ${PACKAGES.ws} on Node, nothing stored`,
     wire: "plain",
-    start: async () => program(needed("node"), [await withPackages("ws.mjs")]),
+    start: async () => startProgram(findProgram("node"), [await installPeer("ws.mjs")]),
   },
   {
     name: "socket.io",
     what: `socket.io ${PACKAGES["socket.io"]} on Node, nothing stored`,
     wire: "socket.io",
-    start: async () => program(needed("node"), [await withPackages("socket.io.mjs")]),
+    start: async () => startProgram(findProgram("node"), [await installPeer("socket.io.mjs")]),
   },
   {
     name: "bun",
-    what: `publish of Bun ${PACKAGES.bun}, nothing stored`,
+    what: `the publish function of Bun ${PACKAGES.bun}, nothing stored`,
     wire: "plain",
     start: async () => {
-      const path = await withPackages("bun.mjs");
-      return program(bunPath(), [path]);
+      const path = await installPeer("bun.mjs");
+      return startProgram(bunPath(), [path]);
     },
   },
   {
     name: "inspircd",
     what: "InspIRCd (Debian) with its websocket module, nothing stored",
     wire: "irc",
-    start: inspircd,
+    start: startInspircd,
   },
 ];
 
-function loop(...args: string[]): Promise<Running> {
-  return program(Deno.execPath(), ["run", "-A", "--unstable-kv", here("peers/loop.ts"), ...args]);
+function startLoop(...args: string[]): Promise<RunningServer> {
+  return startProgram(Deno.execPath(), [
+    "run",
+    "-A",
+    "--unstable-kv",
+    pathOf("peers/loop.ts"),
+    ...args,
+  ]);
 }
 
-async function durable(): Promise<Running> {
+async function startDurableLoop(): Promise<RunningServer> {
   const folder = await Deno.makeTempDir({ prefix: "parley-bench-" });
-  const server = await loop("durable", `${folder}/kv`);
+  const server = await startLoop("durable", `${folder}/kv`);
   return {
     ...server,
     async [Symbol.asyncDispose]() {
@@ -110,9 +117,14 @@ async function durable(): Promise<Running> {
   };
 }
 
-/** Starts what the generator's ceiling is measured against. */
-export function startSink(deliveriesEach: number): Promise<Running> {
-  return program(Deno.execPath(), ["run", "-A", here("peers/sink.ts"), String(deliveriesEach)]);
+/** Starts the program that measures how much the generator can receive. */
+export function startSink(deliveriesEach: number): Promise<RunningServer> {
+  return startProgram(Deno.execPath(), [
+    "run",
+    "-A",
+    pathOf("peers/sink.ts"),
+    String(deliveriesEach),
+  ]);
 }
 
 function parley(
@@ -129,13 +141,13 @@ function parley(
       const folder = await Deno.makeTempDir({ prefix: "parley-bench-" });
       const flags = ["--kv", kind === "memory" ? ":memory:" : `${folder}/kv`];
       if (kind === "workers") flags.push("--workers", "2");
-      // What a person may do is limited; what one server can do is measured here.
+      // Rate limits would limit the load.
       const env = { CHAT_LIMITS: "off" };
       const server = await ServerProcess.start(flags, undefined, env, "null");
       return {
         port: server.port,
         pid: server.process.pid,
-        alive: watched(server.process),
+        isAlive: exitWatcher(server.process),
         async [Symbol.asyncDispose]() {
           await server.stop("SIGKILL");
           await Deno.remove(folder, { recursive: true });
@@ -145,8 +157,8 @@ function parley(
   };
 }
 
-/** Starts a program that prints `listening PORT`. */
-async function program(command: string, args: string[]): Promise<Running> {
+/** Starts a program, and waits until it prints `listening PORT`. */
+async function startProgram(command: string, args: string[]): Promise<RunningServer> {
   const child = new Deno.Command(command, { args, stdin: "null", stdout: "piped" }).spawn();
   const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let said = "";
@@ -155,19 +167,23 @@ async function program(command: string, args: string[]): Promise<Running> {
     if (done) throw new Skip(`${command} ended before it listened: ${said}`);
     said += value;
   }
-  return running(child, Number(/listening (\d+)/.exec(said)![1]), () => lines.cancel());
+  return runningServer(child, Number(/listening (\d+)/.exec(said)![1]), () => lines.cancel());
 }
 
-function running(child: Deno.ChildProcess, port: number, after: () => Promise<void>): Running {
+function runningServer(
+  child: Deno.ChildProcess,
+  port: number,
+  after: () => Promise<void>,
+): RunningServer {
   return {
     port,
     pid: child.pid,
-    alive: watched(child),
+    isAlive: exitWatcher(child),
     async [Symbol.asyncDispose]() {
       try {
         child.kill("SIGKILL");
       } catch {
-        // It has ended by itself; what it could not do shows in the results.
+        // The process has ended already.
       }
       await child.status;
       await after();
@@ -175,14 +191,14 @@ function running(child: Deno.ChildProcess, port: number, after: () => Promise<vo
   };
 }
 
-function watched(child: Deno.ChildProcess): () => boolean {
+function exitWatcher(child: Deno.ChildProcess): () => boolean {
   let alive = true;
   child.status.then(() => alive = false);
   return () => alive;
 }
 
-async function inspircd(): Promise<Running> {
-  const command = needed("inspircd", ["/usr/sbin"]);
+async function startInspircd(): Promise<RunningServer> {
+  const command = findProgram("inspircd", ["/usr/sbin"]);
   const folder = await Deno.makeTempDir({ prefix: "parley-bench-irc-" });
   using free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = free.addr;
@@ -194,40 +210,40 @@ async function inspircd(): Promise<Running> {
     stdout: "null",
     stderr: "null",
   }).spawn();
-  const server = running(child, port, () => Deno.remove(folder, { recursive: true }));
+  const server = runningServer(child, port, () => Deno.remove(folder, { recursive: true }));
   for (let tries = 0; tries < 100; tries++) {
     try {
       (await Deno.connect({ hostname: "127.0.0.1", port })).close();
       return server;
     } catch {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(50);
     }
   }
   await server[Symbol.asyncDispose]();
-  throw new Skip("inspircd does not listen; has it the modules websocket and sha1?");
+  throw new Skip("inspircd does not listen: it needs the modules websocket and sha1");
 }
 
-/** The path of a program. */
-function needed(name: string, further: string[] = []): string {
+/** Returns the path of a program. Throws a `Skip` if it is not installed. */
+function findProgram(name: string, further: string[] = []): string {
   for (const folder of [...(Deno.env.get("PATH") ?? "").split(":"), ...further]) {
     try {
       if (Deno.statSync(`${folder}/${name}`).isFile) return `${folder}/${name}`;
     } catch {
-      // Not there.
+      // It is not in this folder.
     }
   }
   throw new Skip(`${name} is not installed`);
 }
 
-/** Installs the packages, once, and copies a peer's program beside them. Its path there. */
-async function withPackages(file: string): Promise<string> {
+/** Installs the packages once, and copies a peer's program beside them. Returns its path there. */
+async function installPeer(file: string): Promise<string> {
   await Deno.mkdir(NPM, { recursive: true });
   const wanted = JSON.stringify({ private: true, dependencies: PACKAGES });
   const manifest = `${NPM}package.json`;
   const done = `${NPM}installed.json`;
   if (await Deno.readTextFile(done).catch(() => "") !== wanted) {
     await Deno.writeTextFile(manifest, wanted);
-    // A configuration of its own: these packages are none of the server's.
+    // A configuration file here, so that the packages do not become the server's.
     await Deno.writeTextFile(`${NPM}deno.json`, '{"nodeModulesDir":"auto"}');
     const { success, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["install", "--quiet", "--config", `${NPM}deno.json`],
@@ -236,10 +252,10 @@ async function withPackages(file: string): Promise<string> {
       stderr: "piped",
     }).output();
     const why = new TextDecoder().decode(stderr).trim().split("\n").at(-1);
-    if (!success) throw new Skip(`npm packages cannot be had: ${why}`);
+    if (!success) throw new Skip(`npm packages cannot be installed: ${why}`);
     await Deno.writeTextFile(done, wanted);
   }
-  await Deno.copyFile(here(`peers/${file}`), `${NPM}${file}`);
+  await Deno.copyFile(pathOf(`peers/${file}`), `${NPM}${file}`);
   return `${NPM}${file}`;
 }
 

@@ -1,13 +1,14 @@
 /**
- * What came out, as Markdown: ratios, numbers, targets, and the machine.
+ * The results as Markdown: ratios, numbers, and the machine.
  *
- * Every number is measured, or a median of measured ones; nothing is left out without its reason.
+ * Every number is measured, or is a median of measured numbers. If a result is missing, the report
+ * gives the reason.
  */
 import type { Result } from "./job.ts";
 import type { Load } from "./loads.ts";
 import { BASE, PACKAGES, type Peer } from "./peers.ts";
 
-/** The results of one peer under one load: each round's steps, or why there are none. */
+/** The results of one peer under one load: the steps of each round, or why there are none. */
 export interface Cell {
   readonly rounds: (readonly Result[])[];
   skipped?: string;
@@ -26,7 +27,7 @@ export class Outcomes {
     return cell;
   }
 
-  /** Median over the rounds in which `a` and `b` both ran of a's ratio to b; above 1, a is better. */
+  /** Returns the median ratio of `a` to `b` over the rounds of both. Above 1, `a` is better. */
   ratio(load: Load, a: string, b: string): number {
     const { read, better } = load.main;
     const others = this.cell(load, b).rounds;
@@ -44,7 +45,7 @@ export class Outcomes {
   }
 }
 
-/** The middle of some numbers; those that could not be measured do not count. */
+/** Returns the median of the finite numbers; NaN if there is none. */
 export function median(numbers: readonly number[]): number {
   const sorted = numbers.filter(Number.isFinite).sort((a, b) => a - b);
   const middle = sorted.length / 2;
@@ -53,50 +54,60 @@ export function median(numbers: readonly number[]): number {
     : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** A number as a person reads it. */
-export function shown(value: number): string {
+/** Returns a number with the digits that a reader needs; a dash if it is not finite. */
+export function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return "–";
   if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en");
   return Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(2);
 }
 
-const row = (...cells: string[]) => `| ${cells.join(" | ")} |`;
-const head = (...cells: string[]) => `${row(...cells)}\n${row(...cells.map(() => "---"))}`;
+const tableRow = (...cells: string[]) => `| ${cells.join(" | ")} |`;
+const tableHead = (...cells: string[]) =>
+  `${tableRow(...cells)}\n${tableRow(...cells.map(() => "---"))}`;
 
-/** The ratios: a line a load, a column a peer. */
+/** Returns the table of ratios: a line for each load, a column for each peer. */
 export function ratioTable(outcomes: Outcomes): string {
   const { loads, peers } = outcomes;
   const lines = loads.map((load) =>
-    row(
+    tableRow(
       `${load.name}: ${load.what}`,
       ...peers.map(({ name }) => {
         if (outcomes.cell(load, name).skipped !== undefined) return "skipped";
-        return shown(outcomes.ratio(load, name, BASE));
+        return formatNumber(outcomes.ratio(load, name, BASE));
       }),
     )
   );
-  return [head("load", ...peers.map(({ name }) => name)), ...lines].join("\n");
+  return [tableHead("load", ...peers.map(({ name }) => name)), ...lines].join("\n");
 }
 
-/** The numbers behind the ratios: a table a load. */
+/** Returns the numbers behind the ratios: a table for each load. */
 export function numberTables(outcomes: Outcomes): string {
   return outcomes.loads.map((load) => {
-    const readings = [load.main, ...load.further];
+    const readings = [load.main, ...load.details];
     const lines = outcomes.peers.filter(({ name }) => outcomes.cell(load, name).rounds.length > 0)
       .map(({ name }) => {
-        const read = readings.map((reading) => shown(outcomes.value(load, name, reading.read)));
-        const busy = outcomes.value(load, name, (all) => Math.max(...all.map((r) => r.busy)));
-        const dead = outcomes.cell(load, name).rounds.flat().reduce((sum, r) => sum + r.dead, 0);
+        const read = readings.map((reading) =>
+          formatNumber(outcomes.value(load, name, reading.read))
+        );
+        const busy = outcomes.value(
+          load,
+          name,
+          (all) => Math.max(...all.map((r) => r.generatorBusy)),
+        );
+        const dead = outcomes.cell(load, name).rounds.flat().reduce(
+          (sum, r) => sum + r.lostConnections,
+          0,
+        );
         const part = load.steps[0]!.seconds === 0 ? "–" : `${Math.round(busy * 100)} %`;
-        return row(name, ...read, part, String(dead));
+        return tableRow(name, ...read, part, String(dead));
       });
     const names = readings.map(({ name }) => name);
-    const table = head(load.name, ...names, "generator busy", "hung up on");
+    const table = tableHead(load.name, ...names, "generator busy", "lost connections");
     return [table, ...lines].join("\n");
   }).join("\n\n");
 }
 
-/** Whoever was not measured, and why. */
+/** Returns the list of peers that were skipped, and why. */
 export function skippedList(outcomes: Outcomes): string {
   const reasons = new Map<string, string[]>();
   for (const load of outcomes.loads) {
@@ -114,13 +125,13 @@ export function skippedList(outcomes: Outcomes): string {
   return ["Skipped:", "", ...lines].join("\n");
 }
 
-/** What the peers are. */
+/** Returns the list of peers, with their descriptions. */
 export function peerList(peers: readonly Peer[]): string {
   return peers.map(({ name, what }) => `- \`${name}\`: ${what}`).join("\n");
 }
 
-/** Where this was measured. */
-export async function machine(): Promise<string> {
+/** Returns a description of the machine and of the versions. */
+export async function describeMachine(): Promise<string> {
   const cpu = /model name\s*:\s*(.+)/.exec(await textOf("/proc/cpuinfo"))?.[1] ?? Deno.build.arch;
   const memory = (Deno.systemMemoryInfo().total / 1e9).toFixed(0);
   return [

@@ -1,45 +1,45 @@
 /**
- * Many TCP connections to one local port, as the crowd needs them: by number, with callbacks.
+ * Many TCP connections to one local port, by number, with callbacks.
  *
- * Here the portable kind, over `Deno.connect`; on Linux `epoll.ts` does the same in half the time.
- * Nothing here knows of WebSockets.
+ * `PortableSockets` uses `Deno.connect`. On Linux, `epoll.ts` does the same in half the time. Nothing
+ * here knows WebSocket.
  */
 
-/** Bytes that are free before what is handed to `data`, for what was left over of a frame. */
-export const HEADROOM = 1 << 20;
+/** Free bytes before those that `data` gets: there the handler puts the rest of an incomplete frame. */
+export const HEADROOM_BYTES = 1 << 20;
 
-/** Bytes that are read at once, at most. */
-export const CHUNK = 1 << 18;
+/** The most bytes that one read returns. */
+export const CHUNK_BYTES = 1 << 18;
 
-/** What happens to connections. */
-export interface Happenings {
+/** Is told what happens to connections. */
+export interface SocketHandler {
   opened(id: number): void;
-  /** Bytes came: those in `buffer` from `from` to `to`. They are gone after the call. */
+  /** Bytes arrived: `buffer` from `from` to `to`. They are valid only during the call. */
   data(id: number, buffer: Uint8Array, from: number, to: number): void;
-  /** The other side has ended it, or it never opened. */
+  /** The peer closed the connection, or it could not be opened. Not called after `close`. */
   closed(id: number): void;
 }
 
-/** The connections. */
+/** TCP connections, by number. */
 export interface Sockets {
   open(id: number): void;
-  /** Takes the bytes; they may be changed afterwards. */
+  /** Sends bytes. The caller may change them afterwards. */
   send(id: number, bytes: Uint8Array): void;
   close(id: number): void;
-  /** Lets happen what happens, at most for so long. */
-  step(ms: number): Promise<void>;
+  /** Handles what is ready. Waits at most `ms` milliseconds for it. */
+  poll(ms: number): Promise<void>;
 }
 
 /** Connections over `Deno.connect`. */
 export class PortableSockets implements Sockets {
   readonly #port: number;
-  readonly #happenings: Happenings;
+  readonly #handler: SocketHandler;
   readonly #open = new Map<number, Deno.TcpConn>();
-  readonly #shared = new Uint8Array(HEADROOM + CHUNK);
+  readonly #shared = new Uint8Array(HEADROOM_BYTES + CHUNK_BYTES);
 
-  constructor(port: number, happenings: Happenings) {
+  constructor(port: number, handler: SocketHandler) {
     this.#port = port;
-    this.#happenings = happenings;
+    this.#handler = handler;
   }
 
   open(id: number): void {
@@ -56,18 +56,18 @@ export class PortableSockets implements Sockets {
     connection?.close();
   }
 
-  async step(ms: number): Promise<void> {
+  async poll(ms: number): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, ms));
   }
 
   async #send(connection: Deno.TcpConn | undefined, bytes: Uint8Array): Promise<void> {
     try {
-      // Small writes are taken whole; the rest of a longer one follows.
+      // A long write may be taken in parts.
       for (let at = 0; connection !== undefined && at < bytes.length;) {
         at += await connection.write(bytes.subarray(at));
       }
     } catch {
-      // The reader sees the end, too.
+      // The read of the same connection fails too, and reports it.
     }
   }
 
@@ -77,20 +77,20 @@ export class PortableSockets implements Sockets {
       connection = await Deno.connect({ hostname: "127.0.0.1", port: this.#port });
       connection.setNoDelay(true);
       this.#open.set(id, connection);
-      this.#happenings.opened(id);
+      this.#handler.opened(id);
       const chunk = new Uint8Array(4096);
       for (;;) {
         const count = await connection.read(chunk);
         if (count === null) break;
-        this.#shared.set(chunk.subarray(0, count), HEADROOM);
-        this.#happenings.data(id, this.#shared, HEADROOM, HEADROOM + count);
+        this.#shared.set(chunk.subarray(0, count), HEADROOM_BYTES);
+        this.#handler.data(id, this.#shared, HEADROOM_BYTES, HEADROOM_BYTES + count);
       }
     } catch {
-      // Reset, or refused: told as closed below.
+      // Reset or refused: reported as closed below.
     }
-    // Who closes it here is not told, and may have opened the next one by now.
+    // After `close` the handler is not told, and the number may belong to a newer connection.
     if (connection !== undefined && this.#open.get(id) !== connection) return;
     this.close(id);
-    this.#happenings.closed(id);
+    this.#handler.closed(id);
   }
 }

@@ -1,23 +1,21 @@
-/**
- * What a process used so far: CPU time and memory, from /proc. NaN where there is no /proc.
- */
+/** CPU time, memory and limits of a process, from /proc. NaN on systems without /proc. */
 
-/** Clock ticks a second in /proc/PID/stat: 100 on every Linux that Deno runs on. */
-const TICKS = 100;
+/** Clock ticks a second in /proc/PID/stat. It is 100 on every Linux on which Deno runs. */
+const CLOCK_TICKS_PER_SECOND = 100;
 
-/** Seconds of CPU, in user and system. */
+/** Returns the seconds of CPU time that a process has used, user and system. */
 export function cpuSeconds(pid: number): number {
   try {
     const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
-    // The name of the program, in brackets, may hold spaces.
+    // The program's name, in brackets, may contain spaces.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return (Number(fields[11]) + Number(fields[12])) / TICKS;
+    return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND;
   } catch {
     return NaN;
   }
 }
 
-/** Resident memory in MB (of 10^6 bytes). */
+/** Returns the resident memory of a process in MB (10^6 bytes). */
 export function residentMb(pid: number): number {
   try {
     const kib = /VmRSS:\s+(\d+)/.exec(Deno.readTextFileSync(`/proc/${pid}/status`))?.[1];
@@ -27,7 +25,7 @@ export function residentMb(pid: number): number {
   }
 }
 
-/** How many files, and so sockets, a process may open here. */
+/** Returns how many file descriptors, and so sockets, this process may open. */
 export function openFilesLimit(): number {
   try {
     const limits = Deno.readTextFileSync("/proc/self/limits");

@@ -1,92 +1,93 @@
 /**
- * What clients of each peer say: how one enters, says something, moves, asks who is there.
+ * The protocols of the peers: which frames a client sends to join, to send a message, to change its
+ * room, and to list members.
  *
- * Only words: framing and sockets are the crowd's. What a peer sends back is not taken apart here;
- * a delivery is the marker in its bytes, whatever stands around it.
+ * WebSocket framing and sockets are in `clients.ts`, which finds deliveries by their markers. So
+ * messages from a peer are not parsed.
  */
 
-/** Frames to send, then text that must come before the next step. */
+/** Frames to send, and the text that must arrive before the next step. */
 export interface Step {
-  readonly say: readonly string[];
-  /** Part of the frame that ends the step. */
+  readonly send: readonly string[];
+  /** A part of the frame that completes the step. */
   readonly until: string;
 }
 
-/** How clients of one kind of server speak. */
+/** The protocol of one kind of server. */
 export interface Wire {
   readonly path: string;
-  /** Offered in the handshake; a server that does not select it is not measured. */
+  /** Offered in the handshake. A server that does not select it is skipped. */
   readonly subprotocol?: string;
-  /** From the upgrade to standing in a room. */
-  enter(nick: string, room: string): readonly Step[];
-  /** From one room to another. */
+  /** The steps from the handshake into a room. */
+  join(nick: string, room: string): readonly Step[];
+  /** The steps from one room to another. */
   move(from: string, to: string): readonly Step[];
-  /** A frame that says something to the room one is in. */
-  say(text: string, room: string): string;
-  /** Asks who is in the room; nothing where a server cannot tell. */
+  /** Returns the frame that sends a message to the current room. */
+  message(text: string, room: string): string;
+  /** The step that lists the members of a room. Missing if the server has no such command. */
   list?(room: string): Step;
-  /** The answer that a frame of the server needs, if any. */
+  /** Returns the reply that a frame of the server requires, if any. */
   answer?(frame: string): string | undefined;
 }
 
-/** Lines, as the little peers know them. */
+/** Plain text, as the programs in `peers/` understand it. */
 const plain: Wire = {
   path: "/",
-  enter: (nick, room) => [
-    { say: [nick], until: "Using nickname: " },
-    { say: [`/join ${room}`], until: "Joined chat room" },
+  join: (nick, room) => [
+    { send: [nick], until: "Using nickname: " },
+    { send: [`/join ${room}`], until: "Joined chat room" },
   ],
-  move: (_, to) => [{ say: [`/join ${to}`], until: "Joined chat room" }],
-  say: (text) => text,
+  move: (_, to) => [{ send: [`/join ${to}`], until: "Joined chat room" }],
+  message: (text) => text,
 };
 
-const text: Wire = { ...plain, list: () => ({ say: ["/ls"], until: "\n" }) };
+const text: Wire = { ...plain, list: () => ({ send: ["/ls"], until: "\n" }) };
 
 const json = (value: unknown) => JSON.stringify(value);
 
 const chatV1: Wire = {
   path: "/",
   subprotocol: "chat.v1",
-  enter: (nick, room) => [
-    { say: [json({ type: "login", nick, ref: 1 })], until: '"type":"welcome"' },
-    { say: [json({ type: "join", room, ref: 2 })], until: '"ref":2' },
+  join: (nick, room) => [
+    { send: [json({ type: "login", nick, ref: 1 })], until: '"type":"welcome"' },
+    { send: [json({ type: "join", room, ref: 2 })], until: '"ref":2' },
   ],
-  move: (_, room) => [{ say: [json({ type: "join", room, ref: 3 })], until: '"ref":3' }],
-  say: (text) => json({ type: "message", text }),
-  list: () => ({ say: [json({ type: "members", ref: 4 })], until: '"ref":4' }),
+  move: (_, room) => [{ send: [json({ type: "join", room, ref: 3 })], until: '"ref":3' }],
+  message: (text) => json({ type: "message", text }),
+  list: () => ({ send: [json({ type: "members", ref: 4 })], until: '"ref":4' }),
 };
 
-/** socket.io's own wire: engine.io 4 over WebSocket, packets as text. */
+/** The protocol of socket.io: engine.io 4 over WebSocket, packets as text. */
 const socketIo: Wire = {
   path: "/socket.io/?EIO=4&transport=websocket",
-  enter: (nick, room) => [
-    { say: [], until: "0{" },
-    { say: ["40"], until: "40{" },
-    { say: [`42${json(["login", nick])}`], until: "Using nickname: " },
-    { say: [`42${json(["join", room])}`], until: "Joined chat room" },
+  join: (nick, room) => [
+    { send: [], until: "0{" },
+    { send: ["40"], until: "40{" },
+    { send: [`42${json(["login", nick])}`], until: "Using nickname: " },
+    { send: [`42${json(["join", room])}`], until: "Joined chat room" },
   ],
-  move: (_, room) => [{ say: [`42${json(["join", room])}`], until: "Joined chat room" }],
-  say: (text) => `42${json(["message", text])}`,
+  move: (_, room) => [{ send: [`42${json(["join", room])}`], until: "Joined chat room" }],
+  message: (text) => `42${json(["message", text])}`,
   answer: (frame) => frame === "2" ? "3" : undefined,
 };
 
-/** IRC over WebSocket, a line a frame; one's own words come back (`echo-message`). */
+/** IRC over WebSocket, a line in a frame. With `echo-message` a client receives its own messages. */
 const irc: Wire = {
   path: "/",
-  enter: (nick, room) => [
-    { say: ["CAP REQ :echo-message", `NICK ${nick}`, "USER u 0 * :u", "CAP END"], until: " 001 " },
-    { say: [`JOIN #${room}`], until: " 366 " },
+  join: (nick, room) => [
+    { send: ["CAP REQ :echo-message", `NICK ${nick}`, "USER u 0 * :u", "CAP END"], until: " 001 " },
+    { send: [`JOIN #${room}`], until: " 366 " },
   ],
   move: (from, to) => [
-    { say: [`PART #${from}`, `JOIN #${to}`], until: " 366 " },
+    { send: [`PART #${from}`, `JOIN #${to}`], until: " 366 " },
   ],
-  say: (text, room) => `PRIVMSG #${room} :${text}`,
-  list: (room) => ({ say: [`NAMES #${room}`], until: " 366 " }),
+  message: (text, room) => `PRIVMSG #${room} :${text}`,
+  list: (room) => ({ send: [`NAMES #${room}`], until: " 366 " }),
   answer: (frame) => frame.startsWith("PING ") ? `PONG ${frame.slice(5)}` : undefined,
 };
 
-/** All wires, by name. */
+/** All protocols, by name. */
 export const WIRES = { plain, text, "chat.v1": chatV1, "socket.io": socketIo, irc } as const;
 
-/** The name of a wire. */
+/** The name of a protocol. */
 export type WireName = keyof typeof WIRES;

@@ -1,13 +1,13 @@
-/** A peer: Bun's own `publish`, the fastest fan-out in memory that we know. Nothing is stored. */
+/** A peer: Bun's `publish`, the fastest fan-out in memory that we know. Nothing is stored. */
 const server = globalThis.Bun.serve({
   hostname: "127.0.0.1",
   port: 0,
   fetch(request, server) {
     if (server.upgrade(request, { data: { nick: "", room: "" } })) return;
-    return new Response("a WebSocket, please");
+    return new Response("Expected a WebSocket handshake.");
   },
   websocket: {
-    // What is beyond is dropped by Bun, and would count as lost.
+    // Bun drops messages beyond this limit, and they would count as lost.
     backpressureLimit: 1 << 26,
     message(socket, data) {
       const person = socket.data;

@@ -1,11 +1,11 @@
 /**
- * Peers: the least that a chat on Deno can be. `Deno.serve`, and a loop over the sockets of a room.
+ * Three peers: the smallest chat on Deno, which is `Deno.serve` and a loop over the sockets of a room.
  *
- * `loop.ts bare` stores nothing, checks nothing, and orders only as one thread does: all ratios are
- * against it. The other two say what the platform leaves to us. `loop.ts durable FILE` stores what
- * was said in Deno KV before it is shown, all that waits in one row: nothing that is durable first
- * can be faster. `loop.ts batched` shows all that came in a turn of the event loop in one frame, in
- * lines like those of `chat.v1`: nothing that writes such lines can be.
+ * `loop.ts bare` stores and checks nothing: all ratios are to it. The other two show the most that
+ * the platform allows. `loop.ts durable FILE` stores messages in Deno KV before it sends them, all
+ * that wait in one row: no server that stores first can be faster. `loop.ts batched` sends all messages
+ * of a turn of the event loop in one frame, in lines like those of `chat.v1`: no server that writes
+ * such lines can be faster.
  */
 type Room = Set<WebSocket>;
 type Show = (room: Room, nick: string, text: string) => void;
@@ -18,7 +18,7 @@ async function shower(): Promise<Show> {
   if (kind === "bare") return (room, nick, text) => send(room, `${nick}: ${text}`);
   if (kind === "durable") return durable(await Deno.openKv(file));
   if (kind === "batched") return batched();
-  throw new TypeError(`bare, durable or batched, not ${kind}`);
+  throw new TypeError(`Unknown kind "${kind}": use bare, durable or batched`);
 }
 
 function send(room: Room, text: string): void {
@@ -67,7 +67,9 @@ function batched(): Show {
 }
 
 const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
-  if (request.headers.get("upgrade") !== "websocket") return new Response("a WebSocket, please");
+  if (request.headers.get("upgrade") !== "websocket") {
+    return new Response("Expected a WebSocket handshake.");
+  }
   const { socket, response } = Deno.upgradeWebSocket(request);
   let nick = "";
   let room: Room | undefined;

@@ -1,12 +1,12 @@
 /**
- * Not a chat: lets people in, then pours out what looks like deliveries as fast as it is taken.
+ * Not a chat: accepts clients, then sends them frames that look like deliveries as fast as it can.
  *
- * Against it the generator's own ceiling is measured: nothing is read any more, no room is kept.
- * `sink.ts N` puts N deliveries into each write, so `sink.ts 1` costs the generator one read each.
+ * It measures how much the generator can receive: it reads nothing after the handshake, and has no
+ * rooms. `sink.ts N` puts N deliveries into each write: with `sink.ts 1` each one costs a read.
  */
 const each = Number(Deno.args[0]);
 const encoder = new TextEncoder();
-const accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="; // For the one key that the generator sends.
+const accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="; // For the key that the generator always sends.
 const upgrade = encoder.encode(
   "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
     `Sec-WebSocket-Accept: ${accept}\r\n\r\n`,
@@ -17,7 +17,7 @@ function frame(text: string): Uint8Array {
   return new Uint8Array([0x81, bytes.length, ...bytes]);
 }
 
-/** Sender 9999999 does not exist: nobody says anything because of it. */
+/** Sender 9999999 does not exist, so the generator sends nothing in return. */
 const delivery = frame(`u1: @9999999000000001@${"x".repeat(14)}`);
 const chunk = new Uint8Array(delivery.length * each);
 for (let i = 0; i < each; i++) chunk.set(delivery, i * delivery.length);
@@ -33,7 +33,7 @@ async function serve(connection: Deno.TcpConn): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 500));
     for (;;) await connection.write(chunk);
   } catch {
-    // Whoever measures hangs up.
+    // The generator has closed the connection.
   }
 }
 

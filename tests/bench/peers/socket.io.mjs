@@ -1,8 +1,8 @@
-/** A peer: socket.io on Node, WebSocket transport, its own rooms. Nothing is stored. */
+/** A peer: socket.io on Node, with the WebSocket transport and its own rooms. Nothing is stored. */
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 
-// Not by an import: where the package is not installed, this file can still be checked.
+// Not an import, so that this file can be checked where the package is not installed.
 const { Server } = createRequire(import.meta.url)("socket.io");
 
 const http = createServer();

@@ -1,7 +1,7 @@
 /** A peer: `ws` on Node, with the same loop over the sockets of a room. Nothing is stored. */
 import { createRequire } from "node:module";
 
-// Not by an import: where the package is not installed, this file can still be checked.
+// Not an import, so that this file can be checked where the package is not installed.
 const { WebSocketServer } = createRequire(import.meta.url)("ws");
 
 const rooms = new Map();

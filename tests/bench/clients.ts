@@ -1,69 +1,74 @@
 /**
- * Many WebSocket clients in one thread: handshake, frames, the steps into a room, and deliveries.
+ * Many WebSocket clients in one thread: handshakes, frames, the steps to join a room, and deliveries.
  *
- * Frames are counted as bytes, never made into objects: a delivery is the marker of what was said,
- * `@`, sixteen digits, `@`, whatever a wire puts around it. What to say and when is not known here.
+ * Frames are not parsed. Each message contains a marker: `@`, sixteen digits, `@`. A delivery is a
+ * marker in the received bytes, whatever the wire format puts around it. This file does not decide
+ * what is sent and when.
  */
 import { Skip } from "./job.ts";
-import type { Happenings, Sockets } from "./sockets.ts";
+import type { SocketHandler, Sockets } from "./sockets.ts";
 import type { Step, Wire } from "./wire.ts";
 
 const AT = 64, ZERO = 48;
-/** Where a client stands. */
-const AWAY = 0, CONNECTING = 1, UPGRADING = 2, STEPPING = 3, IN = 4, LEAVING = 5;
+/** The states of a client. */
+const DISCONNECTED = 0, CONNECTING = 1, UPGRADING = 2, STEPPING = 3, READY = 4, LEAVING = 5;
 
-/** Bytes of a marker: seven digits of who, nine of when: whole numbers that need no floating point. */
-export const MARKER = 18;
-const AROUND = 1e9;
+/**
+ * Bytes of a marker. Between the two `@` are seven digits of the sender and nine of the time in
+ * microseconds: both fit into integers that V8 does not need to box.
+ */
+export const MARKER_BYTES = 18;
+/** The time in a marker starts again at 0 after this many microseconds. */
+const CLOCK_WRAP_MICROS = 1e9;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** Microseconds since this process started. */
+/** Returns the microseconds since this process started. */
 export const micros = () => Math.floor(performance.now() * 1000);
 
-/** What a crowd tells. */
-export interface Watcher {
-  /** A client was delivered what `sender` said so many microseconds ago. */
+/** Is told what happens to clients. */
+export interface ClientObserver {
+  /** A client received a message that `sender` sent `took` microseconds ago. */
   delivered(id: number, sender: number, took: number): void;
-  /** A client has done its steps. */
-  settled(id: number): void;
-  /** A client is not connected any more. */
-  gone(id: number): void;
+  /** A client has completed its steps. */
+  ready(id: number): void;
+  /** The connection of a client has ended. */
+  disconnected(id: number): void;
 }
 
-/** A frame with a marker in it, ready to be sent once the marker is written. */
-interface Saying {
+/** A frame that contains a marker. The marker is written before each sending. */
+interface MarkedFrame {
   readonly bytes: Uint8Array;
-  readonly at: number;
+  readonly markerAt: number;
 }
 
-/** The clients. */
-export class Crowd implements Happenings {
+/** The clients, by number. */
+export class BenchClients implements SocketHandler {
   readonly #wire: Wire;
-  readonly #watcher: Watcher;
+  readonly #observer: ClientObserver;
   readonly #sockets: Sockets;
   readonly #states: Uint8Array;
   readonly #steps: (readonly Step[])[] = [];
   readonly #tails: (Uint8Array | undefined)[] = [];
-  readonly #sayings = new Map<string, Saying>();
-  readonly #hello: Uint8Array;
-  /** When the bytes that are looked at came: to look at the clock for each delivery costs too much. */
-  #now = 0;
-  /** Connections that ended although nobody here wanted it. */
-  dead = 0;
+  readonly #markedFrames = new Map<string, MarkedFrame>();
+  readonly #handshake: Uint8Array;
+  /** When the current bytes were read: reading the clock for each delivery costs too much. */
+  #readAtMicros = 0;
+  /** How many connections ended that the load did not close. */
+  lostConnections = 0;
 
   constructor(
     clients: number,
     port: number,
     wire: Wire,
-    watcher: Watcher,
-    sockets: (happenings: Happenings) => Sockets,
+    observer: ClientObserver,
+    sockets: (handler: SocketHandler) => Sockets,
   ) {
     this.#wire = wire;
-    this.#watcher = watcher;
+    this.#observer = observer;
     this.#states = new Uint8Array(clients);
-    this.#hello = encoder.encode(
+    this.#handshake = encoder.encode(
       [
         `GET ${wire.path} HTTP/1.1`,
         `Host: 127.0.0.1:${port}`,
@@ -79,43 +84,43 @@ export class Crowd implements Happenings {
     this.#sockets = sockets(this);
   }
 
-  /** Lets happen what happens, at most for so long. */
-  step(ms: number): Promise<void> {
-    return this.#sockets.step(ms);
+  /** Handles what is ready on the sockets. Waits at most `ms` milliseconds for it. */
+  poll(ms: number): Promise<void> {
+    return this.#sockets.poll(ms);
   }
 
-  /** Connects, and takes the steps. */
-  enter(id: number, steps: readonly Step[]): void {
+  /** Connects a client, and runs its steps. */
+  connect(id: number, steps: readonly Step[]): void {
     this.#states[id] = CONNECTING;
     this.#steps[id] = steps;
     this.#sockets.open(id);
   }
 
-  /** Takes further steps. */
-  take(id: number, steps: readonly Step[]): void {
+  /** Runs further steps of a connected client. */
+  runSteps(id: number, steps: readonly Step[]): void {
     this.#states[id] = STEPPING;
     this.#steps[id] = steps;
-    this.#begin(id);
+    this.#beginStep(id);
   }
 
-  /** Hangs up in peace, with 1000. */
-  leave(id: number): void {
+  /** Begins to close the connection of a client, with code 1000. */
+  disconnect(id: number): void {
     this.#states[id] = LEAVING;
     this.#sockets.send(id, frame(8, new Uint8Array([1000 >> 8, 1000 & 255])));
   }
 
-  /** Whether a client is in its room, and has nothing else to do. */
-  isIn(id: number): boolean {
-    return this.#states[id] === IN;
+  /** Returns whether a client has completed its steps, and is in its room. */
+  isReady(id: number): boolean {
+    return this.#states[id] === READY;
   }
 
-  /** Says something of so many bytes, marked with who and when. */
-  say(id: number, room: string, size: number): void {
+  /** Sends a message of `size` bytes, marked with the sender and the time. */
+  sendMessage(id: number, room: string, size: number): void {
     const key = `${size} ${room}`;
-    let saying = this.#sayings.get(key);
-    if (saying === undefined) this.#sayings.set(key, saying = this.#saying(room, size));
-    const { bytes, at } = saying;
-    let rest = id * AROUND + micros() % AROUND;
+    let saying = this.#markedFrames.get(key);
+    if (saying === undefined) this.#markedFrames.set(key, saying = this.#markedFrame(room, size));
+    const { bytes, markerAt: at } = saying;
+    let rest = id * CLOCK_WRAP_MICROS + micros() % CLOCK_WRAP_MICROS;
     for (let i = at + 16; i > at; i--) {
       const next = Math.floor(rest / 10);
       bytes[i] = ZERO + rest - next * 10;
@@ -126,21 +131,21 @@ export class Crowd implements Happenings {
 
   opened(id: number): void {
     this.#states[id] = UPGRADING;
-    this.#sockets.send(id, this.#hello);
+    this.#sockets.send(id, this.#handshake);
   }
 
   closed(id: number): void {
     if (this.#states[id] === CONNECTING || this.#states[id] === UPGRADING) {
-      throw new Skip("the server does not take a connection");
+      throw new Skip("the server refuses connections");
     }
-    if (this.#states[id] !== LEAVING) this.dead++;
-    this.#states[id] = AWAY;
+    if (this.#states[id] !== LEAVING) this.lostConnections++;
+    this.#states[id] = DISCONNECTED;
     this.#tails[id] = undefined;
-    this.#watcher.gone(id);
+    this.#observer.disconnected(id);
   }
 
   data(id: number, buffer: Uint8Array, from: number, to: number): void {
-    this.#now = micros() % AROUND;
+    this.#readAtMicros = micros() % CLOCK_WRAP_MICROS;
     const tail = this.#tails[id];
     if (tail !== undefined) {
       from -= tail.length;
@@ -149,7 +154,7 @@ export class Crowd implements Happenings {
     }
     if (this.#states[id] === UPGRADING) from = this.#upgraded(id, buffer, from, to);
     else from = this.#frames(id, buffer, from, to);
-    if (from < to && this.#states[id] !== AWAY) this.#tails[id] = buffer.slice(from, to);
+    if (from < to && this.#states[id] !== DISCONNECTED) this.#tails[id] = buffer.slice(from, to);
   }
 
   #upgraded(id: number, buffer: Uint8Array, from: number, to: number): number {
@@ -157,18 +162,20 @@ export class Crowd implements Happenings {
     const end = head.indexOf("\r\n\r\n");
     if (end < 0) return from;
     const status = head.slice(0, head.indexOf("\r\n"));
-    if (!status.startsWith("HTTP/1.1 101")) throw new Skip(`the upgrade was answered "${status}"`);
+    if (!status.startsWith("HTTP/1.1 101")) {
+      throw new Skip(`the server answers the handshake with "${status}"`);
+    }
     const { subprotocol } = this.#wire;
     const selected = /^sec-websocket-protocol:\s*(\S+)/im.exec(head.slice(0, end))?.[1];
     if (subprotocol !== undefined && selected !== subprotocol) {
       throw new Skip(`the server does not select the subprotocol ${subprotocol}`);
     }
     this.#states[id] = STEPPING;
-    this.#begin(id);
+    this.#beginStep(id);
     return this.#frames(id, buffer, from + end + 4, to);
   }
 
-  /** Takes all whole frames; returns where the rest begins. */
+  /** Handles all complete frames. Returns where the incomplete rest begins. */
   #frames(id: number, buffer: Uint8Array, from: number, to: number): number {
     while (to - from >= 2) {
       let length = buffer[from + 1]! & 127;
@@ -201,7 +208,7 @@ export class Crowd implements Happenings {
       const [step, ...further] = this.#steps[id]!;
       if (step !== undefined && text.includes(step.until)) {
         this.#steps[id] = further;
-        this.#begin(id);
+        this.#beginStep(id);
       }
     }
     if (found || this.#wire.answer === undefined) return;
@@ -209,40 +216,44 @@ export class Crowd implements Happenings {
     if (answer !== undefined) this.#sockets.send(id, frame(1, encoder.encode(answer)));
   }
 
-  /** Tells of every marker between two places; whether there was one. */
+  /** Reports every marker between two positions. Returns whether there was one. */
   #scan(id: number, buffer: Uint8Array, start: number, end: number): boolean {
     let found = false;
-    const now = this.#now;
-    for (let i = start, last = end - MARKER; i <= last; i++) {
-      if (buffer[i] !== AT || buffer[i + MARKER - 1] !== AT) continue;
+    const now = this.#readAtMicros;
+    for (let i = start, last = end - MARKER_BYTES; i <= last; i++) {
+      if (buffer[i] !== AT || buffer[i + MARKER_BYTES - 1] !== AT) continue;
       let sender = 0, sent = 0;
       for (let k = i + 1; k < i + 8; k++) sender = sender * 10 + buffer[k]! - ZERO;
       for (let k = i + 8; k < i + 17; k++) sent = sent * 10 + buffer[k]! - ZERO;
-      i += MARKER - 1;
+      i += MARKER_BYTES - 1;
       found = true;
-      this.#watcher.delivered(id, sender, sent <= now ? now - sent : now - sent + AROUND);
+      this.#observer.delivered(
+        id,
+        sender,
+        sent <= now ? now - sent : now - sent + CLOCK_WRAP_MICROS,
+      );
     }
     return found;
   }
 
-  #begin(id: number): void {
+  #beginStep(id: number): void {
     const step = this.#steps[id]![0];
     if (step === undefined) {
-      this.#states[id] = IN;
-      this.#watcher.settled(id);
+      this.#states[id] = READY;
+      this.#observer.ready(id);
       return;
     }
-    for (const line of step.say) this.#sockets.send(id, frame(1, encoder.encode(line)));
+    for (const line of step.send) this.#sockets.send(id, frame(1, encoder.encode(line)));
   }
 
-  #saying(room: string, size: number): Saying {
-    const text = `@${"0".repeat(MARKER - 2)}@`.padEnd(size, "x");
-    const bytes = frame(1, encoder.encode(this.#wire.say(text, room)));
-    return { bytes, at: bytes.indexOf(AT, 6) };
+  #markedFrame(room: string, size: number): MarkedFrame {
+    const text = `@${"0".repeat(MARKER_BYTES - 2)}@`.padEnd(size, "x");
+    const bytes = frame(1, encoder.encode(this.#wire.message(text, room)));
+    return { bytes, markerAt: bytes.indexOf(AT, 6) };
   }
 }
 
-/** A frame from a client. Its mask is zero: legal, and no work. */
+/** Returns a client's frame. Its mask is zero: legal, and the payload needs no change. */
 function frame(kind: number, payload: Uint8Array): Uint8Array {
   const { length } = payload;
   const head = length < 126 ? 2 : length < 65536 ? 4 : 10;
