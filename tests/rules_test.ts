@@ -37,7 +37,6 @@ const PLATFORM: readonly (readonly [RegExp, readonly string[]])[] = [
       "feed/",
       "history/",
       "storage/",
-      "nicknames/registrations.ts",
       "nicknames/shared_bucket.ts",
     ],
   ],

@@ -73,8 +73,10 @@ export class Changes {
       await this.settleUncertain();
       const { nick, room } = await this.#rows.read(record.id) ?? { nick: "", room: undefined };
       const { connection } = await this.#rows.readInstanceRow(record.id);
-      const held = nick === "" ? NO_CLAIMS : connection?.held ?? NO_CLAIMS;
-      Object.assign(record, { nick, room, held, unsure: false });
+      record.nick = nick;
+      record.room = room;
+      record.held = nick === "" ? NO_CLAIMS : connection?.held ?? NO_CLAIMS;
+      record.unsure = false;
       return true;
     } catch {
       return false;

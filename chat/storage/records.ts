@@ -46,7 +46,7 @@ export interface SessionRecord extends ConnectionRecord {
   /** Whether `cids` also holds what other instances, or an earlier process, stored. */
   recalled: boolean;
   /** Whether KV has, or may have, rows of the connection. */
-  stored: boolean;
+  isStored: boolean;
   /**
    * The ID of the event by which this instance took the connection over; empty if it did not. Older
    * events of another shard may still be delivered after it; the record holds their effects already.
@@ -70,7 +70,7 @@ export function newRecord(id: string, since: number): SessionRecord {
     held: NO_CLAIMS,
     cids: new Map(),
     recalled: true,
-    stored: false,
+    isStored: false,
     takeoverEventId: "",
     unsure: false,
     removal: undefined,

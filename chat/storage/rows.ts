@@ -107,7 +107,7 @@ export class ConnectionRows {
   /** Returns the operation that gives a connection a nickname. */
   rename(record: SessionRecord, { nick, held, token, before, claims, owner }: Renaming): Rows {
     const { table, clock } = this.#parts;
-    const { id, nick: old, room, stored } = record;
+    const { id, nick: old, room, isStored: stored } = record;
     const mutations: Deno.KvMutation[] = [
       ...token === undefined ? [] : this.deleteTokens(before),
       ...stored ? table.delete(id, usernameSortKey(old)) : [],

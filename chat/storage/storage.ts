@@ -10,14 +10,7 @@ import { roomSortKey } from "../kv/keys.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import type { Feed } from "../feed/feed.ts";
 import { type ChangeResult, Changes } from "./changes.ts";
-import {
-  changeClaims,
-  type HeldClaims,
-  nextHeld,
-  type Ownership,
-  readClaims,
-  readKeptClaims,
-} from "./claims.ts";
+import { changeClaims, nextHeld, type Ownership, readClaims, readKeptClaims } from "./claims.ts";
 import { cleanUp } from "./cleanup.ts";
 import { MemberCache } from "./members.ts";
 import { type ConnectionRecord, newRecord, type SessionRecord, SessionRecords } from "./records.ts";
@@ -112,25 +105,28 @@ export class Storage {
     const record = this.#records.expect(id);
     const before = record.tokens;
     const found = owner === undefined ? [] : await readKeptClaims(kv, clock, owner);
-    let next: HeldClaims | undefined;
+    let held = record.held;
     const result = await this.#changes.change(record, () => {
-      next = nextHeld(record.held, username.claims, owner);
+      const next = nextHeld(record.held, username.claims, owner);
       if (next === undefined) return "conflict";
+      held = next;
       if (token !== undefined) record.tokens = [token];
       const { registrationMs } = this.#parts;
-      const claims = changeClaims(id, record.held, next, registrationMs, found);
-      return this.#rows.rename(record, { ...username, held: next, claims, before });
+      const claims = changeClaims(id, record.held, held, registrationMs, found);
+      return this.#rows.rename(record, { ...username, held, claims, before });
     });
     switch (result.outcome) {
       case "done":
-        Object.assign(record, { nick: username.nick, held: next, stored: true });
+        record.nick = username.nick;
+        record.held = held;
+        record.isStored = true;
         break;
       case "conflict":
         record.tokens = before;
         break;
       case "failed":
         // It may be committed all the same.
-        record.stored = true;
+        record.isStored = true;
         if (token !== undefined) record.tokens = [token, ...before];
         break;
       default:
@@ -167,9 +163,13 @@ export class Storage {
         ],
       };
     });
-    if (result.outcome === "done") Object.assign(record, { held, tokens });
-    // It may be committed all the same.
-    else if (token !== undefined) record.tokens = [token, ...before];
+    if (result.outcome === "done") {
+      record.held = held;
+      record.tokens = tokens;
+    } else if (token !== undefined) {
+      // It may be committed all the same.
+      record.tokens = [token, ...before];
+    }
     return result;
   }
 
@@ -381,7 +381,7 @@ export class Storage {
 
   async #remove(record: SessionRecord): Promise<void> {
     const { id, room } = record;
-    if (record.stored || record.unsure) {
+    if (record.isStored || record.unsure) {
       const removal = () => this.#rows.removal(record);
       while ((await this.#changes.change(record, removal)).outcome === "failed") {
         await delay(this.#parts.clock, REMOVAL_RETRY_MS);

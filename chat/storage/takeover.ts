@@ -130,7 +130,7 @@ export class Takeovers {
       era: fresh,
       cids: own?.cids ?? new Map(),
       recalled: own?.recalled ?? false,
-      stored: true,
+      isStored: true,
     };
   }
 }
