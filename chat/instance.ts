@@ -227,8 +227,8 @@ export class Instance {
       storage,
       confusables,
       passwords,
-      lifetime,
-      registration: parts.registration,
+      lifetimeMs: lifetime,
+      registrationRate: parts.registration,
     });
     const handler = this.#handler = new Handler({
       ...{

@@ -29,9 +29,9 @@ export interface RegistrationsParts {
   readonly confusables: Confusables;
   readonly passwords: Passwords;
   /** Milliseconds for which an unused registration is kept; 0 allows no new ones. */
-  readonly lifetime: number;
+  readonly lifetimeMs: number;
   /** How many nicknames one address may register; `undefined` sets no limit. */
-  readonly registration: Rate | undefined;
+  readonly registrationRate: Rate | undefined;
 }
 
 /** A registration's row as it was read. */
@@ -99,8 +99,8 @@ export class Registrations {
     address: string,
     countedFor: string | undefined,
   ): Promise<Result> {
-    const { kv, storage, clock, passwords, lifetime, registration } = this.#parts;
-    if (lifetime === 0) return rejection.registrationOff;
+    const { kv, storage, clock, passwords, lifetimeMs, registrationRate } = this.#parts;
+    if (lifetimeMs === 0) return rejection.registrationOff;
     if (record.held.account !== "") return rejection.registeredAlready(record.nick);
     const usable = passwordFrom(typed);
     if (!usable.ok) return reject("bad-password", usable.why);
@@ -113,13 +113,13 @@ export class Registrations {
     const { exists, check } = await this.#read(account);
     // An older version of the program may have let the client use a registered nickname.
     if (exists) return rejection.nicknameRegistered(nick);
-    if (registration !== undefined && countedFor !== undefined) {
+    if (registrationRate !== undefined && countedFor !== undefined) {
       // Not the address itself is stored, but its hash.
       const key = registrationAttemptsKey(hashToken(countedFor));
-      const wait = await takeShared(kv, clock, key, registration);
+      const wait = await takeShared(kv, clock, key, registrationRate);
       if (wait > 0) return rejection.tooManyRegistrations(wait);
     }
-    const until = clock.now() + lifetime;
+    const until = clock.now() + lifetimeMs;
     const { outcome } = await storage.saveRegistration(record.id, {
       account,
       claims,
@@ -135,7 +135,7 @@ export class Registrations {
    * @throws when KV does not answer.
    */
   async prove(nick: string, typed: string, address: string): Promise<Result<Proof>> {
-    const { clock, confusables, passwords, lifetime } = this.#parts;
+    const { clock, confusables, passwords, lifetimeMs } = this.#parts;
     const checked = await this.#checkPassword(nick, typed, address);
     if (!checked.ok) return checked;
     const { name, account, check } = checked;
@@ -150,7 +150,7 @@ export class Registrations {
       ? await passwords.hash(checked.password)
       : undefined;
     const password = fresh ?? account.password;
-    const until = Math.max(account.until, clock.now() + lifetime);
+    const until = Math.max(account.until, clock.now() + lifetimeMs);
     const owner = {
       account: name,
       claims: account.claims,

@@ -5,7 +5,7 @@ import { Confusables } from "../../chat/nicknames/confusables.ts";
 
 const imitation = new Imitation(new Confusables());
 
-Deno.test("isOne finds nicknames that read as the beginning or end of a line of the server", () => {
+Deno.test("Imitation finds nicknames that read as the beginning or end of a line of the server", () => {
   const lines = [
     ...["Bob: hi", "Bob:", "* Bob", "*", "[from Bob]", "[to Bob] x", "Bob] hi [x"],
     "Bob left room.",
@@ -26,7 +26,7 @@ Deno.test("isOne finds nicknames that read as the beginning or end of a line of 
   for (const nick of lines) assert(imitation.isOne(nick), nick);
 });
 
-Deno.test("isOne finds the same in confusable letters and signs", () => {
+Deno.test("Imitation finds the same in confusable letters and signs", () => {
   for (
     const nick of ["Bob： hi", "Bob꞉ hi", "Bob lеft room.", "＊ Bob", "[frоm Bob]", "Nоt sent"]
   ) {
@@ -34,7 +34,7 @@ Deno.test("isOne finds the same in confusable letters and signs", () => {
   }
 });
 
-Deno.test("isOne accepts nicknames that only contain such words, brackets or colons", () => {
+Deno.test("Imitation accepts nicknames that only contain such words, brackets or colons", () => {
   const names = [
     ...["Bob", "Mary Ann", "john_doe", "Bob:hi", "[TAG] Bob", "Bob [away]", "*Bob", "12:30", "Not"],
     "room",
@@ -52,7 +52,7 @@ Deno.test("isOne accepts nicknames that only contain such words, brackets or col
   for (const nick of names) assert(!imitation.isOne(nick), nick);
 });
 
-Deno.test("isOne accepts every nickname of the golden conversations", async () => {
+Deno.test("Imitation accepts every nickname of the golden conversations", async () => {
   const golden = await Deno.readTextFile(new URL("../golden/conversations.json", import.meta.url));
   for (const [, nick] of golden.matchAll(/Using nickname: (.+?)\\n/g)) {
     assert(!imitation.isOne(nick!), nick);

@@ -149,7 +149,7 @@ Deno.test("names of any length and content are checked in linear time", () => {
   assertEachFast("foldNickname", names, foldNickname);
   assertEachFast("claims", names, (name) => confusables.claims(name));
   assertEachFast("isReserved", names, (name) => confusables.isReserved(name));
-  assertEachFast("isOne", names, (name) => imitation.isOne(name));
+  assertEachFast("Imitation", names, (name) => imitation.isOne(name));
   assertEachFast("readingOfRoom", names, (name) => confusables.readingOfRoom(name));
   assertEachFast("lookOfRoom", names, (name) => confusables.lookOfRoom(name));
 });
