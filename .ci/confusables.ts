@@ -1,5 +1,5 @@
 /**
- * Makes chat/nicknames/confusables_data.ts out of Unicode's confusables.txt (UTS 39), which is at
+ * Writes chat/nicknames/confusables.txt from Unicode's confusables.txt (UTS 39), which is at
  * unicode.org/Public/security/: `deno run -RW .ci/confusables.ts confusables.txt`.
  *
  * The data of Unicode 18.0.0 was taken from the crate unicode-security 0.1.3 (src/tables.rs), which
@@ -7,13 +7,15 @@
  */
 
 /** Characters of a line of the packed table. */
-const WIDTH = 98;
+const LINE_CHARS = 98;
 
 const [path] = Deno.args;
-if (path === undefined) throw new TypeError("which file? deno run -RW .ci/confusables.ts FILE");
+if (path === undefined) {
+  throw new TypeError("Cannot read the table: run deno run -RW .ci/confusables.ts FILE");
+}
 const text = await Deno.readTextFile(path);
 const version = /^# Version: ([\d.]+)/m.exec(text)?.[1];
-if (version === undefined) throw new TypeError(`${path} does not say which version it is`);
+if (version === undefined) throw new TypeError(`Cannot read ${path}: it names no version`);
 
 const prototypes = new Map<number, number[]>();
 for (const [, source, prototype] of text.matchAll(/^([0-9A-F]+)\s*;\s*([0-9A-F ]+?)\s*;/gm)) {
@@ -30,33 +32,18 @@ for (const [source, prototype] of [...prototypes].sort(([a], [b]) => a - b)) {
 const lines = [""];
 for (const token of tokens) {
   const line = lines.at(-1)!;
-  if (line.length + 1 + token.length > WIDTH) lines.push(token);
+  if (line.length + 1 + token.length > LINE_CHARS) lines.push(token);
   else lines[lines.length - 1] = line === "" ? token : `${line} ${token}`;
 }
 
 await Deno.writeTextFile(
-  new URL("../chat/nicknames/confusables_data.ts", import.meta.url),
-  `/**
- * Characters that look like others, and like what: Unicode's confusables.txt (UTS 39), packed.
- *
- * A helper below the way of a message, of data alone: .ci/confusables.ts makes this file, and
- * likeness.ts reads it. Each token is a character and what it looks like, \`source:prototype\`, in
- * code points of base 36: the source as its distance from the one before, the prototype's joined
- * by \`+\`. ASCII alone, so that nothing in here can look like something else.
- *
- * © Unicode, Inc., under the Unicode License V3 (https://www.unicode.org/license.txt).
- */
-
-/** The version of Unicode that the data is of. */
-export const UNICODE = ${JSON.stringify(version)};
-
-/** How many characters the table has. */
-export const MANY = ${prototypes.size};
-
-/** The table. */
-export const CONFUSABLES = \`
+  new URL("../chat/nicknames/confusables.txt", import.meta.url),
+  `# Confusables of Unicode ${version} (UTS 39), ${prototypes.size} characters.
+# Written by .ci/confusables.ts, read by chat/nicknames/confusables.ts. Each token is
+# source:prototype: a character, and the characters it looks like, as code points in base 36. The
+# source is the distance from the source before it; "+" joins the code points of a prototype.
+# (c) Unicode, Inc., under the Unicode License V3 (https://www.unicode.org/license.txt).
 ${lines.join("\n")}
-\`;
 `,
 );
 

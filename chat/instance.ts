@@ -5,8 +5,8 @@
  * Around the way of a message, not on it. An instance whose lease is lost is over: another is made
  * in its place (mod.ts).
  */
-import { RATE_PER_ADDRESS, Registrations } from "./nicknames/registrations.ts";
-import { Attempts } from "./nicknames/attempts.ts";
+import { foldNickname } from "./nicknames/names.ts";
+import { Registrations } from "./nicknames/registrations.ts";
 import { MAX_CHECKS, MAX_LOCAL_CHECKS } from "./feed/batch.ts";
 import type { Rate } from "./base/token_bucket.ts";
 import type { Clock } from "./base/clock.ts";
@@ -194,15 +194,14 @@ export class Instance {
       warn,
     });
     const storage = this.#storage = new Storage({
-      ...{
-        kv,
-        feed,
-        clock,
-        instance: id,
-        confusables,
-        keepNicknames: lifetime || DEFAULT_REGISTRATION_MS,
-      },
-      keepRooms: historyMs,
+      kv,
+      feed,
+      clock,
+      instance: id,
+      registrationMs: lifetime || DEFAULT_REGISTRATION_MS,
+      emptyRoomMs: historyMs,
+      foldNickname,
+      lookOfRoom: (name) => confusables.lookOfRoom(name),
     });
     const lease = this.#lease = new Lease({
       kv,
@@ -222,10 +221,14 @@ export class Instance {
     const resume = this.#resume = new Resume({
       ...{ storage, history, sender, clock, instance: id, grace, suspend, aliveAt },
     });
-    const limiter = new Attempts(clock, RATE_PER_ADDRESS);
     const accounts = new Registrations({
-      ...{ kv, clock, storage, confusables, passwords, limiter, lifetime },
-      registration: parts.registration,
+      kv,
+      clock,
+      storage,
+      confusables,
+      passwords,
+      lifetimeMs: lifetime,
+      registrationRate: parts.registration,
     });
     const handler = this.#handler = new Handler({
       ...{

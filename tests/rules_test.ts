@@ -32,7 +32,13 @@ const PLATFORM: readonly (readonly [RegExp, readonly string[]])[] = [
   [/\bDeno\.serve\b/, ["program/"]],
   [
     /\.(atomic|list|getMany|watch)\(/,
-    ["kv/", "feed/", "history/", "storage/", "nicknames/registrations.ts", "nicknames/attempts.ts"],
+    [
+      "kv/",
+      "feed/",
+      "history/",
+      "storage/",
+      "nicknames/shared_bucket.ts",
+    ],
   ],
 ];
 

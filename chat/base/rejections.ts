@@ -66,7 +66,7 @@ export const rejection = {
     "bad-nickname",
     "A nickname cannot look like the beginning or end of one of the chat's own lines.",
   ),
-  nicknameTooLong: reject("bad-nickname", "A nickname cannot hold so many ligatures."),
+  nicknameTooLong: reject("bad-nickname", "Nickname too long once its ligatures are expanded."),
   onlineAlready: (nick: string) =>
     reject("nickname-taken", `"${nick}" is online over another connection. Close that one first.`),
   registeredAlready: (nick: string) =>

@@ -25,8 +25,17 @@ const MAX_DEBT = 10;
 
 /** A token bucket, full at first. */
 export class TokenBucket {
-  /** Milliseconds, by the caller's clock, at which it will be full. */
-  #fullMs = 0;
+  #fullMs: number;
+
+  /** `fullMs` restores a bucket: the {@linkcode TokenBucket.fullMs} that it had. */
+  constructor(fullMs = 0) {
+    this.#fullMs = fullMs;
+  }
+
+  /** Milliseconds, by the caller's clock, at which it will be full. That is all of its state. */
+  get fullMs(): number {
+    return this.#fullMs;
+  }
 
   /**
    * Takes `cost` tokens and returns 0, if the bucket holds them. Otherwise takes nothing, and returns
@@ -45,6 +54,7 @@ export class TokenBucket {
   /**
    * Takes `cost` tokens for an action that has happened, whose cost was not known before. If the bucket
    * holds fewer, the rest is a debt, and the next {@linkcode TokenBucket.take} waits until it is paid.
+   * A negative cost gives tokens back, up to a full bucket.
    */
   spend(rate: Rate, cost: number, now: number): void {
     this.#spend(rate, cost, this.#fullAt(rate, now), now);

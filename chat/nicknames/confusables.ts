@@ -1,22 +1,29 @@
 /**
- * Which nicknames look alike, and what a nickname therefore claims for itself alone.
+ * Confusables: names that look alike, by the table of Unicode's UTS 39, and the claims that follow.
  *
- * A helper below the way of a message, over the data of Unicode TS 39 (confusables.ts). It does not
- * know who has which name: Storage claims what is worked out here. Names of plain ASCII are never
- * held against each other (`l1` and `11`, `rn` and `m` are different people, as the wire's contract
- * has it); everything else is held against them and against itself.
+ * Two names of plain ASCII never count as alike: `l1` and `11`, `rn` and `m` are different people,
+ * as the contract requires. Every other name is compared with ASCII names and with each other. This
+ * file does not know which names are taken: storage/claims.ts does.
  */
-import { CONFUSABLES } from "./confusables_data.ts";
+import { MAX_CLAIM_CHARS } from "../storage/claims.ts";
+import TABLE from "./confusables.txt" with { type: "text" };
 import { foldNickname } from "./names.ts";
 import { plainLetters, readsAs } from "./reserved.ts";
 
-/** Code units of a claim: at three bytes each it is part of a KV key, which ends at 2 KiB. */
-export const MAX_CLAIM_CHARS = 600;
-
-/** Names that sound like the server, or like whoever runs it. */
+/** Names that could pass for the server or its staff. */
 export const DEFAULT_RESERVED: readonly string[] = [
-  ...["admin", "administrator", "moderator", "operator", "parley", "root", "server", "staff"],
-  ...["support", "sysadmin", "sysop", "system"],
+  "admin",
+  "administrator",
+  "moderator",
+  "operator",
+  "parley",
+  "root",
+  "server",
+  "staff",
+  "support",
+  "sysadmin",
+  "sysop",
+  "system",
 ];
 
 // deno-lint-ignore no-control-regex -- all of ASCII is meant, controls included
@@ -24,7 +31,7 @@ const ASCII = /^[\x00-\x7f]*$/;
 const INVISIBLE = /\p{Default_Ignorable_Code_Point}/gu;
 const DIGIT = /^\p{Nd}$/u;
 
-// The blocks in which what is not assigned yet is written from right to left, too.
+// Whole blocks: their unassigned code points are written from right to left, too.
 const RIGHT_TO_LEFT =
   /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 const LEFT_TO_RIGHT = /\p{Nd}|[^\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\P{L}]/u;
@@ -36,28 +43,28 @@ const WORDS_OF_ONE_DIRECTION = new RegExp(
 
 const BRACKET = /[\p{Ps}\p{Pe}<>]/gu;
 
-/** Stands before what is no nickname but a look: no nickname begins with it. */
-const LOOK = "/";
+/** Begins a claim that is a look and not a nickname: no nickname begins with it. */
+const LOOK_PREFIX = "/";
 
-/** What nicknames look like. The table is unpacked (about 7 ms) when it is wanted first. */
+/** Compares names by their looks. The first use unpacks the table, which takes about 7 ms. */
 export class Confusables {
   #prototypes: Map<number, string> | undefined;
   readonly #reserved: Set<string>;
 
-  /** `reserved`: names that nobody can take. */
+  /** `reserved` are nicknames that no client can take. */
   constructor(reserved: readonly string[] = DEFAULT_RESERVED) {
     this.#reserved = new Set(reserved.map(foldNickname).filter((name) => name !== ""));
   }
 
   /**
-   * What only one person can have at a time, for whoever has this nickname: how it is written (as
-   * {@linkcode foldNickname} has it) and, if it is not all ASCII, what it looks like. Two nicknames
-   * are too much alike when they share a claim.
+   * Returns a nickname's claims: the nicknames and looks that it keeps from all others. Two nicknames
+   * are too much alike if they share a claim. The first is the folded nickname. `undefined`: a claim
+   * would be longer than {@linkcode MAX_CLAIM_CHARS}.
    *
-   * Claims that begin with `/` are looks: the skeleton of UTS 39, section 4, of the name as it is
-   * shown and as it is folded, so that neither case nor width hides anything. The others are
-   * nicknames: itself, and what of ASCII it can be read as. They are six at the most: each is a
-   * check of the operation that takes it, and denokv has room for eight. `undefined`: one is too long.
+   * A nickname that is not all ASCII also claims the ASCII nicknames that it reads as, and its looks,
+   * which begin with `/`: the skeletons of UTS 39, section 4, of the name as it is written and as it
+   * is folded, so that neither case nor width hides anything. There are at most six claims: each is a
+   * check in the commit that takes the nickname, and denokv has room for eight.
    */
   claims(nick: string): readonly string[] | undefined {
     const folded = foldNickname(nick);
@@ -67,7 +74,7 @@ export class Confusables {
     return [...new Set(all)];
   }
 
-  /** Whether a nickname is a reserved one, or reads as one (see reserved.ts). */
+  /** Whether a nickname is reserved, or reads as a reserved one: see reserved.ts. */
   isReserved(nick: string): boolean {
     if (this.#reserved.has(foldNickname(nick))) return true;
     const plain = (name: string) => plainLetters(name, (text) => this.skeleton(text));
@@ -76,36 +83,36 @@ export class Confusables {
   }
 
   /**
-   * What of ASCII a room's name can be read as, in its case, or else the name itself. So no room can
-   * look like one whose name is all ASCII: the name leads to that one.
+   * Returns the ASCII that a room's name reads as, in its case, or else the name itself. A name that
+   * looks like an ASCII name thus leads to the room of that ASCII name.
    */
   readingOfRoom(name: string): string {
     if (ASCII.test(name)) return name;
     let reading = "";
     for (const character of name.replace(INVISIBLE, "")) {
       const folded = character.normalize("NFKC");
-      const read = ASCII.test(folded) ? folded : meaningInCase(character, this.skeleton(character));
+      const read = ASCII.test(folded)
+        ? folded
+        : readAs(character, this.skeleton(character), { one: "I", zero: "O" });
       if (!ASCII.test(read)) return name;
       reading += read;
     }
     return reading;
   }
 
-  /**
-   * What names of rooms that look alike have in common; `undefined` for ASCII, where every name is
-   * another one.
-   */
+  /** Returns the look that room names share if they look alike; `undefined` for an ASCII name. */
   lookOfRoom(name: string): string | undefined {
     if (ASCII.test(name)) return undefined;
     if (!RIGHT_TO_LEFT.test(name) || !LEFT_TO_RIGHT.test(name)) return this.skeleton(name);
-    // Where directions mix, the order of words is not to be seen, nor which way brackets open (UAX 9).
+    // Where directions mix, a reader sees neither the order of the words nor which way brackets
+    // open (UAX 9).
     const words = name.replace(BRACKET, "(").match(WORDS_OF_ONE_DIRECTION) ?? [];
     return words.map((word) => this.skeleton(word)).sort().join("");
   }
 
-  /** The skeleton of UTS 39, section 4: the same for texts that look the same. */
+  /** Returns the skeleton of UTS 39, section 4: texts that look the same have the same skeleton. */
   skeleton(text: string): string {
-    const prototypes = this.#prototypes ??= unpack();
+    const prototypes = this.#prototypes ??= unpackTable();
     let skeleton = "";
     for (const character of text.normalize("NFD").replace(INVISIBLE, "")) {
       skeleton += prototypes.get(character.codePointAt(0)!) ?? character;
@@ -115,58 +122,60 @@ export class Confusables {
 
   #looks(nick: string, folded: string): string[] {
     const looks = [...new Set([this.#look(nick), this.#look(folded)])];
-    // Where directions mix, another order of the same characters may be shown as the same, and
-    // brackets the other way round (UAX 9). To hold all orders against each other is stricter than
-    // bidiSkeleton, and simple.
+    // Where directions mix, another order of the same characters may be shown the same way, and
+    // brackets mirrored (UAX 9). Treating all orders as alike is stricter than bidiSkeleton, and
+    // simpler.
     if (RIGHT_TO_LEFT.test(folded) && LEFT_TO_RIGHT.test(folded)) {
       looks.push([...looks[0]!.replace(BRACKET, "(")].sort().join(""));
     }
-    return looks.map((look) => LOOK + look);
+    return looks.map((look) => LOOK_PREFIX + look);
   }
 
-  /** A skeleton in which case makes no difference either, nor the likeness of `I`, `i` and `l`. */
+  /** Returns a skeleton that also ignores case, and the likeness of `I`, `i` and `l`. */
   #look(text: string): string {
     return this.skeleton(this.skeleton(text).toLowerCase()).replaceAll("i", "l");
   }
 
   /**
-   * The nicknames of ASCII that one can take this for, folded: read as it is shown, and as it is
-   * meant; none if it has a character that looks like nothing in ASCII.
+   * Returns the folded ASCII nicknames that a nickname reads as: by its shapes, and by its meaning.
+   * There are none if one of its characters looks like nothing in ASCII.
    */
   #readings(nick: string): string[] {
-    let shown = "", meant = "";
+    let byShape = "", byMeaning = "";
     for (const character of nick.normalize("NFC").replace(INVISIBLE, "")) {
       const look = ASCII.test(character) ? character : this.skeleton(character);
       if (!ASCII.test(look)) return [];
-      shown += look;
-      meant += meaning(character, look.toLowerCase());
+      const folded = character.normalize("NFKC").toLowerCase();
+      byShape += look;
+      byMeaning += ASCII.test(folded)
+        ? folded
+        : readAs(character, look.toLowerCase(), { one: "i", zero: "o" });
     }
-    return [foldNickname(shown), foldNickname(meant)].filter((reading) => reading !== "");
+    return [foldNickname(byShape), foldNickname(byMeaning)].filter((reading) => reading !== "");
   }
 }
 
-/** What a character of this look stands for, where the table has one prototype for several. */
-function meaning(character: string, look: string): string {
-  const folded = character.normalize("NFKC").toLowerCase();
-  if (ASCII.test(folded)) return folded;
+/**
+ * Returns what a character with this look means, where the table has one prototype for several
+ * characters: capital letters look like `l`, as `one` is written, and digits like `l` and `zero`.
+ */
+function readAs(character: string, look: string, { one, zero }: Lookalikes): string {
   if (look === "rn") return "m";
-  if (look === "l" && /\p{Lu}/u.test(character)) return "i";
-  if (DIGIT.test(character)) return look === "l" ? "1" : look === "o" ? "0" : look;
+  if (look === "l" && /\p{Lu}/u.test(character)) return one;
+  if (DIGIT.test(character)) return look === "l" ? "1" : look === zero ? "0" : look;
   return look;
 }
 
-/** The same in the case in which it is written. */
-function meaningInCase(character: string, look: string): string {
-  if (look === "rn") return "m";
-  if (look === "l" && /\p{Lu}/u.test(character)) return "I";
-  if (DIGIT.test(character)) return look === "l" ? "1" : look === "O" ? "0" : look;
-  return look;
+interface Lookalikes {
+  readonly one: "I" | "i";
+  readonly zero: "O" | "o";
 }
 
-function unpack(): Map<number, string> {
+function unpackTable(): Map<number, string> {
   const prototypes = new Map<number, string>();
+  const tokens = TABLE.replace(/^#.*\n/gm, "").trim().split(/\s/);
   let source = 0;
-  for (const token of CONFUSABLES.trim().split(/\s/)) {
+  for (const token of tokens) {
     const [distance, prototype] = token.split(":") as [string, string];
     source += parseInt(distance, 36);
     const points = prototype.split("+").map((point) => parseInt(point, 36));

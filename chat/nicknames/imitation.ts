@@ -1,106 +1,128 @@
 /**
- * Which nicknames could be read as one of the chat's own lines in plain text.
+ * Nicknames that imitate the server: a line of plain text that begins or ends with such a nickname
+ * could be taken for a line of the server itself.
  *
- * A helper below the way of a message, over the words of text.ts and refusals.ts: a line that is
- * added there counts here by itself. It does not judge anything else about a nickname (names.ts).
+ * The server's lines are made from the texts of delivery/text.ts and base/rejections.ts, so a line
+ * that is added there counts here, too. This file judges nothing else about a nickname (names.ts).
  */
+import { type Rejection, rejection } from "../base/rejections.ts";
+import { encodePast, encodeText, further, reply } from "../delivery/text.ts";
 import type { EventKind } from "../feed/events.ts";
 import type { Confusables } from "./confusables.ts";
 import { foldNickname } from "./names.ts";
-import { type Rejection, rejection } from "../base/rejections.ts";
-import { encodePast, encodeText, further, reply } from "../delivery/text.ts";
 
-/** Stands for a value in a line: a private character, which no nickname can hold. */
-const VALUE = "\ue000";
+/** Stands for a value in a line: a private-use character, which no nickname contains. */
+const PLACEHOLDER = "\ue000";
 
-const SHOWN: readonly EventKind[] = ["message", "action", "join", "leave", "nick", "direct"];
+/** Whether a plain-text client is shown events of a kind. */
+const IS_SHOWN: Readonly<Record<EventKind, boolean>> = {
+  message: true,
+  action: true,
+  join: true,
+  leave: true,
+  nick: true,
+  direct: true,
+  resume: false,
+};
 
 // deno-lint-ignore no-control-regex -- all of ASCII is meant, controls included
 const ASCII = /^[\x00-\x7f]*$/;
 
-// It would end the name in "[from {nick}] {text}" too early.
-const EARLY_END = /^[^[]*\] /;
+// In "[from {nick}] {text}" such a nickname seems to end early.
+const CLOSING_BRACKET = /^[^[]*\] /;
 
-/** How lines begin, and what follows a nickname that a line begins with. */
+/** The fixed text of the server's lines around a nickname. */
 interface Forms {
+  /** How lines begin that begin with fixed text. */
   readonly beginnings: readonly string[];
+  /** What follows the nickname in lines that begin with one. */
   readonly middles: readonly string[];
 }
 
-/** Tells nicknames that imitate the chat's own lines from all others. */
+/** Finds nicknames that imitate the server's lines. */
 export class Imitation {
-  readonly #likeness: Confusables;
+  readonly #confusables: Confusables;
   readonly #plain: Forms;
   #looks: Forms | undefined;
 
   constructor(confusables: Confusables) {
-    this.#likeness = confusables;
-    this.#plain = formsOf(ownLines());
+    this.#confusables = confusables;
+    this.#plain = formsOf(serverLines());
   }
 
   /**
-   * Whether a line that a nickname stands in could be taken for another one of ours: `Bob: hi`,
-   * `* Bob`, `[from Bob]`, `Bob left room.`, `Not sent`, an event's ID; or looks like one of those.
+   * Whether a nickname imitates the server's lines: `Bob: hi`, `* Bob`, `[from Bob]`, `Bob left room.`,
+   * `Not sent`, an event's ID; or looks like one of those.
    */
   isOne(nick: string): boolean {
     const folded = foldNickname(nick);
-    if (isEventId(folded.split(" ", 1)[0]!) || EARLY_END.test(folded)) return true;
-    if (fits(blurred(folded), this.#plain)) return true;
+    if (isEventId(folded.split(" ", 1)[0]!) || CLOSING_BRACKET.test(folded)) return true;
+    if (fits(generalized(folded), this.#plain)) return true;
     if (ASCII.test(nick)) return false;
-    const look = (text: string) => this.#likeness.skeleton(text).toLowerCase();
+    const look = (text: string) => this.#confusables.skeleton(text).toLowerCase();
     this.#looks ??= {
       beginnings: this.#plain.beginnings.map(look),
       middles: this.#plain.middles.map(look),
     };
-    return fits(look(blurred(folded)), this.#looks);
+    return fits(look(generalized(folded)), this.#looks);
   }
 }
 
 function fits(nick: string, { beginnings, middles }: Forms): boolean {
-  const said = `${nick}: `, named = `${nick} `;
-  return middles.some((middle) => named.includes(middle)) ||
+  // A message's line begins with "{nick}: ", an announcement's with "{nick} ".
+  const message = `${nick}: `, announcement = `${nick} `;
+  return middles.some((middle) => announcement.includes(middle)) ||
     beginnings.some((beginning) =>
-      said.startsWith(beginning) || named.startsWith(beginning) || beginning.startsWith(said)
+      message.startsWith(beginning) || announcement.startsWith(beginning) ||
+      beginning.startsWith(message)
     );
 }
 
 function formsOf(lines: readonly string[]): Forms {
   const beginnings = new Set<string>(), middles = new Set<string>();
   for (const line of lines) {
-    const [beginning = "", middle = ""] = blurred(line).split(VALUE);
-    // Without its full stop it reads the same.
+    const [beginning = "", middle = ""] = generalized(line).split(PLACEHOLDER);
+    // A line without its full stop reads the same.
     if (beginning === "") middles.add(middle.replace(/\.$/, ""));
-    // A single character, like a quotation mark, makes no line.
+    // One character, such as a quotation mark, does not make a line of the server.
     else if (beginning.length > 1) beginnings.add(beginning);
   }
   middles.delete("");
   return { beginnings: [...beginnings], middles: [...middles] };
 }
 
-/** Every line that the chat makes, with {@linkcode VALUE} in the place of each value. */
-function ownLines(): string[] {
-  const about = { room: VALUE, id: "", nick: VALUE, text: VALUE, time: 0, cid: "" };
-  const events = SHOWN.flatMap((kind) =>
-    [true, false].map((own) => encodeText({ kind, ...about }, own))
+/** Returns the first line of each text of the server, with placeholders for all values. */
+function serverLines(): string[] {
+  const fields = {
+    room: PLACEHOLDER,
+    id: "",
+    nick: PLACEHOLDER,
+    text: PLACEHOLDER,
+    time: 0,
+    cid: "",
+  };
+  const kinds = (Object.keys(IS_SHOWN) as EventKind[]).filter((kind) => IS_SHOWN[kind]);
+  const events = kinds.flatMap((kind) =>
+    [true, false].map((own) => encodeText({ kind, ...fields }, own))
   );
-  const words = [...Object.values(reply), ...Object.values(further), ...Object.values(rejection)];
-  const lines = words.map((each) => {
-    // Each only puts its values into a line, whatever they are.
-    const word = typeof each === "function"
-      ? (each as (...values: unknown[]) => string | Rejection)(VALUE, VALUE)
+  const texts = [...Object.values(reply), ...Object.values(further), ...Object.values(rejection)];
+  const lines = texts.map((each) => {
+    // Every one of these functions puts its values into a line, whatever they are.
+    const text = typeof each === "function"
+      ? (each as (...values: unknown[]) => string | Rejection)(PLACEHOLDER, PLACEHOLDER)
       : each;
-    return typeof word === "string" ? word : word.message;
+    return typeof text === "string" ? text : text.message;
   });
-  const past = encodePast({ kind: "message", ...about });
+  const past = encodePast({ kind: "message", ...fields });
   return [...events, past, ...lines].map((line) => line.split("\n", 1)[0]!);
 }
 
-/** A line in which neither case nor the values of digits count. */
-function blurred(line: string): string {
+/** Returns a line in lower case, with `0` for every digit. */
+function generalized(line: string): string {
   return line.toLowerCase().replace(/\p{Nd}/gu, "0");
 }
 
-/** Whether a word has the form of an event's ID (see events.ts): clients take it from a line's front. */
+/** Whether a word has the form of an event's ID (feed/events.ts): clients read it at a line's start. */
 function isEventId(word: string): boolean {
   const digits = word.charCodeAt(0) - 97;
   return digits >= 5 && word.length === 1 + digits + 3 && /^[f-u][\da-f]+$/.test(word);

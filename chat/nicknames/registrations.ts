@@ -1,79 +1,97 @@
 /**
- * Registrations: whose a nickname is across days, by a password.
+ * Registrations: a nickname that belongs to the clients that know its password.
  *
- * Between Handler and Storage. A registration is a row of its own; it has a nickname by keeping its
- * claims (claims.ts) while its owner is away, so that whoever logs in without a password cannot tell
- * it from one that is taken, and costs no more. Who comes back by a token needs no password.
+ * A registration is a row of its own. While its owner is away it keeps the nickname's claims
+ * (storage/claims.ts), so that a login without a password finds the nickname taken, at no further
+ * cost. A client that resumes with a token needs no password. Registrations does not hash passwords
+ * (passwords.ts) and answers no client.
  */
-import { type Bucket, type Limiter, type Pace, refilled, waitFor } from "./attempts.ts";
-import type { Rate } from "../base/token_bucket.ts";
-import type { Claimed } from "../storage/claims.ts";
 import type { Clock } from "../base/clock.ts";
+import { reject, type Rejection, rejection, type Result } from "../base/rejections.ts";
+import { type Rate, TokenBucket, TokenBucketMap } from "../base/token_bucket.ts";
+import { hashToken } from "../base/tokens.ts";
+import { accountKey, passwordAttemptsKey, registrationAttemptsKey } from "../kv/keys.ts";
 import { withTimeout } from "../kv/retry.ts";
+import { accountFrom, type AccountValue } from "../kv/values.ts";
+import { type Claimed, deleteClaims, type Ownership, readClaims } from "../storage/claims.ts";
+import type { SessionRecord } from "../storage/records.ts";
+import type { Storage } from "../storage/storage.ts";
 import type { Confusables } from "./confusables.ts";
 import { foldNickname } from "./names.ts";
 import { passwordFrom, type Passwords } from "./passwords.ts";
-import { reject, type Rejection, rejection, type Result } from "../base/rejections.ts";
-import type { Ownership, SessionRecord, Storage } from "../storage/storage.ts";
-import { hashToken } from "../base/tokens.ts";
+import { takeShared } from "./shared_bucket.ts";
 
-/** What registrations are made of. */
+/** What {@linkcode Registrations} is made of. */
 export interface RegistrationsParts {
   readonly kv: Deno.Kv;
   readonly clock: Clock;
   readonly storage: Storage;
   readonly confusables: Confusables;
   readonly passwords: Passwords;
-  /** Limits what one address may try. */
-  readonly limiter: Limiter;
-  /** Milliseconds for which a registration is kept that nobody uses; 0: there are no new ones. */
-  readonly lifetime: number;
-  /** How many nicknames an address may register; `undefined`: as many as it likes. */
-  readonly registration: Rate | undefined;
+  /** Milliseconds for which an unused registration is kept; 0 allows no new ones. */
+  readonly lifetimeMs: number;
+  /** How many nicknames one address may register; `undefined` sets no limit. */
+  readonly registrationRate: Rate | undefined;
 }
 
-/** A registration, as it stands in KV. */
-interface Registration {
-  /** As it is written. */
-  readonly nick: string;
-  readonly password: string;
-  readonly claims: readonly string[];
-  /** Until when it is kept, in Unix milliseconds: KV may keep rows longer. */
-  readonly until: number;
-}
-
-/** A registration that was found, and holds as long as its row is as it was. */
-interface Found {
-  readonly account: Registration;
+/** A registration's row as it was read. */
+interface AccountRow {
+  /** `undefined`: it does not exist, or another version of the program wrote it in an unknown form. */
+  readonly account: AccountValue | undefined;
+  /** Whether the row exists, in whatever form, and has not expired. */
+  readonly exists: boolean;
+  /** Holds as long as nobody changes the row. */
   readonly check: Deno.AtomicCheck;
 }
 
-/** Wrong passwords for one nickname, by whomever, on all instances together. */
-export const RATE_PER_NICKNAME: Pace = { burst: 10, every: 60_000 };
+/** A registration whose password the client has given. */
+interface ProvenAccount {
+  /** The folded nickname. */
+  readonly name: string;
+  readonly account: AccountValue;
+  readonly check: Deno.AtomicCheck;
+  readonly password: string;
+}
 
-/** Passwords from one address. */
-export const RATE_PER_ADDRESS: Pace = { burst: 10, every: 20_000 };
+/** A client's proof that it owns a registration. */
+export interface Proof {
+  readonly owner: Ownership;
+  /** The nickname in the spelling that the client gets. */
+  readonly spelling: string;
+  /** The claims of that spelling. */
+  readonly claims: readonly string[];
+}
+
+/** Wrong passwords for one nickname, from all addresses and on all instances together. */
+export const RATE_PER_NICKNAME: Rate = { burst: 10, ms: 600_000 };
+
+/** Passwords from one address, on one instance. */
+export const RATE_PER_ADDRESS: Rate = { burst: 10, ms: 200_000 };
 
 /**
- * The part of a try that a right password gets back. It costs as much work as a wrong one (a quarter
- * of a second), so it counts; but a school has one address: 40 people may come at once.
+ * The part of an attempt that a right password gets back. Checking it takes a quarter of a second of
+ * work like any other, so it is not free; but a school has one address, and 40 clients may identify
+ * at once.
  */
 export const RIGHT_PASSWORD_REFUND = 0.75;
 
-/** How often a row may change under the hands of whoever changes it. */
-const MAX_TRIES = 5;
+/** Addresses whose attempts are remembered; beyond that, old ones are forgotten. */
+const MAX_ADDRESSES = 10_000;
 
 /** Registrations, for all connections of an instance. */
 export class Registrations {
   readonly #parts: RegistrationsParts;
+  readonly #addresses = new TokenBucketMap(() => new TokenBucket(), MAX_ADDRESSES);
 
   constructor(parts: RegistrationsParts) {
     this.#parts = parts;
   }
 
   /**
-   * Registers the nickname that a connection has for whoever knows the password. `countedFor` is the
-   * address for which that is counted; `undefined`: it is not.
+   * Registers the nickname that a connection has. `address` limits the passwords. `countedFor` is the
+   * address whose registrations are counted; `undefined` counts none.
+   *
+   * @throws when KV does not answer.
    */
   async register(
     record: SessionRecord,
@@ -81,55 +99,72 @@ export class Registrations {
     address: string,
     countedFor: string | undefined,
   ): Promise<Result> {
-    const { storage, clock, lifetime } = this.#parts;
-    if (lifetime === 0) return rejection.registrationOff;
+    const { kv, storage, clock, passwords, lifetimeMs, registrationRate } = this.#parts;
+    if (lifetimeMs === 0) return rejection.registrationOff;
     if (record.held.account !== "") return rejection.registeredAlready(record.nick);
-    const hashed = await this.#hash(typed, address);
-    if (!hashed.ok) return hashed;
+    const usable = passwordFrom(typed);
+    if (!usable.ok) return reject("bad-password", usable.why);
+    const wait = this.#takeAttempt(address);
+    if (wait > 0) return rejection.tooManyAttempts(wait);
+    const password = await passwords.hash(usable.password);
+    if (password === undefined) return rejection.busy;
     const { nick, held: { claims } } = record;
     const account = foldNickname(nick);
-    const row = await this.#row(account);
-    // An older version may have let somebody in over it.
-    if (row.isThere) return rejection.nicknameRegistered(nick);
-    const wait = await this.#chargeRegistration(countedFor);
-    if (wait > 0) return rejection.tooManyRegistrations(wait);
-    const until = clock.now() + lifetime;
-    const { outcome } = await storage.keepClaims(record.id, {
-      ...{ account, claims, checks: [row.check] },
-      mutations: [this.#put(account, { nick, password: hashed.hash, claims, until })],
+    const { exists, check } = await this.#read(account);
+    // An older version of the program may have let the client use a registered nickname.
+    if (exists) return rejection.nicknameRegistered(nick);
+    if (registrationRate !== undefined && countedFor !== undefined) {
+      // Not the address itself is stored, but its hash.
+      const key = registrationAttemptsKey(hashToken(countedFor));
+      const wait = await takeShared(kv, clock, key, registrationRate);
+      if (wait > 0) return rejection.tooManyRegistrations(wait);
+    }
+    const until = clock.now() + lifetimeMs;
+    const { outcome } = await storage.saveRegistration(record.id, {
+      account,
+      claims,
+      checks: [check],
+      mutations: [this.#put(account, { nick, password, claims, until })],
     });
     return outcome === "done" ? { ok: true } : rejection.notDone;
   }
 
   /**
-   * Finds out whether somebody may use a nickname that is registered. `spelling` is how it is to be
-   * written.
+   * Checks the password of a registered nickname. Using a registration renews it.
+   *
+   * @throws when KV does not answer.
    */
-  async prove(
-    nick: string,
-    typed: string,
-    address: string,
-  ): Promise<Result<{ owner: Ownership; spelling: string }>> {
-    const { clock, confusables, passwords, lifetime } = this.#parts;
-    const checked = await this.#checked(nick, typed, address);
+  async prove(nick: string, typed: string, address: string): Promise<Result<Proof>> {
+    const { clock, confusables, passwords, lifetimeMs } = this.#parts;
+    const checked = await this.#checkPassword(nick, typed, address);
     if (!checked.ok) return checked;
-    const { account: name, found: { account, check }, password } = checked;
-    const claims = confusables.claims(nick) ?? [];
-    const isCovered = claims.length > 0 && claims.every((each) => account.claims.includes(each));
-    const stored = account.password;
-    // Should this be too much just now, the next time will do.
-    const fresh = passwords.isOutdated(stored) ? await passwords.hash(password) : undefined;
-    const until = Math.max(account.until, clock.now() + lifetime);
+    const { name, account, check } = checked;
+    // The client chooses the spelling, as long as the registration keeps all of its claims.
+    const typedClaims = confusables.claims(nick) ?? [];
+    const isKept = typedClaims.length > 0 &&
+      typedClaims.every((each) => account.claims.includes(each));
+    const spelling = isKept ? nick : account.nick;
+    const claims = isKept ? typedClaims : confusables.claims(spelling) ?? account.claims;
+    // If too many hashes are queued now, the next login renews the hash.
+    const fresh = passwords.isOutdated(account.password)
+      ? await passwords.hash(checked.password)
+      : undefined;
+    const password = fresh ?? account.password;
+    const until = Math.max(account.until, clock.now() + lifetimeMs);
     const owner = {
-      ...{ account: name, claims: account.claims, checks: [check] },
-      mutations: [this.#put(name, { ...account, password: fresh ?? stored, until })],
+      account: name,
+      claims: account.claims,
+      checks: [check],
+      mutations: [this.#put(name, { ...account, password, until })],
     };
-    return { ok: true, owner, spelling: isCovered ? nick : account.nick };
+    return { ok: true, owner, spelling, claims };
   }
 
   /**
-   * Changes the password of the registration that a connection has identified itself for. With the
-   * hash of a token, only that one resumes the connection from now on.
+   * Changes the password of the registration that a connection is identified for. With the hash of a
+   * token, that token alone resumes the connection from now on.
+   *
+   * @throws when KV does not answer.
    */
   async changePassword(
     record: SessionRecord,
@@ -141,180 +176,125 @@ export class Registrations {
     if (record.held.account === "") return rejection.notIdentified;
     const usable = passwordFrom(fresh);
     if (!usable.ok) return reject("bad-password", usable.why);
-    const checked = await this.#checked(record.held.account, typed, address);
+    const checked = await this.#checkPassword(record.held.account, typed, address);
     if (!checked.ok) return checked;
-    const hash = await this.#parts.passwords.hash(usable.password);
-    if (hash === undefined) return rejection.busy;
-    const { account, found } = checked;
-    return await this.#keep(record, account, found, [
-      this.#put(account, { ...found.account, password: hash }),
-    ], token);
-  }
-
-  /** Gives up the registration that a connection has identified itself for. */
-  async unregister(record: SessionRecord, typed: string, address: string): Promise<Result> {
-    if (record.held.account === "") return rejection.notIdentified;
-    const checked = await this.#checked(record.held.account, typed, address);
-    if (!checked.ok) return checked;
-    const { account, found } = checked;
-    return await this.#keep(record, "", found, [{ type: "delete", key: accountKey(account) }]);
+    const password = await this.#parts.passwords.hash(usable.password);
+    if (password === undefined) return rejection.busy;
+    const { name, account, check } = checked;
+    const mutations = [this.#put(name, { ...account, password })];
+    const ownership = { account: name, claims: account.claims, checks: [check], mutations };
+    const saved = await this.#parts.storage.saveRegistration(record.id, ownership, token);
+    return saved.outcome === "done" ? { ok: true } : rejection.notDone;
   }
 
   /**
-   * Why a nickname could not be had; `undefined`: nothing stands in its way any more. Claims of
-   * connections and registrations that are not there are freed: an older version, which knows only
-   * some of them, may have swept the rest.
+   * Deletes the registration that a connection is identified for. The connection keeps the nickname
+   * while it is online.
+   *
+   * @throws when KV does not answer.
    */
-  async whyTaken({ id }: SessionRecord, nick: string): Promise<Rejection | undefined> {
-    const { storage } = this.#parts;
+  async unregister(record: SessionRecord, typed: string, address: string): Promise<Result> {
+    if (record.held.account === "") return rejection.notIdentified;
+    const checked = await this.#checkPassword(record.held.account, typed, address);
+    if (!checked.ok) return checked;
+    const { name, account, check } = checked;
+    const { outcome } = await this.#parts.storage.saveRegistration(record.id, {
+      account: "",
+      claims: account.claims,
+      checks: [check],
+      mutations: [{ type: "delete", key: accountKey(name) }],
+    });
+    return outcome === "done" ? { ok: true } : rejection.notDone;
+  }
+
+  /**
+   * Explains why the connection `id` could not take a nickname; `undefined`: nothing prevents it any
+   * more. It deletes claims of connections and registrations that do not exist: an older version of
+   * the program knows only some of a nickname's claims, and may have left the others.
+   *
+   * @throws when KV does not answer.
+   */
+  async explainConflict(
+    id: string,
+    nick: string,
+    claims: readonly string[],
+  ): Promise<Rejection | undefined> {
+    const { kv, clock } = this.#parts;
     const taken: Claimed[] = [];
-    const inVain: Claimed[] = [];
-    for (const each of await storage.claimed(nick)) {
-      const { check: { versionstamp }, holder } = each;
+    const orphaned: Claimed[] = [];
+    for (const claim of await readClaims(kv, clock, claims)) {
+      const { check, holder } = claim;
       const isOwn = holder !== undefined && "connection" in holder && holder.connection === id;
-      if (versionstamp === null || isOwn) continue;
-      (await this.#isHeld(each) ? taken : inVain).push(each);
+      if (check.versionstamp === null || isOwn) continue;
+      (await this.#isHeld(claim) ? taken : orphaned).push(claim);
     }
-    if (inVain.length > 0) await storage.freeClaims(inVain);
+    if (orphaned.length > 0) await deleteClaims(kv, clock, orphaned);
     if (taken.length === 0) return undefined;
     const folded = foldNickname(nick);
-    const itself = taken.find(({ claim }) => claim === folded);
-    if (itself?.holder === undefined) return rejection.nicknameAlike(nick);
-    if ("connection" in itself.holder) return rejection.nicknameTaken(nick);
-    return itself.holder.account === folded
+    const holder = taken.find(({ claim }) => claim === folded)?.holder;
+    if (holder === undefined) return rejection.nicknameAlike(nick);
+    if ("connection" in holder) return rejection.nicknameTaken(nick);
+    return holder.account === folded
       ? rejection.nicknameRegistered(nick)
       : rejection.nicknameAlike(nick);
   }
 
   async #isHeld({ holder }: Claimed): Promise<boolean> {
-    // Of a version that is newer than this one: not ours to judge.
+    // A newer version of the program wrote it, in a form that this one does not know.
     if (holder === undefined) return true;
-    if ("account" in holder) return (await this.#row(holder.account)).isThere;
+    if ("account" in holder) return (await this.#read(holder.account)).exists;
     return await this.#parts.storage.getRecordByConnection(holder.connection) !== undefined;
   }
 
-  async #keep(
-    record: SessionRecord,
-    account: string,
-    { account: { claims }, check }: Found,
-    mutations: Deno.KvMutation[],
-    token?: string,
-  ): Promise<Result> {
-    const { storage } = this.#parts;
-    const ownership = { account, claims, checks: [check], mutations };
-    const { outcome } = await storage.keepClaims(record.id, ownership, token);
-    return outcome === "done" ? { ok: true } : rejection.notDone;
+  /** Takes an attempt of an address. Returns 0, or the milliseconds to wait. */
+  #takeAttempt(address: string): number {
+    const now = this.#parts.clock.monotonicMs();
+    return this.#addresses.at(address, now).take(RATE_PER_ADDRESS, 1, now);
   }
 
-  async #hash(typed: string, address: string): Promise<Result<{ hash: string }>> {
-    const usable = passwordFrom(typed);
-    if (!usable.ok) return reject("bad-password", usable.why);
-    const wait = this.#parts.limiter.take(address);
-    if (wait > 0) return rejection.tooManyAttempts(wait);
-    const hash = await this.#parts.passwords.hash(usable.password);
-    return hash === undefined ? rejection.busy : { ok: true, hash };
-  }
-
-  /** A registration whose password this is. */
-  async #checked(
+  /** Returns a registration if `typed` is its password. */
+  async #checkPassword(
     nick: string,
     typed: string,
     address: string,
-  ): Promise<Result<{ account: string; found: Found; password: string }>> {
-    const { limiter, passwords } = this.#parts;
+  ): Promise<Result<ProvenAccount>> {
+    const { kv, clock, passwords } = this.#parts;
     const usable = passwordFrom(typed, 1);
     if (!usable.ok) return reject("bad-password", usable.why);
-    const wait = limiter.take(address);
+    const wait = this.#takeAttempt(address);
     if (wait > 0) return rejection.tooManyAttempts(wait);
     const name = foldNickname(nick);
-    const { account, check } = await this.#row(name);
-    // That a nickname is registered is no secret: whoever tries to log in with it is told.
+    const { account, check } = await this.#read(name);
+    // That a nickname is registered is no secret: a login with it is told so.
     if (account === undefined) return rejection.notRegistered(nick);
-    const waitForName = await this.#charge(attemptsKey(name), RATE_PER_NICKNAME);
+    // Before the result is known: otherwise many attempts could be made at once.
+    const waitForName = await takeShared(kv, clock, passwordAttemptsKey(name), RATE_PER_NICKNAME);
     if (waitForName > 0) return rejection.tooManyAttempts(waitForName);
-    const isRight = await passwords.matches(usable.password, account.password);
+    const { password } = usable;
+    const isRight = await passwords.matches(password, account.password);
     if (isRight === undefined) return rejection.busy;
     if (!isRight) return rejection.wrongPassword;
-    limiter.give(address, RIGHT_PASSWORD_REFUND);
-    await this.#commit(this.#parts.kv.atomic().delete(attemptsKey(name)));
-    return { ok: true, account: name, found: { account, check }, password: usable.password };
+    const now = clock.monotonicMs();
+    this.#addresses.at(address, now).spend(RATE_PER_ADDRESS, -RIGHT_PASSWORD_REFUND, now);
+    await withTimeout(clock, kv.delete(passwordAttemptsKey(name)));
+    return { ok: true, name, account, check, password };
   }
 
-  /** Takes one of the registrations that an address has. The address is not stored, but its hash. */
-  async #chargeRegistration(address: string | undefined): Promise<number> {
-    const rate = this.#parts.registration;
-    if (rate === undefined || address === undefined) return 0;
-    const { burst, ms } = rate;
-    return await this.#charge(["registrations", hashToken(address)], { burst, every: ms / burst });
-  }
-
-  /**
-   * Takes one of the tries that a key has, on all instances together, before it is known whether it is
-   * a good one: otherwise many at once could be made. Returns the milliseconds to wait if there is
-   * none.
-   */
-  async #charge(key: Deno.KvKey, limiter: Pace): Promise<number> {
-    const { kv, clock } = this.#parts;
-    const { burst, every } = limiter;
-    for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const { versionstamp, value } = await withTimeout(clock, kv.get<unknown>(key));
-      const now = clock.now();
-      const left = refilled(limiter, bucketFrom(value), now);
-      const wait = waitFor(limiter, left);
-      if (wait > 0) return wait;
-      const charged = await this.#commit(
-        kv.atomic().check({ key, versionstamp })
-          .set(key, { left: left - 1, at: now }, { expireIn: burst * every }),
-      );
-      if (charged) return 0;
-    }
-    // So many others try at the same time.
-    return every;
-  }
-
-  async #commit(operation: Deno.AtomicOperation): Promise<boolean> {
-    return (await withTimeout(this.#parts.clock, operation.commit())).ok;
-  }
-
-  /** A registration, if there is one that can be read, and what holds as long as that is so. */
-  async #row(
-    name: string,
-  ): Promise<{ account: Registration | undefined; isThere: boolean; check: Deno.AtomicCheck }> {
+  async #read(name: string): Promise<AccountRow> {
     const { kv, clock } = this.#parts;
     const key = accountKey(name);
     const { versionstamp, value } = await withTimeout(clock, kv.get<unknown>(key));
     const account = accountFrom(value);
-    const isOver = account !== undefined && account.until <= clock.now();
+    const isExpired = account !== undefined && account.until <= clock.now();
     return {
-      account: isOver ? undefined : account,
-      isThere: versionstamp !== null && !isOver,
+      account: isExpired ? undefined : account,
+      exists: versionstamp !== null && !isExpired,
       check: { key, versionstamp },
     };
   }
 
-  #put(name: string, account: Registration): Deno.KvMutation {
+  #put(name: string, account: AccountValue): Deno.KvMutation {
     const expireIn = Math.max(1, account.until - this.#parts.clock.now());
     return { type: "set", key: accountKey(name), value: account, expireIn };
   }
-}
-
-function accountKey(name: string): Deno.KvKey {
-  return ["account", name];
-}
-
-function attemptsKey(name: string): Deno.KvKey {
-  return ["attempts", name];
-}
-
-/** Rows outlive programs: they are read as something unknown. */
-function accountFrom(value: unknown): Registration | undefined {
-  const { nick, password, claims, until } = (value ?? {}) as Record<string, unknown>;
-  if (typeof nick !== "string" || typeof password !== "string") return undefined;
-  if (!Array.isArray(claims) || typeof until !== "number") return undefined;
-  return { nick, password, claims: claims.map(String), until };
-}
-
-function bucketFrom(value: unknown): Bucket | undefined {
-  const { left, at } = (value ?? {}) as Record<string, unknown>;
-  return typeof left === "number" && typeof at === "number" ? { left, at } : undefined;
 }

@@ -14,21 +14,21 @@ import type { Feed } from "../feed/feed.ts";
 import type { RateLimiter } from "./rate_limiter.ts";
 import type { History } from "../history/history.ts";
 import { Imitation } from "../nicknames/imitation.ts";
-import { type Confusables, MAX_CLAIM_CHARS } from "../nicknames/confusables.ts";
+import type { Confusables } from "../nicknames/confusables.ts";
 import type { Limits } from "../base/limits.ts";
 import { foldNickname, type Name, nicknameFrom, roomFrom } from "../nicknames/names.ts";
 import { reject, rejection, type Result } from "../base/rejections.ts";
 import type { Resume, Resumption, Seen } from "./resume.ts";
 import type { Subscriber } from "../delivery/sender.ts";
+import type { ChangeResult } from "../storage/changes.ts";
+import { MAX_CLAIM_CHARS } from "../storage/claims.ts";
 import {
-  type ChangeResult,
   type ConnectionRecord,
-  type Ownership,
   rememberCid,
   saidKey,
   type SessionRecord,
-  type Storage,
-} from "../storage/storage.ts";
+} from "../storage/records.ts";
+import type { NewUsername, Storage } from "../storage/storage.ts";
 import { hashToken, newToken } from "../base/tokens.ts";
 
 /** What Handler is made of. */
@@ -160,12 +160,13 @@ export class Handler {
     const name = nicknameFrom(typed, this.#limits);
     if (!name.ok) return reject("bad-nickname", name.why);
     const { name: nick } = name;
-    if (this.#confusables.claims(nick) === undefined) return rejection.nicknameTooLong;
+    const claims = this.#confusables.claims(nick);
+    if (claims === undefined) return rejection.nicknameTooLong;
     if (this.#imitation.isOne(nick)) return rejection.nicknameImitates;
     // Whoever has it by a registration of old may write it in another case.
     const isOwn = session.record.held.account === foldNickname(nick);
     if (!isOwn && this.#confusables.isReserved(nick)) return rejection.nicknameReserved(nick);
-    const result = await this.#take(session, nick, token);
+    const result = await this.#take(session, { nick, claims, token });
     if (!result.ok && result.code === "nickname-registered") session.rejectedNick = nick;
     return result;
   }
@@ -188,10 +189,10 @@ export class Handler {
     if (this.#imitation.isOne(name.name)) return rejection.nicknameImitates;
     const proof = await this.#registrations.prove(name.name, password, rateLimitKey(session));
     if (!proof.ok) return proof;
-    const { spelling, owner } = proof;
+    const { spelling, claims, owner } = proof;
     const token = resumable && record.nick === "" ? newToken() : "";
     const hash = token === "" ? undefined : hashToken(token);
-    const taken = await this.#take(session, spelling, hash, owner);
+    const taken = await this.#take(session, { nick: spelling, claims, token: hash, owner });
     if (taken.ok) session.rejectedNick = "";
     else if (taken.code === "nickname-taken") return rejection.onlineAlready(spelling);
     return taken.ok ? { ...taken, token } : taken;
@@ -238,19 +239,18 @@ export class Handler {
 
   async #take(
     { record }: Session,
-    nick: string,
-    token?: string,
-    owner?: Ownership,
+    username: NewUsername,
   ): Promise<Result<{ nick: string; at?: string }>> {
-    const take = () => this.#storage.setUsername(record.id, nick, token, owner);
+    const { nick, claims } = username;
+    const take = () => this.#storage.setUsername(record.id, username);
     let { outcome, eventId } = await take();
-    if (outcome === "taken") {
-      const why = await this.#registrations.whyTaken(record, nick);
+    if (outcome === "conflict") {
+      const why = await this.#registrations.explainConflict(record.id, nick, claims);
       if (why !== undefined) return why;
       // Nobody has it after all.
       ({ outcome, eventId } = await take());
     }
-    if (outcome === "taken") return rejection.nicknameAlike(nick);
+    if (outcome === "conflict") return rejection.nicknameAlike(nick);
     return outcome === "done" ? { ok: true, nick, at: eventId } : rejection.notDone;
   }
 
@@ -376,9 +376,7 @@ export class Handler {
     };
     if (key !== undefined) rememberCid(record, key);
     const { outcome, eventId } = await this.#storage.sendDirect(record.id, event);
-    if (key !== undefined) {
-      this.#wasSettled(record, key, outcome === "taken" ? "conflict" : outcome, eventId);
-    }
+    if (key !== undefined) this.#wasSettled(record, key, outcome, eventId);
     return outcome === "done" ? { ok: true, at: eventId, told: event } : rejection.notSent;
   }
 
@@ -391,7 +389,7 @@ export class Handler {
   async findOnline(typed: string): Promise<Result<{ record: ConnectionRecord }>> {
     const name = nicknameFrom(typed, this.#limits);
     if (!name.ok) return reject("bad-nickname", name.why);
-    const id = await this.#storage.getConnectionByNickname(name.name);
+    const id = await this.#storage.getConnectionByNickname(foldNickname(name.name));
     const record = id === undefined ? id : await this.#storage.getRecordByConnection(id);
     return record === undefined ? rejection.notOnline(name.name) : { ok: true, record };
   }
@@ -464,7 +462,7 @@ export class Handler {
     if (reading !== name.name) return roomFrom(reading, this.#limits);
     const look = this.#confusables.lookOfRoom(reading) ?? "";
     if (look.length <= MAX_CLAIM_CHARS) return name;
-    return { ok: false, why: "A room name cannot hold so many ligatures." };
+    return { ok: false, why: "Room name too long once its ligatures are expanded." };
   }
 
   /** Whether a name leads to a room in which somebody is. */

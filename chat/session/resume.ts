@@ -13,14 +13,9 @@ import type { History } from "../history/history.ts";
 import { rejection, type Result } from "../base/rejections.ts";
 import { MAX_CLOCK_ERROR_MS } from "../history/retention.ts";
 import type { Sender, Subscriber } from "../delivery/sender.ts";
-import {
-  MAX_CIDS,
-  rememberCid,
-  type Resumable,
-  saidKey,
-  type SessionRecord,
-  type Storage,
-} from "../storage/storage.ts";
+import { MAX_CIDS, rememberCid, saidKey, type SessionRecord } from "../storage/records.ts";
+import type { Storage } from "../storage/storage.ts";
+import type { Resumable } from "../storage/takeover.ts";
 import type { Stream } from "../history/memtable.ts";
 import { hashToken, isToken, newToken } from "../base/tokens.ts";
 
@@ -327,7 +322,7 @@ export class Resume {
       return { ok: true, record, token, ...missed };
     }
     sender.cancelExpect(hash);
-    if (outcome === "taken") return undefined;
+    if (outcome === "conflict") return undefined;
     this.#removeLater(id, hash);
     return rejection.notDone;
   }

@@ -1,30 +1,32 @@
 /**
- * Who is in a room, from memory: read from KV when somebody asks, and from then on kept true by the
- * events of the feed.
+ * The members of rooms, cached: a room is read from KV when a client asks for it, and the feed's
+ * events keep it up to date from then on.
  *
- * Below Storage, which hands it the events. To read a room of a thousand from KV takes ten times as
- * long as to answer from here. It is as far as the events are that were shown here: nobody is in the
- * list before they were seen to come. It does not know keys.
+ * Reading a room of a thousand members from KV takes ten times as long as answering from here. A
+ * connection is in the list only after its join was delivered on this instance. This file knows no
+ * keys.
  */
 import type { Clock } from "../base/clock.ts";
 import type { RoomEvent } from "../feed/events.ts";
 
-/** Most rooms that are known at a time; the one that was read first is forgotten first. */
+/** Rooms in the cache; beyond that, the room that was read first is dropped. */
 const MAX_CACHED_ROOMS = 256;
 
-/** Milliseconds after which a room is read anew: nothing that went wrong is wrong for ever. */
+/** Milliseconds after which a room is read again, so that no error in the cache lasts. */
 const CACHE_TTL_MS = 60_000;
 
-/** Nicknames by the connections' ids. */
+/** Nicknames by connection ID. */
 type NicksById = Map<string, string>;
 
 interface CachedRoom {
-  readonly since: number;
-  /** Being read; what happens meanwhile is applied when it has been. */
+  /** The start of the read, in milliseconds of the monotonic clock. */
+  readonly readAtMs: number;
+  /** Resolves when `nicks` is set. */
   readonly reading: Promise<void>;
+  /** Events that were delivered during the read; they are applied after it. */
   readonly meanwhile: RoomEvent[];
-  people: NicksById | undefined;
-  /** Somebody came who may not stand in order. */
+  nicks: NicksById | undefined;
+  /** A join has put a connection at the end, where it may not belong. */
   isUnordered: boolean;
 }
 
@@ -34,64 +36,82 @@ export class MemberCache {
   readonly #read: (room: string) => Promise<NicksById>;
   readonly #rooms = new Map<string, CachedRoom>();
 
-  /** `read` gives those who are in a room, in the order of their ids, as KV has them. */
+  /** `read` returns a room's members from KV, in order of their connection IDs. */
   constructor(clock: Clock, read: (room: string) => Promise<NicksById>) {
     this.#clock = clock;
     this.#read = read;
   }
 
   /**
-   * Who is in a room, in the order of the connections' ids. Not to be kept: it changes.
+   * Returns a room's members, in order of their connection IDs. The caller must not keep the map: it
+   * changes.
    *
    * @throws when KV cannot be read.
    */
   async of(room: string): Promise<ReadonlyMap<string, string>> {
-    let known = this.#rooms.get(room);
-    if (known === undefined || known.since + CACHE_TTL_MS < this.#clock.monotonicMs()) {
-      known = this.#learn(room);
+    let cached = this.#rooms.get(room);
+    if (cached === undefined || cached.readAtMs + CACHE_TTL_MS < this.#clock.monotonicMs()) {
+      cached = this.#load(room);
     }
-    await known.reading;
-    if (known.isUnordered) {
-      known.people = new Map([...known.people!].sort(([a], [b]) => a < b ? -1 : 1));
-      known.isUnordered = false;
+    await cached.reading;
+    if (cached.isUnordered) {
+      cached.nicks = new Map([...cached.nicks!].sort(([a], [b]) => a < b ? -1 : 1));
+      cached.isUnordered = false;
     }
-    return known.people!;
+    return cached.nicks!;
   }
 
-  /** To be called with every event by which somebody comes, goes or is renamed, in their order. */
+  /** Applies an event that changes a room's members. The events must come in the feed's order. */
   apply(event: RoomEvent): void {
-    const known = this.#rooms.get(event.room);
-    if (known?.people === undefined) known?.meanwhile.push(event);
-    else applyTo(known, known.people, event);
+    const cached = this.#rooms.get(event.room);
+    if (cached?.nicks === undefined) cached?.meanwhile.push(event);
+    else applyTo(cached, cached.nicks, event);
   }
 
-  #learn(room: string): CachedRoom {
-    const known: CachedRoom = {
-      since: this.#clock.monotonicMs(),
-      reading: this.#read(room).then((people) => {
-        // Some of it may be in what was read: to apply it once more changes nothing.
-        for (const event of known.meanwhile.splice(0)) applyTo(known, people, event);
-        known.people = people;
+  #load(room: string): CachedRoom {
+    const cached: CachedRoom = {
+      readAtMs: this.#clock.monotonicMs(),
+      reading: this.#read(room).then((nicks) => {
+        // The read may include some of these events: applying them again changes nothing.
+        for (const event of cached.meanwhile.splice(0)) applyTo(cached, nicks, event);
+        cached.nicks = nicks;
       }, (error) => {
-        if (this.#rooms.get(room) === known) this.#rooms.delete(room);
+        if (this.#rooms.get(room) === cached) this.#rooms.delete(room);
         throw error;
       }),
       meanwhile: [],
-      people: undefined,
+      nicks: undefined,
       isUnordered: false,
     };
     this.#rooms.delete(room);
-    this.#rooms.set(room, known);
+    this.#rooms.set(room, cached);
     if (this.#rooms.size > MAX_CACHED_ROOMS) this.#rooms.delete(this.#rooms.keys().next().value!);
-    return known;
+    return cached;
   }
 }
 
-function applyTo(known: CachedRoom, people: NicksById, { kind, id, nick, text }: RoomEvent): void {
-  if (kind === "leave") people.delete(id);
-  else if (kind === "nick") people.set(id, text);
-  else if (kind === "join") {
-    people.set(id, nick);
-    known.isUnordered = true;
+function applyTo(
+  cached: CachedRoom,
+  nicks: NicksById,
+  { kind, id, nick, text }: RoomEvent,
+): void {
+  switch (kind) {
+    case "join":
+      nicks.set(id, nick);
+      cached.isUnordered = true;
+      break;
+    case "leave":
+      nicks.delete(id);
+      break;
+    case "nick":
+      nicks.set(id, text);
+      break;
+    case "message":
+    case "action":
+    case "direct":
+    case "resume":
+      break;
+    default:
+      kind satisfies never;
   }
 }

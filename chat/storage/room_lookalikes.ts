@@ -1,79 +1,75 @@
 /**
- * The looks of rooms in KV: they make a room, and every name that looks like it, one room.
+ * The rows that make a room, and every name that looks like it, one room.
  *
- * Beside claims.ts, under Storage, which commits what is worked out here. A room whose name is all
- * ASCII has no such row: names that can be read as ASCII lead there without one (likeness.ts).
+ * A room whose name is all ASCII has no such row: a name that reads as ASCII is replaced by that
+ * ASCII before it comes here (confusables.ts).
  *
- * A row holds the room's name as its creator wrote it. While somebody is in the room it does not
- * expire; afterwards it stays for as long as history shows what was said there.
+ * A row stores the room's name as its creator wrote it. It does not expire while a connection is in
+ * the room. Afterwards it stays as long as history keeps the room's messages.
  */
 import type { Clock } from "../base/clock.ts";
+import { roomLookKey } from "../kv/keys.ts";
 import { withTimeout } from "../kv/retry.ts";
-import { type Confusables, MAX_CLAIM_CHARS } from "../nicknames/confusables.ts";
+import { roomLookFrom, type RoomLookValue } from "../kv/values.ts";
+import { MAX_CLAIM_CHARS } from "./claims.ts";
 
-/** What the looks of rooms are made of. */
-export interface RoomLooksParts {
+/** What {@linkcode RoomLookalikes} is made of. */
+export interface RoomLookalikesParts {
   readonly kv: Deno.Kv;
   readonly clock: Clock;
-  readonly likeness: Confusables;
-  /** Milliseconds for which an empty room's look stays its own; 0: not at all. */
-  readonly lifetime: number;
+  /** Milliseconds for which the row of an empty room stays; 0 removes it at once. */
+  readonly emptyRoomMs: number;
+  /** Returns what all names that look like this one have in common; `undefined` for ASCII. */
+  lookOfRoom(name: string): string | undefined;
 }
 
-/** Where a name leads to, and what has to be committed with a join, or with the room's removal. */
+/** The room that a name leads to, and what must be committed with a join, or with a removal. */
 export interface RoomLook {
-  /** The name of the room. */
   readonly room: string;
+  /** Hold as long as nobody changes the row. */
   readonly checks: readonly Deno.AtomicCheck[];
   readonly mutations: readonly Deno.KvMutation[];
 }
 
-/** The form of a row. `empty`: nobody is in the room, and the row expires. */
-interface Row {
-  readonly v: 1;
-  readonly room: string;
-  readonly empty: boolean;
-}
+/** Reads the rows. Storage and Rooms commit what it returns. */
+export class RoomLookalikes {
+  readonly #parts: RoomLookalikesParts;
 
-/** Reads the looks of rooms. */
-export class RoomLooks {
-  readonly #parts: RoomLooksParts;
-
-  constructor(parts: RoomLooksParts) {
+  constructor(parts: RoomLookalikesParts) {
     this.#parts = parts;
   }
 
   /**
-   * Returns the room that a name leads to, with the mutations that keep its look for it while
-   * somebody is there. The checks hold as long as nobody else has changed the look.
+   * Returns the room that a name leads to, with the mutations that keep the name for it while a
+   * connection is in the room.
    *
    * @throws when KV cannot be read.
    */
-  async entered(name: string): Promise<RoomLook> {
+  async forJoin(name: string): Promise<RoomLook> {
     const found = await this.#find(name);
     if (found === undefined) return { room: name, checks: [], mutations: [] };
     const { check, row } = found;
     const { key } = check;
-    // Rewritten only where it has to be: many who join at once could not share a commit.
+    // Each mutation makes joins of the same moment fail each other's check: write only if needed.
     if (row !== undefined && !row.empty) return { room: row.room, checks: [check], mutations: [] };
     const room = row?.room ?? name;
-    const value: Row = { v: 1, room, empty: false };
+    const value: RoomLookValue = { v: 1, room, empty: false };
     return { room, checks: [check], mutations: [{ type: "set", key, value }] };
   }
 
   /**
-   * Returns what has to be committed when a room turned out to be empty.
+   * Returns what must be committed with the removal of an empty room.
    *
    * @throws when KV cannot be read.
    */
-  async emptied(room: string): Promise<RoomLook> {
+  async forRemoval(room: string): Promise<RoomLook> {
     const found = await this.#find(room);
-    // An older version made rooms without a look.
+    // An older version of the program created rooms without a row.
     if (found?.row?.room !== room) return { room, checks: [], mutations: [] };
     const { check } = found;
     const { key } = check;
-    const { lifetime: expireIn } = this.#parts;
-    const value: Row = { v: 1, room, empty: true };
+    const { emptyRoomMs: expireIn } = this.#parts;
+    const value: RoomLookValue = { v: 1, room, empty: true };
     const mutation: Deno.KvMutation = expireIn === 0
       ? { type: "delete", key }
       : { type: "set", key, value, expireIn };
@@ -82,19 +78,13 @@ export class RoomLooks {
 
   async #find(
     name: string,
-  ): Promise<{ check: Deno.AtomicCheck; row: Row | undefined } | undefined> {
-    const { kv, clock, likeness: confusables } = this.#parts;
-    const look = confusables.lookOfRoom(name);
-    // Older versions let longer ones in.
+  ): Promise<{ check: Deno.AtomicCheck; row: RoomLookValue | undefined } | undefined> {
+    const { kv, clock } = this.#parts;
+    const look = this.#parts.lookOfRoom(name);
+    // Older versions of the program accepted longer names.
     if (look === undefined || look.length > MAX_CLAIM_CHARS) return undefined;
-    const key = ["room_look", look];
+    const key = roomLookKey(look);
     const { value, versionstamp } = await withTimeout(clock, kv.get<unknown>(key));
-    return { check: { key, versionstamp }, row: rowFrom(value) };
+    return { check: { key, versionstamp }, row: roomLookFrom(value) };
   }
-}
-
-/** Rows outlive programs: they are read as something unknown. */
-function rowFrom(value: unknown): Row | undefined {
-  const { room, empty } = (value ?? {}) as Record<string, unknown>;
-  return typeof room === "string" ? { v: 1, room, empty: empty === true } : undefined;
 }

@@ -1,17 +1,16 @@
 /**
- * The original table on KV: rows under a partition key and a sort key, and their mirror, so that
- * both "what has this connection" and "who is in this room" are one `list`.
+ * The sample's table on KV: rows under a partition key and a sort key, and a mirror of each row.
+ * With the mirror, both "the rows of this connection" and "the members of this room" are one `list`.
  *
- * A row and its mirror change only together: `put` and `delete` give the mutations of both, for
- * whoever commits them. It does not commit, and does not know what the keys mean.
+ * A row and its mirror change only together: `put` and `delete` return the mutations of both, which
+ * the caller commits in one atomic operation. This file does not commit.
  */
 import type { Clock } from "../base/clock.ts";
+import { tableMirrorKey, tableMirrorPrefix, tableRowKey, tableRowPrefix } from "../kv/keys.ts";
 import { eachWithTimeout } from "../kv/retry.ts";
+import { type TableValue, tableValueFrom } from "../kv/values.ts";
 
-/** What a row holds. Rows outlive programs: read it as something unknown. */
-export type RowData = { readonly nick: string };
-
-/** Rows of one `list` batch: the most that KV gives. */
+/** Rows that KV returns at once: the most that it allows. */
 const LIST_BATCH_ROWS = 1000;
 
 /** The table. */
@@ -24,38 +23,46 @@ export class Table {
     this.#clock = clock;
   }
 
-  /** The mutations that write a row and its mirror. */
-  put(pk: string, sk: string, data: RowData): Deno.KvMutation[] {
+  /** Returns the mutations that write a row and its mirror. */
+  put(pk: string, sk: string, data: TableValue): Deno.KvMutation[] {
     return keys(pk, sk).map((key) => ({ type: "set", key, value: data }));
   }
 
-  /** The mutations that remove a row and its mirror. */
+  /** Returns the mutations that remove a row and its mirror. */
   delete(pk: string, sk: string): Deno.KvMutation[] {
     return keys(pk, sk).map((key) => ({ type: "delete", key }));
   }
 
-  /** The rows under a partition key, in order of their sort keys. */
-  query(pk: string): Promise<Map<string, RowData>> {
-    return this.#read(["row", pk]);
+  /**
+   * Returns the rows with a partition key, in order of their sort keys.
+   *
+   * @throws when KV cannot be read.
+   */
+  query(pk: string): Promise<Map<string, TableValue>> {
+    return this.#read(tableRowPrefix(pk));
   }
 
-  /** The rows with a sort key, in order of their partition keys: one `list`, however many. */
-  reverseLookup(sk: string): Promise<Map<string, RowData>> {
-    return this.#read(["reverse_lookup", sk]);
+  /**
+   * Returns the rows with a sort key, in order of their partition keys: one `list`, however many.
+   *
+   * @throws when KV cannot be read.
+   */
+  reverseLookup(sk: string): Promise<Map<string, TableValue>> {
+    return this.#read(tableMirrorPrefix(sk));
   }
 
-  async #read(prefix: Deno.KvKey): Promise<Map<string, RowData>> {
-    const rows = new Map<string, RowData>();
+  async #read(prefix: Deno.KvKey): Promise<Map<string, TableValue>> {
+    const rows = new Map<string, TableValue>();
     const entries = this.#kv.list<unknown>({ prefix }, { batchSize: LIST_BATCH_ROWS });
     for await (const entry of eachWithTimeout(this.#clock, entries)) {
-      const nick = (entry.value as Partial<RowData> | null)?.nick;
-      // A row of another version of the program: of no use to this one, and not in its way.
-      if (typeof nick === "string") rows.set(String(entry.key.at(-1)), { nick });
+      const row = tableValueFrom(entry.value);
+      // Skips a row that another version of the program wrote in a form unknown here.
+      if (row !== undefined) rows.set(String(entry.key.at(-1)), row);
     }
     return rows;
   }
 }
 
 function keys(pk: string, sk: string): Deno.KvKey[] {
-  return [["row", pk, sk], ["reverse_lookup", sk, pk]];
+  return [tableRowKey(pk, sk), tableMirrorKey(sk, pk)];
 }

@@ -70,6 +70,20 @@ Deno.test("a debt is at most ten full buckets, whatever was spent", () => {
   assertAlmostEquals(bucket.take(rate, 1, START), 101_000, 0.01);
 });
 
+Deno.test("a negative cost gives back, and a bucket that was saved goes on where it was", () => {
+  const rate = { burst: 3, ms: 3_000 };
+  const bucket = new TokenBucket();
+  const take = (from: TokenBucket) => from.take(rate, 1, START);
+  assertEquals([take(bucket), take(bucket), take(bucket), take(bucket)], [0, 0, 0, 1000]);
+  bucket.spend(rate, -1, START);
+  assertEquals([take(bucket), take(bucket)], [0, 1000]);
+  bucket.spend(rate, -100, START);
+  assertEquals([take(bucket), take(bucket), take(bucket), take(bucket)], [0, 0, 0, 1000]);
+  bucket.spend(rate, -1, START);
+  const copy = new TokenBucket(bucket.fullMs);
+  assertEquals([take(copy), take(copy)], [0, 1000]);
+});
+
 Deno.test("a clock that is set back makes nobody wait", () => {
   const rate = { burst: 2, ms: 10_000 };
   const bucket = new TokenBucket();

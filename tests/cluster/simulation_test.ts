@@ -30,7 +30,8 @@ const STEPS = 60;
 const REPEATS = 2;
 
 /** Frames that answer a command, and are not events. */
-const REPLY = /^(Using nickname|A nickname|Nickname is|Not |The nickname|Cannot send)/;
+const REPLY =
+  /^(Using nickname|A nickname|Nicknames cannot|Nickname is|Not |The nickname|Cannot send)/;
 
 /** Somebody with a socket on one of the instances. */
 class Client extends FakeSocket {

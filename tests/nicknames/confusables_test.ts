@@ -1,41 +1,45 @@
+/** Confusables: skeletons, claims, reserved names, and the table behind them. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { CONFUSABLES, MANY, UNICODE } from "../../chat/nicknames/confusables_data.ts";
 import { Confusables, DEFAULT_RESERVED } from "../../chat/nicknames/confusables.ts";
+import TABLE from "../../chat/nicknames/confusables.txt" with { type: "text" };
 import { foldNickname } from "../../chat/nicknames/names.ts";
 
-const likeness = new Confusables();
+const confusables = new Confusables();
 
-/** Each is a check: with two more they must fit into an atomic of denokv. */
-const MOST_CLAIMS = 6;
+/** Each claim is a check: with two more they must fit into one commit on denokv, which allows ten. */
+const MAX_CLAIMS = 6;
 
-/** Whether two nicknames cannot both be had. */
+/** Whether two nicknames share a claim, so that only one of them can be taken. */
 function clash(one: string, other: string): boolean {
-  const claims = likeness.claims(one) ?? [];
-  return (likeness.claims(other) ?? []).some((claim) => claims.includes(claim));
+  const claims = confusables.claims(one) ?? [];
+  return (confusables.claims(other) ?? []).some((claim) => claims.includes(claim));
 }
 
-Deno.test("the data is whole: as many characters as Unicode has, and what it says of some", () => {
-  assertEquals([UNICODE, CONFUSABLES.trim().split(/\s/).length], ["18.0.0", MANY]);
-  assert(/^[\x20-\x7e\n]*$/.test(CONFUSABLES), "it is not plain ASCII");
-  // From UTS 39 itself, and from the file's own comments.
+Deno.test("the table of confusables is complete and is used", () => {
+  const [, version, characters] = /^# .* Unicode ([\d.]+) .* (\d+) characters/.exec(TABLE)!;
+  const tokens = TABLE.split("\n").filter((line) => !line.startsWith("#")).join(" ").trim()
+    .split(/\s/);
+  assertEquals([version, Number(characters), tokens.length], ["18.0.0", 6712, 6712]);
+  assert(/^[\x20-\x7e\n]*$/.test(TABLE), "the table is not plain ASCII");
+  // Pairs from UTS 39 and from the comments of confusables.txt.
   const pairs = [["paypal", "раураl"], ["scope", "ѕсоре"], ["1", "l"], ["m", "rn"], ["ß", "β"]];
   for (const [one, other] of pairs) {
-    assertEquals(likeness.skeleton(one!), likeness.skeleton(other!), `${one} ${other}`);
+    assertEquals(confusables.skeleton(one!), confusables.skeleton(other!), `${one} ${other}`);
   }
-  assertEquals(likeness.skeleton("カ"), likeness.skeleton("力"));
-  assertNotEquals(likeness.skeleton("Ann"), likeness.skeleton("Anna"));
+  assertEquals(confusables.skeleton("カ"), confusables.skeleton("力"));
+  assertNotEquals(confusables.skeleton("Ann"), confusables.skeleton("Anna"));
 });
 
-Deno.test("plain ASCII claims nothing but itself, so that nobody is in anybody's way who never was", () => {
+Deno.test("an ASCII nickname claims its folded form only", () => {
   for (const nick of ["Ann", "l1", "11", "rn", "m", "O0", "Il|1", "a b_c", "~*~"]) {
-    assertEquals(likeness.claims(nick), [foldNickname(nick)]);
+    assertEquals(confusables.claims(nick), [foldNickname(nick)]);
   }
   for (const [one, other] of [["l1", "11"], ["rn", "m"], ["O0", "00"], ["Ia", "la"]]) {
     assert(!clash(one!, other!), `${one} ${other}`);
   }
 });
 
-Deno.test("a lookalike and what it looks like cannot both be had, in whatever case, width or script", () => {
+Deno.test("lookalikes share a claim, in any case, width and script", () => {
   const pairs = [
     ["admin", "аdmin"],
     ["Helen", "Неlen"],
@@ -65,44 +69,52 @@ Deno.test("a lookalike and what it looks like cannot both be had, in whatever ca
   for (const [one, other] of pairs) assert(clash(one!, other!), `${one} ${other}`);
 });
 
-Deno.test("what does not look alike does not clash: people of all scripts have their names", () => {
+Deno.test("names of different looks share no claim, in all scripts", () => {
   const names = [
-    ...["Иван", "Ірина", "Анна", "Ann", "Anna", "Ζωή", "Zoe", "Zoë", "Chloé", "Chloe", "ปลา"],
-    ...[
-      "দীপা",
-      "محمد",
-      "דנה",
-      "日本語",
-      "日本",
-      "김민수",
-      "❤️",
-      "👩‍👩‍👧",
-      "José",
-      "Jose",
-      "Søren",
-      "Ðann",
-    ],
+    "Иван",
+    "Ірина",
+    "Анна",
+    "Ann",
+    "Anna",
+    "Ζωή",
+    "Zoe",
+    "Zoë",
+    "Chloé",
+    "Chloe",
+    "ปลา",
+    "দীপা",
+    "محمد",
+    "דנה",
+    "日本語",
+    "日本",
+    "김민수",
+    "❤️",
+    "👩‍👩‍👧",
+    "José",
+    "Jose",
+    "Søren",
+    "Ðann",
   ];
   for (const one of names) {
-    const claims = likeness.claims(one);
-    assert(claims !== undefined && claims.length <= MOST_CLAIMS, one);
+    const claims = confusables.claims(one);
+    assert(claims !== undefined && claims.length <= MAX_CLAIMS, one);
     for (const other of names) if (one !== other) assert(!clash(one, other), `${one} ${other}`);
   }
 });
 
-Deno.test("however a nickname can be read, its claims are few, and no key is too long", () => {
-  assertEquals(likeness.claims("ІІІІІІ"), ["іііііі", "/llllll", "llllll", "iiiiii"]);
-  assertEquals(likeness.claims("ΑΝΝΑ")!.filter((claim) => claim.startsWith("a")), ["anna"]);
+Deno.test("a nickname has at most six claims, each short enough for a key", () => {
+  assertEquals(confusables.claims("ІІІІІІ"), ["іііііі", "/llllll", "llllll", "iiiiii"]);
+  assertEquals(confusables.claims("ΑΝΝΑ")!.filter((claim) => claim.startsWith("a")), ["anna"]);
   for (const letter of ["Ι", "\u09e6", "ⅿ", "א1", "𝐈"]) {
-    assert(likeness.claims(letter.repeat(16))!.length <= MOST_CLAIMS, letter);
+    assert(confusables.claims(letter.repeat(16))!.length <= MAX_CLAIMS, letter);
   }
-  assertEquals(likeness.claims("\u{fdfa}".repeat(128)), undefined);
-  for (const claim of likeness.claims("\u{fdfa}".repeat(9)) ?? []) {
+  assertEquals(confusables.claims("\u{fdfa}".repeat(128)), undefined);
+  for (const claim of confusables.claims("\u{fdfa}".repeat(9)) ?? []) {
     assert(new TextEncoder().encode(claim).length < 2000);
   }
 });
 
-Deno.test("nobody is called as the server or its staff, whatever the letters or the signs around them", () => {
+Deno.test("isReserved finds reserved names in other letters, and with signs around and between them", () => {
   const reserved = [
     ...[
       "admin",
@@ -115,50 +127,63 @@ Deno.test("nobody is called as the server or its staff, whatever the letters or 
       "*** Server ***",
       "@system",
     ],
-    ...["ADMlN", "adrnin", "adm1n", "4dm!n", "@dmin", "a.d.m.i.n", "admiṇ", "ádmin", "aclmin"],
-    ...[
-      "🅰🅳🅼🅸🅽",
-      "🇦🇩🇲🇮🇳",
-      "ᴀᴅᴍɪɴ",
-      "ꜱʏꜱᴛᴇᴍ",
-      "!@dmin!",
-      "∣admin∣",
-      "$erver",
-      "5y5t3m",
-      "R00T",
-      "Pɑrley",
-    ],
-    ...["ѕуѕtem", "rооt", "ѕtaff", "parlеy", "(аdmin)", "ⓐⓓⓜⓘⓝ", "moderator!"],
+    "ADMlN",
+    "adrnin",
+    "adm1n",
+    "4dm!n",
+    "@dmin",
+    "a.d.m.i.n",
+    "admiṇ",
+    "ádmin",
+    "aclmin",
+    "🅰🅳🅼🅸🅽",
+    "🇦🇩🇲🇮🇳",
+    "ᴀᴅᴍɪɴ",
+    "ꜱʏꜱᴛᴇᴍ",
+    "!@dmin!",
+    "∣admin∣",
+    "$erver",
+    "5y5t3m",
+    "R00T",
+    "Pɑrley",
+    "ѕуѕtem",
+    "rооt",
+    "ѕtaff",
+    "parlеy",
+    "(аdmin)",
+    "ⓐⓓⓜⓘⓝ",
+    "moderator!",
   ];
-  for (const nick of reserved) assert(likeness.isReserved(nick), nick);
+  for (const nick of reserved) assert(confusables.isReserved(nick), nick);
   const others = [
-    ...[
-      "Adm",
-      "administer",
-      "admin2",
-      "Adminton",
-      "Roota",
-      "not admin",
-      "John",
-      "server room",
-      "mod",
-      "op",
-    ],
-    ...["Админ Иванов", "Анна", "***", "❤️"],
+    "Adm",
+    "administer",
+    "admin2",
+    "Adminton",
+    "Roota",
+    "not admin",
+    "John",
+    "server room",
+    "mod",
+    "op",
+    "Админ Иванов",
+    "Анна",
+    "***",
+    "❤️",
   ];
-  for (const nick of others) assert(!likeness.isReserved(nick), nick);
+  for (const nick of others) assert(!confusables.isReserved(nick), nick);
 });
 
-Deno.test("what is reserved can be chosen, also to be nothing", () => {
+Deno.test("the operator chooses the reserved names, possibly none", () => {
   const own = new Confusables([...DEFAULT_RESERVED, " Boss "]);
   assert(own.isReserved("boss") && own.isReserved("bоss") && own.isReserved("admin"));
   const none = new Confusables([]);
   assert(!none.isReserved("admin") && !none.isReserved("аdmin") && !none.isReserved("!!"));
 });
 
-Deno.test("no name in the golden conversations is reserved", async () => {
+Deno.test("isReserved accepts every nickname of the golden conversations", async () => {
   const golden = await Deno.readTextFile(new URL("../golden/conversations.json", import.meta.url));
   for (const [, nick] of golden.matchAll(/Using nickname: (.+?)\\n/g)) {
-    assert(!likeness.isReserved(nick!), nick);
+    assert(!confusables.isReserved(nick!), nick);
   }
 });

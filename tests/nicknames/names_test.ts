@@ -1,21 +1,22 @@
+/** Names: which nicknames and room names are valid, and which nicknames are the same. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { limitsFrom } from "../../chat/base/limits.ts";
 import { foldNickname, nicknameFrom, roomFrom } from "../../chat/nicknames/names.ts";
 
 const limits = limitsFrom();
 
-Deno.test("a nickname may hold underscores, spaces inside, any script, and emoji", () => {
+Deno.test("nicknameFrom accepts underscores, spaces inside, any script, and emoji", () => {
   for (const name of ["john_doe", "Mary Ann", "Ζωή", "দীপা", "محمد", "👩‍👩‍👧", "❤️", "日本語"]) {
     assertEquals(nicknameFrom(name, limits), { ok: true, name });
   }
 });
 
-Deno.test("white space around a nickname is no part of it, and its form is NFC", () => {
+Deno.test("nicknameFrom trims white space and normalizes to NFC", () => {
   assertEquals(nicknameFrom("  Ann ", limits), { ok: true, name: "Ann" });
   assertEquals(nicknameFrom("Zoe\u0301", limits), { ok: true, name: "Zo\u00e9" });
 });
 
-Deno.test("a nickname that is empty, a command, unprintable or too long is refused with one line", () => {
+Deno.test("nicknameFrom rejects an empty, unprintable or too long nickname, and a command, with one line", () => {
   const bad = [
     "",
     "   ",
@@ -37,19 +38,21 @@ Deno.test("a nickname that is empty, a command, unprintable or too long is refus
   ];
   for (const typed of bad) {
     const name = nicknameFrom(typed, limits);
-    if (name.ok) throw new Error(`${JSON.stringify(typed)} was let in`);
+    if (name.ok) throw new Error(`${JSON.stringify(typed)} was accepted`);
     assertEquals(name.why.split("\n").length, 1);
   }
 });
 
-Deno.test("what joins emoji and letters may stand where it joins, and nowhere else", () => {
+Deno.test("nicknameFrom accepts joiners in emoji and joining scripts, and nowhere else", () => {
   const joined = [
-    ...[
-      "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
-      "1\ufe0f\u20e3",
-      "🏳\ufe0f\u200d🌈",
-    ],
-    ...["🧑🏽\u200d🚀", "☎\ufe0e", "می\u200cخواهم", "സുബിന്\u200d", "क्\u200dष"],
+    "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+    "1\ufe0f\u20e3",
+    "🏳\ufe0f\u200d🌈",
+    "🧑🏽\u200d🚀",
+    "☎\ufe0e",
+    "می\u200cخواهم",
+    "സുബിന്\u200d",
+    "क्\u200dष",
   ];
   for (const name of joined) assertEquals(nicknameFrom(name, limits), { ok: true, name });
   const stray = [
@@ -64,8 +67,8 @@ Deno.test("what joins emoji and letters may stand where it joins, and nowhere el
   for (const typed of stray) assert(!nicknameFrom(typed, limits).ok, JSON.stringify(typed));
 });
 
-Deno.test("a mark needs something to stand on, and no letter is buried in marks", () => {
-  // As many scripts end words with marks: these are names.
+Deno.test("nicknameFrom rejects a combining mark without a letter, and too many on one letter", () => {
+  // Many scripts end words with marks: these are valid names.
   for (const name of ["দীপা", "เอมี่", "שָׁלוֹם", "مُحَمَّد", "Nguyễn", "བཀྲ་ཤིས"]) {
     assert(nicknameFrom(name, limits).ok, name);
   }
@@ -83,7 +86,7 @@ Deno.test("a mark needs something to stand on, and no letter is buried in marks"
   }
 });
 
-Deno.test("characters that are blank, unassigned, private or half of one are refused", () => {
+Deno.test("nicknameFrom rejects blank, unassigned and private characters, and lone surrogates", () => {
   for (
     const typed of [
       "a\u2800",
@@ -103,13 +106,13 @@ Deno.test("characters that are blank, unassigned, private or half of one are ref
   }
 });
 
-Deno.test("what would be a command, or longer than a key, once it is folded is refused, too", () => {
+Deno.test("nicknameFrom rejects a nickname that folds to a command, or to more than a key holds", () => {
   for (const typed of ["／help", "\u{fdfa}".repeat(100)]) {
     assert(!nicknameFrom(typed, limitsFrom({ nickname: 128 })).ok, typed);
   }
 });
 
-Deno.test("length is counted in characters, so that every script has the same room", () => {
+Deno.test("length limits count characters, not code units or bytes", () => {
   for (const letter of ["a", "é", "日", "😀"]) {
     assert(nicknameFrom(letter.repeat(32), limits).ok, letter);
     assert(!nicknameFrom(letter.repeat(33), limits).ok, letter);
@@ -118,7 +121,7 @@ Deno.test("length is counted in characters, so that every script has the same ro
   }
 });
 
-Deno.test("nicknames that differ in case, width, composition or spaces only are the same (RFC 8266)", () => {
+Deno.test("foldNickname ignores case, width, composition and kinds of spaces (RFC 8266)", () => {
   const same = [
     ["Ann", "ANN"],
     ["Ann", "Ａｎｎ"],
@@ -136,14 +139,14 @@ Deno.test("nicknames that differ in case, width, composition or spaces only are 
   }
 });
 
-Deno.test("folding a folded nickname changes nothing", () => {
+Deno.test("foldNickname is idempotent", () => {
   for (const nick of ["\u1e9e", "İ", "\u03d4\u0301", "ＡＢＣ", "ǅ", "  A  B "]) {
     const folded = foldNickname(nick);
     assertEquals(foldNickname(folded), folded);
   }
 });
 
-Deno.test("a room's name keeps its case and its spaces, and is refused where it is unsafe", () => {
+Deno.test("roomFrom keeps case and spaces, and rejects unsafe names", () => {
   assertEquals(roomFrom("Straße", limits), { ok: true, name: "Straße" });
   assertEquals(roomFrom("e\u0301", limits), { ok: true, name: "\u00e9" });
   assertEquals(roomFrom(" the\u00a0\u3000red  room ", limits), { ok: true, name: "the red room" });

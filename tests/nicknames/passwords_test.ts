@@ -1,7 +1,6 @@
+/** Passwords: which are usable, how they are hashed, and what is accepted as a stored hash. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { Attempts, refilled } from "../../chat/nicknames/attempts.ts";
 import { passwordFrom, Passwords, ROUNDS } from "../../chat/nicknames/passwords.ts";
-import { FakeClock } from "../support/fake_clock.ts";
 
 const quick = new Passwords(1000);
 
@@ -11,44 +10,44 @@ function usable(typed: string): string {
   return password.password;
 }
 
-Deno.test("a password has 8 to 128 characters, and no spaces or controls", () => {
+Deno.test("passwordFrom accepts 8 to 128 characters without spaces and controls", () => {
   for (const good of ["12345678", "pässwörd", "x".repeat(128), "😀".repeat(128), "correct-horse"]) {
     assert(passwordFrom(good).ok, good);
   }
   const bad = [
-    ...[
-      "",
-      "1234567",
-      "😀".repeat(7),
-      "x".repeat(129),
-      "x".repeat(100_000),
-      "two words",
-      "a\u00a0bcdefgh",
-    ],
-    ...["line\nbreak", "null\u0000null", "half\ud800half"],
+    "",
+    "1234567",
+    "😀".repeat(7),
+    "x".repeat(129),
+    "x".repeat(100_000),
+    "two words",
+    "a\u00a0bcdefgh",
+    "line\nbreak",
+    "null\u0000null",
+    "half\ud800half",
   ];
   for (const typed of bad) {
     const password = passwordFrom(typed);
-    if (password.ok) throw new Error(`${JSON.stringify(typed)} was let in`);
+    if (password.ok) throw new Error(`${JSON.stringify(typed)} was accepted`);
     assertEquals(password.why.split("\n").length, 1);
     assert(typed === "" || !password.why.includes(typed));
   }
 });
 
-Deno.test("a password is right however its letters are composed, and wrong in another case", async () => {
+Deno.test("Passwords.matches ignores the composition of letters, but not their case", async () => {
   const stored = (await quick.hash(usable("Zo\u00e9-and-Ann")))!;
   assertEquals(await quick.matches(usable("Zoe\u0301-and-Ann"), stored), true);
   assertEquals(await quick.matches("Zo\u00e9-and-ann", stored), false);
   assertEquals(await quick.matches("", stored), false);
 });
 
-Deno.test("what is stored has its own salt and its rounds, and not the password", async () => {
+Deno.test("Passwords.hash stores a new salt and the rounds, and not the password", async () => {
   const [one, other] = [await quick.hash("swordfish"), await quick.hash("swordfish")];
   assert(one !== other && !one!.includes("swordfish"));
   assert(one!.startsWith("$pbkdf2-sha256$i=1000$"));
 });
 
-Deno.test("the hash is PBKDF2 with SHA-256, as others compute it", async () => {
+Deno.test("Passwords.matches accepts a test vector of PBKDF2 with SHA-256", async () => {
   // RFC 7914, section 11: P="passwd", S="salt", c=1; the first 32 of 64 bytes.
   const salt = btoa("salt");
   const hash = "55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc";
@@ -58,7 +57,7 @@ Deno.test("the hash is PBKDF2 with SHA-256, as others compute it", async () => {
   assertEquals(await quick.matches("passwe", stored), false);
 });
 
-Deno.test("rounds may grow: what was stored before is still right, and known as outdated", async () => {
+Deno.test("hashes of fewer rounds stay valid and are outdated", async () => {
   const stored = (await quick.hash("swordfish"))!;
   const slower = new Passwords(2000);
   assertEquals(await slower.matches("swordfish", stored), true);
@@ -66,22 +65,26 @@ Deno.test("rounds may grow: what was stored before is still right, and known as 
   assert(new Passwords().isOutdated(stored) && ROUNDS === 600_000);
 });
 
-Deno.test("what cannot be read is nobody's password, and cannot ask for endless rounds", async () => {
+Deno.test("Passwords.matches accepts no password for a stored value in another form, or with too many rounds", async () => {
   const stored = (await quick.hash("swordfish"))!;
   const strange = [
-    ...["", "swordfish", stored.slice(0, -8), stored.replace("i=1000", "i=0")],
-    ...[stored.replace("i=1000", "i=99999999"), stored.replace("sha256", "md5")],
+    "",
+    "swordfish",
+    stored.slice(0, -8),
+    stored.replace("i=1000", "i=0"),
+    stored.replace("i=1000", "i=99999999"),
+    stored.replace("sha256", "md5"),
   ];
   for (const each of strange) assertEquals(await quick.matches("swordfish", each), false, each);
 });
 
-Deno.test("one hash at a time, and of many at once only so many wait", async () => {
+Deno.test("Passwords hashes one at a time and refuses more than 32 in the queue", async () => {
   const answers = await Promise.all(Array.from({ length: 50 }, () => quick.hash("swordfish")));
   assertEquals(answers.filter((answer) => answer === undefined).length, 50 - 32);
-  assert(await quick.hash("swordfish") !== undefined, "nothing is left of the crowd");
+  assert(await quick.hash("swordfish") !== undefined, "the queue is empty again");
 });
 
-Deno.test("hashing as many rounds as in earnest does not hold up others", async () => {
+Deno.test("hashing does not block the event loop", async () => {
   const slow = new Passwords();
   let ticks = 0;
   const timer = setInterval(() => ticks++, 1);
@@ -90,43 +93,8 @@ Deno.test("hashing as many rounds as in earnest does not hold up others", async 
   assert(ticks > 10, `${ticks} ticks of a millisecond while two were made`);
 });
 
-Deno.test("misuse by code is an error: rounds that are none", () => {
+Deno.test("new Passwords throws a RangeError for an invalid number of rounds", () => {
   for (const rounds of [0, -1, 1.5, NaN, 1e9]) {
     assertThrows(() => new Passwords(rounds), RangeError);
   }
-});
-
-Deno.test("a bucket is empty after its burst, says how long to wait, and fills up with time", () => {
-  const clock = new FakeClock();
-  clock.advance(1_000_000);
-  const attempts = new Attempts(clock, {
-    burst: 3,
-    every: 1000,
-  });
-  const take = () => attempts.take("ann");
-  assertEquals([take(), take(), take(), take()], [0, 0, 0, 1000]);
-  assertEquals(attempts.take("bob"), 0);
-  clock.advance(400);
-  assertEquals(take(), 600);
-  clock.advance(600);
-  assertEquals([take(), take()], [0, 1000]);
-  attempts.give("ann", 1);
-  assertEquals([take(), take()], [0, 1000]);
-  clock.advance(1e9);
-  assertEquals([take(), take(), take(), take()], [0, 0, 0, 1000]);
-  assertEquals(
-    refilled(
-      { burst: 3, every: 1000 },
-      { left: 1, at: clock.monotonicMs() },
-      clock.monotonicMs() - 5000,
-    ),
-    1,
-  );
-});
-
-Deno.test("buckets of ever new keys take no more and more memory", () => {
-  const attempts = new Attempts(new FakeClock(), { burst: 1, every: 1e9 });
-  for (let i = 0; i < 30_000; i++) attempts.take(`key ${i}`);
-  assertEquals(attempts.take("key 0"), 0, "the oldest are forgotten");
-  assert(attempts.take("key 29999") > 0, "the youngest are not");
 });

@@ -160,7 +160,7 @@ Deno.test("a flag goes before its variable, and the variable before the default"
   const ann = await Person.connect(server.url);
   ann.say("Ann", "/join four");
   await ann.next();
-  await ann.hears("A room name can have at most 3 characters, this one has 4.");
+  await ann.hears("Room name too long: 4 characters, maximum 3.");
   await ann.leave();
 });
 

@@ -99,10 +99,10 @@ Deno.test("what cannot be done is answered with one line that says what to do", 
   const ann = await house.enter("Ann");
   await ann.asks("/join", "Which room? Type /join {room_name} to join one.");
   await ann.asks("/join  ", "Which room? Type /join {room_name} to join one.");
-  await ann.asks("/join a\u0007b", "A room name cannot hold control characters.");
+  await ann.asks("/join a\u0007b", "Room names cannot contain control characters.");
   await ann.asks(
     `/join ${"x".repeat(65)}`,
-    "A room name can have at most 64 characters, this one has 65.",
+    "Room name too long: 65 characters, maximum 64.",
   );
   await ann.asks("/ls", "There are no rooms yet. Type /join {room_name} to open one.");
   await ann.asks("/quit", "Not currently in a room. Type /join {room_name} to do so.");
@@ -111,7 +111,7 @@ Deno.test("what cannot be done is answered with one line that says what to do", 
   await ann.asks("", "Cannot send message if not in chatroom.");
   await ann.asks("/me", "What do you do? Type /me {action}.");
   await ann.asks("/who", "Who? Type /who {nickname}.");
-  await ann.asks("/nick /bob", 'A nickname cannot start with "/".');
+  await ann.asks("/nick /bob", 'Nicknames cannot start with "/".');
 });
 
 Deno.test("a message is shown exactly as typed, to everybody in the room and nobody else", async () => {
@@ -301,7 +301,7 @@ Deno.test("a direct message reaches one person, in any room or none, and nobody 
   for (const line of ["/msg", "/msg Bob", "/msg Bob ", '/msg "" hello', '/msg "Bob hello']) {
     ann.say(line);
     const answer = await ann.next();
-    assert(/^(To whom|A nickname cannot|Nobody called)/.test(answer), `${line}: ${answer}`);
+    assert(/^(To whom|Nicknames cannot|Nobody called)/.test(answer), `${line}: ${answer}`);
   }
   for (const person of [ann, bob, mary]) await person.hearsNothingElse();
 });

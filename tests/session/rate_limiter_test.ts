@@ -96,7 +96,7 @@ Deno.test("at login, too: nobody can try nicknames without end", async () => {
   const ann = await house.connect();
   for (let i = 0; i < 5; i++) {
     ann.say("/bad");
-    assertMatch(await ann.next(), /^A nickname cannot start with/);
+    assertMatch(await ann.next(), /^Nicknames cannot start with/);
   }
   ann.say("Ann");
   assertMatch(await ann.next(), WAIT);
@@ -416,7 +416,7 @@ Deno.test("a connection without a nickname is closed after a minute, with a line
   const late = await house.connect();
   await late.asks(
     "/bad",
-    'A nickname cannot start with "/". Type the nickname that you want to use.',
+    'Nicknames cannot start with "/". Type the nickname that you want to use.',
   );
   clock.monotonicAheadMs += 31_000;
   waits.shift()!.run();

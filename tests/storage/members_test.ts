@@ -1,3 +1,4 @@
+/** The cache of rooms' members: when it reads, and how events change it. */
 import { assertEquals, assertRejects } from "@std/assert";
 import type { Clock } from "../../chat/base/clock.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
@@ -8,11 +9,11 @@ function event(kind: RoomEvent["kind"], id: string, nick: string, text = ""): Ro
   return { kind, room: "red", id, nick, text, time: 0, cid: "" };
 }
 
-/** Members of rooms of which KV knows these people; each read waits until it is let go. */
+/** Opens a cache over a KV in which room "red" has these members. A test resolves each read. */
 function open(people: Record<string, string>, clock: Clock = new FakeClock()) {
   const reads: PromiseWithResolvers<void>[] = [];
   const members = new MemberCache(clock, async () => {
-    // What is there when it is asked for, as KV's snapshots have it.
+    // A list in KV returns the state at its start.
     const now = new Map(Object.entries(people));
     const read = Promise.withResolvers<void>();
     reads.push(read);
@@ -23,7 +24,7 @@ function open(people: Record<string, string>, clock: Clock = new FakeClock()) {
   return { members, reads, list };
 }
 
-Deno.test("a room is read once, and kept true by what happens there", async () => {
+Deno.test("MemberCache reads a room once and applies its events", async () => {
   const { members, reads, list } = open({ b: "Bob", c: "Cy" });
   const both = Promise.all([list(), list()]);
   reads[0]!.resolve();
@@ -32,12 +33,12 @@ Deno.test("a room is read once, and kept true by what happens there", async () =
   members.apply(event("nick", "b", "Bob", "Bo"));
   members.apply(event("leave", "c", "Cy"));
   members.apply({ ...event("join", "z", "Zoe"), room: "blue" });
-  // In the order of their ids, whoever came when.
+  // In the order of their IDs, not of their joins.
   assertEquals(await list(), [["a", "Ann"], ["b", "Bo"]]);
   assertEquals(reads.length, 1);
 });
 
-Deno.test("what happens while a room is read is in the list, once", async () => {
+Deno.test("MemberCache applies events that are delivered during a read, each once", async () => {
   const { members, reads, list } = open({ a: "Ann", b: "Bob" });
   const listed = list();
   members.apply(event("leave", "b", "Bob"));
@@ -49,7 +50,7 @@ Deno.test("what happens while a room is read is in the list, once", async () => 
   assertEquals(await list(), [["a", "Ann"]]);
 });
 
-Deno.test("a room that could not be read is read again when it is asked for again", async () => {
+Deno.test("MemberCache reads a room again after a failed read", async () => {
   const { reads, list } = open({ a: "Ann" });
   const both = [list(), list()];
   reads[0]!.reject(new Error("no answer"));
@@ -59,7 +60,7 @@ Deno.test("a room that could not be read is read again when it is asked for agai
   assertEquals(await listed, [["a", "Ann"]]);
 });
 
-Deno.test("after a minute a room is read anew", async () => {
+Deno.test("MemberCache reads a room again after a minute", async () => {
   const people: Record<string, string> = { a: "Ann" };
   const clock = new FakeClock();
   const { reads, list } = open(people, clock);
@@ -75,7 +76,7 @@ Deno.test("after a minute a room is read anew", async () => {
   assertEquals(await again, [["a", "Ann"], ["b", "Bob"]]);
 });
 
-Deno.test("of many rooms those that were read first are forgotten first", async () => {
+Deno.test("MemberCache drops the room that was read first when it is full", async () => {
   const asked: string[] = [];
   const members = new MemberCache(new FakeClock(), (room) => {
     asked.push(room);

@@ -1,55 +1,52 @@
-/** Rooms that look alike are one room, and only those. */
+/** Room names that look alike lead to one room, and no other names do. */
 import { assertEquals } from "@std/assert";
-import { RoomLooks } from "../../chat/storage/room_lookalikes.ts";
+import { RoomLookalikes } from "../../chat/storage/room_lookalikes.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
 import { systemClock } from "../../chat/base/clock.ts";
 import { eventually, House } from "../support/test_server.ts";
 import { Speaker } from "../support/json_client.ts";
 
-/** Joins, and returns the name of the room that it turned out to be. */
-async function joins(speaker: Speaker, room: string): Promise<string> {
+/** Joins, and returns the name of the room that the client is in then, or the error code. */
+async function join(speaker: Speaker, room: string): Promise<string> {
   const heard = await speaker.hearsUntilAnswer({ type: "join", room });
   const joined = heard.findLast(({ type }) => type === "joined");
   return joined?.room ?? heard.at(-1)!.code;
 }
 
-Deno.test("a name that reads as ASCII, or has other spaces, leads to the room of that name", async () => {
+Deno.test("a room name that reads as ASCII, or has other spaces, leads to the room of the ASCII name", async () => {
   await using house = await House.open({ flood: "off" });
   const ann = await Speaker.enter(house, "Ann", "general");
   const bob = await Speaker.enter(house, "Bob");
-  for (
-    const name of [
-      ...[
-        "gеnеrаl",
-        "ｇｅｎｅｒａｌ",
-        " general ",
-        "\u00a0general",
-        "𝐠𝐞𝐧𝐞𝐫𝐚𝐥",
-        "ⓖⓔⓝⓔⓡⓐⓛ",
-        "generaⅼ",
-      ],
-    ]
-  ) {
-    assertEquals(await joins(bob, name), "general", name);
+  const lookalikes = [
+    "gеnеrаl",
+    "ｇｅｎｅｒａｌ",
+    " general ",
+    "\u00a0general",
+    "𝐠𝐞𝐧𝐞𝐫𝐚𝐥",
+    "ⓖⓔⓝⓔⓡⓐⓛ",
+    "generaⅼ",
+  ];
+  for (const name of lookalikes) {
+    assertEquals(await join(bob, name), "general", name);
     await ann.hears({ type: "joined", room: "general", nick: "Bob" });
     await bob.hearsUntilAnswer({ type: "leave" });
     await ann.hears({ type: "left", room: "general", nick: "Bob" });
   }
-  assertEquals(await joins(bob, "the\u3000 red\u00a0room"), "the red room");
+  assertEquals(await join(bob, "the\u3000 red\u00a0room"), "the red room");
   for (const blank of [" ", "\u00a0\u2003", "\u3000"]) {
-    assertEquals(await joins(bob, blank), "bad-room");
+    assertEquals(await join(bob, blank), "bad-room");
   }
 });
 
-Deno.test("rooms of plain ASCII are told apart by every character and by case", async () => {
+Deno.test("ASCII room names that differ in one character, or in case, are different rooms", async () => {
   await using house = await House.open();
   const ann = await Speaker.enter(house, "Ann");
   for (const name of ["l1", "11", "Red", "red", "rn", "m"]) {
-    assertEquals(await joins(ann, name), name);
+    assertEquals(await join(ann, name), name);
   }
 });
 
-Deno.test("of two names that look alike the second leads to the room of the first", async () => {
+Deno.test("the second of two room names that look alike leads to the room of the first", async () => {
   await using house = await House.open({ flood: "off" });
   const ann = await Speaker.enter(house, "Ann");
   const bob = await Speaker.enter(house, "Bob");
@@ -62,15 +59,15 @@ Deno.test("of two names that look alike the second leads to the room of the firs
     ["חדר 12", "12 חדר"],
   ];
   for (const [first, second] of alike) {
-    assertEquals(await joins(ann, first!), first!.normalize("NFC"));
-    assertEquals(await joins(bob, second!), first!.normalize("NFC"), second);
+    assertEquals(await join(ann, first!), first!.normalize("NFC"));
+    assertEquals(await join(bob, second!), first!.normalize("NFC"), second);
   }
   for (const name of ["привет!", "日本", "דנה", "חדר 21", "دردشة", "ПРИВЕТ"]) {
-    assertEquals(await joins(bob, name), name);
+    assertEquals(await join(bob, name), name);
   }
 });
 
-Deno.test("who names the room as it is not written says something in it, and reads its history", async () => {
+Deno.test("a lookalike of the current room's name works for messages and for history", async () => {
   await using house = await House.open();
   const ann = await Speaker.enter(house, "Ann", "привет");
   await ann.says("hi", { room: "пpивeт" });
@@ -80,7 +77,7 @@ Deno.test("who names the room as it is not written says something in it, and rea
   await ann.isRefused({ type: "history", room: "пока" }, "not-allowed");
 });
 
-Deno.test("with open history a name that looks like a room's gives the history of that room", async () => {
+Deno.test("with open history a lookalike of a room's name returns the history of that room", async () => {
   await using house = await House.open({ openHistory: true });
   const ann = await Speaker.enter(house, "Ann", "привет");
   const bob = await Speaker.enter(house, "Bob");
@@ -89,7 +86,7 @@ Deno.test("with open history a name that looks like a room's gives the history o
   assertEquals([room, events.length], ["привет", 1]);
 });
 
-Deno.test("of many who join lookalikes at the same instant all are in one room", async () => {
+Deno.test("concurrent joins by names that look alike end in one room", async () => {
   await using house = await House.open({ flood: "off" });
   const people = await Promise.all(
     Array.from({ length: 8 }, (_, i) => Speaker.enter(house, `p${i}`)),
@@ -107,19 +104,19 @@ Deno.test("of many who join lookalikes at the same instant all are in one room",
   assertEquals(heard.at(-1)!.rooms, [{ room: rooms[0], people: 8 }]);
 });
 
-Deno.test("the look of a room outlives the room as long as its history, and belongs to it again", async () => {
+Deno.test("the lookalike row of an empty room expires with its history, and a join keeps it", async () => {
   await using house = await House.open();
   const ann = await Speaker.enter(house, "Ann", "привет");
   const look = ["room_look", new Confusables().lookOfRoom("привет")!];
   const row = async () => (await house.kv.get<{ v: 1; room: string; empty: boolean }>(look)).value;
   assertEquals((await row())?.empty, false);
   await ann.hearsUntilAnswer({ type: "leave" });
-  await eventually(async () => (await row())?.empty === true, "the look is free to expire");
-  assertEquals(await joins(ann, "пpивeт"), "привет");
+  await eventually(async () => (await row())?.empty === true, "the row may expire");
+  assertEquals(await join(ann, "пpивeт"), "привет");
   assertEquals(await row(), { v: 1, room: "привет", empty: false });
 });
 
-Deno.test("without history the look of a room goes with it", async () => {
+Deno.test("without history the lookalike row is removed with the room", async () => {
   await using house = await House.open({ history: 0 });
   const ann = await Speaker.enter(house, "Ann", "привет");
   await ann.hearsUntilAnswer({ type: "leave" });
@@ -128,16 +125,22 @@ Deno.test("without history the look of a room goes with it", async () => {
     for await (const { key } of house.kv.list({ prefix: ["room_look"] })) found.push(key);
     return found.length;
   };
-  await eventually(async () => await rows() === 0, "the look is removed");
-  assertEquals(await joins(ann, "пpивeт"), "пpивeт");
+  await eventually(async () => await rows() === 0, "the row is removed");
+  assertEquals(await join(ann, "пpивeт"), "пpивeт");
 });
 
-Deno.test("RoomLooks passes over rows that it does not know", async () => {
+Deno.test("RoomLookalikes ignores rows in forms that it does not know", async () => {
   using kv = await Deno.openKv(":memory:");
-  const likeness = new Confusables();
-  const looks = new RoomLooks({ kv, clock: systemClock, likeness, lifetime: 1000 });
-  await kv.set(["room_look", likeness.lookOfRoom("привет")!], "something newer");
-  assertEquals((await looks.entered("привет")).room, "привет");
-  assertEquals((await looks.emptied("привет")).mutations, []);
-  assertEquals(await looks.entered("red"), { room: "red", checks: [], mutations: [] });
+  const confusables = new Confusables();
+  const lookOfRoom = (name: string) => confusables.lookOfRoom(name);
+  const lookalikes = new RoomLookalikes({
+    kv,
+    clock: systemClock,
+    emptyRoomMs: 1000,
+    lookOfRoom,
+  });
+  await kv.set(["room_look", lookOfRoom("привет")!], "something newer");
+  assertEquals((await lookalikes.forJoin("привет")).room, "привет");
+  assertEquals((await lookalikes.forRemoval("привет")).mutations, []);
+  assertEquals(await lookalikes.forJoin("red"), { room: "red", checks: [], mutations: [] });
 });

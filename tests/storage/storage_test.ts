@@ -1,14 +1,28 @@
+/** Storage over a feed: rows and mirrors, events, claims, rooms, cleanup and takeover. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { systemClock } from "../../chat/base/clock.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { Feed } from "../../chat/feed/feed.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
-import { Storage } from "../../chat/storage/storage.ts";
+import { foldNickname } from "../../chat/nicknames/names.ts";
+import { type NewUsername, Storage } from "../../chat/storage/storage.ts";
 import { countingKv, eventually, feedParts, rowsOf } from "../support/test_server.ts";
 
-const names = { confusables: new Confusables(), keepNicknames: 86_400_000, keepRooms: 86_400_000 };
+const confusables = new Confusables();
 
-/** Storage over a feed, without anything before or after them on the way of a message. */
+const NAMES = {
+  registrationMs: 86_400_000,
+  emptyRoomMs: 86_400_000,
+  foldNickname,
+  lookOfRoom: (name: string) => confusables.lookOfRoom(name),
+};
+
+/** A nickname with its claims, as Handler passes it. */
+function named(nick: string, token?: string): NewUsername {
+  return { nick, claims: confusables.claims(nick)!, token };
+}
+
+/** Opens Storage over a feed, without history and without sockets. */
 async function open(kv: Deno.Kv, instance = "01A") {
   const events: RoomEvent[] = [];
   const parts = await feedParts(kv, instance, {
@@ -19,11 +33,11 @@ async function open(kv: Deno.Kv, instance = "01A") {
     },
   });
   const feed = new Feed(parts);
-  const storage = new Storage({ kv, feed, clock: systemClock, instance, ...names });
+  const storage = new Storage({ kv, feed, clock: systemClock, instance, ...NAMES });
   await feed.open();
   const person = async (id: string, nick: string, room?: string) => {
     storage.createConnection(id);
-    assertEquals((await storage.setUsername(id, nick)).outcome, "done");
+    assertEquals((await storage.setUsername(id, named(nick))).outcome, "done");
     if (room !== undefined) assertEquals((await storage.setRoom(id, room)).outcome, "done");
   };
   return {
@@ -46,7 +60,7 @@ async function keysOf(kv: Deno.Kv, ...prefix: Deno.KvKey): Promise<string[]> {
   return keys;
 }
 
-Deno.test("every row has its mirror, through all that a connection does, and both go with it", async () => {
+Deno.test("Storage writes and removes every row together with its mirror", async () => {
   using kv = await Deno.openKv(":memory:");
   await using house = await open(kv);
   const { storage } = house;
@@ -56,13 +70,13 @@ Deno.test("every row has its mirror, through all that a connection does, and bot
     assertEquals(mirror.map((each) => each.split(" ").reverse().join(" ")).sort(), rows);
   };
   storage.createConnection("1");
-  // Whoever has no name yet is nobody's business.
+  // A connection without a nickname has no rows.
   await mirrored();
-  await storage.setUsername("1", "Ann");
+  await storage.setUsername("1", named("Ann"));
   await mirrored("1 username_Ann");
   await storage.setRoom("1", "red");
   await mirrored("1 room_red", "1 username_Ann");
-  await storage.setUsername("1", "Anna");
+  await storage.setUsername("1", named("Anna"));
   await mirrored("1 room_red", "1 username_Anna");
   await storage.removeRoom("1");
   await mirrored("1 username_Anna");
@@ -73,14 +87,14 @@ Deno.test("every row has its mirror, through all that a connection does, and bot
   assertEquals(await keysOf(kv, "instance_row"), []);
 });
 
-Deno.test("each change is announced by one event, in the order of the changes", async () => {
+Deno.test("Storage publishes one event for each change, in the order of the changes", async () => {
   using kv = await Deno.openKv(":memory:");
   await using house = await open(kv);
   const { storage, events } = house;
   await house.person("1", "Ann", "red");
-  await storage.setUsername("1", "Anna");
+  await storage.setUsername("1", named("Anna"));
   await storage.removeRoom("1");
-  await storage.setUsername("1", "Ann");
+  await storage.setUsername("1", named("Ann"));
   await storage.setRoom("1", "red");
   await storage.deleteConnection("1");
   assertEquals(
@@ -95,21 +109,23 @@ Deno.test("each change is announced by one event, in the order of the changes", 
   );
 });
 
-Deno.test("of a hundred who claim one nickname at the same instant exactly one gets it", async () => {
+Deno.test("Storage.setUsername gives a nickname to exactly one of a hundred concurrent connections", async () => {
   using kv = await Deno.openKv(":memory:");
   await using house = await open(kv);
   const { storage } = house;
   const ids = Array.from({ length: 100 }, (_, i) => `id${i}`);
   ids.forEach((id) => storage.createConnection(id));
   const outcomes = await Promise.all(
-    ids.map(async (id, i) => (await storage.setUsername(id, i % 2 === 0 ? "Ann" : "ANN")).outcome),
+    ids.map(async (id, i) =>
+      (await storage.setUsername(id, named(i % 2 === 0 ? "Ann" : "ANN"))).outcome
+    ),
   );
   assertEquals(outcomes.filter((each) => each === "done").length, 1);
-  assertEquals(outcomes.filter((each) => each === "taken").length, 99);
+  assertEquals(outcomes.filter((each) => each === "conflict").length, 99);
   assertEquals(await keysOf(kv, "nick"), ["ann"]);
 });
 
-Deno.test("a failed check hurts only its own operation: the others of its commit are done", async () => {
+Deno.test("Storage.setUsername commits the other operations of a batch in which one check fails", async () => {
   using kv = await Deno.openKv(":memory:");
   await using house = await open(kv);
   const { storage } = house;
@@ -117,35 +133,37 @@ Deno.test("a failed check hurts only its own operation: the others of its commit
   const ids = Array.from({ length: 20 }, (_, i) => `id${i}`);
   ids.forEach((id) => storage.createConnection(id));
   const outcomes = await Promise.all(
-    ids.map(async (id, i) => (await storage.setUsername(id, i === 7 ? "ann" : `Bob${i}`)).outcome),
+    ids.map(async (id, i) =>
+      (await storage.setUsername(id, named(i === 7 ? "ann" : `Bob${i}`))).outcome
+    ),
   );
-  assertEquals(outcomes, ids.map((_, i) => i === 7 ? "taken" : "done"));
+  assertEquals(outcomes, ids.map((_, i) => i === 7 ? "conflict" : "done"));
   assertEquals((await storage.getRecordByConnection("id7"))?.nick, "");
 });
 
-Deno.test("a nickname is free again when its owner takes another, or leaves", async () => {
+Deno.test("Storage frees a nickname when its holder takes another one or is deleted", async () => {
   using kv = await Deno.openKv(":memory:");
   await using house = await open(kv);
   const { storage } = house;
   await house.person("1", "Ann");
   await house.person("2", "Bob");
-  assertEquals((await storage.setUsername("2", "Ann")).outcome, "taken");
-  await storage.setUsername("1", "Cy");
-  assertEquals((await storage.setUsername("2", "ANN")).outcome, "done");
+  assertEquals((await storage.setUsername("2", named("Ann"))).outcome, "conflict");
+  await storage.setUsername("1", named("Cy"));
+  assertEquals((await storage.setUsername("2", named("ANN"))).outcome, "done");
   await storage.deleteConnection("2");
-  assertEquals((await storage.setUsername("1", "Ann")).outcome, "done");
+  assertEquals((await storage.setUsername("1", named("Ann"))).outcome, "done");
 });
 
-Deno.test("changing the case of one's own nickname is no conflict", async () => {
+Deno.test("Storage.setUsername lets a connection change the case of its own nickname", async () => {
   using kv = await Deno.openKv(":memory:");
   await using house = await open(kv);
   await house.person("1", "ann");
-  assertEquals((await house.storage.setUsername("1", "Ann")).outcome, "done");
+  assertEquals((await house.storage.setUsername("1", named("Ann"))).outcome, "done");
   assertEquals((await house.storage.getRecordByConnection("1"))?.nick, "Ann");
   assertEquals(await keysOf(kv, "nick"), ["ann"]);
 });
 
-Deno.test("who is in a room is one list, in order of connection id, and no read per member", async () => {
+Deno.test("Storage.getConnectionIdsByRoom reads a room with one list, in order of connection IDs", async () => {
   using kv = await Deno.openKv(":memory:");
   const counting = countingKv(kv);
   await using house = await open(counting.kv);
@@ -159,7 +177,7 @@ Deno.test("who is in a room is one list, in order of connection id, and no read 
   assertEquals([counting.use.gets - gets, counting.use.lists - lists], [0, 1]);
 });
 
-Deno.test("rooms are listed by name, each once, without those whom everybody left", async () => {
+Deno.test("Storage.listRooms returns each room with members once, by name, with one list", async () => {
   using kv = await Deno.openKv(":memory:");
   const counting = countingKv(kv);
   await using house = await open(counting.kv);
@@ -178,7 +196,7 @@ Deno.test("rooms are listed by name, each once, without those whom everybody lef
   await eventually(async () => (await keysOf(kv, "room")).length === 0, "the rooms are gone");
 });
 
-Deno.test("a record is known for connections of other instances too", async () => {
+Deno.test("Storage finds connections of other instances by ID and by nickname", async () => {
   using kv = await Deno.openKv(":memory:");
   await using one = await open(kv, "01A");
   await using other = await open(kv, "01B");
@@ -188,12 +206,12 @@ Deno.test("a record is known for connections of other instances too", async () =
     nick: "Ann",
     room: "red",
   });
-  assertEquals(await other.storage.getConnectionByNickname("ANN"), "1");
+  assertEquals(await other.storage.getConnectionByNickname("ann"), "1");
   assertEquals(await other.storage.getRecordByConnection("2"), undefined);
-  assertEquals(await other.storage.getConnectionByNickname("Bob"), undefined);
+  assertEquals(await other.storage.getConnectionByNickname("bob"), undefined);
 });
 
-Deno.test("sweeping removes all rows of a dead instance and announces its people, once", async () => {
+Deno.test("Storage.cleanUp removes all rows of a dead instance once, and announces that its clients left", async () => {
   using kv = await Deno.openKv(":memory:");
   {
     const dead = await open(kv, "01A");
@@ -207,11 +225,11 @@ Deno.test("sweeping removes all rows of a dead instance and announces its people
   await alive.person("9", "Zoe", "red");
   const key = ["instance", "01A"];
   const claim = { key, versionstamp: (await kv.get(key)).versionstamp };
-  const swept = await Promise.all([
+  const results = await Promise.all([
     alive.storage.cleanUp("01A", claim, false),
     alive.storage.cleanUp("01A", { key, versionstamp: "00000000000000000001" }, false),
   ]);
-  assertEquals(swept, [{ gone: 2, left: 0 }, undefined]);
+  assertEquals(results, [{ gone: 2, left: 0 }, undefined]);
   assertEquals(alive.events.map(({ kind, nick }) => `${kind} ${nick}`), ["join Zoe", "leave Ann"]);
   assertEquals(await keysOf(kv, "row"), ["9 room_red", "9 username_Zoe"]);
   assertEquals(await keysOf(kv, "instance_row"), ["01B 9"]);
@@ -220,7 +238,7 @@ Deno.test("sweeping removes all rows of a dead instance and announces its people
   for await (const turn of kv.list({ prefix: key })) await kv.delete(turn.key);
 });
 
-Deno.test("rows of another version of the program are passed over", async () => {
+Deno.test("Storage skips rows in forms that it does not know", async () => {
   using kv = await Deno.openKv(":memory:");
   await using house = await open(kv);
   await house.person("1", "Ann", "red");
@@ -235,33 +253,38 @@ Deno.test("rows of another version of the program are passed over", async () => 
   await kv.delete(["reverse_lookup", "room_red", "3"]);
 });
 
-Deno.test("misuse by code is an error: a verb for a connection that does not exist", async () => {
+Deno.test("Storage.setRoom throws a TypeError for a connection that does not exist", async () => {
   using kv = await Deno.openKv(":memory:");
   await using house = await open(kv);
   await assertRejects(() => house.storage.setRoom("nobody", "red"), TypeError);
   assert((await rowsOf(kv)).every(([first]) => first === "instance"));
 });
 
-Deno.test("of several tries to take a connection over the one that turns out to be written has it", async () => {
+Deno.test("Storage.apply lets the committed one of several takeover attempts have the connection", async () => {
   using kv = await Deno.openKv(":memory:");
   await using one = await open(kv);
   one.storage.createConnection("1");
-  await one.storage.setUsername("1", "Ann", "first");
-  // Whatever is handed in is on its way for ever.
+  await one.storage.setUsername("1", named("Ann", "first"));
+  // A feed that never settles an operation.
   const feed = { submit: () => {} } as unknown as Feed;
-  const storage = new Storage({ kv, feed, clock: systemClock, instance: "01B", ...names });
+  const storage = new Storage({ kv, feed, clock: systemClock, instance: "01B", ...NAMES });
   const found = (await storage.find("first"))!;
   for (const token of ["a", "b", "c"]) void storage.takeOver(found, token);
   storage.cancelTakeover("1", "c");
-  const came: RoomEvent = {
-    ...{ kind: "resume", room: "", id: "1", nick: "Ann", text: "01B", time: 0 },
+  const takeover: RoomEvent = {
+    kind: "resume",
+    room: "",
+    id: "1",
+    nick: "Ann",
+    text: "01B",
+    time: 0,
     cid: "c",
   };
-  storage.apply(came, "i001");
+  storage.apply(takeover, "i001");
   assertEquals(storage.session("1"), undefined);
-  storage.apply({ ...came, cid: "a" }, "i002");
+  storage.apply({ ...takeover, cid: "a" }, "i002");
   assertEquals(storage.session("1")?.tokens, ["a", "first"]);
-  // Told late, by another shard: it has been taken over since.
-  storage.apply({ ...came, cid: "b" }, "i001");
+  // An older event of another shard, delivered late: a later takeover replaced this one.
+  storage.apply({ ...takeover, cid: "b" }, "i001");
   assertEquals(storage.session("1")?.tokens, ["a", "first"]);
 });

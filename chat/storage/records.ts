@@ -1,0 +1,228 @@
+/**
+ * The records of this instance's own connections, in memory, kept up to date by the feed's events.
+ *
+ * An instance is the only writer of its own connections' rows, so it does not read them again. This
+ * file does not touch KV: see {@linkcode ConnectionRows} for the rows.
+ */
+import type { Outcome } from "../feed/batch.ts";
+import type { EventKind, RoomEvent } from "../feed/events.ts";
+import { type HeldClaims, NO_CLAIMS } from "./claims.ts";
+
+/** A connection of any instance. */
+export interface ConnectionRecord {
+  readonly id: string;
+  /** Empty before the login. */
+  readonly nick: string;
+  readonly room: string | undefined;
+}
+
+/** A message that a client sent under a `cid`, its own ID of the message. */
+export interface CidState {
+  /** The ID of the message's event; `undefined` until it is delivered. */
+  eventId: string | undefined;
+  /** The commit seemed to fail: the message may be stored all the same. */
+  unsure: boolean;
+  /** Called with the outcome: the client sent the same `cid` again before the first was settled. */
+  readonly waiting: ((outcome: Outcome, eventId?: string) => void)[];
+}
+
+/** A connection of this instance. Its fields change as the feed delivers its operations. */
+export interface SessionRecord extends ConnectionRecord {
+  nick: string;
+  room: string | undefined;
+  /** When the connection was made, in Unix milliseconds of the instance that accepted it. */
+  readonly since: number;
+  /** Hashes of the tokens that resume the connection, newest first; empty if none does. */
+  tokens: readonly string[];
+  /**
+   * The hash of the token that the last takeover created; empty before the first. It tells apart
+   * the times at which one instance had the connection.
+   */
+  readonly era: string;
+  /** The claims of its nickname. */
+  held: HeldClaims;
+  /** What the client sent under its own IDs, by {@linkcode saidKey}; the oldest first. */
+  readonly cids: Map<string, CidState>;
+  /** Whether `cids` also holds what other instances, or an earlier process, stored. */
+  recalled: boolean;
+  /** Whether KV has, or may have, rows of the connection. */
+  isStored: boolean;
+  /**
+   * The ID of the event by which this instance took the connection over; empty if it did not. Older
+   * events of another shard may still be delivered after it; the record holds their effects already.
+   */
+  takeoverEventId: string;
+  /** The last operation seemed to fail: it may be committed all the same. */
+  unsure: boolean;
+  /** Set once the connection is being deleted. */
+  removal: Promise<void> | undefined;
+}
+
+/** Returns the record of a new connection without a nickname. */
+export function newRecord(id: string, since: number): SessionRecord {
+  return {
+    id,
+    nick: "",
+    room: undefined,
+    since,
+    tokens: [],
+    era: "",
+    held: NO_CLAIMS,
+    cids: new Map(),
+    recalled: true,
+    isStored: false,
+    takeoverEventId: "",
+    unsure: false,
+    removal: undefined,
+  };
+}
+
+/** Messages of one connection whose `cid` is remembered. */
+export const MAX_CIDS = 512;
+
+/**
+ * Returns the key of a message in {@linkcode SessionRecord.cids}. A client may use the same `cid` for
+ * a room message and for a direct message: these are two messages.
+ */
+export function saidKey(kind: EventKind, cid: string): string {
+  switch (kind) {
+    case "direct":
+      return `direct ${cid}`;
+    case "message":
+    case "action":
+    case "join":
+    case "leave":
+    case "nick":
+    case "resume":
+      return cid;
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** Remembers a message sent under a `cid`. Without `eventId` the message is not delivered yet. */
+export function rememberCid({ cids }: SessionRecord, key: string, eventId?: string): void {
+  cids.set(key, { eventId, unsure: false, waiting: [] });
+  if (cids.size > MAX_CIDS) cids.delete(cids.keys().next().value!);
+}
+
+/** The records, by the connections' IDs. */
+export class SessionRecords {
+  readonly #instance: string;
+  readonly #records = new Map<string, SessionRecord>();
+  /**
+   * Records of connections that this instance is taking over, by connection ID and by the hash of
+   * the new token. One connection may have several: an attempt that seemed to fail may be committed
+   * later.
+   */
+  readonly #takeovers = new Map<string, Map<string, SessionRecord>>();
+
+  /** `instance` is the ID of this instance. */
+  constructor(instance: string) {
+    this.#instance = instance;
+  }
+
+  /** Returns the record of a connection of this instance. */
+  get(id: string): SessionRecord | undefined {
+    return this.#records.get(id);
+  }
+
+  /**
+   * Returns the record of a connection that must exist.
+   *
+   * @throws {TypeError} if this instance has no such connection.
+   */
+  expect(id: string): SessionRecord {
+    const record = this.#records.get(id);
+    if (record === undefined) throw new TypeError(`Cannot find connection ${id} on this instance`);
+    return record;
+  }
+
+  /** Adds a record. */
+  add(record: SessionRecord): void {
+    this.#records.set(record.id, record);
+  }
+
+  /** Removes a record, unless another record has replaced it. */
+  remove(record: SessionRecord): void {
+    if (this.#records.get(record.id) === record) this.#records.delete(record.id);
+  }
+
+  /** Returns all records, in the order in which they were added. */
+  all(): SessionRecord[] {
+    return [...this.#records.values()];
+  }
+
+  /** Removes all records and forgets all takeovers. */
+  clear(): void {
+    this.#records.clear();
+    this.#takeovers.clear();
+  }
+
+  /** Forgets all takeovers: the connections stay with the instance that has them. */
+  cancelAllTakeovers(): void {
+    this.#takeovers.clear();
+  }
+
+  /** Prepares a takeover: `record` becomes the connection's record when its event is delivered. */
+  expectTakeover(record: SessionRecord): void {
+    const attempts = this.#takeovers.get(record.id) ?? new Map<string, SessionRecord>();
+    this.#takeovers.set(record.id, attempts.set(record.era, record));
+  }
+
+  /** Forgets a takeover: if it turns out to be committed, this instance does not keep its record. */
+  cancelTakeover(id: string, token: string): void {
+    const attempts = this.#takeovers.get(id);
+    if (attempts?.delete(token) && attempts.size === 0) this.#takeovers.delete(id);
+  }
+
+  /** Whether a takeover of the connection is under way. */
+  isBeingTakenOver(id: string): boolean {
+    return this.#takeovers.has(id);
+  }
+
+  /** Applies an event to the record that it is about. The events must come in the feed's order. */
+  apply(event: RoomEvent, eventId: string): void {
+    const { kind, id, room, text } = event;
+    switch (kind) {
+      case "message":
+      case "action":
+        return this.#applyMessage(event, id, eventId);
+      case "direct":
+        return this.#applyMessage(event, event.from ?? "", eventId);
+      case "join":
+        return this.#update(id, eventId, (record) => record.room = room);
+      case "leave":
+        return this.#update(id, eventId, (record) => record.room = undefined);
+      case "nick":
+        return this.#update(id, eventId, (record) => record.nick = text);
+      case "resume":
+        if (text === this.#instance) return this.#applyTakeover(event, eventId);
+        return this.#update(id, eventId, (record) => this.remove(record));
+      default:
+        kind satisfies never;
+    }
+  }
+
+  #applyMessage({ kind, cid }: RoomEvent, author: string, eventId: string): void {
+    if (cid === "") return;
+    const message = this.#records.get(author)?.cids.get(saidKey(kind, cid));
+    if (message !== undefined) message.eventId = eventId;
+  }
+
+  #update(id: string, eventId: string, change: (record: SessionRecord) => void): void {
+    const record = this.#records.get(id);
+    if (record !== undefined && eventId >= record.takeoverEventId) change(record);
+  }
+
+  #applyTakeover({ id, cid: token }: RoomEvent, eventId: string): void {
+    const record = this.#takeovers.get(id)?.get(token);
+    // The takeover was cancelled.
+    if (record === undefined) return;
+    this.cancelTakeover(id, token);
+    // The event comes from another shard, and a later takeover was delivered before it.
+    if (eventId < (this.#records.get(id)?.takeoverEventId ?? "")) return;
+    record.takeoverEventId = eventId;
+    this.#records.set(id, record);
+  }
+}

@@ -1,0 +1,147 @@
+/** Limits on passwords and registrations: per nickname, per address, over instances and restarts. */
+import { assert, assertEquals } from "@std/assert";
+import type { RateLimitSettings } from "../../chat/base/limits.ts";
+import {
+  RATE_PER_ADDRESS,
+  RATE_PER_NICKNAME,
+  RIGHT_PASSWORD_REFUND,
+} from "../../chat/nicknames/registrations.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
+import { Speaker } from "../support/json_client.ts";
+import { openTwo, register, SECRET, valuesOf } from "../support/registrations.ts";
+import { House } from "../support/test_server.ts";
+
+Deno.test("wrong passwords for one nickname are limited over all instances, and the right one waits, too", async () => {
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
+  using kv = await Deno.openKv(":memory:");
+  await using houses = await openTwo(kv, { clock });
+  await register(houses.one, "Ann");
+  const people = await Promise.all(
+    Array.from({ length: 40 }, (_, i) => Speaker.connect(i % 2 === 0 ? houses.one : houses.other)),
+  );
+  const guess = (speaker: Speaker, password: string) =>
+    speaker.asks({ type: "identify", nick: "Ann", password });
+  const codes = await Promise.all(
+    people.map(async (speaker, i) => (await guess(speaker, `wrong-horse-${i}`)).code),
+  );
+  const wrong = codes.filter((code) => code === "wrong-password").length;
+  assert(wrong > 0 && wrong <= RATE_PER_NICKNAME.burst, `${wrong} guesses were made`);
+  assert(codes.every((code) => code === "wrong-password" || code === "too-many-attempts"));
+  clock.advance(RATE_PER_NICKNAME.ms);
+  const [ann, bob] = people as [Speaker, Speaker];
+  for (let i = 0; i < RATE_PER_NICKNAME.burst; i++) {
+    assertEquals((await guess(people[2 + i]!, "wrong-horse")).code, "wrong-password");
+  }
+  const { code, message } = await guess(ann, SECRET);
+  assertEquals([code, message], [
+    "too-many-attempts",
+    "Too many passwords were tried. Please wait 60 s.",
+  ]);
+  clock.advance(RATE_PER_NICKNAME.ms / RATE_PER_NICKNAME.burst);
+  assertEquals((await guess(ann, SECRET)).type, "welcome");
+  // The right password fills the bucket again.
+  assertEquals((await valuesOf(kv, "attempts")).size, 0);
+  assertEquals((await guess(bob, "wrong-horse")).code, "wrong-password");
+});
+
+Deno.test("passwords from one address are limited over all nicknames", async () => {
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
+  await using house = await House.open({ clock, trustProxy: ["private"] });
+  const from = async (address: string) => {
+    const headers = { "X-Forwarded-For": address };
+    return new Speaker(await house.connect("", { protocols: ["chat.v1"], headers }));
+  };
+  const eve = await from("198.51.100.1");
+  const guess = (i: number) => ({ type: "identify", nick: `Ann ${i}`, password: SECRET });
+  for (let i = 0; i < RATE_PER_ADDRESS.burst; i++) await eve.isRefused(guess(i), "not-registered");
+  await eve.isRefused(guess(99), "too-many-attempts");
+  clock.advance(RATE_PER_ADDRESS.ms / RATE_PER_ADDRESS.burst);
+  await eve.isRefused(guess(99), "not-registered");
+  await eve.isRefused(guess(99), "too-many-attempts");
+  const mallory = await from("198.51.100.1");
+  await mallory.isRefused(guess(98), "too-many-attempts");
+  // An unusable password costs no attempt, and other addresses do not wait.
+  await eve.isRefused({ ...guess(1), password: "two words" }, "bad-password");
+  const bob = await from("198.51.100.2");
+  await bob.isRefused(guess(1), "not-registered");
+  assertEquals((await valuesOf(house.kv, "attempts")).size, 0);
+});
+
+Deno.test("a right password costs a quarter of an attempt", async () => {
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
+  await using house = await House.open({ flood: { nicks: "off" }, clock, trustProxy: ["private"] });
+  const headers = { "X-Forwarded-For": "198.51.100.1" };
+  const ann = new Speaker(await house.connect("", { protocols: ["chat.v1"], headers }));
+  await ann.asks({ type: "login", nick: "Ann" });
+  await ann.asks({ type: "register", password: SECRET });
+  clock.advance(RATE_PER_ADDRESS.ms / RATE_PER_ADDRESS.burst);
+  const change = { type: "password", password: SECRET, new: SECRET };
+  const most = Math.floor((RATE_PER_ADDRESS.burst - 1) / (1 - RIGHT_PASSWORD_REFUND)) + 1;
+  for (let i = 0; i < most; i++) assertEquals((await ann.asks(change)).type, "ok", `${i}`);
+  await ann.isRefused(change, "too-many-attempts");
+  // Other addresses do not wait.
+  const bob = await Speaker.enter(house, "Bob");
+  await bob.isRefused({ type: "identify", nick: "Ann", password: "wrong-horse" }, "wrong-password");
+});
+
+Deno.test("an address registers five nicknames a day, over all instances and restarts", async () => {
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
+  using kv = await Deno.openKv(":memory:");
+  const options = { clock, trustProxy: ["private"], passwordRounds: 1 };
+  const from = async (house: House, address: string, nick: string) => {
+    const headers = { "X-Forwarded-For": address };
+    const speaker = new Speaker(await house.connect("", { protocols: ["chat.v1"], headers }));
+    assertEquals((await speaker.asks({ type: "login", nick })).type, "welcome");
+    return speaker;
+  };
+  const register = { type: "register", password: SECRET };
+  const passes = async (house: House, address: string, nick: string) =>
+    assertEquals((await (await from(house, address, nick)).asks(register)).type, "ok", nick);
+  {
+    await using houses = await openTwo(kv, options);
+    for (let i = 0; i < 5; i++) {
+      await passes(i % 2 === 0 ? houses.one : houses.other, "198.51.100.1", `Eve ${i}`);
+    }
+    for (const house of [houses.one, houses.other]) {
+      const eve = await from(house, "198.51.100.1", house === houses.one ? "Mallory" : "Trudy");
+      const { code, message, retryAfter } = await eve.asks(register);
+      assertEquals([code, message, retryAfter], [
+        "registration-limit",
+        "Not done: too many nicknames were registered from your address. " +
+        "Please try again in 5 hours.",
+        4.8 * 3_600_000,
+      ]);
+      await eve.hearsNothingElse();
+    }
+    await passes(houses.one, "198.51.100.2", "Ann");
+  }
+  await using house = await House.open({ kv, ...options });
+  const eve = await from(house, "198.51.100.1", "Mallory");
+  await eve.isRefused(register, "registration-limit");
+  clock.advance(4.8 * 3_600_000);
+  assertEquals((await eve.asks(register)).type, "ok");
+  await (await from(house, "198.51.100.1", "Trudy")).isRefused(register, "registration-limit");
+  // The rows store hashes of addresses.
+  const stored = [...(await valuesOf(kv, "registrations")).keys()];
+  assertEquals(stored.length, 2);
+  assert(stored.every((key) => /^[\w-]{43}$/.test(key)), stored.join());
+});
+
+Deno.test("registrations from the local machine are limited only if the operator sets a limit", async () => {
+  const registered = async (flood: RateLimitSettings | "off" | undefined) => {
+    await using house = await House.open({ flood, passwordRounds: 1 });
+    for (let i = 0; i < 7; i++) {
+      const ann = await Speaker.enter(house, `Ann ${i}`);
+      const { type, code } = await ann.asks({ type: "register", password: SECRET });
+      if (type !== "ok") return [i, code];
+    }
+    return [7];
+  };
+  assertEquals(await registered(undefined), [7]);
+  assertEquals(await registered("off"), [7]);
+  assertEquals(await registered({ registrations: "off" }), [7]);
+  assertEquals(await registered({ registrations: { many: 3, seconds: 86_400 } }), [
+    3,
+    "registration-limit",
+  ]);
+});

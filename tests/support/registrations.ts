@@ -1,0 +1,67 @@
+/** What tests of registered nicknames share: the fixed replies, two instances, and a registration. */
+import { eventually, House } from "./test_server.ts";
+
+/** A usable password. */
+export const SECRET = "correct-horse";
+
+/** Returns the reply to a nickname that is registered. */
+export function registeredReply(nick: string): string {
+  return `The nickname "${nick}" is registered. If it is yours, type /identify {password}; ` +
+    "if not, choose another one.";
+}
+
+/** Returns the reply to `/register`. */
+export function ownedReply(nick: string): string {
+  return `The nickname "${nick}" is yours. To use it another time, type it, and then ` +
+    "/identify {password}.";
+}
+
+/** Returns the reply to a login. */
+export function welcomeReply(nick: string): string {
+  return `Using nickname: ${nick}\nType /help for list of commands.`;
+}
+
+/** Returns the reply to a nickname that a client has. */
+export function takenReply(nick: string): string {
+  return `The nickname "${nick}" is taken. Please choose another one.`;
+}
+
+/** Returns the reply to a lookalike of a nickname that a client has. */
+export function alikeReply(nick: string): string {
+  return `The nickname "${nick}" looks like one that is taken. Please choose another one.`;
+}
+
+/** Opens two instances on one KV. */
+export async function openTwo(kv: Deno.Kv, options: Parameters<typeof House.open>[0] = {}) {
+  const one = await House.open({ kv, local: false, ...options });
+  const other = await House.open({ kv, local: false, ...options });
+  return {
+    one,
+    other,
+    async [Symbol.asyncDispose]() {
+      await other[Symbol.asyncDispose]();
+      await one[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Registers a nickname by a client that then disconnects. */
+export async function register(house: House, nick: string, password = SECRET): Promise<void> {
+  const person = await house.enter(nick);
+  await person.asks(`/register ${password}`, ownedReply(nick));
+  await person.leave();
+  await eventually(async () => {
+    const holder = (await house.kv.get(["nick", nick.toLowerCase()])).value;
+    return typeof holder === "object";
+  }, `the registration keeps ${nick}`);
+}
+
+/** Returns the values under a prefix by the second part of their keys. */
+export async function valuesOf(
+  kv: Deno.Kv,
+  ...prefix: Deno.KvKey
+): Promise<Map<string, unknown>> {
+  const values = new Map<string, unknown>();
+  for await (const { key, value } of kv.list({ prefix })) values.set(String(key[1]), value);
+  return values;
+}
