@@ -276,7 +276,7 @@ browserTest(
     assertEquals(loaded.map(([url]) => url).toSorted(), paths.toSorted());
     for (const [url, size] of loaded) assert(size > 0, url);
     // The files are served as they are written, with their comments: the bound is on compressed bytes,
-    // of which there were 47,875 when it was set.
+    // of which there were 47,892 when it was set.
     assert(loaded.reduce((sum, [, size]) => sum + size, 0) < 50_000, JSON.stringify(loaded));
     await ann.close();
   },
