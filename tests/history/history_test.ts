@@ -108,7 +108,7 @@ Deno.test("/history shows the last 20, or as many as are asked for, oldest first
     );
   }
   await ann.hearsNothingElse();
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 });
 
 Deno.test("/history shows what was said and done in the room, not who came, and no other room", async () => {
@@ -118,7 +118,7 @@ Deno.test("/history shows what was said and done in the room, not who came, and 
   const ann = await house.enter("Ann");
   await ann.asks("/history", "Not currently in a room. Type /join {room_name} to do so.");
   await ann.asks("/join red", 'Joined chat room "red"');
-  const bob = await house.enter("Bob", "red");
+  const bob = await server.enter("Bob", "red");
   await ann.hears("Bob joined room.");
   await ann.asks("one", "Ann: one");
   await ann.asks("/me waves", "* Ann waves");
@@ -135,11 +135,11 @@ Deno.test("/history shows what was said and done in the room, not who came, and 
   const past = ["Ann: one", "* Ann waves", "Anna: two"].map((text) => `[2026-01-02 03:04] ${text}`);
   await bob.hears("Anna left room.");
   await bob.asks("/history", past.join("\n"));
-  const cy = await house.enter("Cy", "red");
+  const cy = await server.enter("Cy", "red");
   await bob.hears("Cy joined room.");
   await cy.asks("/history", past.join("\n"));
   await cy.asks("/history 1", past[2]!);
-  const v1 = await Speaker.enter(house, "Vi", "red");
+  const v1 = await Speaker.enter(server, "Vi", "red");
   const { events, more, room } = await v1.asks({ type: "history" });
   assertEquals([room, more], ["red", false]);
   assertEquals(
@@ -157,29 +157,29 @@ Deno.test("/history shows what was said and done in the room, not who came, and 
 });
 
 Deno.test("where no history is kept nothing of it is written, and whoever asks is told", async () => {
-  await using house = await House.open({ history: 0 });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  const tim = await house.enter("Tim", "red");
+  await using server = await House.open({ history: 0 });
+  const ann = await Speaker.enter(server, "Ann", "red");
+  const tim = await server.enter("Tim", "red");
   await ann.hears({ type: "joined" });
   await ann.says("hello");
   await tim.hears("Ann: hello");
   await ann.isRefused({ type: "history" }, "history-off");
   await ann.isRefused({ type: "history", room: "blue" }, "history-off");
   await tim.asks("/history", "No history is kept here.");
-  await house.chat.close();
+  await server.chat.close();
   for (const first of ["log", "people"]) {
-    assertEquals(await Array.fromAsync(house.kv.list({ prefix: [first] })), [], first);
+    assertEquals(await Array.fromAsync(server.kv.list({ prefix: [first] })), [], first);
   }
 });
 
 Deno.test("pages go back and forth through all that was said, without gap or overlap", async () => {
-  await using house = await House.open({ flood: "off", clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  const eve = await Speaker.enter(house, "Eve", "blue");
+  await using server = await House.open({ flood: "off", clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "red");
+  const eve = await Speaker.enter(server, "Eve", "blue");
   const ids: string[] = [];
   // In three rows and in memory: each of the first three is folded before the next is said.
   for (const [from, to] of [[0, 150], [150, 300], [300, 400], [400, 500]] as const) {
-    if (from > 0 && from < 400) await folded(house.kv, "red", from);
+    if (from > 0 && from < 400) await folded(server.kv, "red", from);
     ids.push(...await sayAll(ann, numbers(from, to)));
     await sayAll(eve, ["elsewhere"]);
   }
@@ -205,13 +205,13 @@ Deno.test("pages go back and forth through all that was said, without gap or ove
 });
 
 Deno.test("pages that are read while more is said and folded have neither gap nor overlap", async () => {
-  await using house = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  const bob = await Speaker.enter(house, "Bob", "red");
+  await using server = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(server, "Ann", "red");
+  const bob = await Speaker.enter(server, "Bob", "red");
   await ann.hears({ type: "joined" });
   const gone = { it: false };
   const talk = (async () => {
-    for (let n = 0; n < 1_000 || (await chunks(house.kv, "red")).length < 2; n += 10) {
+    for (let n = 0; n < 1_000 || (await chunks(server.kv, "red")).length < 2; n += 10) {
       await sayAll(ann, numbers(n, n + 10));
     }
     gone.it = true;
@@ -246,9 +246,9 @@ Deno.test("pages that are read while more is said and folded have neither gap no
 });
 
 Deno.test("ids of another room, and what is no id, are places like any other, and show no other room", async () => {
-  await using house = await House.open({ clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  const eve = await Speaker.enter(house, "Eve", "blue");
+  await using server = await House.open({ clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "red");
+  const eve = await Speaker.enter(server, "Eve", "blue");
   await sayAll(ann, ["one", "two"]);
   const [between] = await sayAll(eve, ["elsewhere"]);
   await sayAll(ann, ["three"]);
@@ -270,16 +270,16 @@ Deno.test("ids of another room, and what is no id, are places like any other, an
     }
   };
   await look();
-  await folded(house.kv, "red", 3);
+  await folded(server.kv, "red", 3);
   await look();
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 });
 
 Deno.test("whatever is no id, pages after it begin with what comes next in the oldest rows too", async () => {
   using kv = await Deno.openKv(":memory:");
   await write(kv, "red", 1_000);
-  await using house = await House.open({ kv });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv });
+  const ann = await Speaker.enter(server, "Ann", "red");
   for (const least of ["", "a", "b"]) {
     const { events } = await ann.asks({ type: "history", after: least, limit: 2 });
     assertEquals(texts(events), ["0", "1"], `after "${least}"`);
@@ -329,12 +329,12 @@ Deno.test("a page costs the same in a long history as in a short one, at its end
 });
 
 Deno.test("a thousand messages at once become a few rows, and no row too many", async () => {
-  await using house = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(server, "Ann", "red");
   const said = numbers(0, 1_000);
   await sayAll(ann, said);
-  await folded(house.kv, "red", 1_000);
-  const rows = await chunks(house.kv, "red");
+  await folded(server.kv, "red", 1_000);
+  const rows = await chunks(server.kv, "red");
   assertEquals(rows.flat(), said);
   assert(rows.length <= 12, `${rows.length} rows`);
   assertEquals(texts((await pages(ann, "before", 100)).all), said);
@@ -349,8 +349,8 @@ Deno.test("after a crash before the folding all that was said is there, once", a
   await sayAll(ann, said);
   await sayAll(bob, ["one", "two"]);
   assertEquals(await chunks(kv, "red"), []);
-  await using house = await House.open({ kv, local: false });
-  const cy = await Speaker.enter(house, "Cy", "red");
+  await using server = await House.open({ kv, local: false });
+  const cy = await Speaker.enter(server, "Cy", "red");
   assertEquals(texts((await pages(cy, "before", 100)).all), said);
   assertEquals(texts((await pages(cy, "after", 33)).all), said);
   cy.say({ type: "join", room: "blue" });
@@ -467,16 +467,16 @@ Deno.test("History shows what is before an event that a wrong clock dated too ea
 });
 
 Deno.test("only with an open history may others read it, and then without being in any room", async () => {
-  await using house = await House.open({ openHistory: true });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ openHistory: true });
+  const ann = await Speaker.enter(server, "Ann", "red");
   await sayAll(ann, numbers(0, 10));
-  const eve = await Speaker.enter(house, "Eve");
+  const eve = await Speaker.enter(server, "Eve");
   await eve.isRefused({ type: "history" }, "not-in-room");
   const page = await eve.asks({ type: "history", room: "red", limit: 3 });
   assertEquals([page.room, texts(page.events), page.more], ["red", ["7", "8", "9"], true]);
   assertEquals((await eve.asks({ type: "history", room: "nowhere" })).events, []);
   await ann.hearsNothingElse();
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 
   await using closed = await House.open();
   const bob = await Speaker.enter(closed, "Bob", "red");
@@ -490,8 +490,8 @@ Deno.test("only with an open history may others read it, and then without being 
 });
 
 Deno.test("with an open history a room of an impossible name has none, or is refused", async () => {
-  await using house = await House.open({ openHistory: true });
-  const eve = await Speaker.enter(house, "Eve");
+  await using server = await House.open({ openHistory: true });
+  const eve = await Speaker.enter(server, "Eve");
   for (
     const room of ["", "\u0000", "\ud800", "x".repeat(65), "x".repeat(5_000), "😀".repeat(600)]
   ) {
@@ -499,7 +499,7 @@ Deno.test("with an open history a room of an impossible name has none, or is ref
     const answer = type === "error" ? code : events;
     assert(code === "bad-room" || events?.length === 0, `${room.length}: ${answer}`);
   }
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 });
 
 Deno.test("rows of an unknown version are passed over with a warning, and the rest is shown", async () => {
@@ -507,15 +507,15 @@ Deno.test("rows of an unknown version are passed over with a warning, and the re
   await write(kv, "red", 60, Date.now(), 10);
   for (const n of [0, 20, 50]) await kv.set(["log", "red", id(n)], { v: 2, what: "is this?" });
   await kv.set(["log", "red", id(45)], null);
-  await using house = await House.open({ kv });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv });
+  const ann = await Speaker.enter(server, "Ann", "red");
   const rest = [...numbers(10, 20), ...numbers(30, 50)];
   const forwards = await ann.asks({ type: "history", after: "a" });
   assertEquals(texts(forwards.events), rest);
-  assertEquals(house.warnings.length > 0, true);
+  assertEquals(server.warnings.length > 0, true);
   const backwards = await ann.asks({ type: "history" });
   assertEquals(texts(backwards.events), rest);
-  assert(house.warnings.every((line) => line === "Skipped a history row of an unknown version"));
+  assert(server.warnings.every((line) => line === "Skipped a history row of an unknown version"));
 });
 
 Deno.test("what is no event in a row of history is passed over, and the rest is shown", async () => {
@@ -525,8 +525,8 @@ Deno.test("what is no event in a row of history is passed over, and the rest is 
   const { events } = (await kv.get<{ events: unknown[] }>(key)).value!;
   const strange = ["dance", null, 5, {}, [], [id(1), "dance", "1", "Bob", "x", Date.now(), ""]];
   await kv.set(key, { v: 1, events: [...strange, ...events] });
-  await using house = await House.open({ kv });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv });
+  const ann = await Speaker.enter(server, "Ann", "red");
   assertEquals(texts((await ann.asks({ type: "history" })).events), ["0", "1"]);
 });
 
@@ -538,17 +538,17 @@ Deno.test("a feed row of an unknown version, left by a crash, is not folded", as
     await kv.atomic().set(["feed", shard, kv.commitVersionstamp()], row).set(["bell", shard], 1)
       .commit();
   }
-  await using house = await House.open({ kv });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv });
+  const ann = await Speaker.enter(server, "Ann", "red");
   await sayAll(ann, ["hello"]);
   assertEquals(texts((await ann.asks({ type: "history" })).events), ["hello"]);
 });
 
 Deno.test("the longest message comes back unharmed, whatever it consists of, from memory and from KV", async () => {
   const limit = 24 * 1024;
-  await using house = await House.open({ flood: "off", clock: quick, limits: { message: limit } });
-  const tim = await house.enter("Tim", "red");
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ flood: "off", clock: quick, limits: { message: limit } });
+  const tim = await server.enter("Tim", "red");
+  const ann = await Speaker.enter(server, "Ann", "red");
   await tim.hears("Ann joined room.");
   const said = ["\u0001", "\u0000", '"', "é", "😀"]
     .map((letter) => letter.repeat(limit / new TextEncoder().encode(letter).length));
@@ -557,7 +557,7 @@ Deno.test("the longest message comes back unharmed, whatever it consists of, fro
     await ann.hears({ type: "message", text });
   }
   for (const place of ["memory", "KV"]) {
-    if (place === "KV") await folded(house.kv, "red", said.length);
+    if (place === "KV") await folded(server.kv, "red", said.length);
     // A page ends where its encoded bytes do: the first two take 144 KiB each.
     const newest = await ann.asks({ type: "history" });
     const older = await ann.asks({ type: "history", before: newest.events[0].id });
@@ -572,34 +572,34 @@ Deno.test("the longest message comes back unharmed, whatever it consists of, fro
     assert(past === said.at(-1), place);
   }
   await ann.hearsNothingElse();
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 });
 
 Deno.test("the longest messages in two bytes a letter, one after another, are folded too", async () => {
-  await using house = await House.open({
+  await using server = await House.open({
     flood: "off",
     clock: quick,
     limits: { message: 24 * 1024 },
   });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  const ann = await Speaker.enter(server, "Ann", "red");
   // One letter beyond Latin-1, and all of it is stored in two bytes each: 48 KiB, then 30 KiB.
   await sayAll(ann, [`ł${"x".repeat(24_000)}`, `ł${"x".repeat(15_000)}`, "the end"]);
-  await folded(house.kv, "red", 3);
-  assertEquals(house.warnings, []);
+  await folded(server.kv, "red", 3);
+  assertEquals(server.warnings, []);
 });
 
 Deno.test("what is said after the first folding is folded no later than that was", async () => {
-  await using house = await House.open({ clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "red");
   for (const many of [1, 2, 3]) {
     await ann.says(`${many}`);
-    await folded(house.kv, "red", many);
+    await folded(server.kv, "red", many);
   }
 });
 
 Deno.test("after the largest page the connection is as good as before", async () => {
-  await using house = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(server, "Ann", "red");
   const text = "x".repeat(16_384);
   for (let i = 0; i < 100; i++) {
     ann.say({ type: "message", text });
@@ -626,8 +626,8 @@ Deno.test("what was said is there after closing, and opening again, on the same 
     const said = numbers(0, 30);
     for (const time of ["first", "second", "third"]) {
       using kv = await Deno.openKv(`${folder}/kv`);
-      await using house = await House.open({ kv });
-      const ann = await Speaker.enter(house, `Ann ${time}`, "red");
+      await using server = await House.open({ kv });
+      const ann = await Speaker.enter(server, `Ann ${time}`, "red");
       if (time === "first") await sayAll(ann, numbers(0, 20));
       if (time === "second") await sayAll(ann, numbers(20, 30));
       const { events } = await ann.asks({ type: "history" });

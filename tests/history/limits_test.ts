@@ -42,7 +42,7 @@ function open(kv: Deno.Kv, feedRowMs = 600_000): History {
     maxBytes: Infinity,
     shards: 1,
     shardOf: () => 0,
-    feedRowMs: feedRowMs,
+    feedRowMs,
     warn: () => {},
   });
 }

@@ -75,14 +75,14 @@ async function settledAt(kv: Deno.Kv, maxBytes: number, last: string): Promise<v
 }
 
 Deno.test("Quota: a room that is flooded loses its oldest messages, and no other room loses any", async () => {
-  await using house = await House.open({ maxHistory: 10 * MIB, flood: "off", clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "quiet");
+  await using server = await House.open({ maxHistory: 10 * MIB, flood: "off", clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "quiet");
   await ann.says("hello");
-  const eve = await Speaker.enter(house, "Eve", "loud");
+  const eve = await Speaker.enter(server, "Eve", "loud");
   const said = await sayMany(eve, 200, 16_000);
-  await settledAt(house.kv, 10 * MIB, said.at(-1)!.id);
+  await settledAt(server.kv, 10 * MIB, said.at(-1)!.id);
   await eventually(
-    async () => await counterOf(house.kv, "log", "loud") <= MIB,
+    async () => await counterOf(server.kv, "log", "loud") <= MIB,
     "the room is within its part",
   );
   const left = await allPages(eve);
@@ -92,44 +92,44 @@ Deno.test("Quota: a room that is flooded loses its oldest messages, and no other
   // Pages forwards begin with what is left.
   const forwards = await eve.asks({ type: "history", after: said[0]!.id, limit: 1 });
   assertEquals(forwards.events[0].id, left[0]!.id);
-  await kept(house.kv);
-  assertEquals(house.warnings, []);
+  await kept(server.kv);
+  assertEquals(server.warnings, []);
 });
 
 Deno.test("Quota: over the quota of all, the oldest messages of all rooms are removed first", async () => {
-  await using house = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
+  await using server = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
   const speakers: Speaker[] = [];
   const said: Line[][] = [];
   for (const room of ["a", "b", "c"]) {
-    const speaker = await Speaker.enter(house, `in ${room}`, room);
+    const speaker = await Speaker.enter(server, `in ${room}`, room);
     speakers.push(speaker);
     said.push(await sayMany(speaker, 30, 16_000));
-    await settledAt(house.kv, MIB, said.at(-1)!.at(-1)!.id);
+    await settledAt(server.kv, MIB, said.at(-1)!.at(-1)!.id);
   }
   const left = await Promise.all(speakers.map(allPages));
   assertEquals(left[0], []);
   assert(left[1]!.length > 0 && left[1]!.length < 30, `${left[1]!.length} in the middle`);
   assertEquals(left[1]!.at(-1), said[1]!.at(-1));
   assertEquals(left[2], said[2]);
-  const { bytes } = await kept(house.kv);
+  const { bytes } = await kept(server.kv);
   assert(bytes <= MIB && bytes > MIB / 2, `${bytes} bytes`);
 });
 
 Deno.test("Quota: off, everything is kept until its time is over, and counted", async () => {
-  await using house = await House.open({ maxHistory: Infinity, flood: "off", clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ maxHistory: Infinity, flood: "off", clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "red");
   const said = await sayMany(ann, 100, 16_000);
-  await settledAt(house.kv, Infinity, said.at(-1)!.id);
+  await settledAt(server.kv, Infinity, said.at(-1)!.id);
   assertEquals(await allPages(ann), said);
-  const { bytes } = await kept(house.kv);
+  const { bytes } = await kept(server.kv);
   assert(bytes > 1_600_000, `${bytes} bytes`);
 });
 
 Deno.test("Quota: who comes back and has not seen something that was removed is told so", async () => {
   for (const kind of ["log", "people", "direct", "sent", "own", "log of a room left"] as const) {
-    await using house = await House.open({ maxHistory: 10 * MIB, clock: quick });
-    const { kv } = house;
-    const ann = await Speaker.connect(house);
+    await using server = await House.open({ maxHistory: 10 * MIB, clock: quick });
+    const { kv } = server;
+    const ann = await Speaker.connect(server);
     const { token } = await ann.asks({ type: "login", nick: "Ann" });
     ann.say({ type: "join", room: "red" });
     const { id: joined } = await ann.next();
@@ -168,7 +168,7 @@ Deno.test("Quota: who comes back and has not seen something that was removed is 
     while (!(await quota.enforce(Date.now())));
     const left = (await Array.fromAsync(kv.list({ prefix: [...stream] }))).length;
     assert(left > 10 && left < 17, `${left} are left`);
-    const back = await Speaker.connect(house);
+    const back = await Speaker.connect(server);
     back.say({ type: "resume", token, last: joined });
     const lines: Line[] = [];
     do lines.push(await back.next()); while (lines.at(-1)!.type !== "resumed");
@@ -183,12 +183,12 @@ Deno.test("Quota: who comes back and has not seen something that was removed is 
 });
 
 Deno.test("Quota: who comes back is told nothing from before their joining, though that was removed", async () => {
-  await using house = await House.open({ maxHistory: 10 * MIB, clock: quick });
-  const { kv } = house;
-  const bob = await Speaker.enter(house, "Bob", "red");
+  await using server = await House.open({ maxHistory: 10 * MIB, clock: quick });
+  const { kv } = server;
+  const bob = await Speaker.enter(server, "Bob", "red");
   const early = await bob.says("one");
   await bob.says("not for Ann");
-  const ann = await Speaker.connect(house);
+  const ann = await Speaker.connect(server);
   const { token } = await ann.asks({ type: "login", nick: "Ann" });
   ann.say({ type: "join", room: "red" });
   const { id: joined } = await ann.next();
@@ -211,7 +211,7 @@ Deno.test("Quota: who comes back is told nothing from before their joining, thou
   assert(people.every(({ key }) => String(key[2]) > joined), "her joining is removed");
   // What she did is not kept any more: she came long ago.
   for await (const { key } of kv.list({ prefix: ["own"] })) await kv.delete(key);
-  const back = await Speaker.connect(house);
+  const back = await Speaker.connect(server);
   back.say({ type: "resume", token, last: early });
   await back.hears({ type: "welcome" }, { type: "message", text: "for Ann" });
   await back.hears({ type: "resumed", recovered: false, reason: "expired" });
@@ -233,9 +233,9 @@ Deno.test("Quota: what was removed of a stream from several shards is not forgot
 });
 
 Deno.test("Quota: who comes back and misses nothing that was removed is told that it is all", async () => {
-  await using house = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
-  const eve = await Speaker.enter(house, "Eve", "red");
-  const ann = await Speaker.connect(house);
+  await using server = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
+  const eve = await Speaker.enter(server, "Eve", "red");
+  const ann = await Speaker.connect(server);
   const { token } = await ann.asks({ type: "login", nick: "Ann" });
   ann.say({ type: "join", room: "red" });
   await ann.next();
@@ -243,11 +243,11 @@ Deno.test("Quota: who comes back and misses nothing that was removed is told tha
   const said = await sayMany(eve, 100, 16_000);
   let last = "";
   while (last !== said.at(-1)!.id) last = (await ann.next()).id;
-  await settledAt(house.kv, MIB, last);
+  await settledAt(server.kv, MIB, last);
   ann.person.socket.close(4000);
   await ann.person.closed;
   await eve.says("after");
-  const back = await Speaker.connect(house);
+  const back = await Speaker.connect(server);
   back.say({ type: "resume", token, last });
   await back.hears({ type: "welcome" }, { type: "message", text: "after" });
   await back.hears({ type: "resumed", recovered: true, missed: 1 });
@@ -261,8 +261,8 @@ Deno.test("Quota: rows of a version that did not count are shown, and go before 
     await kv.set(["log", "red", id(n)], { v: 1, events }, { expireIn: WEEK_MS });
   }
   await kv.set(["bell", shardOf("red", 8)], 1);
-  await using house = await House.open({ kv, maxHistory: MIB, flood: "off", clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv, maxHistory: MIB, flood: "off", clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "red");
   assertEquals((await allPages(ann)).map(({ text }) => text), old.map((n) => `old ${n}`));
   const said = await sayMany(ann, 100, 16_000);
   await settledAt(kv, MIB, said.at(-1)!.id);
@@ -319,12 +319,12 @@ Deno.test("Quota: where nothing is kept any more, index rows and counters go wit
   const quota = new Quota({ kv, clock: systemClock, maxBytes: MIB, retentionMs: 1_000 });
   const rows = Array.from({ length: 50 }, (_, n) => row(["direct", `${n}`], n, 100, 1_000));
   await write(kv, quota, rows);
-  await using house = await House.open({ kv, history: 0, clock: quick });
+  await using server = await House.open({ kv, history: 0, clock: quick });
   const index = () => Array.fromAsync(kv.list({ prefix: ["history_row"] }));
   await eventually(async () => (await index()).length === 0, "all of it is gone");
   assertEquals((await kept(kv)).bytes, 0);
   assertEquals(await Array.fromAsync(kv.list({ prefix: ["history_bytes", "direct"] })), []);
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 });
 
 function row(stream: Stream, n: number, bytes: number, untilMs = Number.MAX_SAFE_INTEGER): KeptRow {
