@@ -1,4 +1,4 @@
-/** What was said: kept, folded into few rows, given back in pages, and gone after its time. */
+/** History: compaction into few rows, reading in pages, and expiry. */
 import { assert, assertEquals } from "@std/assert";
 import { eventIdPrefix } from "../../chat/feed/events.ts";
 import { shardOf } from "../../chat/feed/shards.ts";
@@ -6,7 +6,7 @@ import { AdjustedClock, compactingAfter } from "../support/fake_clock.ts";
 import { countingKv, eventually, House, kvWith } from "../support/test_server.ts";
 import { type Line, Speaker } from "../support/json_client.ts";
 
-/** Milliseconds of seven days: what history is kept for. */
+/** Seven days in milliseconds, the default retention. */
 const WEEK = 7 * 86_400_000;
 
 /** A clock on which nothing is folded: what waits for a second waits for ever. */
@@ -15,7 +15,7 @@ const neverFolding = compactingAfter(Infinity);
 /** A clock on which what waits for a second waits for a moment: folding, for one. */
 const quick = compactingAfter(50);
 
-/** The rows of a room's history, and the texts in each. */
+/** Returns the rows of a room's history as lists of texts. */
 async function chunks(kv: Deno.Kv, room: string): Promise<string[][]> {
   const rows: string[][] = [];
   for await (const { value } of kv.list<{ events: string[][] }>({ prefix: ["log", room] })) {
@@ -24,13 +24,13 @@ async function chunks(kv: Deno.Kv, room: string): Promise<string[][]> {
   return rows;
 }
 
-/** Waits until so many events of a room are in its rows. */
+/** Waits until a room's rows hold so many events. */
 async function folded(kv: Deno.Kv, room: string, many: number): Promise<void> {
   const enough = async () => (await chunks(kv, room)).flat().length >= many;
   await eventually(enough, `${many} events are folded`, 3_000);
 }
 
-/** Says things, and hears them, as fast as that goes. */
+/** Sends messages and receives them, as fast as possible. */
 async function sayAll(speaker: Speaker, texts: string[], more: object = {}): Promise<string[]> {
   const ids: string[] = [];
   for (let i = 0; i < texts.length; i += 100) {
@@ -46,7 +46,7 @@ async function sayAll(speaker: Speaker, texts: string[], more: object = {}): Pro
   return ids;
 }
 
-/** All of a room's history, by pages. */
+/** Returns a room's whole history, read in pages. */
 async function pages(speaker: Speaker, direction: "before" | "after", limit: number) {
   const all: Line[] = [];
   let from = direction === "after" ? "a" : undefined, asked = 0;
@@ -70,8 +70,8 @@ function texts(events: Line[]): string[] {
 }
 
 /**
- * Writes a room's history as it is after folding, `many` of it, as if it had been said once a
- * second until now; a chat that is opened on the KV afterwards has it.
+ * Writes `many` compacted messages of a room, one a second until now. A chat that is opened on the KV
+ * afterwards has them.
  */
 async function write(kv: Deno.Kv, room: string, many: number, now = Date.now(), perRow = 200) {
   for (let i = 0; i < many; i += perRow) {
@@ -84,7 +84,7 @@ async function write(kv: Deno.Kv, room: string, many: number, now = Date.now(), 
   await kv.set(["bell", shardOf(room, 8)], 1);
 }
 
-/** The id of the `n`th of them: earlier than any that KV will give. */
+/** Returns the ID of the `n`th of them: earlier than any that KV will assign. */
 function id(n: number): string {
   return `${eventIdPrefix("1")}${n.toString(16).padStart(8, "0")}`;
 }
@@ -111,7 +111,7 @@ Deno.test("/history shows the last 20, or as many as are asked for, oldest first
   assertEquals(server.warnings, []);
 });
 
-Deno.test("/history shows what was said and done in the room, not who came, and no other room", async () => {
+Deno.test("/history shows messages and actions of the room, no joins, and nothing of other rooms", async () => {
   const now = Date.UTC(2026, 0, 2, 3, 4, 5);
   const clock = new AdjustedClock({ stoppedAtMs: now });
   await using house = await House.open({ clock });
@@ -131,7 +131,7 @@ Deno.test("/history shows what was said and done in the room, not who came, and 
   await ann.asks("/history", "Nothing has been said here yet.");
   await ann.asks("three", "Anna: three");
   await ann.asks("/history", "[2026-01-02 03:04] Anna: three");
-  // Whoever comes later sees what was said before.
+  // A client that joins later sees earlier messages.
   const past = ["Ann: one", "* Ann waves", "Anna: two"].map((text) => `[2026-01-02 03:04] ${text}`);
   await bob.hears("Anna left room.");
   await bob.asks("/history", past.join("\n"));
@@ -156,7 +156,7 @@ Deno.test("/history shows what was said and done in the room, not who came, and 
   await ann.hearsNothingElse();
 });
 
-Deno.test("where no history is kept nothing of it is written, and whoever asks is told", async () => {
+Deno.test("History that is turned off writes nothing, and a client that asks is told", async () => {
   await using server = await House.open({ history: 0 });
   const ann = await Speaker.enter(server, "Ann", "red");
   const tim = await server.enter("Tim", "red");
@@ -172,12 +172,12 @@ Deno.test("where no history is kept nothing of it is written, and whoever asks i
   }
 });
 
-Deno.test("pages go back and forth through all that was said, without gap or overlap", async () => {
+Deno.test("History: pages in both directions have neither gaps nor overlaps", async () => {
   await using server = await House.open({ flood: "off", clock: quick });
   const ann = await Speaker.enter(server, "Ann", "red");
   const eve = await Speaker.enter(server, "Eve", "blue");
   const ids: string[] = [];
-  // In three rows and in memory: each of the first three is folded before the next is said.
+  // In three rows and in memory: each of the first three is compacted before the next is sent.
   for (const [from, to] of [[0, 150], [150, 300], [300, 400], [400, 500]] as const) {
     if (from > 0 && from < 400) await folded(server.kv, "red", from);
     ids.push(...await sayAll(ann, numbers(from, to)));
@@ -194,7 +194,7 @@ Deno.test("pages go back and forth through all that was said, without gap or ove
   }
   const usual = await ann.asks({ type: "history" });
   assertEquals([texts(usual.events), usual.more], [numbers(450, 500), true]);
-  // On either side of each event: all that comes before, and after.
+  // All events before each event, and all after it.
   for (let n = 0; n < 500; n += 23) {
     const { events: before } = await ann.asks({ type: "history", limit: 2, before: ids[n] });
     assertEquals(texts(before), numbers(Math.max(0, n - 2), n));
@@ -204,7 +204,7 @@ Deno.test("pages go back and forth through all that was said, without gap or ove
   await ann.hearsNothingElse();
 });
 
-Deno.test("pages that are read while more is said and folded have neither gap nor overlap", async () => {
+Deno.test("History: pages that are read during compaction have neither gaps nor overlaps", async () => {
   await using server = await House.open({ flood: "off" });
   const ann = await Speaker.enter(server, "Ann", "red");
   const bob = await Speaker.enter(server, "Bob", "red");
@@ -235,7 +235,7 @@ Deno.test("pages that are read while more is said and folded have neither gap no
         from = direction === "after" ? answer.events.at(-1)?.id : answer.events[0]?.id;
         if (from === undefined) break;
       }
-      // One after the other, from the first, or to the last.
+      // Consecutive pages, from the first or to the last event.
       assertEquals(all, all.map((_, i) => i + (all[0] ?? 0)));
       if (direction === "after" && all.length > 0) assertEquals(all[0], 0);
     }
@@ -245,7 +245,7 @@ Deno.test("pages that are read while more is said and folded have neither gap no
   assert(read > 3, `${read} times`);
 });
 
-Deno.test("ids of another room, and what is no id, are places like any other, and show no other room", async () => {
+Deno.test("History: IDs of other rooms, and texts that are no IDs, show no other room", async () => {
   await using server = await House.open({ clock: quick });
   const ann = await Speaker.enter(server, "Ann", "red");
   const eve = await Speaker.enter(server, "Eve", "blue");
@@ -275,7 +275,7 @@ Deno.test("ids of another room, and what is no id, are places like any other, an
   assertEquals(server.warnings, []);
 });
 
-Deno.test("whatever is no id, pages after it begin with what comes next in the oldest rows too", async () => {
+Deno.test("History: pages after a text that is no ID begin with the next event in string order", async () => {
   using kv = await Deno.openKv(":memory:");
   await write(kv, "red", 1_000);
   await using server = await House.open({ kv });
@@ -286,7 +286,7 @@ Deno.test("whatever is no id, pages after it begin with what comes next in the o
   }
 });
 
-Deno.test("a page costs the same in a long history as in a short one, at its end and in its middle", async () => {
+Deno.test("History: a page costs the same in a long and in a short history", async () => {
   const costs: number[][] = [];
   for (const many of [1_000, 20_000]) {
     using kv = await Deno.openKv(":memory:");
@@ -328,7 +328,7 @@ Deno.test("a page costs the same in a long history as in a short one, at its end
   assertEquals(of(1_000), of(20_000));
 });
 
-Deno.test("a thousand messages at once become a few rows, and no row too many", async () => {
+Deno.test("History compacts a thousand messages into a few rows", async () => {
   await using server = await House.open({ flood: "off" });
   const ann = await Speaker.enter(server, "Ann", "red");
   const said = numbers(0, 1_000);
@@ -340,7 +340,7 @@ Deno.test("a thousand messages at once become a few rows, and no row too many", 
   assertEquals(texts((await pages(ann, "before", 100)).all), said);
 });
 
-Deno.test("after a crash before the folding all that was said is there, once", async () => {
+Deno.test("History has every message once after a crash before compaction", async () => {
   using kv = await Deno.openKv(":memory:");
   await using crashed = await House.open({ flood: "off", kv, clock: neverFolding, local: false });
   const ann = await Speaker.enter(crashed, "Ann", "red");
@@ -359,14 +359,14 @@ Deno.test("after a crash before the folding all that was said is there, once", a
   await folded(kv, "red", 300);
   assertEquals((await chunks(kv, "red")).flat(), said);
   assertEquals((await chunks(kv, "blue")).flat(), ["one", "two"]);
-  // And a third one finds nothing left to fold.
+  // A third chat finds nothing left to compact.
   await using third = await House.open({ kv, local: false });
   const dora = await Speaker.enter(third, "Dora", "red");
   assertEquals(texts((await pages(dora, "before", 100)).all), said);
   assertEquals((await chunks(kv, "red")).flat(), said);
 });
 
-Deno.test("two chats on one KV fold each event exactly once, and both give all of it", async () => {
+Deno.test("History: two chats on one KV compact each event once, and both show all of them", async () => {
   using kv = await Deno.openKv(":memory:");
   await using one = await House.open({ kv, local: false, clock: quick, flood: "off" });
   await using other = await House.open({ kv, local: false, clock: quick, flood: "off" });
@@ -405,7 +405,7 @@ Deno.test("two chats on one KV fold each event exactly once, and both give all o
   assertEquals((await chunks(kv, "red")).flat(), [...heard, "the last"]);
 });
 
-Deno.test("what is past its time is not shown, though KV still has it", async () => {
+Deno.test("History does not show expired events, even if KV still has them", async () => {
   using kv = await Deno.openKv(":memory:");
   const clock = compactingAfter(50, { stoppedAtMs: Date.now() });
   await using house = await House.open({ flood: "off", kv, history: 60, clock });
@@ -435,7 +435,7 @@ Deno.test("what is past its time is not shown, though KV still has it", async ()
   assertEquals((await chunks(kv, "red")).flat(), ["old", "newer"]);
 });
 
-Deno.test("History compacts and shows everything when the wall clock jumps an hour, either way", async () => {
+Deno.test("History compacts and shows everything when the wall clock jumps by an hour in either direction", async () => {
   for (const jump of [3_600_000, -3_600_000]) {
     using kv = await Deno.openKv(":memory:");
     const clock = compactingAfter(50);
@@ -452,7 +452,7 @@ Deno.test("History compacts and shows everything when the wall clock jumps an ho
   }
 });
 
-Deno.test("History shows what is before an event that a wrong clock dated too early", async () => {
+Deno.test("History shows events before one that a wrong clock dated too early", async () => {
   using kv = await Deno.openKv(":memory:");
   const clock = compactingAfter(50);
   await using house = await House.open({ kv, history: 1800, clock });
@@ -466,7 +466,7 @@ Deno.test("History shows what is before an event that a wrong clock dated too ea
   assertEquals(texts((await ann.asks({ type: "history" })).events), ["at the right time"]);
 });
 
-Deno.test("only with an open history may others read it, and then without being in any room", async () => {
+Deno.test("History: only with --open-history can clients read rooms that they are not in", async () => {
   await using server = await House.open({ openHistory: true });
   const ann = await Speaker.enter(server, "Ann", "red");
   await sayAll(ann, numbers(0, 10));
@@ -489,7 +489,7 @@ Deno.test("only with an open history may others read it, and then without being 
   await fay.isRefused({ type: "history", room: "blue" }, "not-allowed");
 });
 
-Deno.test("with an open history a room of an impossible name has none, or is refused", async () => {
+Deno.test("History: with --open-history a room with an invalid name is empty or refused", async () => {
   await using server = await House.open({ openHistory: true });
   const eve = await Speaker.enter(server, "Eve");
   for (
@@ -502,7 +502,7 @@ Deno.test("with an open history a room of an impossible name has none, or is ref
   assertEquals(server.warnings, []);
 });
 
-Deno.test("rows of an unknown version are passed over with a warning, and the rest is shown", async () => {
+Deno.test("History skips rows of an unknown version with a warning, and shows the rest", async () => {
   using kv = await Deno.openKv(":memory:");
   await write(kv, "red", 60, Date.now(), 10);
   for (const n of [0, 20, 50]) await kv.set(["log", "red", id(n)], { v: 2, what: "is this?" });
@@ -518,7 +518,7 @@ Deno.test("rows of an unknown version are passed over with a warning, and the re
   assert(server.warnings.every((line) => line === "Skipped a history row of an unknown version"));
 });
 
-Deno.test("what is no event in a row of history is passed over, and the rest is shown", async () => {
+Deno.test("History skips values that are no events, and shows the rest of a row", async () => {
   using kv = await Deno.openKv(":memory:");
   await write(kv, "red", 2, Date.now());
   const key = ["log", "red", id(0)];
@@ -530,7 +530,7 @@ Deno.test("what is no event in a row of history is passed over, and the rest is 
   assertEquals(texts((await ann.asks({ type: "history" })).events), ["0", "1"]);
 });
 
-Deno.test("a feed row of an unknown version, left by a crash, is not folded", async () => {
+Deno.test("History does not compact feed rows of an unknown version", async () => {
   using kv = await Deno.openKv(":memory:");
   const event = ["message", "red", "1", "Bob", "from elsewhere", Date.now()];
   const shard = shardOf("red", 8);
@@ -544,7 +544,7 @@ Deno.test("a feed row of an unknown version, left by a crash, is not folded", as
   assertEquals(texts((await ann.asks({ type: "history" })).events), ["hello"]);
 });
 
-Deno.test("the longest message comes back unharmed, whatever it consists of, from memory and from KV", async () => {
+Deno.test("History returns the longest message unchanged, with any characters, from memory and KV", async () => {
   const limit = 24 * 1024;
   await using server = await House.open({ flood: "off", clock: quick, limits: { message: limit } });
   const tim = await server.enter("Tim", "red");
@@ -575,20 +575,20 @@ Deno.test("the longest message comes back unharmed, whatever it consists of, fro
   assertEquals(server.warnings, []);
 });
 
-Deno.test("the longest messages in two bytes a letter, one after another, are folded too", async () => {
+Deno.test("History compacts consecutive longest messages of two bytes a character", async () => {
   await using server = await House.open({
     flood: "off",
     clock: quick,
     limits: { message: 24 * 1024 },
   });
   const ann = await Speaker.enter(server, "Ann", "red");
-  // One letter beyond Latin-1, and all of it is stored in two bytes each: 48 KiB, then 30 KiB.
+  // With one character beyond Latin-1 each character takes two bytes: 48 KiB, then 30 KiB.
   await sayAll(ann, [`ł${"x".repeat(24_000)}`, `ł${"x".repeat(15_000)}`, "the end"]);
   await folded(server.kv, "red", 3);
   assertEquals(server.warnings, []);
 });
 
-Deno.test("what is said after the first folding is folded no later than that was", async () => {
+Deno.test("History compacts messages after the first compaction as early as the first ones", async () => {
   await using server = await House.open({ clock: quick });
   const ann = await Speaker.enter(server, "Ann", "red");
   for (const many of [1, 2, 3]) {
@@ -597,13 +597,13 @@ Deno.test("what is said after the first folding is folded no later than that was
   }
 });
 
-Deno.test("after the largest page the connection is as good as before", async () => {
+Deno.test("History: after the largest page the connection works as before", async () => {
   await using server = await House.open({ flood: "off" });
   const ann = await Speaker.enter(server, "Ann", "red");
   const text = "x".repeat(16_384);
   for (let i = 0; i < 100; i++) {
     ann.say({ type: "message", text });
-    // More than a megabyte at once is more than may wait for anybody.
+    // More than a megabyte at once exceeds the unsent data of one connection.
     if (i % 20 === 19) { for (let j = 0; j < 20; j++) await ann.hears({ type: "message" }); }
   }
   ann.say('{"type":"history","limit":100,"ref":1}\n{"type":"ping","ref":2}');
@@ -612,7 +612,7 @@ Deno.test("after the largest page the connection is as good as before", async ()
     if (line instanceof CloseEvent) throw new Error(`closed with ${line.code}`);
     return line;
   };
-  // However many there are on it: each once, and whether there are more is said.
+  // However many events it holds: each once, and with the information whether there are more.
   const page = await next();
   assertEquals([page.type, page.ref], ["history", 1]);
   assert(texts(page.events).every((each) => each === text));
@@ -620,7 +620,7 @@ Deno.test("after the largest page the connection is as good as before", async ()
   assertEquals(await next(), { type: "pong", ref: 2 });
 });
 
-Deno.test("what was said is there after closing, and opening again, on the same file", async () => {
+Deno.test("History is complete after the server restarts on the same file", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const said = numbers(0, 30);
@@ -634,7 +634,7 @@ Deno.test("what was said is there after closing, and opening again, on the same 
       assertEquals(texts(events), time === "first" ? said.slice(0, 20) : said, time);
       const ids = events.map(({ id }: Line) => id);
       assertEquals(ids, ids.toSorted());
-      // Whoever means to go leaves nothing to be swept.
+      // A client that quits leaves nothing to clean up.
       await ann.person.leave();
       const there = async () => await Array.fromAsync(kv.list({ prefix: ["nick"] }));
       await eventually(async () => (await there()).length === 0, "nobody is there any more");
