@@ -57,7 +57,7 @@ needs(
     await eventually(async () => {
       bob.say("/nick Cleo");
       return await bob.next() === "Nickname is: Cleo";
-    }, "nobody holds the nickname of somebody who left");
+    }, "the nickname of a client that left is free");
     await bob.hearsNothingElse();
     await bob.leave();
   },

@@ -46,7 +46,7 @@ function talk(people: Person[], what: string) {
 /** Returns what a client received after the message that was sent when all had joined. */
 function since(person: Person, word: string): string[] {
   const at = person.transcript.findIndex((frame) => frame.endsWith(`: ${word}`));
-  assert(at >= 0, `somebody did not hear ${word}`);
+  assert(at >= 0, `a client did not receive ${word}`);
   return person.transcript.slice(at);
 }
 

@@ -48,8 +48,8 @@ const START_MS = 1_700_000_000_000;
 
 /** The virtual time of all instances of a run. */
 export class World {
-  readonly #time = new FakeClock(BEGINNING);
-  /** Calls to the real KV that have not answered. */
+  readonly #time = new FakeClock(START_MS);
+  /** The number of unanswered calls to the real KV. */
   #busy = 0;
   /** Resolves when the last of them has answered. */
   #last: Promise<void> = Promise.resolve();
@@ -73,7 +73,7 @@ export class World {
       jitter: () => random.next(),
       now: () => this.now + skew,
       monotonicMs: () => this.#time.monotonicMs() - suspended,
-      stoodStill: (ms) => void (suspended += ms),
+      suspend: (ms) => void (suspended += ms),
       jump: (ms) => void (skew += ms),
       after,
       soon: (run) => void after(0, run),

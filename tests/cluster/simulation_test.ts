@@ -20,7 +20,7 @@ import { encodeText } from "../../chat/delivery/text.ts";
 import { FakeSocket } from "../support/fake_socket.ts";
 import { Random } from "../support/random.ts";
 import { kept as keptHistory, rowsOf } from "../support/test_server.ts";
-import { Hub, Process, type SimulatedClock, simulatedKv, type Weather, World } from "./sim_kv.ts";
+import { Hub, type Network, Process, type SimulatedClock, simulatedKv, World } from "./sim_kv.ts";
 import { Visitor } from "./visitors.ts";
 
 const ROOMS = ["red", "green", "blue"];
@@ -32,7 +32,7 @@ const USUAL_REPEAT_PERCENT = 2;
 /** Replies to commands, as opposed to events. */
 const REPLY = /^(Using nickname|A nickname|Nickname is|Not |The nickname|Cannot send)/;
 
-/** Somebody with a socket on one of the instances. */
+/** A client with a socket on one of the instances. */
 class Client extends FakeSocket {
   readonly said: string[] = [];
   id = "";
@@ -48,14 +48,14 @@ class Client extends FakeSocket {
   override close(): void {
     if (this.readyState === WebSocket.CLOSED) return;
     this.readyState = WebSocket.CLOSED;
-    const { process } = this.host.weather;
+    const { process } = this.host.network;
     this.world.after(0, () => process.do(() => this.disconnect()));
   }
 
   type(line: string): void {
     if (this.readyState !== WebSocket.OPEN) return;
     if (!line.startsWith("/")) this.said.push(line);
-    this.host.weather.process.do(() => this.receive(line));
+    this.host.network.process.do(() => this.receive(line));
   }
 
   get isConnected(): boolean {

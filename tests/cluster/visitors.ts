@@ -87,7 +87,7 @@ class Connection {
     if (this.#cut) return;
     this.#cut = true;
     for (const end of [this.near, this.far]) {
-      const { process } = this.place.weather;
+      const { process } = this.place.network;
       const closed = () => end.disconnect(1006);
       this.#world.after(
         this.#random.below(5_000),

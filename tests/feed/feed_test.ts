@@ -14,7 +14,7 @@ import {
   kvWith,
 } from "../support/test_server.ts";
 
-/** A feed alone, and what it delivers. */
+/** Opens a feed, and records its deliveries. */
 async function open(kv: Deno.Kv, instance = "01A", clock: Clock = systemClock) {
   const texts: string[] = [];
   const warnings: string[] = [];
@@ -136,8 +136,8 @@ Deno.test("Feed returns to exclusive mode after foreign rows, and loses nothing"
   const clock = new AdjustedClock({ stoppedAtMs: 0 });
   await using one = await open(counted, "01A", clock);
   await using other = await open(kv, "01B");
-  await other.say("I am here");
-  await one.say("so we are two");
+  await other.say("from the other instance");
+  await one.say("another instance exists");
   clock.monotonicAheadMs += 6_000;
   const { lists } = use;
   for (let i = 0; i < 5; i++) await one.say(`exclusive ${i}`);
@@ -280,7 +280,7 @@ Deno.test("Feed tries a failed commit again, and delivers nothing twice", async 
 Deno.test("Feed does not commit twice when the answer to a commit is lost", async () => {
   using kv = await Deno.openKv(":memory:");
   let faults = 1;
-  // Commits, and then fails: the worst of both.
+  // Commits, and then throws.
   const lossy = committingThrough(kv, async (commit) => {
     const result = await commit();
     if (faults-- > 0) throw new Error("the answer was lost");

@@ -9,14 +9,14 @@ import { type Line, Speaker } from "../support/json_client.ts";
 /** Seven days in milliseconds, the default retention. */
 const WEEK = 7 * 86_400_000;
 
-/** A clock on which nothing is folded: what waits for a second waits for ever. */
+/** A clock on which nothing is compacted: waits of a second never end. */
 const neverFolding = compactingAfter(Infinity);
 
-/** A clock on which what waits for a second waits for a moment: folding, for one. */
+/** A clock on which waits of a second, such as that of compaction, take a moment. */
 const quick = compactingAfter(50);
 
 /** Returns the rows of a room's history as lists of texts. */
-async function chunks(kv: Deno.Kv, room: string): Promise<string[][]> {
+async function storedTexts(kv: Deno.Kv, room: string): Promise<string[][]> {
   const rows: string[][] = [];
   for await (const { value } of kv.list<{ events: string[][] }>({ prefix: ["log", room] })) {
     rows.push(value.events.map((event) => event[4]!));
@@ -25,9 +25,9 @@ async function chunks(kv: Deno.Kv, room: string): Promise<string[][]> {
 }
 
 /** Waits until a room's rows hold so many events. */
-async function folded(kv: Deno.Kv, room: string, many: number): Promise<void> {
-  const enough = async () => (await chunks(kv, room)).flat().length >= many;
-  await eventually(enough, `${many} events are folded`, 3_000);
+async function compacted(kv: Deno.Kv, room: string, many: number): Promise<void> {
+  const enough = async () => (await storedTexts(kv, room)).flat().length >= many;
+  await eventually(enough, `${many} events are compacted`, 3_000);
 }
 
 /** Sends messages and receives them, as fast as possible. */
@@ -91,8 +91,8 @@ function id(n: number): string {
 
 Deno.test("/history shows the last 20, or as many as are asked for, oldest first, with times in UTC", async () => {
   const clock = new AdjustedClock({ stoppedAtMs: Date.UTC(2026, 10, 22, 23, 59, 58) });
-  await using house = await House.open({ flood: "off", clock });
-  const ann = await house.enter("Ann", "red");
+  await using server = await House.open({ flood: "off", clock });
+  const ann = await server.enter("Ann", "red");
   await ann.asks("/history", "Nothing has been said here yet.");
   const said = numbers(0, 101);
   for (const text of said) await ann.asks(text, `Ann: ${text}`);
@@ -114,8 +114,8 @@ Deno.test("/history shows the last 20, or as many as are asked for, oldest first
 Deno.test("/history shows messages and actions of the room, no joins, and nothing of other rooms", async () => {
   const now = Date.UTC(2026, 0, 2, 3, 4, 5);
   const clock = new AdjustedClock({ stoppedAtMs: now });
-  await using house = await House.open({ clock });
-  const ann = await house.enter("Ann");
+  await using server = await House.open({ clock });
+  const ann = await server.enter("Ann");
   await ann.asks("/history", "Not currently in a room. Type /join {room_name} to do so.");
   await ann.asks("/join red", 'Joined chat room "red"');
   const bob = await server.enter("Bob", "red");
@@ -179,7 +179,7 @@ Deno.test("History: pages in both directions have neither gaps nor overlaps", as
   const ids: string[] = [];
   // In three rows and in memory: each of the first three is compacted before the next is sent.
   for (const [from, to] of [[0, 150], [150, 300], [300, 400], [400, 500]] as const) {
-    if (from > 0 && from < 400) await folded(server.kv, "red", from);
+    if (from > 0 && from < 400) await compacted(server.kv, "red", from);
     ids.push(...await sayAll(ann, numbers(from, to)));
     await sayAll(eve, ["elsewhere"]);
   }
@@ -211,7 +211,7 @@ Deno.test("History: pages that are read during compaction have neither gaps nor 
   await ann.hears({ type: "joined" });
   const gone = { it: false };
   const talk = (async () => {
-    for (let n = 0; n < 1_000 || (await chunks(server.kv, "red")).length < 2; n += 10) {
+    for (let n = 0; n < 1_000 || (await storedTexts(server.kv, "red")).length < 2; n += 10) {
       await sayAll(ann, numbers(n, n + 10));
     }
     gone.it = true;
@@ -270,7 +270,7 @@ Deno.test("History: IDs of other rooms, and texts that are no IDs, show no other
     }
   };
   await look();
-  await folded(server.kv, "red", 3);
+  await compacted(server.kv, "red", 3);
   await look();
   assertEquals(server.warnings, []);
 });
@@ -305,8 +305,8 @@ Deno.test("History: a page costs the same in a long and in a short history", asy
       return found;
     };
     const counting = kvWith(counted, { list });
-    await using house = await House.open({ kv: counting });
-    const ann = await Speaker.enter(house, "Ann", "red");
+    await using server = await House.open({ kv: counting });
+    const ann = await Speaker.enter(server, "Ann", "red");
     // In the middle of a row.
     const middle = id(Math.floor(many / 400) * 200 + 100);
     for (const where of [{}, { before: middle }, { after: middle }]) {
@@ -333,8 +333,8 @@ Deno.test("History compacts a thousand messages into a few rows", async () => {
   const ann = await Speaker.enter(server, "Ann", "red");
   const said = numbers(0, 1_000);
   await sayAll(ann, said);
-  await folded(server.kv, "red", 1_000);
-  const rows = await chunks(server.kv, "red");
+  await compacted(server.kv, "red", 1_000);
+  const rows = await storedTexts(server.kv, "red");
   assertEquals(rows.flat(), said);
   assert(rows.length <= 12, `${rows.length} rows`);
   assertEquals(texts((await pages(ann, "before", 100)).all), said);
@@ -348,7 +348,7 @@ Deno.test("History has every message once after a crash before compaction", asyn
   const said = numbers(0, 300);
   await sayAll(ann, said);
   await sayAll(bob, ["one", "two"]);
-  assertEquals(await chunks(kv, "red"), []);
+  assertEquals(await storedTexts(kv, "red"), []);
   await using server = await House.open({ kv, local: false });
   const cy = await Speaker.enter(server, "Cy", "red");
   assertEquals(texts((await pages(cy, "before", 100)).all), said);
@@ -356,14 +356,14 @@ Deno.test("History has every message once after a crash before compaction", asyn
   cy.say({ type: "join", room: "blue" });
   await cy.hears({ type: "left" }, { type: "joined" });
   assertEquals(texts((await cy.asks({ type: "history" })).events), ["one", "two"]);
-  await folded(kv, "red", 300);
-  assertEquals((await chunks(kv, "red")).flat(), said);
-  assertEquals((await chunks(kv, "blue")).flat(), ["one", "two"]);
+  await compacted(kv, "red", 300);
+  assertEquals((await storedTexts(kv, "red")).flat(), said);
+  assertEquals((await storedTexts(kv, "blue")).flat(), ["one", "two"]);
   // A third chat finds nothing left to compact.
   await using third = await House.open({ kv, local: false });
   const dora = await Speaker.enter(third, "Dora", "red");
   assertEquals(texts((await pages(dora, "before", 100)).all), said);
-  assertEquals((await chunks(kv, "red")).flat(), said);
+  assertEquals((await storedTexts(kv, "red")).flat(), said);
 });
 
 Deno.test("History: two chats on one KV compact each event once, and both show all of them", async () => {
@@ -394,22 +394,22 @@ Deno.test("History: two chats on one KV compact each event once, and both show a
   ]);
   assertEquals(heard, heardThere);
   assertEquals(heard.map(Number).toSorted((a, b) => a - b).map(String), numbers(0, 600));
-  await folded(kv, "red", 600);
+  await compacted(kv, "red", 600);
   await sayAll(ann, ["the last"]);
   await bob.hears({ text: "the last" });
-  await folded(kv, "red", 601);
+  await compacted(kv, "red", 601);
   for (const speaker of [ann, bob]) {
     assertEquals(texts((await pages(speaker, "before", 100)).all), [...heard, "the last"]);
     assertEquals(texts((await pages(speaker, "after", 100)).all), [...heard, "the last"]);
   }
-  assertEquals((await chunks(kv, "red")).flat(), [...heard, "the last"]);
+  assertEquals((await storedTexts(kv, "red")).flat(), [...heard, "the last"]);
 });
 
 Deno.test("History does not show expired events, even if KV still has them", async () => {
   using kv = await Deno.openKv(":memory:");
   const clock = compactingAfter(50, { stoppedAtMs: Date.now() });
-  await using house = await House.open({ flood: "off", kv, history: 60, clock });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ flood: "off", kv, history: 60, clock });
+  const ann = await Speaker.enter(server, "Ann", "red");
   const [old] = await sayAll(ann, ["old"]);
   clock.setAhead(30_000);
   await sayAll(ann, ["newer"]);
@@ -420,7 +420,7 @@ Deno.test("History does not show expired events, even if KV still has them", asy
   };
   assertEquals(await shown(), ["old", "newer"]);
   for (const place of ["memory", "KV"]) {
-    if (place === "KV") await folded(kv, "red", 2);
+    if (place === "KV") await compacted(kv, "red", 2);
     clock.setAhead(59_999);
     assertEquals(await shown(), ["old", "newer"], place);
     clock.setAhead(60_001);
@@ -432,22 +432,22 @@ Deno.test("History does not show expired events, even if KV still has them", asy
     assertEquals(await shown({ after: "a" }), [], place);
     clock.setAhead(30_000);
   }
-  assertEquals((await chunks(kv, "red")).flat(), ["old", "newer"]);
+  assertEquals((await storedTexts(kv, "red")).flat(), ["old", "newer"]);
 });
 
 Deno.test("History compacts and shows everything when the wall clock jumps by an hour in either direction", async () => {
   for (const jump of [3_600_000, -3_600_000]) {
     using kv = await Deno.openKv(":memory:");
     const clock = compactingAfter(50);
-    await using house = await House.open({ kv, history: 1800, clock });
-    const ann = await Speaker.enter(house, "Ann", "red");
+    await using server = await House.open({ kv, history: 1800, clock });
+    const ann = await Speaker.enter(server, "Ann", "red");
     const shown = async () => texts((await ann.asks({ type: "history" })).events);
     await sayAll(ann, ["before"]);
-    await folded(kv, "red", 1);
+    await compacted(kv, "red", 1);
     clock.wallAheadMs = jump;
     assertEquals(await shown(), ["before"]);
     await sayAll(ann, ["after"]);
-    await folded(kv, "red", 2);
+    await compacted(kv, "red", 2);
     assertEquals(await shown(), ["before", "after"]);
   }
 });
@@ -455,13 +455,13 @@ Deno.test("History compacts and shows everything when the wall clock jumps by an
 Deno.test("History shows events before one that a wrong clock dated too early", async () => {
   using kv = await Deno.openKv(":memory:");
   const clock = compactingAfter(50);
-  await using house = await House.open({ kv, history: 1800, clock });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv, history: 1800, clock });
+  const ann = await Speaker.enter(server, "Ann", "red");
   await sayAll(ann, ["at the right time"]);
-  await folded(kv, "red", 1);
+  await compacted(kv, "red", 1);
   clock.wallAheadMs = -3_600_000;
   await sayAll(ann, ["dated an hour too early"]);
-  await folded(kv, "red", 2);
+  await compacted(kv, "red", 2);
   clock.wallAheadMs = 0;
   assertEquals(texts((await ann.asks({ type: "history" })).events), ["at the right time"]);
 });
@@ -557,7 +557,7 @@ Deno.test("History returns the longest message unchanged, with any characters, f
     await ann.hears({ type: "message", text });
   }
   for (const place of ["memory", "KV"]) {
-    if (place === "KV") await folded(server.kv, "red", said.length);
+    if (place === "KV") await compacted(server.kv, "red", said.length);
     // A page ends where its encoded bytes do: the first two take 144 KiB each.
     const newest = await ann.asks({ type: "history" });
     const older = await ann.asks({ type: "history", before: newest.events[0].id });
@@ -584,7 +584,7 @@ Deno.test("History compacts consecutive longest messages of two bytes a characte
   const ann = await Speaker.enter(server, "Ann", "red");
   // With one character beyond Latin-1 each character takes two bytes: 48 KiB, then 30 KiB.
   await sayAll(ann, [`ł${"x".repeat(24_000)}`, `ł${"x".repeat(15_000)}`, "the end"]);
-  await folded(server.kv, "red", 3);
+  await compacted(server.kv, "red", 3);
   assertEquals(server.warnings, []);
 });
 
@@ -593,7 +593,7 @@ Deno.test("History compacts messages after the first compaction as early as the 
   const ann = await Speaker.enter(server, "Ann", "red");
   for (const many of [1, 2, 3]) {
     await ann.says(`${many}`);
-    await folded(server.kv, "red", many);
+    await compacted(server.kv, "red", many);
   }
 });
 
@@ -637,7 +637,7 @@ Deno.test("History is complete after the server restarts on the same file", asyn
       // A client that quits leaves nothing to clean up.
       await ann.person.leave();
       const there = async () => await Array.fromAsync(kv.list({ prefix: ["nick"] }));
-      await eventually(async () => (await there()).length === 0, "nobody is there any more");
+      await eventually(async () => (await there()).length === 0, "no connection is left");
     }
   } finally {
     await Deno.remove(folder, { recursive: true });

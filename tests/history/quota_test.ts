@@ -10,7 +10,7 @@ import { Quota } from "../../chat/history/quota.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
 import { bytesFrom } from "../../chat/program/settings.ts";
 import type { Stream } from "../../chat/history/memtable.ts";
-import { Hub, Process, simulatedKv, type Weather, World } from "../cluster/sim_kv.ts";
+import { Hub, type Network, Process, simulatedKv, World } from "../cluster/sim_kv.ts";
 import { compactingAfter } from "../support/fake_clock.ts";
 import { Random } from "../support/random.ts";
 import {
@@ -30,7 +30,7 @@ const MIB = 1024 * 1024;
 
 const WEEK_MS = 7 * 86_400_000;
 
-/** A clock on which what waits for a second waits for a moment: folding, for one. */
+/** A clock on which waits of a second, such as that of compaction, take a moment. */
 const quick = compactingAfter(50);
 
 /** Returns the ID of the `n`th event of a test. */
