@@ -1,4 +1,4 @@
-/** What the operator reads: nothing repeats itself without end. */
+/** The operator's log: repeated warnings are bounded. */
 import { assert, assertEquals } from "@std/assert";
 import { quietLog } from "../../chat/base/log.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
@@ -10,7 +10,7 @@ function quiet() {
   return { lines, clock, log: quietLog({ log: write, warn: write }, clock) };
 }
 
-Deno.test("quietLog writes a warning of one cause once a minute, and how many were left out", () => {
+Deno.test("quietLog writes a warning of one cause once a minute, with the number of skipped ones", () => {
   const { lines, clock, log } = quiet();
   const warn = (i: number) =>
     log.warn(`row 01ARZ3NDEKTSV4RRFFQ69G5FA${i} of "room ${i}" took ${i} ms: it is busy`);
@@ -30,7 +30,7 @@ Deno.test("quietLog writes a warning of one cause once a minute, and how many we
   assert(lines[3]!.endsWith("it is busy"), lines[3]);
 });
 
-Deno.test("quietLog bounds the causes of a minute, and each line", () => {
+Deno.test("quietLog bounds the number of causes and the length of a line", () => {
   const { lines, clock, log } = quiet();
   const word = (i: number) =>
     [...String(i)].map((digit) => String.fromCharCode(97 + Number(digit))).join("");
@@ -42,7 +42,7 @@ Deno.test("quietLog bounds the causes of a minute, and each line", () => {
   assertEquals(lines.at(-1), "something else");
 });
 
-Deno.test("quietLog measures its minute with the monotonic clock, whatever the wall clock does", () => {
+Deno.test("quietLog measures its minute with the monotonic clock", () => {
   const { lines, clock, log } = quiet();
   clock.wallAheadMs = -1_000_000;
   log.warn("it is busy");
@@ -55,7 +55,7 @@ Deno.test("quietLog measures its minute with the monotonic clock, whatever the w
   assertEquals(lines.length, 2);
 });
 
-Deno.test("quietLog writes what is no warning as it is", () => {
+Deno.test("quietLog writes log lines unchanged", () => {
   const { lines, log } = quiet();
   for (let i = 0; i < 3; i++) log.log("started");
   assertEquals(lines, ["started", "started", "started"]);

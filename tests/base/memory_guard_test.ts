@@ -5,7 +5,7 @@ import { AdjustedClock } from "../support/fake_clock.ts";
 
 const MIB = 1024 * 1024;
 
-/** A guard of 100 MiB that looks when it is told to. */
+/** A guard of 100 MiB that measures when the test tells it to. */
 function guarded(connections: number) {
   const clock = new AdjustedClock({ delayOf: () => "held" });
   let used = 50 * MIB;
@@ -37,30 +37,30 @@ function guarded(connections: number) {
   };
 }
 
-Deno.test("MemoryGuard closes nothing as long as the process keeps within its memory", () => {
+Deno.test("MemoryGuard closes nothing while the process is within its memory", () => {
   const { guard, asked, warnings, looks } = guarded(10);
   assertEquals(looks(50, 99, 100), [false, false, false]);
   assertEquals([asked, warnings, guard.looks.count], [[], [], 3]);
 });
 
-Deno.test("MemoryGuard closes few connections first, then more, and begins anew after that", () => {
+Deno.test("MemoryGuard closes few connections first, then more, and few again after it was within the limit", () => {
   const { asked, looks } = guarded(1000);
   assertEquals(looks(101, 150, 300, 90, 101), [true, true, true, false, true]);
   assertEquals(asked, [1, 4, 16, 1]);
 });
 
-Deno.test("MemoryGuard lets clients in again when what is used cannot be freed", () => {
+Deno.test("MemoryGuard admits clients again when no connection holds the memory", () => {
   const { asked, looks } = guarded(1);
-  // One connection is closed, then there is none, and 120 MiB stay.
+  // One connection is closed, then none is left, and 120 MiB remain.
   assertEquals(looks(120, 120, 120, 131), [true, true, false, false]);
   assertEquals(asked, [1, 4]);
   assertEquals(looks(133), [true]);
   assertEquals(asked.length, 3);
-  // As soon as it was below, the limit is what it was.
+  // Once the process was within the limit, the old limit applies again.
   assertEquals(looks(99, 101), [false, true]);
 });
 
-Deno.test("MemoryGuard looks no more when it is closed", () => {
+Deno.test("MemoryGuard stops measuring when it is closed", () => {
   const { guard, asked, looks } = guarded(10);
   guard.close();
   looks(200);

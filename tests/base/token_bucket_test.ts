@@ -1,11 +1,11 @@
-/** Token buckets: what they let through, how long they say to wait, and what they remember. */
+/** Token buckets: how much they allow, how long they ask to wait, and when they are forgotten. */
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { TokenBucket, TokenBucketMap } from "../../chat/base/token_bucket.ts";
 import { Random } from "../support/random.ts";
 
 const START = Date.UTC(2026, 10, 22);
 
-Deno.test("a new bucket gives its burst at once, then asks to wait, and gives again after that", () => {
+Deno.test("TokenBucket gives its burst at once, then asks to wait, and gives again after that", () => {
   const rate = { burst: 7, ms: 10_000 };
   const bucket = new TokenBucket();
   for (let i = 0; i < 7; i++) assertEquals(bucket.take(rate, 1, START), 0);
@@ -17,7 +17,7 @@ Deno.test("a new bucket gives its burst at once, then asks to wait, and gives ag
   assert(bucket.isFull(START + 12_000));
 });
 
-Deno.test("over any while a bucket gives no more than its burst, what comes in, and one debt", () => {
+Deno.test("TokenBucket gives, over any time, at most its burst, what flows in, and one debt", () => {
   const random = new Random(17);
   for (let round = 0; round < 50; round++) {
     const rate = { burst: 1 + random.below(50), ms: 1000 * (1 + random.below(60)) };
@@ -42,7 +42,7 @@ Deno.test("over any while a bucket gives no more than its burst, what comes in, 
   }
 });
 
-Deno.test("what costs more than a full bucket needs a full bucket, and the next one waits for the debt", () => {
+Deno.test("TokenBucket: a cost above a full bucket needs a full bucket and leaves a debt", () => {
   const rate = { burst: 3, ms: 3_000 };
   const bucket = new TokenBucket();
   assertEquals(bucket.take(rate, 1, START), 0);
@@ -53,24 +53,24 @@ Deno.test("what costs more than a full bucket needs a full bucket, and the next 
   assertEquals(bucket.take(rate, 1, START + 8_002), 0);
 });
 
-Deno.test("what is spent afterwards is a debt that is paid in full before anything is given again", () => {
+Deno.test("TokenBucket.spend leaves a debt that is paid in full before the next take", () => {
   const rate = { burst: 10, ms: 10_000 };
   const bucket = new TokenBucket();
   for (let i = 0; i < 5; i++) bucket.spend(rate, 12, START);
-  // 60 of which 10 were there.
+  // 60, of which the bucket held 10.
   assertAlmostEquals(bucket.take(rate, 1, START), 51_000, 0.01);
   assert(bucket.take(rate, 1, START + 50_000) > 0);
   assertEquals(bucket.take(rate, 1, START + 51_001), 0);
 });
 
-Deno.test("a debt is at most ten full buckets, whatever was spent", () => {
+Deno.test("TokenBucket: a debt is at most ten full buckets", () => {
   const rate = { burst: 10, ms: 10_000 };
   const bucket = new TokenBucket();
   bucket.spend(rate, 1e9, START);
   assertAlmostEquals(bucket.take(rate, 1, START), 101_000, 0.01);
 });
 
-Deno.test("a negative cost gives back, and a bucket that was saved goes on where it was", () => {
+Deno.test("TokenBucket: a negative cost gives back, and a bucket that was saved goes on where it was", () => {
   const rate = { burst: 3, ms: 3_000 };
   const bucket = new TokenBucket();
   const take = (from: TokenBucket) => from.take(rate, 1, START);
@@ -84,14 +84,14 @@ Deno.test("a negative cost gives back, and a bucket that was saved goes on where
   assertEquals([take(copy), take(copy)], [0, 1000]);
 });
 
-Deno.test("a clock that is set back makes nobody wait", () => {
+Deno.test("TokenBucket: a clock that is set back makes no client wait", () => {
   const rate = { burst: 2, ms: 10_000 };
   const bucket = new TokenBucket();
   for (let i = 0; i < 2; i++) assertEquals(bucket.take(rate, 1, START), 0);
   assertEquals(bucket.take(rate, 1, START - 3_600_000), 0);
 });
 
-Deno.test("buckets by key know nothing of each other, and are forgotten when they are full", () => {
+Deno.test("TokenBucketMap: buckets are independent, and are forgotten when they are full", () => {
   const rate = { burst: 2, ms: 2_000 };
   const buckets = new TokenBucketMap(() => new TokenBucket(), 10_000);
   const take = (key: string, now: number) => buckets.at(key, now).take(rate, 1, now);
@@ -105,7 +105,7 @@ Deno.test("buckets by key know nothing of each other, and are forgotten when the
   assertEquals(buckets.size, 1, "all but c");
 });
 
-Deno.test("who comes under ever new names is forgotten rather than remembered without bound", () => {
+Deno.test("TokenBucketMap forgets the oldest bucket rather than grow beyond its size", () => {
   const rate = { burst: 1, ms: 3_600_000 };
   const buckets = new TokenBucketMap(() => new TokenBucket(), 1_000);
   for (let i = 0; i < 10_000; i++) {
@@ -114,7 +114,7 @@ Deno.test("who comes under ever new names is forgotten rather than remembered wi
   }
 });
 
-Deno.test("what is not as good as new is not forgotten while there is room", () => {
+Deno.test("TokenBucketMap keeps buckets that are not full while it has room", () => {
   const made: string[] = [];
   const memory = new TokenBucketMap(() => {
     made.push("");

@@ -1,17 +1,17 @@
 /**
- * A proxy before a `denokv` that loses the answer to a chosen commit: the commit is done, and Deno's
- * KV client, which is told 502 (Bad Gateway), commits again by itself.
+ * A proxy before a `denokv` that loses the answer to a chosen commit. The commit is written, and Deno's
+ * KV client, which receives 502 (Bad Gateway), commits again.
  */
 
-/** A proxy on a port of its own. */
+/** A proxy on its own port. */
 export class LossyProxy implements AsyncDisposable {
   readonly url: string;
-  /** How many answers were lost. */
+  /** The number of lost answers. */
   lost = 0;
   readonly #upstream: string;
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #end = new AbortController();
-  /** What stands in the commit whose answer is to be lost. */
+  /** A text in the commit whose answer will be lost. */
   #wanted: string | undefined;
 
   /** `upstream`: the address of the `denokv`. */
@@ -22,13 +22,13 @@ export class LossyProxy implements AsyncDisposable {
       port: 0,
       signal: this.#end.signal,
       onListen() {},
-      // A connection that is cut, on either side, is no fault here.
+      // A connection that either side closes is not an error here.
       onError: () => new Response(null, { status: 502 }),
     }, (request) => this.#pass(request));
     this.url = `http://127.0.0.1:${this.#server.addr.port}`;
   }
 
-  /** Loses the answer to the next commit in which this text stands. Only to that one. */
+  /** Loses the answer to the next commit that contains this text, and to no other. */
   loseAnswerTo(text: string): void {
     this.#wanted = text;
   }

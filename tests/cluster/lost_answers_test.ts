@@ -4,7 +4,7 @@ import { DenoKv, eventually, needs, Person, ServerProcess } from "../support/tes
 import { LossyProxy } from "./lossy_proxy.ts";
 
 async function start(kv: DenoKv, url: string): Promise<ServerProcess> {
-  // Deno's KV client writes a line for each of its own tries.
+  // Deno's KV client logs each of its own retries.
   return await ServerProcess.start(["--kv", url, "--limits", "off"], undefined, kv.env, "null");
 }
 
@@ -17,11 +17,11 @@ const REGISTERED = 'The nickname "Ann" is yours. To use it another time, type it
 
 needs(
   "denokv",
-  "a commit that KV's client repeats by itself, for its answer was lost, counts once",
+  "Processes: a commit that KV's client repeats after a lost answer counts once",
   async () => {
     await using kv = await DenoKv.start();
     await using proxy = new LossyProxy(kv.url);
-    // One instance hears of its commits through the proxy, the other does not.
+    // One instance uses the proxy, the other does not.
     proxy.loseAnswerTo("company");
     await using lossy = await start(kv, proxy.url);
     let lost = proxy.lost;
@@ -40,7 +40,7 @@ needs(
     await losing("username_Ann", () => ann.asks("Ann", using("Ann")));
     await losing("room_red", () => ann.asks("/join red", 'Joined chat room "red"'));
     await bob.hears("Ann joined room.");
-    // Each message once, with others there and by itself, and in this order.
+    // Each message once and in this order, in shared and in exclusive mode.
     for (const word of ["first", "second"]) {
       await losing(word, () => ann.asks(word, `Ann: ${word}`));
       await bob.hears(`Ann: ${word}`);
@@ -50,14 +50,14 @@ needs(
     await bob.hears("Ann is now known as Anna.");
     await losing("room_red", () => ann.asks("/quit", 'Left chat room "red"'));
     await bob.hears("Anna left room.");
-    // What is given up is free for others, and what is registered is not.
+    // A released nickname is free for others, a registered one is not.
     await losing("username_Cleo", () => ann.asks("/nick Cleo", "Nickname is: Cleo"));
     await bob.asks("/nick Anna", "Nickname is: Anna");
     await ann.leave();
     await eventually(async () => {
       bob.say("/nick Cleo");
       return await bob.next() === "Nickname is: Cleo";
-    }, "nobody holds the nickname of somebody who left");
+    }, "the nickname of a client that left is free");
     await bob.hearsNothingElse();
     await bob.leave();
   },

@@ -1,4 +1,4 @@
-/** Real processes around a real `denokv`: what a crash, a drain and a storage that is away cost. */
+/** Real processes on a real `denokv`: a crash, a graceful shutdown, and an outage of storage. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   DenoKv,
@@ -13,11 +13,11 @@ import {
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function start(kv: DenoKv): Promise<ServerProcess> {
-  // Deno's KV client writes a line for each of its own tries while denokv is away.
+  // Deno's KV client logs each of its own retries while denokv is down.
   return await ServerProcess.start(["--kv", kv.url, "--limits", "off"], undefined, kv.env, "null");
 }
 
-/** People on a server, all in the room. Each waits until its own joining is confirmed. */
+/** Connects clients to a server, all in one room. Each waits for the confirmation of its own join. */
 async function enter(server: ServerProcess, name: string, many: number): Promise<Person[]> {
   return await Promise.all(Array.from({ length: many }, async (_, i) => {
     const person = await Person.connect(server.url);
@@ -27,7 +27,7 @@ async function enter(server: ServerProcess, name: string, many: number): Promise
   }));
 }
 
-/** Lets people talk, each every 100 ms, until told to stop. Gives what was said, with the time. */
+/** Lets clients talk every 100 ms until stopped. Returns the messages with their times. */
 function talk(people: Person[], what: string) {
   const said: { word: string; at: number }[] = [];
   let round = 0;
@@ -43,10 +43,10 @@ function talk(people: Person[], what: string) {
   return { said, stop: () => clearInterval(timer) };
 }
 
-/** What somebody heard after the word that was said when all were in. */
+/** Returns what a client received after the message that was sent when all had joined. */
 function since(person: Person, word: string): string[] {
   const at = person.transcript.findIndex((frame) => frame.endsWith(`: ${word}`));
-  assert(at >= 0, `somebody did not hear ${word}`);
+  assert(at >= 0, `a client did not receive ${word}`);
   return person.transcript.slice(at);
 }
 
@@ -57,7 +57,7 @@ async function allHear(people: Person[], word: string): Promise<void> {
 
 needs(
   "denokv",
-  "a kill -9 and a SIGINT under load lose nothing that was seen, and leave no ghosts",
+  "Processes: a kill -9 and a SIGINT under load lose no delivered message and leave no ghosts",
   async () => {
     await using kv = await DenoKv.start();
     await using a = await start(kv);
@@ -102,7 +102,7 @@ needs(
 
     const log = since(as[0]!, "the beginning");
     for (const person of as) assertEquals(since(person, "the beginning"), log);
-    // Whoever was cut off saw the same, up to then: nothing that was seen is missing.
+    // Disconnected clients received the same up to then: no delivered message is missing.
     for (const person of [...bs, ...cs]) {
       const seen = since(person, "the beginning");
       assertEquals(seen, log.slice(0, seen.length));
@@ -112,7 +112,7 @@ needs(
     }
     const words = log.map((frame) => frame.replace(/^\w+: /, ""));
     const heard = new Set(words);
-    // Every word is there once; of those who were cut off, all that were not under way just then.
+    // Every message exists once; of disconnected clients, all that were not under way just then.
     assertEquals(
       words.filter((word) => /^(word|more) /.test(word)).length,
       [...heard].filter((word) => /^(word|more) /.test(word)).length,
@@ -138,7 +138,7 @@ needs(
 
 needs(
   "denokv",
-  "while storage is away people stay and are told, and everything works again by itself",
+  "Processes: during an outage of storage clients stay connected and are told, then all recovers",
   async () => {
     await using kv = await DenoKv.start();
     await using a = await start(kv);
@@ -162,7 +162,7 @@ needs(
       await back();
       await shownOrReported();
       await answered();
-      // By itself, and for both.
+      // Without other members, and for both.
       await eventually(
         async () => {
           ann!.say(`back after ${what}`);
@@ -180,7 +180,7 @@ needs(
       kv.signal("SIGCONT");
     });
     await away("a restart", () => kv.restart(5000));
-    // Both saw the same, in the same order.
+    // Both received the same in the same order.
     ann!.say("the end");
     await allHear(both, "the end");
     const said = (person: Person) =>
@@ -190,7 +190,7 @@ needs(
   },
 );
 
-needs("denokv", "two processes are one chat: rooms, people, names", async () => {
+needs("denokv", "Processes: two processes share rooms, members and nicknames", async () => {
   await using kv = await DenoKv.start();
   const servers = await Promise.all([start(kv), start(kv)]);
   await using a = servers[0]!;
@@ -217,7 +217,7 @@ needs("denokv", "two processes are one chat: rooms, people, names", async () => 
   await ann.leave();
 });
 
-needs("denokv", "a wrong access token is one line and exit code 1", async () => {
+needs("denokv", "Processes: a wrong access token gives one line and exit code 1", async () => {
   await using kv = await DenoKv.start();
   const env = { DENO_KV_ACCESS_TOKEN: "not-the-token" };
   const { code, stderr } = await runServer(["--port", "0", "--kv", kv.url], env);

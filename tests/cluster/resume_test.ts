@@ -1,6 +1,6 @@
 /**
- * Dropping out and coming back, with the project's own client, real processes and a real `denokv`.
- * `RESUME_SECONDS=60` is what CI runs; by itself the test is shorter.
+ * Lost connections and resumed sessions, with the project's client module, real processes and a real
+ * `denokv`. CI runs it with `RESUME_SECONDS=60`; the default is shorter.
  */
 import { assert, assertEquals } from "@std/assert";
 import { ChatClient, type RoomEvent, type WebSocketLike } from "../../chat/client/client.js";
@@ -10,11 +10,11 @@ const SECONDS = Number(Deno.env.get("RESUME_SECONDS") ?? 15);
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** A connection over TCP that can be torn, as a cable is: neither side is told. */
+/** A TCP proxy that can drop everything, like a broken cable: neither side is notified. */
 class Cable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   readonly #ends = new Set<Deno.TcpConn>();
-  /** Where it leads to. */
+  /** The port of the server. */
   port = 0;
   drops = 0;
 
@@ -60,7 +60,7 @@ class Cable {
     try {
       end.close();
     } catch {
-      // The other direction was first.
+      // The other direction has already closed it.
     }
   }
 
@@ -72,7 +72,7 @@ class Cable {
 
 needs(
   "denokv",
-  `${SECONDS} s of dropping out and coming back under load, and a kill -9: no gap, nothing twice`,
+  `Resume: ${SECONDS} s of lost connections under load, and a kill -9, give no gap and no duplicate`,
   async () => {
     await using kv = await DenoKv.start();
     const start = () =>
@@ -82,7 +82,7 @@ needs(
     const c = await start();
     const alive = [a, b, c];
 
-    // Who stays: what they hear is the room's order.
+    // A client that stays connected: it receives the room's order.
     const witness = await Person.connect(a.url, "chat.v1");
     witness.say('{"type":"login","nick":"witness"}', '{"type":"join","room":"red"}');
     await eventually(
@@ -127,12 +127,12 @@ needs(
     const until = Date.now() + SECONDS * 1000;
     let killed = false;
     while (Date.now() < until) {
-      // Not after pauses that grow: as many drops as can be, rather than a few long ones.
+      // Without growing pauses, for many short interruptions rather than few long ones.
       dropper.retryNow();
       await pause(100 + Math.random() * 700);
       if (!killed && Date.now() > until - SECONDS * 500) {
         killed = true;
-        // Exactly the instance that has them.
+        // Exactly the instance that has the sessions.
         alive.splice(alive.indexOf(c), 1);
         cable.port = c.port;
         await c.stop("SIGKILL");
@@ -140,7 +140,7 @@ needs(
       cable.tear();
     }
     clearInterval(timer);
-    // Again and again: that the last cable is torn is only noticed some time after.
+    // Repeatedly, because the last loss is noticed only after some time.
     const impatient = setInterval(() => dropper.state === "offline" && dropper.retryNow(), 100);
     const answers = await Promise.all(said);
     talkers[0]!.say("the end");
@@ -158,7 +158,7 @@ needs(
     assertEquals(seen.map(({ id }) => id), ids.slice(ids.indexOf(seen[0]!.id)));
     const own = seen.filter((event) => "text" in event && event.nick === "dropper");
     assertEquals(answers, own.map(({ id }) => ({ id })));
-    // The others noticed nothing of it all.
+    // The other clients received nothing about it.
     const comings = talkers[0]!.transcript.filter((line) => /^dropper (joined|left)/.test(line));
     assertEquals(comings, []);
 

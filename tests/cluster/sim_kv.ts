@@ -1,17 +1,16 @@
 /**
- * A KV as an instance sees it over a bad network, and the virtual time in which that happens: calls
- * take a while, fail before or after their work, or never answer; KV's client repeats commits by
- * itself; bells wake late, or not at all.
+ * A simulated KV with an unreliable network, in virtual time. Calls take time, fail before or after
+ * their work, or never answer; KV's client repeats commits; watches wake late or never.
  *
- * Everything random comes from one seed, and time only passes when nothing else can happen, so that
- * a run with the same seed is the same run.
+ * All random choices come from one seed, and time only passes when nothing else can happen, so a seed
+ * always gives the same run.
  */
 import { setImmediate } from "node:timers";
 import type { Clock } from "../../chat/base/clock.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import type { Random } from "../support/random.ts";
 
-/** A process that may be stopped for a while: what should happen in it meanwhile happens then. */
+/** A process that can be stopped for a while. Everything due meanwhile happens when it continues. */
 export class Process {
   #waiting: (() => void)[] | undefined;
 
@@ -20,8 +19,8 @@ export class Process {
     else this.#waiting.push(run);
   }
 
-  /** Resolves when it runs. */
-  runs(): Promise<void> {
+  /** Resolves when it is not stopped. */
+  running(): Promise<void> {
     return new Promise((resolve) => this.do(resolve));
   }
 
@@ -29,37 +28,37 @@ export class Process {
     this.#waiting ??= [];
   }
 
-  goOn(): void {
+  resume(): void {
     const waiting = this.#waiting ?? [];
     this.#waiting = undefined;
     for (const run of waiting) run();
   }
 }
 
-/** The clock of an instance, as it may go wrong. */
+/** The clock of an instance, with its faults. */
 export interface SimulatedClock extends Clock {
-  /** The wall clock is set, so many milliseconds ahead. */
+  /** Sets the wall clock ahead by `ms` milliseconds, or back. */
   jump(ms: number): void;
-  /** The monotonic clock stood still for so many milliseconds, as in a machine that is suspended. */
-  stoodStill(ms: number): void;
+  /** Sets the monotonic clock back by `ms`, as if it had stopped while the machine was suspended. */
+  suspend(ms: number): void;
 }
 
-/** When virtual time begins, in Unix milliseconds. */
-const BEGINNING = 1_700_000_000_000;
+/** The start of virtual time, in Unix milliseconds. */
+const START_MS = 1_700_000_000_000;
 
-/** Virtual time, for all instances of a run. */
+/** The virtual time of all instances of a run. */
 export class World {
-  readonly #time = new FakeClock(BEGINNING);
-  /** Calls to the real KV that have not answered. */
+  readonly #time = new FakeClock(START_MS);
+  /** The number of unanswered calls to the real KV. */
   #busy = 0;
-  /** The last of them. */
+  /** Resolves when the last of them has answered. */
   #last: Promise<void> = Promise.resolve();
 
   get now(): number {
     return this.#time.now();
   }
 
-  /** The clock of one instance. Its wall clock is wrong by `skew` milliseconds, and may jump. */
+  /** Returns the clock of one instance. Its wall clock is `skew` milliseconds ahead, and may jump. */
   clock(skew: number, random: Random, process = new Process()): SimulatedClock {
     let suspended = 0;
     const after = (ms: number, run: () => void) => {
@@ -74,7 +73,7 @@ export class World {
       jitter: () => random.next(),
       now: () => this.now + skew,
       monotonicMs: () => this.#time.monotonicMs() - suspended,
-      stoodStill: (ms) => void (suspended += ms),
+      suspend: (ms) => void (suspended += ms),
       jump: (ms) => void (skew += ms),
       after,
       soon: (run) => void after(0, run),
@@ -89,10 +88,10 @@ export class World {
     return new Promise((resolve) => void this.after(ms, resolve));
   }
 
-  /** Does something that takes real time: virtual time waits for it. */
+  /** Runs something that takes real time. Virtual time waits for it. */
   async real<T>(work: () => Promise<T>): Promise<T> {
     this.#busy++;
-    // One at a time: what happens at the same instant must happen in the same order in every run.
+    // One at a time, so that calls at the same virtual instant run in the same order in every run.
     const before = this.#last;
     const done = Promise.withResolvers<void>();
     this.#last = done.promise;
@@ -105,27 +104,27 @@ export class World {
     }
   }
 
-  /** Lets so many milliseconds pass. */
+  /** Lets `ms` milliseconds pass. */
   async pass(ms: number): Promise<void> {
     await this.#time.advanceAsync(ms, () => this.#settle());
   }
 
-  /** Lets time pass until something has resolved. */
+  /** Lets time pass until a promise has settled. */
   async until<T>(wanted: Promise<T>): Promise<T> {
     let settled = false;
     const done = () => void (settled = true);
     wanted.then(done, done);
     for (let waited = 0; !settled; waited += 50) {
-      if (waited > 300_000) throw new Error("five minutes have passed in vain");
+      if (waited > 300_000) throw new Error("the promise did not settle within five minutes");
       await this.pass(50);
     }
     return await wanted;
   }
 
-  /** Until nothing can happen any more without time passing. */
+  /** Resolves when nothing more can happen before time passes. */
   async #settle(): Promise<void> {
     do await new Promise((resolve) => setImmediate(resolve)); while (this.#busy > 0);
-    // What the last answer set off may ask again, microtask by microtask.
+    // The code that received the last answer may call again, after some microtasks.
     await new Promise((resolve) => setImmediate(resolve));
     if (this.#busy > 0) await this.#settle();
   }
@@ -138,15 +137,15 @@ interface Watcher {
   readonly wake: () => void;
 }
 
-/** The one KV behind all instances, and who watches it. */
+/** The one KV of all instances, and its watchers. */
 export class Hub {
   readonly watchers = new Set<Watcher>();
-  /** Rows of the feed that are not there any more. */
-  readonly removed: Deno.KvEntry<unknown>[] = [];
+  /** Feed rows that have been removed. */
+  readonly removedRows: Deno.KvEntry<unknown>[] = [];
 
   constructor(readonly kv: Deno.Kv, readonly world: World, readonly random: Random) {}
 
-  rang(keys: readonly Deno.KvKey[]): void {
+  notify(keys: readonly Deno.KvKey[]): void {
     const texts = new Set(keys.map((key) => key.join()));
     for (const watcher of this.watchers) {
       if (watcher.keys.some((key) => texts.has(key.join()))) watcher.wake();
@@ -154,55 +153,55 @@ export class Hub {
   }
 }
 
-/** How bad the network is for one instance, and whether it is there at all. */
-export interface Weather {
-  /** Percent of calls that fail, half of them after their work was done. */
-  faults: number;
-  /** Percent of calls that never answer, half of them after their work was done. */
-  silences: number;
+/** The faults of one instance's network, and whether the instance is alive. */
+export interface Network {
+  /** Percent of calls that fail, half of them after their work. */
+  errorPercent: number;
+  /** Percent of calls that never answer, half of them after their work. */
+  silentPercent: number;
   /**
-   * Percent of commits whose answer is lost before it reaches KV's client: the client commits again
-   * by itself, and gives the answer to that.
+   * Percent of commits whose answer is lost before it reaches KV's client. The client commits again,
+   * and returns the second answer.
    */
-  repeats: number;
-  /** Milliseconds that a call takes at the most, each way. */
-  delay: number;
-  /** Percent of wake-ups of a watch that get lost. */
-  deaf: number;
-  /** The instance is dead: nothing that it does has an effect any more. */
-  dead: boolean;
+  repeatPercent: number;
+  /** The longest time in milliseconds that a call takes in each direction. */
+  maxDelayMs: number;
+  /** Percent of notifications that a watch loses. */
+  lostWakePercent: number;
+  /** The instance is dead: nothing that it does has an effect. */
+  isDead: boolean;
   readonly process: Process;
 }
 
-/** A KV through the weather. Only what the chat uses is there. */
-export function simulatedKv(hub: Hub, weather: Weather): Deno.Kv {
+/** Returns a KV behind an unreliable network. It has only the methods that the chat uses. */
+export function simulatedKv(hub: Hub, network: Network): Deno.Kv {
   const { kv, world, random } = hub;
   const forever = new Promise<never>(() => {});
 
   async function call<T>(work: () => Promise<T>): Promise<T> {
-    const fails = random.percent(weather.faults);
-    const silent = random.percent(weather.silences);
+    const fails = random.percent(network.errorPercent);
+    const silent = random.percent(network.silentPercent);
     const worked = random.percent(50);
-    await world.delay(random.below(weather.delay + 1));
-    await weather.process.runs();
-    if (weather.dead) return await forever;
+    await world.delay(random.below(network.maxDelayMs + 1));
+    await network.process.running();
+    if (network.isDead) return await forever;
     if ((fails || silent) && !worked) {
       if (silent) return await forever;
       throw new Error("simulated fault");
     }
-    // A late one: it seems lost, and does its work when nobody reckons with it any more.
+    // A late call: it never answers, and does its work after its caller has given up.
     if (silent) await world.delay(random.below(6_000));
     const result = await world.real(work);
-    await world.delay(random.below(weather.delay + 1));
-    await weather.process.runs();
-    if (weather.dead || silent) return await forever;
+    await world.delay(random.below(network.maxDelayMs + 1));
+    await network.process.running();
+    if (network.isDead || silent) return await forever;
     if (fails) throw new Error("simulated fault after the work was done");
     return result;
   }
 
   function atomic(): Deno.AtomicOperation {
     const real = kv.atomic();
-    const rung: Deno.KvKey[] = [];
+    const notified: Deno.KvKey[] = [];
     const removed: Deno.KvKey[] = [];
     const simulated = {
       check: (...checks: Deno.AtomicCheck[]) => (real.check(...checks), simulated),
@@ -213,9 +212,9 @@ export function simulatedKv(hub: Hub, weather: Weather): Deno.Kv {
         return simulated;
       },
       set(key: Deno.KvKey, value: unknown) {
-        // Without expireIn: virtual time is not KV's.
+        // Without expireIn, because KV does not use virtual time.
         real.set(key, value);
-        if (key[0] === "bell") rung.push(key);
+        if (key[0] === "bell") notified.push(key);
         return simulated;
       },
       async commit() {
@@ -223,14 +222,14 @@ export function simulatedKv(hub: Hub, weather: Weather): Deno.Kv {
           const rows = await Promise.all(removed.map((key) => kv.get<unknown>(key)));
           const result = await real.commit();
           if (!result.ok) return result;
-          hub.rang(rung);
-          for (const row of rows) if (row.versionstamp !== null) hub.removed.push(row);
+          hub.notify(notified);
+          for (const row of rows) if (row.versionstamp !== null) hub.removedRows.push(row);
           return result;
         };
-        // While the client waits to commit again, others may commit.
-        if (random.percent(weather.repeats) && !weather.dead) {
-          await world.delay(random.below(weather.delay + 1));
-          if (!weather.dead) await world.real(commit);
+        // Other instances may commit before the client commits again.
+        if (random.percent(network.repeatPercent) && !network.isDead) {
+          await world.delay(random.below(network.maxDelayMs + 1));
+          if (!network.isDead) await world.real(commit);
         }
         return await call(commit);
       },
@@ -245,19 +244,19 @@ export function simulatedKv(hub: Hub, weather: Weather): Deno.Kv {
       start(controller) {
         const tell = async () => {
           due = false;
-          await weather.process.runs();
-          if (weather.dead || !hub.watchers.has(watcher)) return;
+          await network.process.running();
+          if (network.isDead || !hub.watchers.has(watcher)) return;
           const entries = await world.real(() => kv.getMany([...keys]));
           if (hub.watchers.has(watcher)) controller.enqueue(entries as Entries);
         };
         watcher = {
           keys,
           wake() {
-            if (due || random.percent(weather.deaf)) return;
+            if (due || random.percent(network.lostWakePercent)) return;
             due = true;
-            world.after(random.below(weather.delay * 2 + 1), () => void tell());
-            // A stream that ends without a word.
-            if (random.percent(weather.deaf / 4)) {
+            world.after(random.below(network.maxDelayMs * 2 + 1), () => void tell());
+            // The stream ends without an error.
+            if (random.percent(network.lostWakePercent / 4)) {
               hub.watchers.delete(watcher);
               controller.close();
             }

@@ -1,8 +1,8 @@
 /**
- * Many instances over one KV in virtual time: people come, talk, rename, move and go at random while
- * storage fails, answers late or not at all, watches go deaf, clocks differ by minutes and jump by an
- * hour, and instances die, sleep for many minutes or are taken for dead. Afterwards everything that anybody saw is compared with the
- * one log, and all that is stored with what the log says.
+ * Many instances on one KV in virtual time. Clients connect, talk, rename, move and leave at random.
+ * Meanwhile KV fails, answers late or never, watches lose notifications, clocks differ by minutes and
+ * jump by an hour, and instances die, are suspended, or lose their lease. Afterwards everything that a
+ * client received, and everything stored, is compared with the feed.
  *
  * `SEED=17 deno test -A tests/cluster/simulation_test.ts` replays one run; `SEEDS=5000` does more.
  */
@@ -20,20 +20,20 @@ import { encodeText } from "../../chat/delivery/text.ts";
 import { FakeSocket } from "../support/fake_socket.ts";
 import { Random } from "../support/random.ts";
 import { kept as keptHistory, rowsOf } from "../support/test_server.ts";
-import { Hub, Process, type SimulatedClock, simulatedKv, type Weather, World } from "./sim_kv.ts";
+import { Hub, type Network, Process, type SimulatedClock, simulatedKv, World } from "./sim_kv.ts";
 import { Visitor } from "./visitors.ts";
 
 const ROOMS = ["red", "green", "blue"];
 const STEPS = 60;
 
-/** Percent of commits that KV's client repeats by itself in fair weather. */
-const REPEATS = 2;
+/** Percent of commits that KV's client repeats without other faults. */
+const USUAL_REPEAT_PERCENT = 2;
 
-/** Frames that answer a command, and are not events. */
+/** Replies to commands, as opposed to events. */
 const REPLY =
   /^(Using nickname|A nickname|Nicknames cannot|Nickname is|Not |The nickname|Cannot send)/;
 
-/** Somebody with a socket on one of the instances. */
+/** A client with a socket on one of the instances. */
 class Client extends FakeSocket {
   readonly said: string[] = [];
   id = "";
@@ -49,27 +49,27 @@ class Client extends FakeSocket {
   override close(): void {
     if (this.readyState === WebSocket.CLOSED) return;
     this.readyState = WebSocket.CLOSED;
-    const { process } = this.host.weather;
+    const { process } = this.host.network;
     this.world.after(0, () => process.do(() => this.disconnect()));
   }
 
   type(line: string): void {
     if (this.readyState !== WebSocket.OPEN) return;
     if (!line.startsWith("/")) this.said.push(line);
-    this.host.weather.process.do(() => this.receive(line));
+    this.host.network.process.do(() => this.receive(line));
   }
 
   get isConnected(): boolean {
-    return this.readyState === 1 && !this.host.weather.dead;
+    return this.readyState === 1 && !this.host.network.isDead;
   }
 }
 
-/** An instance, and its weather. */
+/** An instance and its network. */
 interface Host {
   readonly chat: Chat;
-  readonly weather: Weather;
+  readonly network: Network;
   readonly clock: SimulatedClock;
-  /** The newest id that it made. */
+  /** The newest connection ID that it created. */
   readonly ids: { last: string };
   ending: Promise<void> | undefined;
 }
@@ -93,7 +93,7 @@ class Simulation {
   }
 
   async run(): Promise<void> {
-    // At the same instant.
+    // All three at the same instant.
     await this.#world.until(Promise.all([this.#start(), this.#start(), this.#start()]));
     const sleepAt = this.#random.percent(15) ? this.#random.below(STEPS) : STEPS;
     for (let step = 0; step < STEPS; step++) {
@@ -101,40 +101,40 @@ class Simulation {
       if (step === sleepAt) await this.#sleep();
       await this.#world.pass(this.#random.below(300));
     }
-    await this.#calm();
+    await this.#recover();
     await this.#check();
     await this.#leave();
   }
 
   async #start(): Promise<Host> {
     const ids = { last: "" };
-    const weather: Weather = {
-      faults: 0,
-      silences: 0,
-      repeats: REPEATS,
-      delay: 10,
-      deaf: 0,
-      dead: false,
+    const network: Network = {
+      errorPercent: 0,
+      silentPercent: 0,
+      repeatPercent: USUAL_REPEAT_PERCENT,
+      maxDelayMs: 10,
+      lostWakePercent: 0,
+      isDead: false,
       process: new Process(),
     };
     const skew = this.#random.below(600_000) - 300_000;
-    const clock = this.#world.clock(skew, this.#random, weather.process);
+    const clock = this.#world.clock(skew, this.#random, network.process);
     const chat = await startChat({
-      kv: simulatedKv(this.#hub, weather),
+      kv: simulatedKv(this.#hub, network),
       clock,
       ids: () => ids.last = `01${String(++this.#ids).padStart(8, "0")}`,
       log: { log: () => {}, warn: () => {} },
-      // In bad weather nobody can help having no nickname.
+      // Because of the faults, a client may be without a nickname for long.
       flood: "off",
       ...this.#keep,
     });
-    const host = { chat, weather, clock, ids, ending: undefined };
+    const host = { chat, network, clock, ids, ending: undefined };
     this.#hosts.push(host);
     return host;
   }
 
   #alive(): Host[] {
-    return this.#hosts.filter(({ weather, ending }) => !weather.dead && ending === undefined);
+    return this.#hosts.filter(({ network, ending }) => !network.isDead && ending === undefined);
   }
 
   async #act(): Promise<void> {
@@ -151,29 +151,31 @@ class Simulation {
     else if (chance < 68) this.#talk(client, 1 + random.below(4));
     else if (chance < 74) { for (const each of this.#clients) this.#talk(each, 1); }
     else if (chance < 79) client.close();
-    else if (chance < 87) await this.#storm([host], 3_000, { faults: 30, silences: 10 });
-    else if (chance < 90) await this.#storm(this.#alive(), 3_000, { faults: 20, silences: 5 });
-    else if (chance < 92) await this.#storm(this.#alive(), 12_000, { faults: 100 });
-    // Long enough to be taken for dead.
-    else if (chance < 94) await this.#storm([host], 30_000, { silences: 100 });
-    else if (chance < 96) host.weather.deaf = 100;
+    else if (chance < 87) {
+      await this.#disturb([host], 3_000, { errorPercent: 30, silentPercent: 10 });
+    } else if (chance < 90) {
+      await this.#disturb(this.#alive(), 3_000, { errorPercent: 20, silentPercent: 5 });
+    } else if (chance < 92) await this.#disturb(this.#alive(), 12_000, { errorPercent: 100 });
+    // Long enough to lose the lease.
+    else if (chance < 94) await this.#disturb([host], 30_000, { silentPercent: 100 });
+    else if (chance < 96) host.network.lostWakePercent = 100;
     else if (this.#alive().length < 2) await this.#world.until(this.#start());
     else if (chance < 98) this.#kill(host);
     else host.ending = host.chat.close();
   }
 
-  /** Somebody else's, or one that looks like it: with a letter of another script. */
+  /** Returns the nickname of another client, or a lookalike with a letter of another script. */
   #nickname(): string {
     const name = `${this.#random.pick(this.#clients).name}${this.#random.below(2)}`;
     return name.replace("p", this.#random.pick(["p", "p", "\u0440", "\u03c1"]));
   }
 
   #kill(host: Host): void {
-    host.weather.dead = true;
+    host.network.isDead = true;
     for (const { connection } of this.#visitors) if (connection?.place === host) connection.cut();
   }
 
-  /** Those who come back: they talk, move, and lose their connections. */
+  /** Lets the clients that resume their sessions talk, move, and lose their connections. */
   #visit(): void {
     const random = this.#random;
     const chance = random.below(100);
@@ -185,7 +187,7 @@ class Simulation {
       return;
     }
     const visitor = random.pick(this.#visitors);
-    if (visitor.gone) return;
+    if (visitor.hasLeft) return;
     if (chance < 40) visitor.say(`visitor's word ${++this.#words}`);
     else if (chance < 60) visitor.connection?.cut();
     else if (chance < 65) visitor.client.join(random.pick(ROOMS)).catch(() => {});
@@ -208,64 +210,76 @@ class Simulation {
     for (let i = 0; i < words; i++) client.type(`word ${++this.#words}`);
   }
 
-  async #storm(hosts: Host[], ms: number, weather: Partial<Weather>): Promise<void> {
-    for (const host of hosts) Object.assign(host.weather, { delay: 200, repeats: 20, ...weather });
+  async #disturb(hosts: Host[], ms: number, network: Partial<Network>): Promise<void> {
+    for (const host of hosts) {
+      Object.assign(host.network, { maxDelayMs: 200, repeatPercent: 20, ...network });
+    }
     const lasts = this.#random.below(ms);
-    // People do not stop talking for it.
+    // Clients continue to talk.
     for (let past = 0; past < lasts; past += 500) {
       this.#talk(this.#random.pick(this.#clients), 1);
       await this.#world.pass(Math.min(500, lasts));
     }
     for (const host of hosts) {
-      Object.assign(host.weather, { faults: 0, silences: 0, repeats: REPEATS, delay: 10 });
+      Object.assign(host.network, {
+        errorPercent: 0,
+        silentPercent: 0,
+        repeatPercent: USUAL_REPEAT_PERCENT,
+        maxDelayMs: 10,
+      });
     }
   }
 
-  /** One instance is stopped, or its machine suspended, for longer than rows of the feed live. */
+  /** Stops one instance, or suspends its machine, for longer than feed rows are kept. */
   async #sleep(): Promise<void> {
     const [host, ...others] = this.#alive();
     if (host === undefined || others.length === 0) return;
-    host.weather.process.stop();
+    host.network.process.stop();
     const minutes = 11 + this.#random.below(5);
     for (let minute = 0; minute < minutes; minute++) {
       this.#talk(this.#random.pick(this.#clients), 1);
       this.#visit();
       await this.#world.pass(60_000);
     }
-    if (this.#random.percent(50)) host.clock.stoodStill(minutes * 60_000);
-    host.weather.process.goOn();
+    if (this.#random.percent(50)) host.clock.suspend(minutes * 60_000);
+    host.network.process.resume();
   }
 
-  /** Fair weather, for as long as the survivors may take to sweep and to catch up. */
-  async #calm(): Promise<void> {
+  /** Ends all faults, until the live instances have cleaned up and caught up. */
+  async #recover(): Promise<void> {
     if (this.#alive().length === 0) await this.#world.until(this.#start());
-    for (const { weather } of this.#hosts) {
-      Object.assign(weather, { faults: 0, silences: 0, delay: 10, deaf: 0 });
+    for (const { network } of this.#hosts) {
+      Object.assign(network, {
+        errorPercent: 0,
+        silentPercent: 0,
+        maxDelayMs: 10,
+        lostWakePercent: 0,
+      });
     }
-    // Until the last call from before has failed; from then on sweeping may take half a minute.
+    // Until the last earlier call has failed. After that, cleaning up may take half a minute.
     await this.#world.pass(15_000);
     for (const { client } of this.#visitors) client.retryNow();
     await this.#world.pass(40_000);
-    // Who was told that the nickname is taken may have met their own ghost, which is gone by now, and
-    // who tries again may come to an instance that has ended (seed 1208).
+    // A nickname may have been taken by the client's own lost connection, which is cleaned up by now,
+    // and another try may reach an instance that has ended (seed 1208).
     for (let tries = 0; tries < 3; tries++) {
       for (const { client } of this.#visitors) if (client.state === "offline") client.retryNow();
       await this.#world.pass(20_000);
     }
-    for (const { weather, ending } of this.#hosts) {
-      if (!weather.dead && ending !== undefined) await this.#world.until(ending);
+    for (const { network, ending } of this.#hosts) {
+      if (!network.isDead && ending !== undefined) await this.#world.until(ending);
     }
   }
 
-  /** Everything that happened, in the one order. */
+  /** Returns all events in the order of the feed. */
   async #log(): Promise<LoggedEvent[]> {
     type Row = { from: string; n: number; events: unknown[] };
     const rows = [
-      ...this.#hub.removed as Deno.KvEntry<Row>[],
+      ...this.#hub.removedRows as Deno.KvEntry<Row>[],
       ...await Array.fromAsync(this.kv.list<Row>({ prefix: ["feed"] })),
     ];
     const commits = rows.map(({ key, value: { from, n } }) => [key[1], from, n].join(" "));
-    assertEquals(new Set(commits).size, commits.length, "a commit was made twice");
+    assertEquals(new Set(commits).size, commits.length, "a commit was written twice");
     return rows.toSorted((a, b) => a.versionstamp < b.versionstamp ? -1 : 1)
       .flatMap(({ value, versionstamp }) => {
         const prefix = eventIdPrefix(versionstamp);
@@ -288,19 +302,19 @@ class Simulation {
       if (kind === "leave") assert(rooms.get(room)!.delete(id), `${id} left ${room} twice`);
     }
     const connected = new Set(this.#clients.filter((each) => each.isConnected).map(({ id }) => id));
-    for (const { client, gone, nick } of this.#visitors) {
+    for (const { client, hasLeft: gone, nick } of this.#visitors) {
       if (gone) continue;
       assertEquals(client.state, "online", `${nick} did not come back`);
       const [id, ...more] = await this.#keys("reverse_lookup", `username_${nick}`);
-      assertEquals(more, [], `${nick} is there twice`);
+      assertEquals(more, [], `${nick} is online twice`);
       connected.add(id!);
       const isIn = [...rooms].filter(([, people]) => people.has(id!)).map(([room]) => room);
-      assertEquals(isIn, client.room === undefined ? [] : [client.room], `where ${nick} is`);
+      assertEquals(isIn, client.room === undefined ? [] : [client.room], `the room of ${nick}`);
     }
     for (const [room, people] of rooms) {
       for (const id of people) assert(connected.has(id), `${id} is a ghost in ${room}`);
       const stored = await this.#keys("reverse_lookup", `room_${room}`);
-      assertEquals(stored, [...people].sort(), `those in ${room}`);
+      assertEquals(stored, [...people].sort(), `the members of ${room}`);
       const count = await this.kv.get<Deno.KvU64>(["room", room]);
       assertEquals(Number(count.value?.value ?? 0n), people.size, `the count of ${room}`);
     }
@@ -308,14 +322,14 @@ class Simulation {
     await this.#checkClaims();
   }
 
-  /** Whoever has a nickname has all that it claims, and nobody else has anything. */
+  /** Checks that each connection with a nickname has all its claims, and that there are no others. */
   async #checkClaims(): Promise<void> {
-    const likeness = new Confusables();
+    const confusables = new Confusables();
     const wanted: Record<string, string> = {};
     for await (const { key: [, id, sort] } of this.kv.list({ prefix: ["row"] })) {
       const nick = /^username_(.+)$/.exec(String(sort))?.[1];
       if (nick === undefined) continue;
-      for (const claim of likeness.claims(nick)!) {
+      for (const claim of confusables.claims(nick)!) {
         assert(wanted[claim] === undefined, `${claim} is claimed twice`);
         wanted[claim] = String(id);
       }
@@ -332,7 +346,7 @@ class Simulation {
     return [...new Set(keys.map(String))];
   }
 
-  /** What a client saw is what the log says from its joining on, all of it while it is connected. */
+  /** Checks that a client received the log from its join on, and all of it if it is connected. */
   #checkClient(client: Client, log: readonly RoomEvent[]): void {
     const expected: string[] = [];
     let room: string | undefined;
@@ -346,20 +360,20 @@ class Simulation {
     }
     const wanted = expected.filter((frame) => !REPLY.test(frame));
     const seen = client.frames.filter((frame) => !REPLY.test(frame));
-    assertEquals(seen, wanted.slice(0, seen.length), `${client.name} saw something else`);
+    assertEquals(seen, wanted.slice(0, seen.length), `${client.name} received other events`);
     if (client.isConnected) assertEquals(seen.length, wanted.length, `${client.name} missed some`);
     const stored = log.filter(({ kind, id }) => kind === "message" && id === client.id);
     const words = new Set(stored.map(({ text }) => text));
-    assertEquals(words.size, stored.length, `${client.name} was stored saying something twice`);
+    assertEquals(words.size, stored.length, `a message of ${client.name} was stored twice`);
     if (!client.isConnected) return;
     const missing = client.said.filter((word) => !words.has(word)).length;
     const told = client.frames.filter((frame) =>
       /^(Not sent|Cannot send|Using|Not done|The nick)/.test(frame)
     );
-    assert(missing <= told.length, `${client.name} was not told that something was not sent`);
+    assert(missing <= told.length, `${client.name} was not told about an unsent message`);
   }
 
-  /** History holds what the log says, each message once, in its order. */
+  /** Checks that history holds each message of the log once and in order. */
   async #checkHistory(log: readonly LoggedEvent[]): Promise<void> {
     for (const room of ROOMS) {
       const rows = await Array.fromAsync(this.kv.list<{ events: string[][] }>({
@@ -371,7 +385,7 @@ class Simulation {
       ).map(({ eventId: at }) => at);
       assertEquals(kept, this.#keep.history === 0 ? [] : said, `the history of ${room}`);
     }
-    // All of it is counted, each row once.
+    // Every row is counted once.
     await keptHistory(this.kv);
   }
 
@@ -380,7 +394,7 @@ class Simulation {
     for (const client of this.#clients) client.close();
     await this.#world.pass(2_000);
     const survivors = this.#alive();
-    // A room whose removal failed in a storm is removed by the next who asks for the rooms.
+    // An empty room whose removal failed is removed by the next `/ls`.
     const last = new Client("last", survivors[0]!, this.#world);
     survivors[0]!.chat.accept(last);
     last.open();
@@ -394,7 +408,7 @@ class Simulation {
       [],
     );
     await this.#world.until(Promise.all(survivors.map(({ chat }) => chat.close())));
-    assertEquals(await rowsOf(this.kv), [], "rows that nobody needs any more");
+    assertEquals(await rowsOf(this.kv), [], "rows that are left after all instances have ended");
   }
 }
 
@@ -410,7 +424,7 @@ async function simulate(seed: number): Promise<void> {
 const only = Deno.env.get("SEED");
 const seeds = Number(Deno.env.get("SEEDS") ?? 300);
 
-Deno.test(`${seeds} random lives of a cluster: one order, exactly once, nothing lost, no ghosts`, async () => {
+Deno.test(`Cluster: ${seeds} random runs keep one order, deliver exactly once, and leave no ghosts`, async () => {
   if (only !== undefined) return await simulate(Number(only));
   for (let seed = 1; seed <= seeds; seed++) await simulate(seed);
 });

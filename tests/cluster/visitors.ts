@@ -1,6 +1,6 @@
 /**
- * People with the project's own client in a simulated cluster: their connections drop, on one side
- * or both, and they come back over any instance. What each saw is compared with the room's order.
+ * Clients that use the project's client module in a simulated cluster. Their connections drop, on one
+ * side or both, and they resume on any instance. The events of each are compared with the room's order.
  */
 import { assert, assertEquals } from "@std/assert";
 import { ChatClient, type ChatEvent, type WebSocketLike } from "../../chat/client/client.js";
@@ -10,10 +10,10 @@ import { FakeSocket } from "../support/fake_socket.ts";
 import type { Random } from "../support/random.ts";
 import type { Process, World } from "./sim_kv.ts";
 
-/** Where one can connect to. */
+/** An instance to connect to. */
 export interface Place {
   readonly chat: Chat;
-  readonly weather: { readonly dead: boolean; readonly process: Process };
+  readonly network: { readonly isDead: boolean; readonly process: Process };
 }
 
 /** One end of a connection: what it sends travels over the simulated network. */
@@ -50,13 +50,13 @@ class End extends FakeSocket {
   }
 }
 
-/** A connection over a network that delays, keeps the order, and may be cut. */
+/** A connection over a network that delays frames, keeps their order, and may be cut. */
 class Connection {
   readonly near: End;
   readonly far: End;
   readonly #world: World;
   readonly #random: Random;
-  /** When the last frame of each direction arrives: the next one comes after it. */
+  /** The arrival of the last frame in each direction. The next one arrives after it. */
   readonly #due = { there: 0, back: 0 };
   #cut = false;
 
@@ -78,16 +78,16 @@ class Connection {
       this.far.open();
       if (this.far.readyState === 1) back(() => this.near.open());
     });
-    // Nobody answers.
-    if (place.weather.dead) this.cut();
+    // A dead instance does not answer.
+    if (place.network.isDead) this.cut();
   }
 
-  /** What is under way is lost, and each side learns of it when it does. */
+  /** Loses all frames under way. Each side notices after a random time. */
   cut(): void {
     if (this.#cut) return;
     this.#cut = true;
     for (const end of [this.near, this.far]) {
-      const { process } = this.place.weather;
+      const { process } = this.place.network;
       const closed = () => end.disconnect(1006);
       this.#world.after(
         this.#random.below(5_000),
@@ -100,35 +100,35 @@ class Connection {
     const due = this.#due;
     due[direction] = Math.max(due[direction], this.#world.now + this.#random.below(30));
     this.#world.after(due[direction] - this.#world.now, () => {
-      const { dead, process } = this.place.weather;
-      const arrive = () => void (this.#cut || dead || run());
+      const { isDead, process } = this.place.network;
+      const arrive = () => void (this.#cut || isDead || run());
       if (direction === "there") process.do(arrive);
       else arrive();
     });
   }
 }
 
-/** Somebody who said something, and how that went. */
-interface Saying {
+/** A message of a visitor, and its outcome. */
+interface SentMessage {
   readonly text: string;
   id: string | undefined;
   failed: string | undefined;
 }
 
-/** Events of a room that follow each other. */
+/** Consecutive events of a room. */
 interface Run {
   readonly room: string;
   readonly ids: string[];
 }
 
-/** Somebody who talks over the client. */
+/** A client that resumes its session after each loss of its connection. */
 export class Visitor {
   readonly events: ChatEvent[] = [];
-  readonly said: Saying[] = [];
+  readonly said: SentMessage[] = [];
   readonly client: ChatClient;
   connection: Connection | undefined;
-  /** Went away for good, without a word. */
-  gone = false;
+  /** It has left for good without a `leave`. */
+  hasLeft = false;
 
   constructor(
     readonly nick: string,
@@ -152,22 +152,22 @@ export class Visitor {
   }
 
   say(text: string): void {
-    const saying: Saying = { text, id: undefined, failed: undefined };
-    this.said.push(saying);
+    const message: SentMessage = { text, id: undefined, failed: undefined };
+    this.said.push(message);
     this.client.say(text).then(
-      ({ id }) => saying.id = id,
-      (error) => saying.failed = error.code,
+      ({ id }) => message.id = id,
+      (error) => message.failed = error.code,
     );
   }
 
-  /** Goes for good; for the server it is a drop. */
+  /** Leaves for good. The server sees a lost connection. */
   vanish(): void {
-    this.gone = true;
+    this.hasLeft = true;
     this.connection?.cut();
     this.client.close();
   }
 
-  /** What was seen is the room's order, without a gap that was not owned up to. */
+  /** Checks that the received events are in the room's order, without a gap that was not reported. */
   check(log: readonly LoggedEvent[]): void {
     const { runs, run } = this.#runs();
     for (const { room, ids } of runs) {
@@ -176,10 +176,10 @@ export class Visitor {
       const expected = ofRoom.slice(from, from + ids.length).map(({ eventId: at }) => at);
       assertEquals(ids, expected, `${this.nick} in ${room}`);
     }
-    // Whose leaving was under way when the connection was lost is told no event of it.
-    if (!this.gone && run !== undefined && this.client.room === run.room) {
+    // A visitor whose leave was under way when the connection was lost gets no event of it.
+    if (!this.hasLeft && run !== undefined && this.client.room === run.room) {
       const newest = log.findLast(({ event }) => event.room === run.room && shown(event.kind));
-      assertEquals(run.ids.at(-1), newest?.eventId, `${this.nick} missed the newest`);
+      assertEquals(run.ids.at(-1), newest?.eventId, `${this.nick} missed the newest event`);
     }
     for (const { text, id, failed } of this.said) {
       const found = log.filter(({ event }) => event.text === text);
@@ -191,7 +191,7 @@ export class Visitor {
     }
   }
 
-  /** Stretches in which nothing may be missing, and the one that still goes on. */
+  /** Returns the runs of events in which none may be missing, and the run that still continues. */
   #runs(): { runs: Run[]; run: Run | undefined } {
     const runs: Run[] = [];
     let run: Run | undefined;
@@ -201,7 +201,7 @@ export class Visitor {
     for (const event of this.events) {
       if (event.type === "state") away ||= event.state !== "online" && runs.length > 0;
       else if (event.type === "resumed") {
-        // What came since the connection was lost belongs to the stretch only if all is there.
+        // Events since the loss of the connection belong to the run only if all of them arrived.
         if (event.recovered) run?.ids.push(...since);
         else run = undefined;
         since = [];
@@ -216,7 +216,7 @@ export class Visitor {
         } else if (!away && run === undefined) runs.push(run = { room: event.room, ids: [] });
         if (away) since.push(event.id);
         else {
-          assertEquals(event.room, run!.room, `${this.nick} heard something of another room`);
+          assertEquals(event.room, run!.room, `${this.nick} received an event of another room`);
           run!.ids.push(event.id);
         }
         if (event.type === "left" && event.nick === this.nick && !away) run = undefined;

@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { eventually, Person, rowsOf, ServerProcess } from "../support/test_server.ts";
 
-Deno.test("with --workers 2 everybody is in one chat, and a signal ends both in peace", async () => {
+Deno.test("Workers: with --workers 2 all clients share one chat, and a signal shuts both down gracefully", async () => {
   const folder = await Deno.makeTempDir();
   {
     await using server = await ServerProcess.start([
@@ -14,7 +14,7 @@ Deno.test("with --workers 2 everybody is in one chat, and a signal ends both in 
       new Set(
         await Array.fromAsync(kv.list({ prefix: ["instance_row"] }), ({ key }) => key[1]),
       ).size;
-    // The system deals connections out: until both workers have some, and there are four at least.
+    // The system distributes connections: until both workers have some, and at least four exist.
     await eventually(async () => {
       const nick = `p${people.length}`;
       const person = await Person.connect(server.url);
@@ -24,7 +24,7 @@ Deno.test("with --workers 2 everybody is in one chat, and a signal ends both in 
     }, "both workers have people");
     for (const person of people) {
       await person.asks("/join red", 'Joined chat room "red"');
-      // Of the others' joins no frame is missing, so that nothing else comes between.
+      // Waits for the joins of the others, so that no other frame comes between.
       for (const other of people.slice(0, people.indexOf(person))) {
         await other.hears(`p${people.indexOf(person)} joined room.`);
       }

@@ -1,3 +1,4 @@
+/** Batches: which operations share a commit, and in which order the others follow. */
 import { assert, assertEquals } from "@std/assert";
 import { MAX_CHECKS, MAX_LOCAL_CHECKS, type Operation, takeBatch } from "../../chat/feed/batch.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
@@ -27,14 +28,14 @@ function claim(nick: string): Operation {
   };
 }
 
-Deno.test("what waits is taken in order, all of it where it fits", () => {
+Deno.test("takeBatch takes a whole queue in order if it fits", () => {
   const queue = [message("one"), message("two"), message("three")];
   const all = [...queue];
   assertEquals(takeBatch(queue).operations, all);
   assertEquals(queue, []);
 });
 
-Deno.test("a batch's events fit into one KV value, whatever their script", async () => {
+Deno.test("takeBatch: the events of a batch fit into one KV value, in any script", async () => {
   using kv = await Deno.openKv(":memory:");
   for (const letter of ["a", "é", "日", "\u0001"]) {
     const bytes = new TextEncoder().encode(letter).length;
@@ -49,31 +50,31 @@ Deno.test("a batch's events fit into one KV value, whatever their script", async
   }
 });
 
-Deno.test("two claims of one name never share a batch, and others do not wait for them", () => {
+Deno.test("takeBatch never puts two claims of one name into a batch, and others do not wait for them", () => {
   const queue = [claim("ann"), claim("ann"), claim("bob")];
   const [first, second, third] = queue;
   assertEquals(takeBatch(queue).operations, [first, third]);
   assertEquals(takeBatch(queue).operations, [second]);
 });
 
-Deno.test("a name that is given up in a batch is claimed in the next", () => {
+Deno.test("takeBatch leaves the claim of a name that the batch releases to the next batch", () => {
   const release: Operation = { mutations: [{ type: "delete", key: ["nick", "ann"] }], settle };
   const queue = [release, claim("ann")];
   assertEquals(takeBatch(queue).operations, [release]);
   assertEquals(queue.length, 1);
 });
 
-Deno.test("a batch has no more checks than denokv takes, and the same check counts once", () => {
+Deno.test("takeBatch takes no more checks than denokv accepts, and counts equal checks once", () => {
   const queue = Array.from({ length: 30 }, (_, i) => claim(`nick${i}`));
   assertEquals(takeBatch(queue).checks.length, MAX_CHECKS);
   assertEquals(queue.length, 30 - MAX_CHECKS);
   const check = { key: ["instance", "dead"], versionstamp: "1" };
-  const sweep = Array.from({ length: 30 }, () => ({ ...message("x"), checks: [check] }));
-  assertEquals(takeBatch(sweep).checks, [check]);
-  assertEquals(sweep, []);
+  const removals = Array.from({ length: 30 }, () => ({ ...message("x"), checks: [check] }));
+  assertEquals(takeBatch(removals).checks, [check]);
+  assertEquals(removals, []);
 });
 
-Deno.test("operations that expect different things of one key never share a batch", () => {
+Deno.test("takeBatch separates operations that expect different versionstamps of one key", () => {
   const key = ["instance", "dead"];
   const queue = ["1", "2"].map((versionstamp) => ({
     ...message("x"),
@@ -83,13 +84,13 @@ Deno.test("operations that expect different things of one key never share a batc
   assertEquals(takeBatch(queue).operations.length, 1);
 });
 
-Deno.test("the first operation is taken even if it is larger than a batch should be", () => {
+Deno.test("takeBatch takes the first operation even if it is larger than a batch may be", () => {
   const huge = message("x".repeat(100_000));
   const queue = [huge, message("y")];
   assertEquals(takeBatch(queue).operations, [huge]);
 });
 
-/** A message whose author expects that something has not happened, like that of one who can resume. */
+/** A message with a check, like that of an author whose session can be resumed. */
 function checked(text: string, id: string): Operation {
   const key = ["taken", id];
   return { ...said(text, id), checks: [{ key, versionstamp: null }] };
@@ -99,7 +100,7 @@ function said(text: string, id: string): Operation {
   return { event: { ...message(text).event!, id }, settle };
 }
 
-/** What is in a queue, commit by commit, as denokv takes it. */
+/** The operations of a queue by commit, with the checks that denokv accepts. */
 function batches(queue: Operation[]): Operation[][] {
   const all: Operation[][] = [];
   while (queue.length > 0) all.push(takeBatch(queue, undefined, MAX_CHECKS).operations);
@@ -113,7 +114,7 @@ Deno.test("takeBatch keeps the order of one connection when it passes an operati
   assertEquals(batches(queue), [[...others, bob], [first, second]]);
 });
 
-Deno.test("takeBatch passes nothing over that writes, or checks, what a passed-over operation writes", () => {
+Deno.test("takeBatch lets no operation overtake one that shares a written key with it", () => {
   const others = Array.from({ length: MAX_CHECKS }, (_, i) => checked("hello", `other${i}`));
   const set = (...keys: string[]): Operation => ({
     mutations: keys.map((key) => ({ type: "set", key: [key], value: 1 })),
@@ -128,7 +129,7 @@ Deno.test("takeBatch passes nothing over that writes, or checks, what a passed-o
   const checks = check("row");
   const apart = set("another");
   const queue = [...others, passed, writes, behind, overChecked, checks, apart];
-  // `behind` shares a key only with one that stays itself.
+  // `behind` shares a key only with an operation that also stays.
   assertEquals(batches(queue), [
     [...others, apart],
     [passed, writes, behind, overChecked],
@@ -136,7 +137,7 @@ Deno.test("takeBatch passes nothing over that writes, or checks, what a passed-o
   ]);
 });
 
-Deno.test("takeBatch keeps every connection's order in any queue, and takes everything once", () => {
+Deno.test("takeBatch keeps the order of every connection in random queues, and takes each operation once", () => {
   const random = new Random(1);
   for (let round = 0; round < 300; round++) {
     const queue = Array.from({ length: 200 }, (_, i) => {
@@ -153,13 +154,13 @@ Deno.test("takeBatch keeps every connection's order in any queue, and takes ever
   }
 });
 
-Deno.test("takeBatch takes an operation with more checks than KV allows, and does not keep it for ever", () => {
+Deno.test("takeBatch takes an operation with more checks than KV accepts instead of keeping it for ever", () => {
   const checks = Array.from({ length: 20 }, (_, i) => ({ key: ["k", i], versionstamp: null }));
   const large: Operation = { checks, settle }, one = said("one", "ann"), bob = checked("hi", "bob");
   assertEquals(batches([one, large, bob]), [[one, bob], [large]]);
 });
 
-Deno.test("takeBatch takes no more than KV does, with what the shard adds, whatever the keys and values", async () => {
+Deno.test("takeBatch stays within KV's limits with any keys and values, including what the shard adds", async () => {
   using kv = await Deno.openKv(":memory:");
   const random = new Random(2);
   const text = (most: number) =>
@@ -177,7 +178,7 @@ Deno.test("takeBatch takes no more than KV does, with what the shard adds, whate
       .set(["feed", 7, kv.commitVersionstamp()], "x".repeat(65_000))
       .set(["bell", 7], 1);
   for (let round = 0; round < 20; round++) {
-    // In turn it is the keys that fill a commit, and the values.
+    // Alternately, the keys or the values fill a commit.
     const largest = round % 2 === 0 ? 10 : 10_000;
     const queue = Array.from({ length: 300 }, (_, i): Operation => ({
       checks: random.percent(50) ? [{ key: ["no", i, text(500)], versionstamp: null }] : undefined,
@@ -194,7 +195,7 @@ Deno.test("takeBatch takes no more than KV does, with what the shard adds, whate
       commits++;
     }
     assertEquals(taken, 300);
-    // Nor does it take much less than it could.
+    // A batch is not much smaller than allowed.
     assert(commits < 100, `${commits} commits`);
   }
 });

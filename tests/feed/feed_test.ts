@@ -1,3 +1,4 @@
+/** The feed: order, delivery exactly once, its cost, faults of KV, and the number of shards. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Outcome } from "../../chat/feed/batch.ts";
 import { type Clock, systemClock } from "../../chat/base/clock.ts";
@@ -13,7 +14,7 @@ import {
   kvWith,
 } from "../support/test_server.ts";
 
-/** A feed alone, and what it delivers. */
+/** Opens a feed, and records its deliveries. */
 async function open(kv: Deno.Kv, instance = "01A", clock: Clock = systemClock) {
   const texts: string[] = [];
   const warnings: string[] = [];
@@ -51,46 +52,46 @@ function message(text: string, room: string): RoomEvent {
   return { kind: "message", room, id: "1", nick: "Ann", text, time: 0, cid: "" };
 }
 
-Deno.test("what is said is delivered once, in the order in which it was said", async () => {
+Deno.test("Feed delivers each message once, in the order of submission", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await open(kv);
+  await using one = await open(kv);
   const words = Array.from({ length: 1000 }, (_, i) => `word ${i}`);
-  const outcomes = await Promise.all(words.map((word) => house.say(word)));
-  assertEquals(house.texts, words);
+  const outcomes = await Promise.all(words.map((word) => one.say(word)));
+  assertEquals(one.texts, words);
   assert(outcomes.every((outcome) => outcome === "done"));
 });
 
-Deno.test("nobody is shown anything before its commit has succeeded", async () => {
+Deno.test("Feed delivers nothing before its commit has succeeded", async () => {
   using kv = await Deno.openKv(":memory:");
   const gate = Promise.withResolvers<void>();
-  await using house = await open(
+  await using one = await open(
     countingKv(kv, (what) => what === "commit" ? gate.promise : undefined).kv,
   );
-  const said = house.say("hello");
+  const said = one.say("hello");
   await new Promise((resolve) => setTimeout(resolve));
-  assertEquals(house.texts, []);
+  assertEquals(one.texts, []);
   const rows = await Array.fromAsync(kv.list({ prefix: ["feed"] }));
   assertEquals(rows, []);
   gate.resolve();
   assertEquals(await said, "done");
-  assertEquals(house.texts, ["hello"]);
+  assertEquals(one.texts, ["hello"]);
 });
 
-Deno.test("alone, a message costs no read and three mutations at the most, and many share a commit", async () => {
+Deno.test("Feed in exclusive mode: no reads, at most three mutations a message, and messages share commits", async () => {
   using kv = await Deno.openKv(":memory:");
   const { kv: counted, use } = countingKv(kv);
-  await using house = await open(counted);
-  await house.say("the first");
+  await using one = await open(counted);
+  await one.say("the first");
   const before = { ...use };
-  for (let i = 0; i < 10; i++) await house.say(`one at a time ${i}`);
+  for (let i = 0; i < 10; i++) await one.say(`one at a time ${i}`);
   assertEquals(use.commits - before.commits, 10);
   assertEquals(use.mutations - before.mutations, 20);
-  await Promise.all(Array.from({ length: 300 }, (_, i) => house.say(`at once ${i}`)));
+  await Promise.all(Array.from({ length: 300 }, (_, i) => one.say(`at once ${i}`)));
   assert(use.commits - before.commits <= 13, `${use.commits - before.commits} commits`);
   assertEquals([use.gets - before.gets, use.lists - before.lists], [0, 0]);
 });
 
-Deno.test("two feeds on one KV deliver the same, in the same order, each exactly once", async () => {
+Deno.test("Feed: two feeds on one KV deliver the same events in the same order, each exactly once", async () => {
   using kv = await Deno.openKv(":memory:");
   await using one = await open(kv, "01A");
   await using other = await open(kv, "01B");
@@ -102,7 +103,10 @@ Deno.test("two feeds on one KV deliver the same, in the same order, each exactly
       await (i % 2 === 0 ? one : other).say(`${room} ${i}`, room);
     })
   ));
-  await eventually(() => one.texts.length === 600 && other.texts.length === 600, "all is read");
+  await eventually(
+    () => one.texts.length === 600 && other.texts.length === 600,
+    "everything is delivered",
+  );
   for (const room of rooms) {
     const of = (texts: string[]) => texts.filter((text) => text.startsWith(room));
     assertEquals(of(one.texts), of(other.texts));
@@ -110,13 +114,13 @@ Deno.test("two feeds on one KV deliver the same, in the same order, each exactly
   }
 });
 
-Deno.test("in company a commit costs one range read and three mutations, however many messages share it", async () => {
+Deno.test("Feed in shared mode: one range read and three mutations a commit, however many messages share it", async () => {
   using kv = await Deno.openKv(":memory:");
   const { kv: counted, use } = countingKv(kv);
   await using one = await open(counted, "01A");
   await using other = await open(kv, "01B");
-  await other.say("I am here");
-  await one.say("so we are two");
+  await other.say("from the other instance");
+  await one.say("another instance exists");
   const before = { ...use };
   for (let i = 0; i < 10; i++) await one.say(`one at a time ${i}`);
   await Promise.all(Array.from({ length: 200 }, (_, i) => one.say(`at once ${i}`)));
@@ -126,17 +130,17 @@ Deno.test("in company a commit costs one range read and three mutations, however
   assertEquals(use.mutations - before.mutations, 3 * commits);
 });
 
-Deno.test("after company a feed tries being alone again, and loses nothing by it", async () => {
+Deno.test("Feed returns to exclusive mode after foreign rows, and loses nothing", async () => {
   using kv = await Deno.openKv(":memory:");
   const { kv: counted, use } = countingKv(kv);
   const clock = new AdjustedClock({ stoppedAtMs: 0 });
   await using one = await open(counted, "01A", clock);
   await using other = await open(kv, "01B");
-  await other.say("I am here");
-  await one.say("so we are two");
+  await other.say("from the other instance");
+  await one.say("another instance exists");
   clock.monotonicAheadMs += 6_000;
   const { lists } = use;
-  for (let i = 0; i < 5; i++) await one.say(`alone ${i}`);
+  for (let i = 0; i < 5; i++) await one.say(`exclusive ${i}`);
   assertEquals(use.lists, lists);
   await other.say("back again");
   await one.say("welcome");
@@ -172,7 +176,7 @@ for (const clockThatCounts of ["monotonicAheadMs", "wallAheadMs"] as const) {
   });
 }
 
-Deno.test("Feed goes on after a long pause while its lease is held, and asks for the lease only then", async () => {
+Deno.test("Feed continues after a long pause with its lease, and reads the lease only then", async () => {
   using kv = await Deno.openKv(":memory:");
   const { kv: counted, use } = countingKv(kv);
   const clock = new AdjustedClock();
@@ -182,7 +186,7 @@ Deno.test("Feed goes on after a long pause while its lease is held, and asks for
     const { gets } = use;
     await sleeper.feed.poll();
     await sleeper.feed.flush();
-    // Besides the one for the notification keys.
+    // Without the read of the notification keys.
     return use.gets - gets - 1;
   };
   await other.say("first");
@@ -196,7 +200,7 @@ Deno.test("Feed goes on after a long pause while its lease is held, and asks for
   assertEquals(sleeper.lost, 0);
 });
 
-Deno.test("Feed gives up its instance when it could not read for five minutes, also with a lease", async () => {
+Deno.test("Feed ends its instance, even with a lease, when it could not read for five minutes", async () => {
   using kv = await Deno.openKv(":memory:");
   let isBroken = false;
   const list: Deno.Kv["list"] = (...args) => {
@@ -213,7 +217,7 @@ Deno.test("Feed gives up its instance when it could not read for five minutes, a
   isBroken = true;
   await other.say("removed");
   await one.feed.poll();
-  await eventually(() => one.warnings.length > 0, "it could not be read");
+  await eventually(() => one.warnings.length > 0, "reading fails");
   await removeRows(kv);
   clock.monotonicAheadMs = 5 * 60_000;
   await other.say("after a gap");
@@ -222,20 +226,20 @@ Deno.test("Feed gives up its instance when it could not read for five minutes, a
   assertEquals([one.texts, one.lost], [["seen"], 1]);
 });
 
-Deno.test("a feed that begins later delivers only what comes after", async () => {
+Deno.test("Feed delivers only what is committed after it was opened", async () => {
   using kv = await Deno.openKv(":memory:");
   await using one = await open(kv, "01A");
   await one.say("before");
   await using other = await open(kv, "01B");
   await other.feed.setShared(true);
   await one.say("after");
-  await eventually(() => other.texts.length > 0, "it is read");
+  await eventually(() => other.texts.length > 0, "it is delivered");
   assertEquals(other.texts, ["after"]);
 });
 
-Deno.test("rows and events of an unknown version are skipped with a warning, the rest is delivered", async () => {
+Deno.test("Feed skips rows and events of an unknown version with a warning, and delivers the rest", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await open(kv);
+  await using one = await open(kv);
   const shards = Array.from({ length: 8 }, (_, shard) => shard);
   const event = ["message", "red", "1", "Bob", "from elsewhere", 0];
   for (
@@ -252,63 +256,63 @@ Deno.test("rows and events of an unknown version are skipped with a warning, the
         .set(["bell", shard], 1).commit();
     }
   }
-  await house.feed.poll();
-  await house.feed.flush();
-  assertEquals(house.texts, shards.map(() => "from elsewhere"));
-  assertEquals([...new Set(house.warnings)].sort(), [
+  await one.feed.poll();
+  await one.feed.flush();
+  assertEquals(one.texts, shards.map(() => "from elsewhere"));
+  assertEquals([...new Set(one.warnings)].sort(), [
     "Skipped a feed row of an unknown version",
     "Skipped an event of an unknown kind",
   ]);
-  assertEquals(await house.say("still here"), "done");
+  assertEquals(await one.say("still here"), "done");
 });
 
-Deno.test("a commit that fails once is tried again, and nothing is said twice", async () => {
+Deno.test("Feed tries a failed commit again, and delivers nothing twice", async () => {
   using kv = await Deno.openKv(":memory:");
   let faults = 2;
   const { kv: faulty } = countingKv(kv, (what) => {
-    if (what === "commit" && faults-- > 0) throw new Error("no such luck");
+    if (what === "commit" && faults-- > 0) throw new Error("no answer");
   });
-  await using house = await open(faulty);
-  assertEquals(await house.say("hello"), "done");
-  assertEquals(house.texts, ["hello"]);
+  await using one = await open(faulty);
+  assertEquals(await one.say("hello"), "done");
+  assertEquals(one.texts, ["hello"]);
 });
 
-Deno.test("a commit whose answer was lost is not committed twice", async () => {
+Deno.test("Feed does not commit twice when the answer to a commit is lost", async () => {
   using kv = await Deno.openKv(":memory:");
   let faults = 1;
-  // Commits, and then fails: the worst of both.
+  // Commits, and then throws.
   const lossy = committingThrough(kv, async (commit) => {
     const result = await commit();
     if (faults-- > 0) throw new Error("the answer was lost");
     return result;
   });
-  await using house = await open(lossy);
-  assertEquals(await house.say("hello"), "done");
-  assertEquals(await house.say("again"), "done");
-  assertEquals(house.texts, ["hello", "again"]);
+  await using one = await open(lossy);
+  assertEquals(await one.say("hello"), "done");
+  assertEquals(await one.say("again"), "done");
+  assertEquals(one.texts, ["hello", "again"]);
   assertEquals((await Array.fromAsync(kv.list({ prefix: ["feed"] }))).length, 2);
 });
 
-Deno.test("who was taken for dead writes nothing more, and learns of it", async () => {
+Deno.test("Feed writes nothing after its lease is lost, and reports that", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await open(kv);
-  await house.say("alive");
+  await using one = await open(kv);
+  await one.say("alive");
   await kv.set(["instance", "01A"], { sweeper: "01B" });
-  assertEquals(await house.say("dead"), "failed");
-  assertEquals(house.lost, 1);
-  assertEquals(house.texts, ["alive"]);
+  assertEquals(await one.say("dead"), "failed");
+  assertEquals(one.lost, 1);
+  assertEquals(one.texts, ["alive"]);
 });
 
-Deno.test("more than a shard can hold is refused at once, and the rest goes its way", async () => {
+Deno.test("Feed fails messages beyond the queue of a shard at once, and commits the others", async () => {
   using kv = await Deno.openKv(":memory:");
   const gate = Promise.withResolvers<void>();
-  await using house = await open(
+  await using one = await open(
     countingKv(kv, (what) => what === "commit" ? gate.promise : undefined).kv,
   );
-  const said = Array.from({ length: 400 }, (_, i) => house.say(`${i}${"x".repeat(16_000)}`));
-  // Who comes or goes is not turned away for it.
+  const said = Array.from({ length: 400 }, (_, i) => one.say(`${i}${"x".repeat(16_000)}`));
+  // A change of state is not refused.
   const state = new Promise<Outcome>((settle) =>
-    house.feed.submit("red", { mutations: [{ type: "delete", key: ["row", "1"] }], settle })
+    one.feed.submit("red", { mutations: [{ type: "delete", key: ["row", "1"] }], settle })
   );
   gate.resolve();
   assertEquals(await state, "done");
@@ -316,10 +320,10 @@ Deno.test("more than a shard can hold is refused at once, and the rest goes its 
   const done = outcomes.filter((outcome) => outcome === "done").length;
   assert(done > 100 && done < 300, `${done} were taken`);
   assertEquals(outcomes.indexOf("failed"), done);
-  assertEquals(house.texts.length, done);
+  assertEquals(one.texts.length, done);
 });
 
-Deno.test("a KV has as many shards as whoever came first decided, whoever comes later", async () => {
+Deno.test("agreeOnShards: the first instance decides the number of shards of a KV", async () => {
   using file = await Deno.openKv(":memory:");
   const asked = Array.from({ length: 10 }, (_, i) => agreeOnShards(file, systemClock, i === 0));
   assertEquals(new Set(await Promise.all(asked)).size, 1);
@@ -331,14 +335,14 @@ Deno.test("a KV has as many shards as whoever came first decided, whoever comes 
   assertEquals(await agreeOnShards(far, systemClock, true), 8);
 });
 
-Deno.test("a KV from before shards were counted keeps the eight it has", async () => {
+Deno.test("agreeOnShards: a KV of a version that stored no number keeps its eight shards", async () => {
   using kv = await Deno.openKv(":memory:");
   await kv.set(["bell", "company"], 1);
   await kv.set(["bell", 0], 1);
   assertEquals(await agreeOnShards(kv, systemClock, true), 8);
 });
 
-Deno.test("a number of shards that cannot be is told, not guessed around", async () => {
+Deno.test("agreeOnShards throws for an impossible number of shards", async () => {
   for (const nonsense of [0, 10, 1.5, "8", null, { many: 8 }]) {
     using kv = await Deno.openKv(":memory:");
     await kv.set(["shards"], nonsense);

@@ -1,9 +1,10 @@
+/** The lease: written once, whatever happens to the commits that write it. */
 import { assertEquals } from "@std/assert";
 import { systemClock } from "../../chat/base/clock.ts";
 import { Lease } from "../../chat/feed/lease.ts";
 import { type Commit, committingThrough, repeating } from "../support/test_server.ts";
 
-Deno.test("Lease.take writes one lease, however many of its tries are done and whenever", async () => {
+Deno.test("Lease.take writes one lease, even if several of its tries succeed, or one late", async () => {
   using kv = await Deno.openKv(":memory:");
   let tries = 0, late: Commit | undefined;
   const slow = committingThrough(kv, async (commit) => {
@@ -18,7 +19,7 @@ Deno.test("Lease.take writes one lease, however many of its tries are done and w
   const twice = await Lease.take(committingThrough(kv, repeating), systemClock, "01B");
   assertEquals(twice.versionstamp, (await kv.get(twice.key)).versionstamp);
 
-  // The answer to the only try that writes is lost.
+  // The answer to the try that writes is lost.
   let answers = 0;
   const lossy = committingThrough(kv, async (commit) => {
     const result = await commit();

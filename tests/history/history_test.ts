@@ -1,4 +1,4 @@
-/** What was said: kept, folded into few rows, given back in pages, and gone after its time. */
+/** History: compaction into few rows, reading in pages, and expiry. */
 import { assert, assertEquals } from "@std/assert";
 import { eventIdPrefix } from "../../chat/feed/events.ts";
 import { shardOf } from "../../chat/feed/shards.ts";
@@ -6,17 +6,17 @@ import { AdjustedClock, compactingAfter } from "../support/fake_clock.ts";
 import { countingKv, eventually, House, kvWith } from "../support/test_server.ts";
 import { type Line, Speaker } from "../support/json_client.ts";
 
-/** Milliseconds of seven days: what history is kept for. */
+/** Seven days in milliseconds, the default retention. */
 const WEEK = 7 * 86_400_000;
 
-/** A clock on which nothing is folded: what waits for a second waits for ever. */
+/** A clock on which nothing is compacted: waits of a second never end. */
 const neverFolding = compactingAfter(Infinity);
 
-/** A clock on which what waits for a second waits for a moment: folding, for one. */
+/** A clock on which waits of a second, such as that of compaction, take a moment. */
 const quick = compactingAfter(50);
 
-/** The rows of a room's history, and the texts in each. */
-async function chunks(kv: Deno.Kv, room: string): Promise<string[][]> {
+/** Returns the rows of a room's history as lists of texts. */
+async function storedTexts(kv: Deno.Kv, room: string): Promise<string[][]> {
   const rows: string[][] = [];
   for await (const { value } of kv.list<{ events: string[][] }>({ prefix: ["log", room] })) {
     rows.push(value.events.map((event) => event[4]!));
@@ -24,13 +24,13 @@ async function chunks(kv: Deno.Kv, room: string): Promise<string[][]> {
   return rows;
 }
 
-/** Waits until so many events of a room are in its rows. */
-async function folded(kv: Deno.Kv, room: string, many: number): Promise<void> {
-  const enough = async () => (await chunks(kv, room)).flat().length >= many;
-  await eventually(enough, `${many} events are folded`, 3_000);
+/** Waits until a room's rows hold so many events. */
+async function compacted(kv: Deno.Kv, room: string, many: number): Promise<void> {
+  const enough = async () => (await storedTexts(kv, room)).flat().length >= many;
+  await eventually(enough, `${many} events are compacted`, 3_000);
 }
 
-/** Says things, and hears them, as fast as that goes. */
+/** Sends messages and receives them, as fast as possible. */
 async function sayAll(speaker: Speaker, texts: string[], more: object = {}): Promise<string[]> {
   const ids: string[] = [];
   for (let i = 0; i < texts.length; i += 100) {
@@ -46,7 +46,7 @@ async function sayAll(speaker: Speaker, texts: string[], more: object = {}): Pro
   return ids;
 }
 
-/** All of a room's history, by pages. */
+/** Returns a room's whole history, read in pages. */
 async function pages(speaker: Speaker, direction: "before" | "after", limit: number) {
   const all: Line[] = [];
   let from = direction === "after" ? "a" : undefined, asked = 0;
@@ -70,8 +70,8 @@ function texts(events: Line[]): string[] {
 }
 
 /**
- * Writes a room's history as it is after folding, `many` of it, as if it had been said once a
- * second until now; a chat that is opened on the KV afterwards has it.
+ * Writes `many` compacted messages of a room, one a second until now. A chat that is opened on the KV
+ * afterwards has them.
  */
 async function write(kv: Deno.Kv, room: string, many: number, now = Date.now(), perRow = 200) {
   for (let i = 0; i < many; i += perRow) {
@@ -84,15 +84,15 @@ async function write(kv: Deno.Kv, room: string, many: number, now = Date.now(), 
   await kv.set(["bell", shardOf(room, 8)], 1);
 }
 
-/** The id of the `n`th of them: earlier than any that KV will give. */
+/** Returns the ID of the `n`th of them: earlier than any that KV will assign. */
 function id(n: number): string {
   return `${eventIdPrefix("1")}${n.toString(16).padStart(8, "0")}`;
 }
 
 Deno.test("/history shows the last 20, or as many as are asked for, oldest first, with times in UTC", async () => {
   const clock = new AdjustedClock({ stoppedAtMs: Date.UTC(2026, 10, 22, 23, 59, 58) });
-  await using house = await House.open({ flood: "off", clock });
-  const ann = await house.enter("Ann", "red");
+  await using server = await House.open({ flood: "off", clock });
+  const ann = await server.enter("Ann", "red");
   await ann.asks("/history", "Nothing has been said here yet.");
   const said = numbers(0, 101);
   for (const text of said) await ann.asks(text, `Ann: ${text}`);
@@ -108,17 +108,17 @@ Deno.test("/history shows the last 20, or as many as are asked for, oldest first
     );
   }
   await ann.hearsNothingElse();
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 });
 
-Deno.test("/history shows what was said and done in the room, not who came, and no other room", async () => {
+Deno.test("/history shows messages and actions of the room, no joins, and nothing of other rooms", async () => {
   const now = Date.UTC(2026, 0, 2, 3, 4, 5);
   const clock = new AdjustedClock({ stoppedAtMs: now });
-  await using house = await House.open({ clock });
-  const ann = await house.enter("Ann");
+  await using server = await House.open({ clock });
+  const ann = await server.enter("Ann");
   await ann.asks("/history", "Not currently in a room. Type /join {room_name} to do so.");
   await ann.asks("/join red", 'Joined chat room "red"');
-  const bob = await house.enter("Bob", "red");
+  const bob = await server.enter("Bob", "red");
   await ann.hears("Bob joined room.");
   await ann.asks("one", "Ann: one");
   await ann.asks("/me waves", "* Ann waves");
@@ -131,15 +131,15 @@ Deno.test("/history shows what was said and done in the room, not who came, and 
   await ann.asks("/history", "Nothing has been said here yet.");
   await ann.asks("three", "Anna: three");
   await ann.asks("/history", "[2026-01-02 03:04] Anna: three");
-  // Whoever comes later sees what was said before.
+  // A client that joins later sees earlier messages.
   const past = ["Ann: one", "* Ann waves", "Anna: two"].map((text) => `[2026-01-02 03:04] ${text}`);
   await bob.hears("Anna left room.");
   await bob.asks("/history", past.join("\n"));
-  const cy = await house.enter("Cy", "red");
+  const cy = await server.enter("Cy", "red");
   await bob.hears("Cy joined room.");
   await cy.asks("/history", past.join("\n"));
   await cy.asks("/history 1", past[2]!);
-  const v1 = await Speaker.enter(house, "Vi", "red");
+  const v1 = await Speaker.enter(server, "Vi", "red");
   const { events, more, room } = await v1.asks({ type: "history" });
   assertEquals([room, more], ["red", false]);
   assertEquals(
@@ -156,30 +156,30 @@ Deno.test("/history shows what was said and done in the room, not who came, and 
   await ann.hearsNothingElse();
 });
 
-Deno.test("where no history is kept nothing of it is written, and whoever asks is told", async () => {
-  await using house = await House.open({ history: 0 });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  const tim = await house.enter("Tim", "red");
+Deno.test("History that is turned off writes nothing, and a client that asks is told", async () => {
+  await using server = await House.open({ history: 0 });
+  const ann = await Speaker.enter(server, "Ann", "red");
+  const tim = await server.enter("Tim", "red");
   await ann.hears({ type: "joined" });
   await ann.says("hello");
   await tim.hears("Ann: hello");
   await ann.isRefused({ type: "history" }, "history-off");
   await ann.isRefused({ type: "history", room: "blue" }, "history-off");
   await tim.asks("/history", "No history is kept here.");
-  await house.chat.close();
+  await server.chat.close();
   for (const first of ["log", "people"]) {
-    assertEquals(await Array.fromAsync(house.kv.list({ prefix: [first] })), [], first);
+    assertEquals(await Array.fromAsync(server.kv.list({ prefix: [first] })), [], first);
   }
 });
 
-Deno.test("pages go back and forth through all that was said, without gap or overlap", async () => {
-  await using house = await House.open({ flood: "off", clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  const eve = await Speaker.enter(house, "Eve", "blue");
+Deno.test("History: pages in both directions have neither gaps nor overlaps", async () => {
+  await using server = await House.open({ flood: "off", clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "red");
+  const eve = await Speaker.enter(server, "Eve", "blue");
   const ids: string[] = [];
-  // In three rows and in memory: each of the first three is folded before the next is said.
+  // In three rows and in memory: each of the first three is compacted before the next is sent.
   for (const [from, to] of [[0, 150], [150, 300], [300, 400], [400, 500]] as const) {
-    if (from > 0 && from < 400) await folded(house.kv, "red", from);
+    if (from > 0 && from < 400) await compacted(server.kv, "red", from);
     ids.push(...await sayAll(ann, numbers(from, to)));
     await sayAll(eve, ["elsewhere"]);
   }
@@ -194,7 +194,7 @@ Deno.test("pages go back and forth through all that was said, without gap or ove
   }
   const usual = await ann.asks({ type: "history" });
   assertEquals([texts(usual.events), usual.more], [numbers(450, 500), true]);
-  // On either side of each event: all that comes before, and after.
+  // All events before each event, and all after it.
   for (let n = 0; n < 500; n += 23) {
     const { events: before } = await ann.asks({ type: "history", limit: 2, before: ids[n] });
     assertEquals(texts(before), numbers(Math.max(0, n - 2), n));
@@ -204,14 +204,14 @@ Deno.test("pages go back and forth through all that was said, without gap or ove
   await ann.hearsNothingElse();
 });
 
-Deno.test("pages that are read while more is said and folded have neither gap nor overlap", async () => {
-  await using house = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  const bob = await Speaker.enter(house, "Bob", "red");
+Deno.test("History: pages that are read during compaction have neither gaps nor overlaps", async () => {
+  await using server = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(server, "Ann", "red");
+  const bob = await Speaker.enter(server, "Bob", "red");
   await ann.hears({ type: "joined" });
   const gone = { it: false };
   const talk = (async () => {
-    for (let n = 0; n < 1_000 || (await chunks(house.kv, "red")).length < 2; n += 10) {
+    for (let n = 0; n < 1_000 || (await storedTexts(server.kv, "red")).length < 2; n += 10) {
       await sayAll(ann, numbers(n, n + 10));
     }
     gone.it = true;
@@ -235,7 +235,7 @@ Deno.test("pages that are read while more is said and folded have neither gap no
         from = direction === "after" ? answer.events.at(-1)?.id : answer.events[0]?.id;
         if (from === undefined) break;
       }
-      // One after the other, from the first, or to the last.
+      // Consecutive pages, from the first or to the last event.
       assertEquals(all, all.map((_, i) => i + (all[0] ?? 0)));
       if (direction === "after" && all.length > 0) assertEquals(all[0], 0);
     }
@@ -245,10 +245,10 @@ Deno.test("pages that are read while more is said and folded have neither gap no
   assert(read > 3, `${read} times`);
 });
 
-Deno.test("ids of another room, and what is no id, are places like any other, and show no other room", async () => {
-  await using house = await House.open({ clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  const eve = await Speaker.enter(house, "Eve", "blue");
+Deno.test("History: IDs of other rooms, and texts that are no IDs, show no other room", async () => {
+  await using server = await House.open({ clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "red");
+  const eve = await Speaker.enter(server, "Eve", "blue");
   await sayAll(ann, ["one", "two"]);
   const [between] = await sayAll(eve, ["elsewhere"]);
   await sayAll(ann, ["three"]);
@@ -270,23 +270,23 @@ Deno.test("ids of another room, and what is no id, are places like any other, an
     }
   };
   await look();
-  await folded(house.kv, "red", 3);
+  await compacted(server.kv, "red", 3);
   await look();
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 });
 
-Deno.test("whatever is no id, pages after it begin with what comes next in the oldest rows too", async () => {
+Deno.test("History: pages after a text that is no ID begin with the next event in string order", async () => {
   using kv = await Deno.openKv(":memory:");
   await write(kv, "red", 1_000);
-  await using house = await House.open({ kv });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv });
+  const ann = await Speaker.enter(server, "Ann", "red");
   for (const least of ["", "a", "b"]) {
     const { events } = await ann.asks({ type: "history", after: least, limit: 2 });
     assertEquals(texts(events), ["0", "1"], `after "${least}"`);
   }
 });
 
-Deno.test("a page costs the same in a long history as in a short one, at its end and in its middle", async () => {
+Deno.test("History: a page costs the same in a long and in a short history", async () => {
   const costs: number[][] = [];
   for (const many of [1_000, 20_000]) {
     using kv = await Deno.openKv(":memory:");
@@ -305,8 +305,8 @@ Deno.test("a page costs the same in a long history as in a short one, at its end
       return found;
     };
     const counting = kvWith(counted, { list });
-    await using house = await House.open({ kv: counting });
-    const ann = await Speaker.enter(house, "Ann", "red");
+    await using server = await House.open({ kv: counting });
+    const ann = await Speaker.enter(server, "Ann", "red");
     // In the middle of a row.
     const middle = id(Math.floor(many / 400) * 200 + 100);
     for (const where of [{}, { before: middle }, { after: middle }]) {
@@ -328,19 +328,19 @@ Deno.test("a page costs the same in a long history as in a short one, at its end
   assertEquals(of(1_000), of(20_000));
 });
 
-Deno.test("a thousand messages at once become a few rows, and no row too many", async () => {
-  await using house = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(house, "Ann", "red");
+Deno.test("History compacts a thousand messages into a few rows", async () => {
+  await using server = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(server, "Ann", "red");
   const said = numbers(0, 1_000);
   await sayAll(ann, said);
-  await folded(house.kv, "red", 1_000);
-  const rows = await chunks(house.kv, "red");
+  await compacted(server.kv, "red", 1_000);
+  const rows = await storedTexts(server.kv, "red");
   assertEquals(rows.flat(), said);
   assert(rows.length <= 12, `${rows.length} rows`);
   assertEquals(texts((await pages(ann, "before", 100)).all), said);
 });
 
-Deno.test("after a crash before the folding all that was said is there, once", async () => {
+Deno.test("History has every message once after a crash before compaction", async () => {
   using kv = await Deno.openKv(":memory:");
   await using crashed = await House.open({ flood: "off", kv, clock: neverFolding, local: false });
   const ann = await Speaker.enter(crashed, "Ann", "red");
@@ -348,25 +348,25 @@ Deno.test("after a crash before the folding all that was said is there, once", a
   const said = numbers(0, 300);
   await sayAll(ann, said);
   await sayAll(bob, ["one", "two"]);
-  assertEquals(await chunks(kv, "red"), []);
-  await using house = await House.open({ kv, local: false });
-  const cy = await Speaker.enter(house, "Cy", "red");
+  assertEquals(await storedTexts(kv, "red"), []);
+  await using server = await House.open({ kv, local: false });
+  const cy = await Speaker.enter(server, "Cy", "red");
   assertEquals(texts((await pages(cy, "before", 100)).all), said);
   assertEquals(texts((await pages(cy, "after", 33)).all), said);
   cy.say({ type: "join", room: "blue" });
   await cy.hears({ type: "left" }, { type: "joined" });
   assertEquals(texts((await cy.asks({ type: "history" })).events), ["one", "two"]);
-  await folded(kv, "red", 300);
-  assertEquals((await chunks(kv, "red")).flat(), said);
-  assertEquals((await chunks(kv, "blue")).flat(), ["one", "two"]);
-  // And a third one finds nothing left to fold.
+  await compacted(kv, "red", 300);
+  assertEquals((await storedTexts(kv, "red")).flat(), said);
+  assertEquals((await storedTexts(kv, "blue")).flat(), ["one", "two"]);
+  // A third chat finds nothing left to compact.
   await using third = await House.open({ kv, local: false });
   const dora = await Speaker.enter(third, "Dora", "red");
   assertEquals(texts((await pages(dora, "before", 100)).all), said);
-  assertEquals((await chunks(kv, "red")).flat(), said);
+  assertEquals((await storedTexts(kv, "red")).flat(), said);
 });
 
-Deno.test("two chats on one KV fold each event exactly once, and both give all of it", async () => {
+Deno.test("History: two chats on one KV compact each event once, and both show all of them", async () => {
   using kv = await Deno.openKv(":memory:");
   await using one = await House.open({ kv, local: false, clock: quick, flood: "off" });
   await using other = await House.open({ kv, local: false, clock: quick, flood: "off" });
@@ -394,22 +394,22 @@ Deno.test("two chats on one KV fold each event exactly once, and both give all o
   ]);
   assertEquals(heard, heardThere);
   assertEquals(heard.map(Number).toSorted((a, b) => a - b).map(String), numbers(0, 600));
-  await folded(kv, "red", 600);
+  await compacted(kv, "red", 600);
   await sayAll(ann, ["the last"]);
   await bob.hears({ text: "the last" });
-  await folded(kv, "red", 601);
+  await compacted(kv, "red", 601);
   for (const speaker of [ann, bob]) {
     assertEquals(texts((await pages(speaker, "before", 100)).all), [...heard, "the last"]);
     assertEquals(texts((await pages(speaker, "after", 100)).all), [...heard, "the last"]);
   }
-  assertEquals((await chunks(kv, "red")).flat(), [...heard, "the last"]);
+  assertEquals((await storedTexts(kv, "red")).flat(), [...heard, "the last"]);
 });
 
-Deno.test("what is past its time is not shown, though KV still has it", async () => {
+Deno.test("History does not show expired events, even if KV still has them", async () => {
   using kv = await Deno.openKv(":memory:");
   const clock = compactingAfter(50, { stoppedAtMs: Date.now() });
-  await using house = await House.open({ flood: "off", kv, history: 60, clock });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ flood: "off", kv, history: 60, clock });
+  const ann = await Speaker.enter(server, "Ann", "red");
   const [old] = await sayAll(ann, ["old"]);
   clock.setAhead(30_000);
   await sayAll(ann, ["newer"]);
@@ -420,7 +420,7 @@ Deno.test("what is past its time is not shown, though KV still has it", async ()
   };
   assertEquals(await shown(), ["old", "newer"]);
   for (const place of ["memory", "KV"]) {
-    if (place === "KV") await folded(kv, "red", 2);
+    if (place === "KV") await compacted(kv, "red", 2);
     clock.setAhead(59_999);
     assertEquals(await shown(), ["old", "newer"], place);
     clock.setAhead(60_001);
@@ -432,51 +432,51 @@ Deno.test("what is past its time is not shown, though KV still has it", async ()
     assertEquals(await shown({ after: "a" }), [], place);
     clock.setAhead(30_000);
   }
-  assertEquals((await chunks(kv, "red")).flat(), ["old", "newer"]);
+  assertEquals((await storedTexts(kv, "red")).flat(), ["old", "newer"]);
 });
 
-Deno.test("History compacts and shows everything when the wall clock jumps an hour, either way", async () => {
+Deno.test("History compacts and shows everything when the wall clock jumps by an hour in either direction", async () => {
   for (const jump of [3_600_000, -3_600_000]) {
     using kv = await Deno.openKv(":memory:");
     const clock = compactingAfter(50);
-    await using house = await House.open({ kv, history: 1800, clock });
-    const ann = await Speaker.enter(house, "Ann", "red");
+    await using server = await House.open({ kv, history: 1800, clock });
+    const ann = await Speaker.enter(server, "Ann", "red");
     const shown = async () => texts((await ann.asks({ type: "history" })).events);
     await sayAll(ann, ["before"]);
-    await folded(kv, "red", 1);
+    await compacted(kv, "red", 1);
     clock.wallAheadMs = jump;
     assertEquals(await shown(), ["before"]);
     await sayAll(ann, ["after"]);
-    await folded(kv, "red", 2);
+    await compacted(kv, "red", 2);
     assertEquals(await shown(), ["before", "after"]);
   }
 });
 
-Deno.test("History shows what is before an event that a wrong clock dated too early", async () => {
+Deno.test("History shows events before one that a wrong clock dated too early", async () => {
   using kv = await Deno.openKv(":memory:");
   const clock = compactingAfter(50);
-  await using house = await House.open({ kv, history: 1800, clock });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv, history: 1800, clock });
+  const ann = await Speaker.enter(server, "Ann", "red");
   await sayAll(ann, ["at the right time"]);
-  await folded(kv, "red", 1);
+  await compacted(kv, "red", 1);
   clock.wallAheadMs = -3_600_000;
   await sayAll(ann, ["dated an hour too early"]);
-  await folded(kv, "red", 2);
+  await compacted(kv, "red", 2);
   clock.wallAheadMs = 0;
   assertEquals(texts((await ann.asks({ type: "history" })).events), ["at the right time"]);
 });
 
-Deno.test("only with an open history may others read it, and then without being in any room", async () => {
-  await using house = await House.open({ openHistory: true });
-  const ann = await Speaker.enter(house, "Ann", "red");
+Deno.test("History: only with --open-history can clients read rooms that they are not in", async () => {
+  await using server = await House.open({ openHistory: true });
+  const ann = await Speaker.enter(server, "Ann", "red");
   await sayAll(ann, numbers(0, 10));
-  const eve = await Speaker.enter(house, "Eve");
+  const eve = await Speaker.enter(server, "Eve");
   await eve.isRefused({ type: "history" }, "not-in-room");
   const page = await eve.asks({ type: "history", room: "red", limit: 3 });
   assertEquals([page.room, texts(page.events), page.more], ["red", ["7", "8", "9"], true]);
   assertEquals((await eve.asks({ type: "history", room: "nowhere" })).events, []);
   await ann.hearsNothingElse();
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 
   await using closed = await House.open();
   const bob = await Speaker.enter(closed, "Bob", "red");
@@ -489,9 +489,9 @@ Deno.test("only with an open history may others read it, and then without being 
   await fay.isRefused({ type: "history", room: "blue" }, "not-allowed");
 });
 
-Deno.test("with an open history a room of an impossible name has none, or is refused", async () => {
-  await using house = await House.open({ openHistory: true });
-  const eve = await Speaker.enter(house, "Eve");
+Deno.test("History: with --open-history a room with an invalid name is empty or refused", async () => {
+  await using server = await House.open({ openHistory: true });
+  const eve = await Speaker.enter(server, "Eve");
   for (
     const room of ["", "\u0000", "\ud800", "x".repeat(65), "x".repeat(5_000), "😀".repeat(600)]
   ) {
@@ -499,38 +499,38 @@ Deno.test("with an open history a room of an impossible name has none, or is ref
     const answer = type === "error" ? code : events;
     assert(code === "bad-room" || events?.length === 0, `${room.length}: ${answer}`);
   }
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 });
 
-Deno.test("rows of an unknown version are passed over with a warning, and the rest is shown", async () => {
+Deno.test("History skips rows of an unknown version with a warning, and shows the rest", async () => {
   using kv = await Deno.openKv(":memory:");
   await write(kv, "red", 60, Date.now(), 10);
   for (const n of [0, 20, 50]) await kv.set(["log", "red", id(n)], { v: 2, what: "is this?" });
   await kv.set(["log", "red", id(45)], null);
-  await using house = await House.open({ kv });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv });
+  const ann = await Speaker.enter(server, "Ann", "red");
   const rest = [...numbers(10, 20), ...numbers(30, 50)];
   const forwards = await ann.asks({ type: "history", after: "a" });
   assertEquals(texts(forwards.events), rest);
-  assertEquals(house.warnings.length > 0, true);
+  assertEquals(server.warnings.length > 0, true);
   const backwards = await ann.asks({ type: "history" });
   assertEquals(texts(backwards.events), rest);
-  assert(house.warnings.every((line) => line === "Skipped a history row of an unknown version"));
+  assert(server.warnings.every((line) => line === "Skipped a history row of an unknown version"));
 });
 
-Deno.test("what is no event in a row of history is passed over, and the rest is shown", async () => {
+Deno.test("History skips values that are no events, and shows the rest of a row", async () => {
   using kv = await Deno.openKv(":memory:");
   await write(kv, "red", 2, Date.now());
   const key = ["log", "red", id(0)];
   const { events } = (await kv.get<{ events: unknown[] }>(key)).value!;
   const strange = ["dance", null, 5, {}, [], [id(1), "dance", "1", "Bob", "x", Date.now(), ""]];
   await kv.set(key, { v: 1, events: [...strange, ...events] });
-  await using house = await House.open({ kv });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv });
+  const ann = await Speaker.enter(server, "Ann", "red");
   assertEquals(texts((await ann.asks({ type: "history" })).events), ["0", "1"]);
 });
 
-Deno.test("a feed row of an unknown version, left by a crash, is not folded", async () => {
+Deno.test("History does not compact feed rows of an unknown version", async () => {
   using kv = await Deno.openKv(":memory:");
   const event = ["message", "red", "1", "Bob", "from elsewhere", Date.now()];
   const shard = shardOf("red", 8);
@@ -538,17 +538,17 @@ Deno.test("a feed row of an unknown version, left by a crash, is not folded", as
     await kv.atomic().set(["feed", shard, kv.commitVersionstamp()], row).set(["bell", shard], 1)
       .commit();
   }
-  await using house = await House.open({ kv });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv });
+  const ann = await Speaker.enter(server, "Ann", "red");
   await sayAll(ann, ["hello"]);
   assertEquals(texts((await ann.asks({ type: "history" })).events), ["hello"]);
 });
 
-Deno.test("the longest message comes back unharmed, whatever it consists of, from memory and from KV", async () => {
+Deno.test("History returns the longest message unchanged, with any characters, from memory and KV", async () => {
   const limit = 24 * 1024;
-  await using house = await House.open({ flood: "off", clock: quick, limits: { message: limit } });
-  const tim = await house.enter("Tim", "red");
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ flood: "off", clock: quick, limits: { message: limit } });
+  const tim = await server.enter("Tim", "red");
+  const ann = await Speaker.enter(server, "Ann", "red");
   await tim.hears("Ann joined room.");
   const said = ["\u0001", "\u0000", '"', "é", "😀"]
     .map((letter) => letter.repeat(limit / new TextEncoder().encode(letter).length));
@@ -557,7 +557,7 @@ Deno.test("the longest message comes back unharmed, whatever it consists of, fro
     await ann.hears({ type: "message", text });
   }
   for (const place of ["memory", "KV"]) {
-    if (place === "KV") await folded(house.kv, "red", said.length);
+    if (place === "KV") await compacted(server.kv, "red", said.length);
     // A page ends where its encoded bytes do: the first two take 144 KiB each.
     const newest = await ann.asks({ type: "history" });
     const older = await ann.asks({ type: "history", before: newest.events[0].id });
@@ -572,38 +572,38 @@ Deno.test("the longest message comes back unharmed, whatever it consists of, fro
     assert(past === said.at(-1), place);
   }
   await ann.hearsNothingElse();
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 });
 
-Deno.test("the longest messages in two bytes a letter, one after another, are folded too", async () => {
-  await using house = await House.open({
+Deno.test("History compacts consecutive longest messages of two bytes a character", async () => {
+  await using server = await House.open({
     flood: "off",
     clock: quick,
     limits: { message: 24 * 1024 },
   });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  // One letter beyond Latin-1, and all of it is stored in two bytes each: 48 KiB, then 30 KiB.
+  const ann = await Speaker.enter(server, "Ann", "red");
+  // With one character beyond Latin-1 each character takes two bytes: 48 KiB, then 30 KiB.
   await sayAll(ann, [`ł${"x".repeat(24_000)}`, `ł${"x".repeat(15_000)}`, "the end"]);
-  await folded(house.kv, "red", 3);
-  assertEquals(house.warnings, []);
+  await compacted(server.kv, "red", 3);
+  assertEquals(server.warnings, []);
 });
 
-Deno.test("what is said after the first folding is folded no later than that was", async () => {
-  await using house = await House.open({ clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "red");
+Deno.test("History compacts messages after the first compaction as early as the first ones", async () => {
+  await using server = await House.open({ clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "red");
   for (const many of [1, 2, 3]) {
     await ann.says(`${many}`);
-    await folded(house.kv, "red", many);
+    await compacted(server.kv, "red", many);
   }
 });
 
-Deno.test("after the largest page the connection is as good as before", async () => {
-  await using house = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(house, "Ann", "red");
+Deno.test("History: after the largest page the connection works as before", async () => {
+  await using server = await House.open({ flood: "off" });
+  const ann = await Speaker.enter(server, "Ann", "red");
   const text = "x".repeat(16_384);
   for (let i = 0; i < 100; i++) {
     ann.say({ type: "message", text });
-    // More than a megabyte at once is more than may wait for anybody.
+    // More than a megabyte at once exceeds the unsent data of one connection.
     if (i % 20 === 19) { for (let j = 0; j < 20; j++) await ann.hears({ type: "message" }); }
   }
   ann.say('{"type":"history","limit":100,"ref":1}\n{"type":"ping","ref":2}');
@@ -612,7 +612,7 @@ Deno.test("after the largest page the connection is as good as before", async ()
     if (line instanceof CloseEvent) throw new Error(`closed with ${line.code}`);
     return line;
   };
-  // However many there are on it: each once, and whether there are more is said.
+  // However many events it holds: each once, and with the information whether there are more.
   const page = await next();
   assertEquals([page.type, page.ref], ["history", 1]);
   assert(texts(page.events).every((each) => each === text));
@@ -620,24 +620,24 @@ Deno.test("after the largest page the connection is as good as before", async ()
   assertEquals(await next(), { type: "pong", ref: 2 });
 });
 
-Deno.test("what was said is there after closing, and opening again, on the same file", async () => {
+Deno.test("History is complete after the server restarts on the same file", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const said = numbers(0, 30);
     for (const time of ["first", "second", "third"]) {
       using kv = await Deno.openKv(`${folder}/kv`);
-      await using house = await House.open({ kv });
-      const ann = await Speaker.enter(house, `Ann ${time}`, "red");
+      await using server = await House.open({ kv });
+      const ann = await Speaker.enter(server, `Ann ${time}`, "red");
       if (time === "first") await sayAll(ann, numbers(0, 20));
       if (time === "second") await sayAll(ann, numbers(20, 30));
       const { events } = await ann.asks({ type: "history" });
       assertEquals(texts(events), time === "first" ? said.slice(0, 20) : said, time);
       const ids = events.map(({ id }: Line) => id);
       assertEquals(ids, ids.toSorted());
-      // Whoever means to go leaves nothing to be swept.
+      // A client that quits leaves nothing to clean up.
       await ann.person.leave();
       const there = async () => await Array.fromAsync(kv.list({ prefix: ["nick"] }));
-      await eventually(async () => (await there()).length === 0, "nobody is there any more");
+      await eventually(async () => (await there()).length === 0, "no connection is left");
     }
   } finally {
     await Deno.remove(folder, { recursive: true });

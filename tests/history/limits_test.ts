@@ -1,6 +1,6 @@
 /**
- * What history writes when the names of rooms are so long that one commit cannot hold their keys, and
- * when KV's client repeats its commits.
+ * History when one commit cannot hold the keys of long room names, and when KV's client repeats
+ * commits.
  */
 import { assertEquals } from "@std/assert";
 import { eventId, eventIdPrefix, pack, type RoomEvent } from "../../chat/feed/events.ts";
@@ -13,7 +13,7 @@ import { committingThrough, countingKv, eventually, repeating } from "../support
 /** A clock on which history is compacted soon, and not after a second. */
 const quick = compactingAfter(10);
 
-/** Rooms whose messages are one row of the feed, and whose keys are more than KV takes in a commit. */
+/** Rooms whose messages fit into one feed row, but whose keys do not fit into one commit. */
 const ROOMS = Array.from({ length: 170 }, (_, i) => `${i}`.padEnd(MAX.room, "é"));
 
 function eventsOf(round: number): RoomEvent[] {
@@ -23,7 +23,7 @@ function eventsOf(round: number): RoomEvent[] {
   });
 }
 
-/** Writes rows of the feed, one a round. Gives their versionstamps. */
+/** Writes feed rows, one for each round. Returns their versionstamps. */
 async function writeFeed(kv: Deno.Kv, rounds: number): Promise<string[]> {
   const stamps: string[] = [];
   for (let round = 0; round < rounds; round++) {
@@ -42,12 +42,12 @@ function open(kv: Deno.Kv, feedRowMs = 600_000): History {
     maxBytes: Infinity,
     shards: 1,
     shardOf: () => 0,
-    feedRowMs: feedRowMs,
+    feedRowMs,
     warn: () => {},
   });
 }
 
-/** Waits until all rows of the feed are in history, and compares that with what was said. */
+/** Waits until all feed rows are compacted, and compares history with the messages. */
 async function isComplete(kv: Deno.Kv, rounds: number, upTo: string): Promise<void> {
   const isDone = async () => (await kv.get<{ upTo: string }>(["fold", 0])).value?.upTo === upTo;
   await eventually(isDone, "the rows are compacted");
@@ -58,7 +58,7 @@ async function isComplete(kv: Deno.Kv, rounds: number, upTo: string): Promise<vo
   }
 }
 
-Deno.test("History compacts rows with more key bytes than one commit takes, left by a crash", async () => {
+Deno.test("History compacts feed rows left by a crash with more key bytes than one commit takes", async () => {
   using kv = await Deno.openKv(":memory:");
   const stamps = await writeFeed(kv, 4);
   const history = open(kv);
@@ -67,7 +67,7 @@ Deno.test("History compacts rows with more key bytes than one commit takes, left
   await history.close();
 });
 
-Deno.test("History compacts rows with more key bytes than one commit takes, from memory", async () => {
+Deno.test("History compacts events in memory with more key bytes than one commit takes", async () => {
   using kv = await Deno.openKv(":memory:");
   const history = open(kv);
   history.start([null]);
@@ -83,7 +83,7 @@ Deno.test("History compacts rows with more key bytes than one commit takes, from
   await history.close();
 });
 
-Deno.test("History says nothing twice when a crash comes between the commits of one row", async () => {
+Deno.test("History shows nothing twice after a crash between the commits of one feed row", async () => {
   for (const survives of [1, 2, 3, 4]) {
     using kv = await Deno.openKv(":memory:");
     const stamps = await writeFeed(kv, 4);
@@ -94,7 +94,7 @@ Deno.test("History says nothing twice when a crash comes between the commits of 
     const dead = open(dying.kv);
     dead.start([stamps.at(-1)!]);
     await eventually(() => commits > survives, "it is dead");
-    // What has been written so far is not shown to anybody: the cursor has not come there.
+    // The rows written so far are not shown, because the cursor is still before them.
     const history = open(kv);
     history.start([stamps.at(-1)!]);
     await isComplete(kv, 4, stamps.at(-1)!);
@@ -103,7 +103,7 @@ Deno.test("History says nothing twice when a crash comes between the commits of 
   }
 });
 
-Deno.test("History removes the rows that it compacted, also when KV's client repeats that commit", async () => {
+Deno.test("History removes the feed rows that it compacted, even if KV's client repeats the commit", async () => {
   using kv = await Deno.openKv(":memory:");
   const stamps = await writeFeed(kv, 4);
   const history = open(committingThrough(kv, repeating), 50);

@@ -1,4 +1,4 @@
-/** The bytes that history may take: counted exactly, bounded per room and in all, oldest first. */
+/** The quota of history: bytes are counted exactly, and bounded per room and in all. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { systemClock } from "../../chat/base/clock.ts";
 import { eventId, eventIdPrefix, type RoomEvent } from "../../chat/feed/events.ts";
@@ -10,7 +10,7 @@ import { Quota } from "../../chat/history/quota.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
 import { bytesFrom } from "../../chat/program/settings.ts";
 import type { Stream } from "../../chat/history/memtable.ts";
-import { Hub, Process, simulatedKv, type Weather, World } from "../cluster/sim_kv.ts";
+import { Hub, type Network, Process, simulatedKv, World } from "../cluster/sim_kv.ts";
 import { compactingAfter } from "../support/fake_clock.ts";
 import { Random } from "../support/random.ts";
 import {
@@ -30,15 +30,15 @@ const MIB = 1024 * 1024;
 
 const WEEK_MS = 7 * 86_400_000;
 
-/** A clock on which what waits for a second waits for a moment: folding, for one. */
+/** A clock on which waits of a second, such as that of compaction, take a moment. */
 const quick = compactingAfter(50);
 
-/** The id of the `n`th event of a test. */
+/** Returns the ID of the `n`th event of a test. */
 function id(n: number): string {
   return `${eventIdPrefix("1")}${n.toString(16).padStart(8, "0")}`;
 }
 
-/** Says so many messages of that length, ten in a frame, and hears them. */
+/** Sends `many` messages of a length, ten in a frame, and receives them. */
 async function sayMany(speaker: Speaker, many: number, length: number): Promise<Line[]> {
   const lines: Line[] = [];
   while (lines.length < many) {
@@ -62,7 +62,7 @@ async function allPages(speaker: Speaker): Promise<Line[]> {
   }
 }
 
-/** Waits until nothing is left to be folded or removed. */
+/** Waits until nothing is left to compact or to remove. */
 async function settledAt(kv: Deno.Kv, maxBytes: number, last: string): Promise<void> {
   await eventually(async () => {
     let newest = "";
@@ -74,62 +74,62 @@ async function settledAt(kv: Deno.Kv, maxBytes: number, last: string): Promise<v
   }, "history is within its quota");
 }
 
-Deno.test("Quota: a room that is flooded loses its oldest messages, and no other room loses any", async () => {
-  await using house = await House.open({ maxHistory: 10 * MIB, flood: "off", clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "quiet");
+Deno.test("Quota: a flooded room loses its oldest messages, and other rooms lose none", async () => {
+  await using server = await House.open({ maxHistory: 10 * MIB, flood: "off", clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "quiet");
   await ann.says("hello");
-  const eve = await Speaker.enter(house, "Eve", "loud");
+  const eve = await Speaker.enter(server, "Eve", "loud");
   const said = await sayMany(eve, 200, 16_000);
-  await settledAt(house.kv, 10 * MIB, said.at(-1)!.id);
+  await settledAt(server.kv, 10 * MIB, said.at(-1)!.id);
   await eventually(
-    async () => await counterOf(house.kv, "log", "loud") <= MIB,
+    async () => await counterOf(server.kv, "log", "loud") <= MIB,
     "the room is within its part",
   );
   const left = await allPages(eve);
   assert(left.length > 40 && left.length < 70, `${left.length} messages`);
   assertEquals(left.map(({ id }) => id), said.slice(-left.length).map(({ id }) => id));
   assertEquals((await allPages(ann)).map(({ text }) => text), ["hello"]);
-  // Pages forwards begin with what is left.
+  // Pages forwards begin with the oldest event that is left.
   const forwards = await eve.asks({ type: "history", after: said[0]!.id, limit: 1 });
   assertEquals(forwards.events[0].id, left[0]!.id);
-  await kept(house.kv);
-  assertEquals(house.warnings, []);
+  await kept(server.kv);
+  assertEquals(server.warnings, []);
 });
 
-Deno.test("Quota: over the quota of all, the oldest messages of all rooms are removed first", async () => {
-  await using house = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
+Deno.test("Quota: above the total quota, the oldest messages of all rooms are removed first", async () => {
+  await using server = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
   const speakers: Speaker[] = [];
   const said: Line[][] = [];
   for (const room of ["a", "b", "c"]) {
-    const speaker = await Speaker.enter(house, `in ${room}`, room);
+    const speaker = await Speaker.enter(server, `in ${room}`, room);
     speakers.push(speaker);
     said.push(await sayMany(speaker, 30, 16_000));
-    await settledAt(house.kv, MIB, said.at(-1)!.at(-1)!.id);
+    await settledAt(server.kv, MIB, said.at(-1)!.at(-1)!.id);
   }
   const left = await Promise.all(speakers.map(allPages));
   assertEquals(left[0], []);
   assert(left[1]!.length > 0 && left[1]!.length < 30, `${left[1]!.length} in the middle`);
   assertEquals(left[1]!.at(-1), said[1]!.at(-1));
   assertEquals(left[2], said[2]);
-  const { bytes } = await kept(house.kv);
+  const { bytes } = await kept(server.kv);
   assert(bytes <= MIB && bytes > MIB / 2, `${bytes} bytes`);
 });
 
-Deno.test("Quota: off, everything is kept until its time is over, and counted", async () => {
-  await using house = await House.open({ maxHistory: Infinity, flood: "off", clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "red");
+Deno.test("Quota: without a limit, rows are counted and kept until their time is over", async () => {
+  await using server = await House.open({ maxHistory: Infinity, flood: "off", clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "red");
   const said = await sayMany(ann, 100, 16_000);
-  await settledAt(house.kv, Infinity, said.at(-1)!.id);
+  await settledAt(server.kv, Infinity, said.at(-1)!.id);
   assertEquals(await allPages(ann), said);
-  const { bytes } = await kept(house.kv);
+  const { bytes } = await kept(server.kv);
   assert(bytes > 1_600_000, `${bytes} bytes`);
 });
 
-Deno.test("Quota: who comes back and has not seen something that was removed is told so", async () => {
+Deno.test("Quota: a client that resumes is told if events it has not seen were removed", async () => {
   for (const kind of ["log", "people", "direct", "sent", "own", "log of a room left"] as const) {
-    await using house = await House.open({ maxHistory: 10 * MIB, clock: quick });
-    const { kv } = house;
-    const ann = await Speaker.connect(house);
+    await using server = await House.open({ maxHistory: 10 * MIB, clock: quick });
+    const { kv } = server;
+    const ann = await Speaker.connect(server);
     const { token } = await ann.asks({ type: "login", nick: "Ann" });
     ann.say({ type: "join", room: "red" });
     const { id: joined } = await ann.next();
@@ -141,7 +141,7 @@ Deno.test("Quota: who comes back and has not seen something that was removed is 
     const [{ key: [, , id] }] = await Array.fromAsync(
       kv.list({ prefix: ["reverse_lookup", "username_Ann"] }),
     ) as [Deno.KvEntry<unknown>];
-    // Rows as large as they can be, right after she came.
+    // Rows of the largest size, right after her join.
     const at = (n: number) => joined.slice(0, -3) + n.toString(16).padStart(3, "0");
     const isRooms = kind.startsWith("log") || kind === "people";
     const stream: Stream = [
@@ -160,7 +160,7 @@ Deno.test("Quota: who comes back and has not seen something that was removed is 
       : [what, "01A", "Eve", kind === "people" ? "" : "hello", Date.now(), ""];
     await write(kv, quota, rows, (id) => ({ v: 1, events: [[id, ...event]] }));
     if (kind === "log") {
-      // Something else that she missed, from before what is removed.
+      // Other events that she missed, from before the removed ones.
       const at = `${joined}0`;
       const events = [[at, "join", "01A", "Eve", "", Date.now(), ""]];
       await kv.set(["people", "red", at], { v: 1, events });
@@ -168,13 +168,13 @@ Deno.test("Quota: who comes back and has not seen something that was removed is 
     while (!(await quota.enforce(Date.now())));
     const left = (await Array.fromAsync(kv.list({ prefix: [...stream] }))).length;
     assert(left > 10 && left < 17, `${left} are left`);
-    const back = await Speaker.connect(house);
+    const back = await Speaker.connect(server);
     back.say({ type: "resume", token, last: joined });
     const lines: Line[] = [];
     do lines.push(await back.next()); while (lines.at(-1)!.type !== "resumed");
     const { recovered, reason, from } = lines.at(-1)!;
     assertEquals([recovered, reason], [false, "expired"], kind);
-    // It is complete from there on: after everything that was removed.
+    // From there on, after everything that was removed, nothing is missing.
     const [oldest] = await Array.fromAsync(kv.list({ prefix: [...stream] }, { limit: 1 }));
     const told = lines.slice(1, -1).map(({ id }) => id);
     if (kind === "log") assertEquals(told[0], `${joined}0`);
@@ -182,13 +182,13 @@ Deno.test("Quota: who comes back and has not seen something that was removed is 
   }
 });
 
-Deno.test("Quota: who comes back is told nothing from before their joining, though that was removed", async () => {
-  await using house = await House.open({ maxHistory: 10 * MIB, clock: quick });
-  const { kv } = house;
-  const bob = await Speaker.enter(house, "Bob", "red");
+Deno.test("Quota: a client that resumes is not told of removed events from before its join", async () => {
+  await using server = await House.open({ maxHistory: 10 * MIB, clock: quick });
+  const { kv } = server;
+  const bob = await Speaker.enter(server, "Bob", "red");
   const early = await bob.says("one");
   await bob.says("not for Ann");
-  const ann = await Speaker.connect(house);
+  const ann = await Speaker.connect(server);
   const { token } = await ann.asks({ type: "login", nick: "Ann" });
   ann.say({ type: "join", room: "red" });
   const { id: joined } = await ann.next();
@@ -209,22 +209,22 @@ Deno.test("Quota: who comes back is told nothing from before their joining, thou
   while (!(await quota.enforce(Date.now())));
   const people = await Array.fromAsync(kv.list({ prefix: ["people", "red"] }));
   assert(people.every(({ key }) => String(key[2]) > joined), "her joining is removed");
-  // What she did is not kept any more: she came long ago.
+  // Her own events are not kept any more: she joined long ago.
   for await (const { key } of kv.list({ prefix: ["own"] })) await kv.delete(key);
-  const back = await Speaker.connect(house);
+  const back = await Speaker.connect(server);
   back.say({ type: "resume", token, last: early });
   await back.hears({ type: "welcome" }, { type: "message", text: "for Ann" });
   await back.hears({ type: "resumed", recovered: false, reason: "expired" });
 });
 
-Deno.test("Quota: what was removed of a stream from several shards is not forgotten when an older row goes", async () => {
+Deno.test("Quota: the newest removed event of a stream stays recorded when an older row is removed", async () => {
   using kv = await Deno.openKv(":memory:");
   const quota = new Quota({ kv, clock: systemClock, maxBytes: MIB, retentionMs: WEEK_MS });
   const stream: Stream = ["sent", "01A"];
   await write(kv, quota, [row(stream, 50, MIB), row(["log", "red"], 60, MIB / 2)]);
   while (!(await quota.enforce(Date.now())));
   assertEquals((await kept(kv)).ids, [id(60)]);
-  // Another shard writes later what is earlier.
+  // Another shard writes an earlier event later.
   await write(kv, quota, [row(stream, 40, MIB)]);
   while (!(await quota.enforce(Date.now())));
   assertEquals((await kept(kv)).ids, [id(60)]);
@@ -232,10 +232,10 @@ Deno.test("Quota: what was removed of a stream from several shards is not forgot
   assertEquals(await quota.evictedAfter([[stream, id(50)]]), "");
 });
 
-Deno.test("Quota: who comes back and misses nothing that was removed is told that it is all", async () => {
-  await using house = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
-  const eve = await Speaker.enter(house, "Eve", "red");
-  const ann = await Speaker.connect(house);
+Deno.test("Quota: a client that resumes is told nothing if no event it missed was removed", async () => {
+  await using server = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
+  const eve = await Speaker.enter(server, "Eve", "red");
+  const ann = await Speaker.connect(server);
   const { token } = await ann.asks({ type: "login", nick: "Ann" });
   ann.say({ type: "join", room: "red" });
   await ann.next();
@@ -243,17 +243,17 @@ Deno.test("Quota: who comes back and misses nothing that was removed is told tha
   const said = await sayMany(eve, 100, 16_000);
   let last = "";
   while (last !== said.at(-1)!.id) last = (await ann.next()).id;
-  await settledAt(house.kv, MIB, last);
+  await settledAt(server.kv, MIB, last);
   ann.person.socket.close(4000);
   await ann.person.closed;
   await eve.says("after");
-  const back = await Speaker.connect(house);
+  const back = await Speaker.connect(server);
   back.say({ type: "resume", token, last });
   await back.hears({ type: "welcome" }, { type: "message", text: "after" });
   await back.hears({ type: "resumed", recovered: true, missed: 1 });
 });
 
-Deno.test("Quota: rows of a version that did not count are shown, and go before all others", async () => {
+Deno.test("Quota: uncounted rows of an older version are shown, and removed first", async () => {
   using kv = await Deno.openKv(":memory:");
   const old = Array.from({ length: 30 }, (_, n) => n);
   for (const n of old) {
@@ -261,19 +261,19 @@ Deno.test("Quota: rows of a version that did not count are shown, and go before 
     await kv.set(["log", "red", id(n)], { v: 1, events }, { expireIn: WEEK_MS });
   }
   await kv.set(["bell", shardOf("red", 8)], 1);
-  await using house = await House.open({ kv, maxHistory: MIB, flood: "off", clock: quick });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await House.open({ kv, maxHistory: MIB, flood: "off", clock: quick });
+  const ann = await Speaker.enter(server, "Ann", "red");
   assertEquals((await allPages(ann)).map(({ text }) => text), old.map((n) => `old ${n}`));
   const said = await sayMany(ann, 100, 16_000);
   await settledAt(kv, MIB, said.at(-1)!.id);
-  // Whoever reads backwards meets no gap: what is left is the newest.
+  // Reading backwards finds no gap, because the newest rows are left.
   const left = await allPages(ann);
   assert(left.length > 0 && left.length < 70, `${left.length} messages`);
   assertEquals(left, said.slice(-left.length));
   await kept(kv);
 });
 
-Deno.test("Quota: over the quota of all, too, rows that were not counted go before others of their room", async () => {
+Deno.test("Quota: above the total quota, uncounted rows are removed before other rows of their room", async () => {
   using kv = await Deno.openKv(":memory:");
   const rooms = Array.from({ length: 20 }, (_, i) => `room ${i}`);
   for (const room of rooms.slice(0, 10)) {
@@ -297,7 +297,7 @@ Deno.test("Quota: over the quota of all, too, rows that were not counted go befo
   await kept(kv);
 });
 
-Deno.test("Quota: what is past its time is no longer counted, though KV has removed only some of it", async () => {
+Deno.test("Quota: expired rows are no longer counted, even if KV has not removed all of them", async () => {
   using kv = await Deno.openKv(":memory:");
   const quota = new Quota({ kv, clock: systemClock, maxBytes: 2 * MIB, retentionMs: 1_000 });
   const rows = Array.from(
@@ -309,22 +309,22 @@ Deno.test("Quota: what is past its time is no longer counted, though KV has remo
   while (!(await quota.enforce(149_000)));
   const { ids, bytes } = await kept(kv);
   assertEquals(ids, rows.slice(150).map(({ id }) => id));
-  // It was over its quota, too, before that: of the past nothing is called removed before its time.
+  // Its bytes were above the quota, too: expired rows are not recorded as removed early.
   assert(bytes > MIB, `${bytes} bytes`);
   assertEquals(await Array.fromAsync(kv.list({ prefix: ["history_evicted"] })), []);
 });
 
-Deno.test("Quota: where nothing is kept any more, index rows and counters go with their rows", async () => {
+Deno.test("Quota: with history turned off, index rows and counters are removed with their rows", async () => {
   using kv = await Deno.openKv(":memory:");
   const quota = new Quota({ kv, clock: systemClock, maxBytes: MIB, retentionMs: 1_000 });
   const rows = Array.from({ length: 50 }, (_, n) => row(["direct", `${n}`], n, 100, 1_000));
   await write(kv, quota, rows);
-  await using house = await House.open({ kv, history: 0, clock: quick });
+  await using server = await House.open({ kv, history: 0, clock: quick });
   const index = () => Array.fromAsync(kv.list({ prefix: ["history_row"] }));
   await eventually(async () => (await index()).length === 0, "all of it is gone");
   assertEquals((await kept(kv)).bytes, 0);
   assertEquals(await Array.fromAsync(kv.list({ prefix: ["history_bytes", "direct"] })), []);
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 });
 
 function row(stream: Stream, n: number, bytes: number, untilMs = Number.MAX_SAFE_INTEGER): KeptRow {
@@ -348,7 +348,7 @@ async function write(
   }
 }
 
-Deno.test("Quota: three instances in bad weather never subtract a row twice, and never forget one", async () => {
+Deno.test("Quota: three instances with faults subtract each removed row exactly once", async () => {
   const only = Deno.env.get("SEED");
   const seeds = only === undefined ? Array.from({ length: 20 }, (_, i) => i + 1) : [Number(only)];
   for (const seed of seeds) {
@@ -358,17 +358,17 @@ Deno.test("Quota: three instances in bad weather never subtract a row twice, and
     const maxBytes = 40_000;
     let made = 0;
     const instance = async () => {
-      const weather: Weather = {
-        faults: 20,
-        silences: 5,
-        delay: 30,
-        deaf: 0,
-        repeats: 5,
-        dead: false,
+      const network: Network = {
+        errorPercent: 20,
+        silentPercent: 5,
+        maxDelayMs: 30,
+        lostWakePercent: 0,
+        repeatPercent: 5,
+        isDead: false,
         process: new Process(),
       };
       const clock = world.clock(0, random);
-      const stormy = simulatedKv(hub, weather);
+      const stormy = simulatedKv(hub, network);
       const quota = new Quota({ kv: stormy, clock, maxBytes, retentionMs: 60_000 });
       while (!(await quota.begin(world.now).then(() => true, () => false)));
       for (let step = 0; step < 30; step++) {
@@ -379,13 +379,13 @@ Deno.test("Quota: three instances in bad weather never subtract a row twice, and
           return row([kind, room], made++, 100 + random.below(2_000), world.now + lives);
         });
         const atomic = stormy.atomic();
-        // A commit may be repeated on its way: as History does, it says what must be so before.
+        // A commit may be repeated on its way, so it has a check, like those of History.
         for (const { stream, id } of rows) {
           atomic.check({ key: [...stream, id], versionstamp: null });
           atomic.set([...stream, id], { v: 1 });
         }
         quota.count(atomic, rows);
-        // What seems to fail may be written, or be written later.
+        // A commit that seems to fail may have been written, or may be written later.
         const wait = clock.after(5_000, () => {});
         await Promise.race([atomic.commit(), world.delay(5_000)]).catch(() => {});
         wait();
@@ -406,7 +406,7 @@ Deno.test("Quota: three instances in bad weather never subtract a row twice, and
   }
 });
 
-/** A history by itself, to which a test delivers what it likes. */
+/** A history without a chat. The test delivers the events. */
 function historyOf(
   kv: Deno.Kv,
   warn: (message: string) => void,
@@ -424,7 +424,7 @@ function message(room: string, text: string): RoomEvent {
   return { kind: "message", room, id: "01A", nick: "Ann", text, time, cid: "" };
 }
 
-Deno.test("History: one feed row with more rooms than a commit takes is folded in parts, each once", async () => {
+Deno.test("History: a feed row with more rooms than one commit takes is compacted in parts, each once", async () => {
   const events = Array.from({ length: 700 }, (_, n) => message(`room ${n} ${"é".repeat(20)}`, "x"));
   for (const from of ["memory", "the feed", "both"]) {
     using kv = await Deno.openKv(":memory:");
@@ -461,10 +461,10 @@ Deno.test("History: one feed row with more rooms than a commit takes is folded i
   }
 });
 
-/** Lets an instance die in the middle of a feed row, and the next one, which keeps less or not, go on. */
+/** Lets an instance die in the middle of a feed row, and another one, which may keep less, continue. */
 async function crashes(nextKeepsMs: number): Promise<void> {
   using kv = await Deno.openKv(":memory:");
-  // A row of each room, and one for each `cid`.
+  // One row for each room, and one for each `cid`.
   const events = Array.from({ length: 700 }, (_, n) => {
     const room = `room ${n} ${"é".repeat(20)}`;
     return ["message", room, `01A${n}`, "Ann", "x", Date.now(), "cid"] as const;
@@ -475,7 +475,7 @@ async function crashes(nextKeepsMs: number): Promise<void> {
   const { versionstamp } = committed as Deno.KvCommitResult;
   let commits = 0;
   const { kv: dying } = countingKv(kv, (what) => {
-    // One that writes down how it begins, and one part of the row.
+    // One commit of the start of counting, and one with a part of the row.
     if (what === "commit" && ++commits > 2) throw new Error("dead");
   });
   const dead = historyOf(dying, () => {});
@@ -502,12 +502,12 @@ async function crashes(nextKeepsMs: number): Promise<void> {
   assertEquals(warnings, []);
 }
 
-Deno.test("History: whoever goes on after a crash in the middle of a feed row counts nothing twice", async () => {
-  // At once: the patience of the dead takes eight seconds.
+Deno.test("History: after a crash in the middle of a feed row, the next instance counts nothing twice", async () => {
+  // In parallel, because the retries of the dead instance take eight seconds.
   await Promise.all([WEEK_MS, 0].map(crashes));
 });
 
-Deno.test("History: feed rows that an instance folded and did not live to remove go after their time", async () => {
+Deno.test("History: compacted feed rows of a dead instance are removed when their time is over", async () => {
   using kv = await Deno.openKv(":memory:");
   const feed = async () => (await Array.fromAsync(kv.list({ prefix: ["feed"] }))).length;
   let last = "";
@@ -516,7 +516,7 @@ Deno.test("History: feed rows that an instance folded and did not live to remove
     const row = { v: 1, n, from: "x", events: [["message", "red", "01A", "Ann", `${n}`, time]] };
     const committed = await kv.atomic().set(["feed", 0, kv.commitVersionstamp()], row).commit();
     last = (committed as Deno.KvCommitResult).versionstamp;
-    // The last of them is not folded yet.
+    // The last of them is not compacted yet.
     if (n === 298) await kv.set(["fold", 0], { v: 1, upTo: last });
   }
   const warnings: string[] = [];
@@ -530,7 +530,7 @@ Deno.test("History: feed rows that an instance folded and did not live to remove
   assertEquals(warnings, []);
 });
 
-Deno.test("Quota: keepingFrom takes a mebibyte at least, a pebibyte at most, or no limit", () => {
+Deno.test("retentionFrom accepts a quota from one mebibyte to one pebibyte, or no limit", () => {
   assertEquals(retentionFrom().maxHistory, 1024 ** 3);
   for (const maxHistory of [MIB, 2 ** 50, Infinity]) {
     assertEquals(retentionFrom({ maxHistory }).maxHistory, maxHistory);
@@ -540,7 +540,7 @@ Deno.test("Quota: keepingFrom takes a mebibyte at least, a pebibyte at most, or 
   }
 });
 
-Deno.test("bytesFrom reads whole numbers of MiB, or with M or G, and nothing else", () => {
+Deno.test("bytesFrom accepts whole numbers of MiB, or with M or G, and nothing else", () => {
   const sizes = [["0", 0], ["64", 64 * MIB], ["512M", 512 * MIB], ["2g", 2048 * MIB]] as const;
   for (const [text, bytes] of sizes) assertEquals(bytesFrom(text), bytes, text);
   for (const text of ["", "M", "1.5G", "-1", "1 G", "1GB", "1KiB", "1e9", "٣", "64K"]) {
@@ -548,10 +548,10 @@ Deno.test("bytesFrom reads whole numbers of MiB, or with M or G, and nothing els
   }
 });
 
-Deno.test("Quota: what a row is counted with is what it takes in a file, or up to twice that", async () => {
+Deno.test("Quota: the counted bytes of a row are from once to twice those in a file", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    // How many streams, events in a row, characters of a text; and the name of a room.
+    // The number of streams, events in a row and characters of a text, and the name of a room.
     const forms = [
       [50, 1, 5, "room"],
       [2_000, 1, 5, "r"],
@@ -587,7 +587,7 @@ Deno.test("Quota: what a row is counted with is what it takes in a file, or up t
         for (const { bytes } of rows) counted += bytes;
       }
       kv.close();
-      // Some pages are there in an empty file.
+      // An empty file has some pages.
       const { size } = await Deno.stat(file);
       const ratio = counted / (size - 40 * 1024);
       assert(ratio > 0.95 && ratio < 2, `${file}: ${counted} of ${size}`);
@@ -599,7 +599,7 @@ Deno.test("Quota: what a row is counted with is what it takes in a file, or up t
 
 needs(
   "denokv",
-  "Quota: two processes on a real denokv, with its ten checks, count and remove exactly",
+  "Quota: two processes on a real denokv (ten checks) count and remove exactly",
   async () => {
     await using server = await DenoKv.start();
     const flags = ["--kv", server.url, "--limits", "off", "--max-history", "1M"];
@@ -612,7 +612,7 @@ needs(
       await speaker.hears({ type: "joined" });
       return speaker;
     };
-    // Many streams of one row each: their counters are deleted, each under a check.
+    // Many streams with one row each: each counter is deleted with a check.
     const many = await Promise.all(Array.from({ length: 40 }, async (_, i) => {
       const speaker = await enter(i % 2 === 0 ? one : other, `Ann ${i}`, `room ${i}`);
       await speaker.says("hello");
@@ -635,7 +635,7 @@ needs(
       }
       const said = await sayMany(eve, 10, 10);
       await settledAt(kv, MIB, said.at(-1)!.id);
-      // A process may be writing, or removing, while that is read.
+      // A process may write or remove rows during the read.
       let bytes = Infinity;
       await eventually(async () => {
         bytes = await kept(kv).then((found) => found.bytes, () => Infinity);
