@@ -1,5 +1,5 @@
 /**
- * Parley, the chat: everything that a program needs to have one of its own.
+ * The public API: everything that a program needs to run a chat of its own.
  *
  * ```ts ignore
  * import { startChat } from "./chat/mod.ts";
@@ -8,21 +8,12 @@
  * Deno.serve(chat.fetch);
  * ```
  *
- * The public face: it stands before everything else and holds nothing but the life of instances,
- * one after another.
+ * It checks the options, makes the parts from them and starts a {@linkcode Supervisor}, nothing else.
  *
  * @module
  */
 import { monotonicUlid } from "@std/ulid";
-import { Access, type AccessSettings } from "./http/access.ts";
-import { Addresses } from "./http/addresses.ts";
-import { ASSETS } from "./http/assets.ts";
 import { type Clock, systemClock } from "./base/clock.ts";
-import { backOff } from "./kv/retry.ts";
-import { agreeOnShards } from "./feed/shards.ts";
-import { AdmissionControl } from "./session/rate_limiter.ts";
-import { type AcceptedSocket, CHAT_V1, type Hello, Instance, type KvHandles } from "./instance.ts";
-import { Confusables, DEFAULT_RESERVED } from "./nicknames/confusables.ts";
 import {
   type ConnectionSettings,
   type LimitSettings,
@@ -34,70 +25,79 @@ import {
 } from "./base/limits.ts";
 import { type Log, quietLog } from "./base/log.ts";
 import { MemoryGuard } from "./base/memory_guard.ts";
+import { agreeOnShards } from "./feed/shards.ts";
+import { Access, type AccessSettings } from "./http/access.ts";
+import { Addresses } from "./http/addresses.ts";
+import { handleRequest, type HttpContext, type RequestInfo } from "./http/router.ts";
+import { type AcceptedSocket, CHAT_V1, type Hello, type KvHandles } from "./instance.ts";
+import { Confusables, DEFAULT_RESERVED } from "./nicknames/confusables.ts";
 import { Passwords } from "./nicknames/passwords.ts";
-import { handleRequest, type RequestInfo } from "./http/router.ts";
+import { AdmissionControl } from "./session/rate_limiter.ts";
+import { Supervisor } from "./supervisor.ts";
 
 export { Access, type AccessSettings } from "./http/access.ts";
 export { Addresses } from "./http/addresses.ts";
-export { DEFAULT_RESERVED as USUALLY_RESERVED } from "./nicknames/confusables.ts";
+export { DEFAULT_RESERVED } from "./nicknames/confusables.ts";
 export {
   type Allowance,
-  type ConnectionSettings as CrowdSettings,
+  type ConnectionSettings,
   type LimitSettings,
-  limitsFrom,
-  MAX as MOST,
-  MIN as LEAST,
-  type RateLimitSettings as FloodSettings,
+  type RateLimitSettings,
   rateLimitsFrom,
-  retentionFrom,
-  type RetentionSettings as KeepSettings,
+  type RetentionSettings,
 } from "./base/limits.ts";
 export type { Clock } from "./base/clock.ts";
 export { type AcceptedSocket, CHAT_V1, type Hello } from "./instance.ts";
 export type { Log } from "./base/log.ts";
 export type { RequestInfo } from "./http/router.ts";
 
-/** What a chat is made of. */
-export interface ChatOptions extends RetentionSettings {
-  /** Where everything is kept. It stays the caller's to close, after {@linkcode Chat.close}. */
-  readonly kv: Deno.Kv;
-  /**
-   * Opens a further handle to the same KV. Wanted for KV Connect, where requests on one handle hold
-   * each other up; the chat opens ten, and closes them when it is closed. Default: `kv` does it all.
-   */
-  readonly connect?: () => Promise<Deno.Kv>;
-  /** Whether `kv` is a file of this machine, used by one process at a time. Default: false. */
-  readonly local?: boolean;
-  /**
-   * With `local`: whether instances that are silent at the start are swept then, and not only when
-   * their leases have lapsed. Not for the second and further instances in a process, whose
-   * neighbours may be busy starting. Default: true.
-   */
-  readonly sweepSilent?: boolean;
+/** What the operator of a chat decides. It can be posted to a worker. */
+export interface ChatSettings extends RetentionSettings {
   readonly limits?: LimitSettings;
-  /** Nicknames that nobody can take, nor what looks like them. Default {@linkcode DEFAULT_RESERVED}. */
-  readonly reserved?: readonly string[];
-  /** Rounds of the hash of a password (PBKDF2, SHA-256). Default 600,000; tests want fewer. */
-  readonly passwordRounds?: number;
-  /** What may be done how often; `off`: whatever anybody likes. */
+  /** Rate limits; `off`: none. */
   readonly flood?: RateLimitSettings | "off";
-  /** How many may be connected. */
+  /** Limits on the number of connections. */
   readonly crowd?: ConnectionSettings;
   /**
-   * Bytes of memory that the process may use. Above it, connections are closed (1013) that may be the
-   * cause, and new ones get 503. Default: no limit.
+   * Bytes of memory that the process may use. Above it, the chat closes connections that may be the
+   * cause (1013) and rejects new ones (503). Default: no limit.
    */
   readonly maxMemoryBytes?: number;
-  /** Who may come in. Default: everybody, but no pages of other sites. */
+  /** Which pages and clients may connect. Default: all clients, but no pages of other sites. */
   readonly access?: AccessSettings;
   /**
-   * The proxies whose word is taken for where somebody comes from: addresses, networks as
-   * `10.0.0.0/8`, or `private` for all that is not on the internet. Default: none.
+   * Proxies whose headers are trusted for client addresses: addresses, networks such as `10.0.0.0/8`,
+   * or `private` for every network that is not on the internet. Default: none.
    */
   readonly trustProxy?: readonly string[];
-  /** Default: the machine's. */
+  /**
+   * Reserved nicknames: no client can use them or their lookalikes. Default: {@linkcode DEFAULT_RESERVED}.
+   */
+  readonly reserved?: readonly string[];
+}
+
+/** The options of {@linkcode startChat}. */
+export interface ChatOptions extends ChatSettings {
+  /** The database. The caller closes it, after {@linkcode Chat.close}. */
+  readonly kv: Deno.Kv;
+  /**
+   * Opens another handle to the same database; for KV Connect, where requests on one handle delay each
+   * other. The chat opens ten handles and closes them itself. Default: `kv` serves every request.
+   */
+  readonly connect?: () => Promise<Deno.Kv>;
+  /** Whether `kv` is a file on this machine, used by one process at a time. Default: false. */
+  readonly local?: boolean;
+  /**
+   * With `local`: whether every instance that is silent at the start counts as dead at once, and not
+   * only when its lease has expired. False for the second and later instances of a process, which may
+   * be starting at the same time. Default: true.
+   */
+  readonly sweepSilent?: boolean;
+  /** Iterations of the password hash (PBKDF2, SHA-256). Default: 600,000; tests use fewer. */
+  readonly passwordRounds?: number;
+  /** Default: the machine's clock. */
   readonly clock?: Clock;
-  /** Makes ids, each greater than those before. Default: monotonic ULIDs. */
+  /** Makes IDs, each greater than those before. Default: monotonic ULIDs. */
   readonly ids?: () => string;
   /** Default: the console. */
   readonly log?: Log;
@@ -105,153 +105,128 @@ export interface ChatOptions extends RetentionSettings {
 
 /** A chat that runs. */
 export interface Chat {
-  /** Answers a request: hand it to `Deno.serve`, which tells it where that comes from, too. */
+  /** Answers a request: pass it to `Deno.serve`, which also passes the client's address. */
   readonly fetch: (request: Request, info?: RequestInfo) => Response | Promise<Response>;
-  /** Takes a socket that something else upgraded, before it opens. Closes it (1012) if it must. */
+  /** Takes a socket that the caller upgraded and that is not open yet; closes it (1012) if it must. */
   accept(socket: AcceptedSocket, hello?: Hello): void;
-  /** How many people are connected here. */
+  /** The number of connections. */
   readonly size: number;
   /**
-   * Ends in peace: what was said is committed and shown, rows are removed, sockets closed with
-   * 1012. With KV away this takes as long as KV is away.
+   * Shuts down gracefully: accepted messages are stored and shown, rows are removed, sockets are closed
+   * with 1012. While KV does not answer, this takes as long as that lasts.
    */
   close(): Promise<void>;
 }
 
-const PROXIED =
-  "There seems to be a proxy before the chat (it sends X-Forwarded-For or Forwarded): " +
-  "with --trust-proxy people are counted by their own addresses.";
+const PROXY_ADVICE =
+  "A reverse proxy seems to be in front of Parley (requests have X-Forwarded-For or Forwarded). " +
+  "Add --trust-proxy so that limits apply per client.";
 
 /**
- * Starts a chat on a KV.
+ * Starts a chat on a database.
  *
- * @throws {RangeError} when a setting is out of its range.
- * @throws {Error} when the KV cannot be used.
+ * @throws {RangeError} if an option is outside its range.
+ * @throws {Error} if the database cannot be used.
  */
 export async function startChat(options: ChatOptions): Promise<Chat> {
   const { kv, clock = systemClock, local = false } = options;
+  const log = quietLog(options.log ?? console, clock);
   const limits = limitsFrom(options.limits, options.flood === "off");
-  const floodLimits = rateLimitsFrom(options.flood, options.crowd);
+  const rateLimits = rateLimitsFrom(options.flood, options.crowd);
+  const retention = retentionFrom(options);
   const addresses = new Addresses(options.trustProxy);
   const access = new Access(options.access);
-  const flood = new AdmissionControl(floodLimits, clock);
-  const log = quietLog(options.log ?? console, clock);
-  const parts = {
-    handles: await openHandles(kv, await agreeOnShards(kv, clock, local), options.connect),
+  const handles = await openHandles(kv, await agreeOnShards(kv, clock, local), options.connect);
+  const looks = { count: 0 };
+  const supervisor = await Supervisor.start({
+    handles,
     local,
     sweepSilent: options.sweepSilent ?? true,
     clock,
     ids: options.ids ?? (() => monotonicUlid(clock.now())),
     limits,
-    unnamed: floodLimits.unnamed,
-    registration: floodLimits.registration,
-    ...retentionFrom(options),
+    unnamed: rateLimits.unnamed,
+    registration: rateLimits.registration,
+    retention: retention.historyMs,
+    maxHistory: retention.maxHistoryBytes,
+    openHistory: retention.openHistory,
+    grace: retention.graceMs,
+    registered: retention.registrationMs,
     confusables: new Confusables(options.reserved ?? DEFAULT_RESERVED),
     passwords: new Passwords(options.passwordRounds),
-    looks: { count: 0 },
+    looks,
     log,
-  };
-  let closing = false;
-  let reborn = Promise.resolve();
-  let instance: Instance;
-  try {
-    instance = await start();
-  } catch (error) {
-    closeHandles(parts.handles);
+  }).catch((error) => {
+    closeHandles(handles);
     throw error;
-  }
-  const { maxMemoryBytes: maxBytes } = options;
-  const guard = maxBytes === undefined ? undefined : new MemoryGuard({
-    ...{ maxBytes, clock, warn: log.warn },
-    memory: () => Deno.memoryUsage().rss,
-    shed: (most) => instance.shed(most),
-  }, parts.looks);
-  let closed: Promise<void> | undefined;
-
-  /** An instance that was taken for dead is replaced by a new one: it cannot come back. */
-  function start(): Promise<Instance> {
-    let lost = false;
-    const started = Instance.start(parts, () => {
-      if (lost) return;
-      lost = true;
-      // It may be lost while it starts. One that does not start is gone already.
-      reborn = Promise.all([reborn, started]).then(replace, () => {});
-    });
-    return started;
-  }
-
-  async function replace(): Promise<void> {
-    log.warn("this instance was taken for dead by others: its connections are closed");
-    await instance.abandon();
-    for (let failures = 1; !closing; failures++) {
-      try {
-        instance = await start();
-        return;
-      } catch (error) {
-        log.warn(`storage does not answer: ${(error as Error).message}`);
-        await backOff(clock, failures);
-      }
-    }
-  }
-
-  let knowsOfProxy = false;
-  const context = {
-    warnUntrustedProxy() {
-      if (!knowsOfProxy) log.warn(PROXIED);
-      knowsOfProxy = true;
-    },
-    greeting,
-    assets: ASSETS,
-    idleSeconds: limits.idleSeconds,
-    isOpen: () => !closing && instance.isOpen,
+  });
+  const guard = guardMemory(options, supervisor, looks, { clock, log });
+  const context: HttpContext = {
+    addresses,
+    access,
+    admission: new AdmissionControl(rateLimits, clock),
     protocols: [CHAT_V1],
-    ...{ addresses, access, flood, clock },
+    idleSeconds: limits.idleSeconds,
+    clock,
+    isOpen: () => supervisor.isOpen,
     isShortOfMemory: () => guard?.isOver ?? false,
-    accept: (socket: AcceptedSocket, hello?: Hello) => instance.accept(socket, hello),
+    warnUntrustedProxy: once(() => log.warn(PROXY_ADVICE)),
+    accept: (socket, handshake) => supervisor.accept(socket, handshake),
   };
+  const close = async () => {
+    guard?.close();
+    await supervisor.close();
+    closeHandles(handles);
+  };
+  let closed: Promise<void> | undefined;
   return {
     fetch: (request, info) => handleRequest(request, context, info),
-    accept: context.accept,
+    accept: (socket, hello) => supervisor.accept(socket, hello),
     get size() {
-      return instance.size;
+      return supervisor.size;
     },
     close: () => closed ??= close(),
   };
+}
 
-  async function close(): Promise<void> {
-    closing = true;
-    guard?.close();
-    await reborn;
-    if (instance.isOpen) await instance.close();
-    closeHandles(parts.handles);
-  }
+/** Starts the memory guard, if the options limit the memory; it counts its checks in `looks`. */
+function guardMemory(
+  { maxMemoryBytes: maxBytes }: ChatOptions,
+  supervisor: Supervisor,
+  looks: { count: number },
+  { clock, log }: { readonly clock: Clock; readonly log: Log },
+): MemoryGuard | undefined {
+  if (maxBytes === undefined) return undefined;
+  const memory = () => Deno.memoryUsage().rss;
+  const shed = (max: number) => supervisor.shed(max);
+  return new MemoryGuard({ maxBytes, clock, warn: log.warn, memory, shed }, looks);
+}
+
+/** Returns a function that runs another at its first call only. */
+function once(run: () => void): () => void {
+  let hasRun = false;
+  return () => {
+    if (!hasRun) run();
+    hasRun = true;
+  };
 }
 
 async function openHandles(
   kv: Deno.Kv,
-  many: number,
+  shardCount: number,
   connect: ChatOptions["connect"],
 ): Promise<KvHandles> {
   if (connect === undefined) {
-    return { kv, watcher: kv, history: kv, shards: new Array(many).fill(kv), separate: false };
+    const shards = new Array(shardCount).fill(kv);
+    return { kv, watcher: kv, history: kv, shards, separate: false };
   }
-  const [watcher, past, ...shards] = await Promise.all(Array.from({ length: many + 2 }, connect));
-  return { kv, watcher: watcher!, history: past!, shards, separate: true };
+  const handles = Array.from({ length: shardCount + 2 }, connect);
+  const [watcher, history, ...shards] = await Promise.all(handles);
+  return { kv, watcher: watcher!, history: history!, shards, separate: true };
 }
 
-function closeHandles({ watcher, history: past, shards, separate: apart }: KvHandles): void {
-  // Otherwise they are the caller's one.
-  if (!apart) return;
-  for (const handle of [watcher, past, ...shards]) handle.close();
-}
-
-function greeting({ host, protocol }: URL): string {
-  const address = `${protocol === "https:" ? "wss" : "ws"}://${host}/`;
-  return `This is a Parley chat. Open ${protocol}//${host}/ in a browser, or come in with a WebSocket
-client, for example:
-
-    websocat ${address}
-    npx wscat -c ${address}
-
-The first line that you type is your nickname. Then type /help.`;
+function closeHandles({ watcher, history, shards, separate }: KvHandles): void {
+  // Handles that are not separate are the caller's own.
+  if (!separate) return;
+  for (const handle of [watcher, history, ...shards]) handle.close();
 }

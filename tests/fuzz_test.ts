@@ -3,6 +3,7 @@
  * control client chats all the while, and must be answered. `SEED=17` replays one run.
  */
 import { assert, assertEquals } from "@std/assert";
+import type { ConnectionSettings } from "../chat/base/limits.ts";
 import { Random } from "./support/random.ts";
 import { House } from "./support/test_server.ts";
 import type { Person } from "./support/text_client.ts";
@@ -76,7 +77,7 @@ class ControlClient {
 async function withstands(
   attack: (server: House, control: ControlClient) => Promise<void>,
 ): Promise<void> {
-  const crowd = { connections: MAX_CONNECTIONS };
+  const crowd: ConnectionSettings = { connections: MAX_CONNECTIONS };
   // Without registrations, whose rows would stay.
   await using server = await House.open({ flood: "off", grace: 0, crowd, registered: 0 });
   const control = new ControlClient(await server.enter("Sane", "quiet"));

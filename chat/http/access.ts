@@ -1,31 +1,30 @@
 /**
- * Who may come in: pages of which other sites, and whoever knows the token of a private chat.
+ * Which pages may connect (by their origin), and which clients (by the access token of a private chat).
  *
- * A helper at the door. It knows neither nicknames nor passwords: this is about the house, not about
- * who somebody is in it.
+ * It knows neither nicknames nor passwords: access is to the server, not to a nickname.
  */
 import { Buffer } from "node:buffer";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
 
-/** How a private or a widely used chat is set up. */
+/** Who may connect. */
 export interface AccessSettings {
   /**
-   * Sites whose pages may connect, besides that of this server: origins as `https://chat.example`,
-   * `null` for what has none (files, sandboxes), or `*` for all.
+   * Additional allowed origins, besides the server's own: such as `https://chat.example`, `null` for
+   * pages without an origin (files, sandboxes), or `*` for all.
    */
   readonly origins?: readonly string[];
   /**
-   * Names of this server, besides `localhost`, under which clients in its own network may open its
-   * page; `any`: every name. A site can have its own name point to a private address for a moment
-   * (DNS rebinding), so a name that is not known proves nothing there. Default: none.
+   * Host names of this server, besides `localhost`, which pages in its own network may use; `any`:
+   * every name. Any site can point its own name to a private address for a moment (DNS rebinding), so
+   * an unknown name is not trusted there. Default: none.
    */
   readonly hosts?: readonly string[] | "any";
-  /** What whoever comes in must know: 8 to 256 visible ASCII characters. Default: nothing. */
+  /** The access token that clients must send: 8 to 256 printable ASCII characters. Default: none. */
   readonly token?: string;
 }
 
-/** What a request was asked for as, and whether it came from the server's own network. */
+/** The URL that a request was sent to, and whether it came from the server's own network. */
 export interface OwnSite {
   /** `https:` or `http:`. */
   readonly protocol: string;
@@ -33,32 +32,32 @@ export interface OwnSite {
   readonly isLocal: boolean;
 }
 
-/** What a subprotocol must begin with to be an access token: its base64url without padding follows. */
+/** The prefix of a subprotocol that carries an access token; base64url without padding follows. */
 export const TOKEN_PROTOCOL = "chat.token.";
 
-/** What may stand in a header, and is no word. */
+/** Printable ASCII without spaces: what a header can carry. */
 const TOKEN_PATTERN = /^[\x21-\x7e]{8,256}$/;
 
-/** The doorkeeper. */
+/** Checks origins and access tokens. */
 export class Access {
   readonly #origins: ReadonlySet<string>;
-  /** `undefined`: every name is known. */
+  /** `undefined`: every name is allowed. */
   readonly #hosts: ReadonlySet<string> | undefined;
-  readonly #token: Uint8Array | undefined;
+  readonly #tokenHash: Uint8Array | undefined;
 
-  /** @throws {RangeError} when a setting is not what it should be; the token is not in its message. */
+  /** @throws {RangeError} if a setting is malformed. The message does not contain the token. */
   constructor({ origins = [], hosts = [], token }: AccessSettings = {}) {
     this.#origins = new Set(origins.map(originFrom));
     this.#hosts = hosts === "any" ? undefined : new Set(hosts.map((each) => each.toLowerCase()));
     if (token !== undefined && !TOKEN_PATTERN.test(token)) {
-      throw new RangeError("the token must have 8 to 256 visible ASCII characters, and no blanks");
+      throw new RangeError("the token must be 8–256 printable ASCII characters without spaces");
     }
-    this.#token = token === undefined ? undefined : digest(token);
+    this.#tokenHash = token === undefined ? undefined : hash(token);
   }
 
   /**
-   * Whether a page of that origin may connect. What has no origin is no page: a terminal, a program.
-   * Without TLS it is not known whether a proxy has it, so there `https` is the same site, too.
+   * Returns whether a page of an origin may connect; `null` is a client that is not a page. Without TLS
+   * the server does not know whether a proxy has TLS, so there `https` counts as the same site, too.
    */
   allowsOrigin(origin: string | null, own: OwnSite): boolean {
     if (origin === null || this.#origins.has("*")) return true;
@@ -66,25 +65,26 @@ export class Access {
     return isOwnSite(origin, own) && (!own.isLocal || this.#isOwnName(origin));
   }
 
-  /** Whether the host of a page's origin is known to be this server's. */
+  /** Returns whether an origin's host is known to be this server's. */
   #isOwnName(origin: string): boolean {
     const hostname = URL.parse(origin)?.hostname ?? "";
     if (this.#hosts === undefined || this.#hosts.has(hostname)) return true;
-    // Nobody looks an address up: a page of it is this server's.
+    // An IP address needs no DNS, so a page at one is this server's.
     if (hostname.startsWith("[") || isIP(hostname) !== 0) return true;
     return hostname === "localhost" || hostname.endsWith(".localhost");
   }
 
-  /** Whether whoever asks knows the token, if there is one. */
-  allows(headers: Headers): boolean {
-    if (this.#token === undefined) return true;
-    const given = bearer(headers) ?? offered(headers);
-    // Hashed, both are equally long: how long it takes tells nothing about the token.
-    return given !== undefined && timingSafeEqual(digest(given), this.#token);
+  /** Checks the access token in the headers of a request; without a token every request is `ok`. */
+  checkToken(headers: Headers): "ok" | "missing" | "wrong" {
+    if (this.#tokenHash === undefined) return "ok";
+    const token = bearerToken(headers) ?? offeredToken(headers);
+    if (token === undefined) return "missing";
+    // The hashes have one length, so the time of the comparison reveals nothing about the token.
+    return timingSafeEqual(hash(token), this.#tokenHash) ? "ok" : "wrong";
   }
 }
 
-/** Whether a page is of the site that it asks for. */
+/** Returns whether a page's origin is the site that it connects to. */
 export function isOwnSite(origin: string, own: OwnSite): boolean {
   const url = URL.parse(origin);
   const ownUrl = URL.parse(`${url?.protocol}//${own.host}`);
@@ -92,13 +92,13 @@ export function isOwnSite(origin: string, own: OwnSite): boolean {
   return url.protocol === "https:" || (url.protocol === "http:" && own.protocol === "http:");
 }
 
-/** The token in an `Authorization` header (RFC 6750, section 2.1). */
-function bearer(headers: Headers): string | undefined {
+/** Returns the token in an `Authorization` header (RFC 6750, section 2.1). */
+function bearerToken(headers: Headers): string | undefined {
   return /^bearer +(\S+)\s*$/i.exec(headers.get("authorization") ?? "")?.[1];
 }
 
-/** The token among the subprotocols: a browser can send no other header of its own. */
-function offered(headers: Headers): string | undefined {
+/** Returns the token among the subprotocols: a browser cannot set another header of a WebSocket. */
+function offeredToken(headers: Headers): string | undefined {
   const protocols = headers.get("sec-websocket-protocol")?.split(",") ?? [];
   const found = protocols.map((each) => each.trim()).find((each) =>
     each.startsWith(TOKEN_PROTOCOL)
@@ -106,16 +106,17 @@ function offered(headers: Headers): string | undefined {
   return found && Buffer.from(found.slice(TOKEN_PROTOCOL.length), "base64url").toString("latin1");
 }
 
-function digest(text: string): Uint8Array {
+function hash(text: string): Uint8Array {
   return createHash("sha256").update(text).digest();
 }
 
+/** Returns an origin in the form in which browsers send it. */
 function originFrom(text: string): string {
   const origin = text.toLowerCase().replace(/\/$/, "");
   if (origin === "*" || origin === "null") return origin;
   if (!/^[a-z][a-z\d+.-]*:\/\/[^\s/?#@]+$/.test(origin) || URL.parse(origin) === null) {
-    throw new RangeError(`"${text}" is no origin like https://chat.example`);
+    throw new RangeError(`"${text}" is not an origin; expected e.g. https://chat.example`);
   }
-  // Other schemes (of apps, of browser extensions) have no default port to leave out.
+  // Other schemes (apps, browser extensions) have no default port to drop.
   return /^https?:/.test(origin) ? new URL(origin).origin : origin;
 }

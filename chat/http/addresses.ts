@@ -1,96 +1,105 @@
 /**
- * Where somebody comes from: the address at the other end, or what a proxy says that is trusted.
+ * A client's address: that of the TCP peer, or the one that a trusted proxy reports.
  *
- * A helper at the door. It does not look names up, and does not know what is done with an address.
+ * It does not resolve names, and limits nothing.
  */
 import { BlockList, isIP } from "node:net";
 
-/** Where a request comes from, and what it was asked for as. */
-export interface Origin {
-  /** What is counted as one: an IPv4 address, or the first half of an IPv6 one (a /64). */
+/** Where a request comes from, and which URL its client asked for. */
+export interface RequestSource {
+  /** The key of limits: an IPv4 address, or the /64 network of an IPv6 address. */
   readonly address: string | undefined;
-  /** It is this machine's own: many may share it. */
-  readonly shared: boolean;
-  /** It is that of what must be a proxy, of which nobody has said that it is to be believed. */
-  readonly unknownProxy: boolean;
-  /** It is in a private network or this machine's own, and no proxy is between. */
+  /** Whether it is a loopback address, which many clients may share. */
+  readonly isLoopback: boolean;
+  /** Whether it must be that of a proxy which the operator did not declare as trusted. */
+  readonly isUntrustedProxy: boolean;
+  /** Whether it is in a private network or on this machine, without a proxy between. */
   readonly isLocal: boolean;
-  /** `https:` or `http:`, and the host and port, as whoever asks sees them. */
+  /** `https:` or `http:`, and the host and port, as the client sees them. */
   readonly protocol: string;
   readonly host: string;
 }
 
-/** Networks in which nobody is on the internet: loopback, private, link-local, shared (RFC 6598). */
+/** Networks that are not on the internet: loopback, private, link-local, shared (RFC 6598). */
 const PRIVATE = [
-  ...["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"],
-  ...["100.64.0.0/10", "::1/128", "fc00::/7", "fe80::/10"],
+  "127.0.0.0/8",
+  "10.0.0.0/8",
+  "172.16.0.0/12",
+  "192.168.0.0/16",
+  "169.254.0.0/16",
+  "100.64.0.0/10",
+  "::1/128",
+  "fc00::/7",
+  "fe80::/10",
 ];
 
 const LOOPBACK = ["127.0.0.0/8", "::1/128"];
 
-/** Most proxies in a row that are believed. */
-const MOST_HOPS = 16;
+/** The longest chain of trusted proxies. */
+const MAX_HOPS = 16;
 
-/** Reads from requests where they come from. */
+/** Reads client addresses from requests. */
 export class Addresses {
   readonly #trusted: BlockList | undefined;
   readonly #loopback = blockListOf(LOOPBACK);
   readonly #private = blockListOf(PRIVATE);
 
   /**
-   * `trusted` are the proxies that are believed: addresses, networks as `10.0.0.0/8`, or `private`
-   * for all that is not on the internet. None: no proxy is.
+   * `trusted` are the proxies whose headers are trusted: addresses, networks such as `10.0.0.0/8`, or
+   * `private` for every network that is not on the internet.
    *
-   * @throws {RangeError} when something is neither.
+   * @throws {RangeError} if an entry is none of these.
    */
   constructor(trusted: readonly string[] = []) {
     const networks = trusted.flatMap((each) => each === "private" ? PRIVATE : [each]);
     this.#trusted = networks.length === 0 ? undefined : blockListOf(networks);
   }
 
-  /** Where a request comes from; `hostname` is the address at the other end, where that is known. */
-  of({ headers, url }: Request, hostname: string | undefined): Origin {
+  /** Returns the origin of a request; `hostname` is the address of the TCP peer, if known. */
+  of({ headers, url }: Request, hostname: string | undefined): RequestSource {
     const { protocol, host } = new URL(url);
-    const subscriber = addressFrom(hostname ?? "");
-    const isPrivate = subscriber !== undefined && contains(this.#private, subscriber);
-    const isLoopback = subscriber !== undefined && contains(this.#loopback, subscriber);
+    const peer = addressFrom(hostname ?? "");
+    const isPrivate = peer !== undefined && contains(this.#private, peer);
+    const isLoopback = peer !== undefined && contains(this.#loopback, peer);
     const isDirect = !isForwarded(headers);
     const isLocal = isPrivate && isDirect && !headers.has("x-forwarded-host");
-    if (subscriber === undefined || !contains(this.#trusted, subscriber)) {
-      const unknownProxy = isPrivate && !isDirect;
-      // What a header says changes nothing here: every client can write one.
+    if (peer === undefined || !contains(this.#trusted, peer)) {
+      // The headers change nothing here: every client can send them.
       return {
-        address: subscriber && countedAs(subscriber),
-        shared: isLoopback,
-        ...{ unknownProxy, isLocal, protocol, host },
+        address: peer && limitKey(peer),
+        isLoopback,
+        isUntrustedProxy: isPrivate && !isDirect,
+        isLocal,
+        protocol,
+        host,
       };
     }
-    const address = this.#behind(subscriber, headers);
+    const address = this.#behind(peer, headers);
     return {
-      address: countedAs(address),
-      shared: address === subscriber && isDirect && isLoopback,
-      unknownProxy: false,
+      address: limitKey(address),
+      isLoopback: address === peer && isDirect && isLoopback,
+      isUntrustedProxy: false,
       isLocal,
       protocol: forwardedProtocol(headers) ?? protocol,
       host: forwardedHost(headers) ?? host,
     };
   }
 
-  /** The last address in the row of proxies that is none of a trusted one. */
-  #behind(subscriber: string, headers: Headers): string {
-    const rows = [
+  /** Returns the rightmost address in the chain of proxies that is not trusted. */
+  #behind(peer: string, headers: Headers): string {
+    const chains = [
       headers.get("x-forwarded-for")?.split(","),
       headers.get("forwarded")?.split(",").map((each) => parameter(each, "for") ?? ""),
-    ].filter((row) => row !== undefined);
-    const [first, second = first] = rows.map((row) => this.#untrusted(subscriber, row));
-    // A proxy writes one of the two, and lets the other pass as whoever asks has written it. If
-    // they say the same, it does not matter which is which; if not, neither is believed.
-    return first !== undefined && first === second ? first : subscriber;
+    ].filter((chain) => chain !== undefined);
+    const [first, second = first] = chains.map((chain) => this.#untrusted(peer, chain));
+    // A proxy sets one of the two headers and passes the other on as the client sent it. If both
+    // agree, it does not matter which one that is. If not, neither is trusted.
+    return first !== undefined && first === second ? first : peer;
   }
 
-  #untrusted(subscriber: string, row: string[]): string {
-    let address = subscriber;
-    for (const each of row.slice(-MOST_HOPS).reverse()) {
+  #untrusted(peer: string, chain: string[]): string {
+    let address = peer;
+    for (const each of chain.slice(-MAX_HOPS).reverse()) {
       if (!contains(this.#trusted, address)) break;
       const next = addressFrom(each);
       if (next === undefined) break;
@@ -113,7 +122,7 @@ function forwardedHost(headers: Headers): string | undefined {
 function forwardedProtocol(headers: Headers): string | undefined {
   const said = firstOf(headers.get("x-forwarded-proto")) ??
     parameter(firstOf(headers.get("forwarded")) ?? "", "proto");
-  // Some say what they were asked for with the upgrade.
+  // Some proxies report the scheme of the WebSocket URL.
   if (/^(https|wss)$/i.test(said ?? "")) return "https:";
   return /^(http|ws)$/i.test(said ?? "") ? "http:" : undefined;
 }
@@ -122,7 +131,7 @@ function firstOf(list: string | null): string | undefined {
   return list?.split(",", 1)[0]?.trim();
 }
 
-/** A parameter of an element of `Forwarded` (RFC 7239, section 4). */
+/** Returns a parameter of an element of `Forwarded` (RFC 7239, section 4). */
 function parameter(element: string, name: string): string | undefined {
   for (const each of element.split(";")) {
     const [, key, quoted, token] = /^\s*(\w+)=(?:"([^"]*)"|([^\s"]*))\s*$/.exec(each) ?? [];
@@ -131,7 +140,7 @@ function parameter(element: string, name: string): string | undefined {
   return undefined;
 }
 
-/** An address without brackets, port or zone, in one spelling; `undefined` if it is none. */
+/** Returns an address in its canonical form, without brackets, port or zone; `undefined` if malformed. */
 function addressFrom(text: string): string | undefined {
   const [, v6, v4] = /^\s*(?:\[([^\]]*)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+)(?::\d+)?)\s*$/.exec(text) ??
     [];
@@ -145,12 +154,12 @@ function addressFrom(text: string): string | undefined {
   return [24, 16, 8, 0].map((shift) => number >>> shift & 0xff).join(".");
 }
 
-/** Whoever has an IPv6 address has all that begin with the same 64 bits. */
-function countedAs(address: string): string {
+/** Returns the key of limits for an address. A client with an IPv6 address has its whole /64. */
+function limitKey(address: string): string {
   if (!address.includes(":")) return address;
-  const [head = "", memtable] = address.split("::");
+  const [head = "", tail] = address.split("::");
   const groups = head === "" ? [] : head.split(":");
-  const last = memtable === undefined || memtable === "" ? [] : memtable.split(":");
+  const last = tail === undefined || tail === "" ? [] : tail.split(":");
   while (groups.length + last.length < 8) groups.push("0");
   return `${[...groups, ...last].slice(0, 4).join(":")}::/64`;
 }
@@ -167,7 +176,9 @@ function blockListOf(networks: readonly string[]): BlockList {
     const most = version === 4 ? 32 : 128;
     const prefix = bits === undefined ? most : Number(bits);
     if (version === 0 || prefix > most) {
-      throw new RangeError(`"${network}" is no address, and no network like 10.0.0.0/8`);
+      throw new RangeError(
+        `"${network}" is neither an IP address nor a network such as 10.0.0.0/8`,
+      );
     }
     list.addSubnet(address, prefix, version === 4 ? "ipv4" : "ipv6");
   }

@@ -1,71 +1,47 @@
 /**
- * The door: what HTTP asks for, and the upgrade to a WebSocket.
+ * Answers HTTP requests: the page and its files, a health check, and who may open a WebSocket.
  *
- * The beginning of a message's way, and the only place that knows `Response` and the upgrade. It
- * does not listen: `Deno.serve`, or whatever the platform has, calls it.
+ * It does not listen: `Deno.serve`, or the platform's own server, calls it. The upgrade to a WebSocket
+ * stands in upgrade.ts.
  */
-import { type Access, isOwnSite, TOKEN_PROTOCOL } from "./access.ts";
-import type { Addresses, Origin } from "./addresses.ts";
-import type { Asset } from "./assets.ts";
-import { type Clock, delay, yieldToEventLoop } from "../base/clock.ts";
-import type { Admission, AdmissionControl } from "../session/rate_limiter.ts";
+import { type Access, isOwnSite } from "./access.ts";
+import type { Addresses, RequestSource } from "./addresses.ts";
+import { type Asset, ASSETS } from "./assets.ts";
+import { closedResponse, textResponse } from "./responses.ts";
+import { type Handshake, upgrade } from "./upgrade.ts";
+import type { Clock } from "../base/clock.ts";
+import type { AdmissionControl } from "../session/rate_limiter.ts";
 
-/** What the door learned about somebody who comes in. */
-export interface Handshake {
-  /** The subprotocol that was agreed on, or empty. */
-  readonly protocol: string;
-  /** The address's parameters of these names. */
-  readonly resume: string | undefined;
-  readonly last: string | undefined;
-  /** Where they come from, if that is known. */
-  readonly address: string | undefined;
-  /** Counts what they do. */
-  readonly guest: Admission;
-}
-
-/** What `Deno.serve` tells about whoever asks; other servers may leave it out. */
+/** What `Deno.serve` tells about a request; other servers may leave it out. */
 export interface RequestInfo {
   readonly remoteAddr: Deno.Addr;
 }
 
-/** What the door leads to. */
+/** What the HTTP layer needs from the chat. */
 export interface HttpContext {
-  /** A short text on how to connect, for whoever asks without a WebSocket. */
-  greeting(url: URL): string;
-  /** The page's files, by their paths; the page itself is at `/`. */
-  readonly assets: ReadonlyMap<string, Asset>;
-  /** Seconds without a sign of life after which a socket is dropped. */
-  readonly idleSeconds: number;
-  /** Whether new connections are taken now. */
-  isOpen(): boolean;
-  /** The subprotocols that are spoken here, besides plain text. */
-  readonly protocols: readonly string[];
-  /** Where somebody comes from. */
+  /** Reads client addresses from requests. */
   readonly addresses: Addresses;
-  /** Who may come in. */
+  /** Decides which pages and clients may connect. */
   readonly access: Access;
-  /** How many may, and how often. */
-  readonly flood: AdmissionControl;
+  /** Limits connections, in total and per address. */
+  readonly admission: AdmissionControl;
+  /** The supported subprotocols, besides plain text, which has none. */
+  readonly protocols: readonly string[];
+  /** Seconds without any frame after which the runtime drops a socket. */
+  readonly idleSeconds: number;
   readonly clock: Clock;
-  /** Whether the process uses more memory than it may. */
+  /** Returns whether the server takes new connections. */
+  isOpen(): boolean;
+  /** Returns whether the process uses more memory than it may. */
   isShortOfMemory(): boolean;
-  /** Somebody came by a proxy whose word is not taken. */
+  /** Called for each request of an untrusted proxy. */
   warnUntrustedProxy(): void;
-  /** Takes a new socket, not open yet. */
-  accept(socket: WebSocket, hello: Handshake): void;
+  /** Takes a new socket that is not open yet. */
+  accept(socket: WebSocket, handshake: Handshake): void;
 }
 
-const TEXT = { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" };
-
-/**
- * Milliseconds between a handshake and its answer, at the least; at the most twice as many. Deno 2.9
- * never frees the descriptor of a connection that the client has reset when it is upgraded. A reset
- * that is on its way already is seen within this time, and one that is timed mostly misses.
- */
-const HANDSHAKE_PAUSE_MS = 10;
-
-/** Seconds after which a client may try again that was refused for want of memory. */
-const MEMORY_RETRY_S = 5;
+/** Seconds after which a client may try again that was rejected because memory is short. */
+const MEMORY_RETRY_SECONDS = 5;
 
 /** Answers a request: at once, unless it asks for an upgrade. */
 export function handleRequest(
@@ -74,54 +50,68 @@ export function handleRequest(
   info?: RequestInfo,
 ): Response | Promise<Response> {
   const url = URL.parse(request.url);
-  if (url === null) return text(400, "The Host header names no host.");
-  const isRoot = url.pathname === "/";
-  const asset = context.assets.get(url.pathname);
-  if (asset === undefined && url.pathname !== "/ws" && url.pathname !== "/healthz") {
-    return text(404, `There is nothing at ${url.pathname}. The chat is at /.`);
+  if (url === null) return textResponse(400, "Invalid Host header.");
+  const { pathname } = url;
+  const isRoot = pathname === "/";
+  const asset = ASSETS.get(pathname);
+  if (asset === undefined && pathname !== "/ws" && pathname !== "/healthz") {
+    return textResponse(404, `Not found: ${pathname}. The chat is at /.`);
   }
   if (request.method !== "GET" && request.method !== "HEAD") {
-    return text(405, `${url.pathname} can only be read.`, { allow: "GET, HEAD" });
+    const line = `Method ${request.method} not allowed for ${pathname}. Use GET.`;
+    return textResponse(405, line, { allow: "GET, HEAD" });
   }
-  if (url.pathname === "/healthz") {
-    return context.isOpen() ? text(200, "ok") : closed();
+  if (pathname === "/healthz") {
+    return context.isOpen() ? textResponse(200, "ok") : closedResponse();
   }
-  const from = context.addresses.of(request, hostnameOf(info));
-  if (from.unknownProxy) context.warnUntrustedProxy();
-  const wantsSocket = request.headers.get("upgrade")?.toLowerCase() === "websocket";
-  if (wantsSocket && (isRoot || url.pathname === "/ws")) {
-    return refuse(request, from, context) ?? admit(request, url.searchParams, from, context);
+  const source = context.addresses.of(request, hostnameOf(info));
+  if (source.isUntrustedProxy) context.warnUntrustedProxy();
+  const wantsUpgrade = request.headers.get("upgrade")?.toLowerCase() === "websocket";
+  if (wantsUpgrade && (isRoot || pathname === "/ws")) {
+    return reject(request, source, context) ?? upgrade(request, url.searchParams, source, context);
   }
-  // Who types `curl` gets something to read there.
+  // A user of curl gets instructions there instead of HTML.
   if (isRoot && !request.headers.get("accept")?.includes("text/html")) {
-    return text(200, context.greeting(ownUrl(url, from)), { vary: "accept" });
+    return textResponse(200, instructions(source), { vary: "accept" });
   }
-  if (asset !== undefined) return serve(asset, request, ownUrl(url, from));
-  // A page cannot see why an upgrade was refused: here it can ask whether it may come in.
-  return refuse(request, from, context) ??
-    text(426, "This address speaks WebSocket only.", {
+  if (asset !== undefined) return serve(asset, request, source.host);
+  // A page cannot see why an upgrade was rejected. With a plain GET of /ws it can.
+  return reject(request, source, context) ??
+    textResponse(426, "WebSocket connections only.", {
       upgrade: "websocket",
       connection: "upgrade",
     });
 }
 
-/** A file of the page: it is asked each time whether it is still the same. */
-function serve(asset: Asset, request: Request, { host, pathname }: URL): Response {
-  const { type, etag } = asset;
+/** Returns how to connect, for a client without a browser. */
+function instructions({ protocol, host }: RequestSource): string {
+  const socketUrl = `${protocol === "https:" ? "wss" : "ws"}://${host}/`;
+  return `This is a Parley chat server. Open ${protocol}//${host}/ in a browser, or connect with a
+WebSocket client:
+
+    websocat ${socketUrl}
+    npx wscat -c ${socketUrl}
+
+The first line that you type is your nickname. Then type /help.`;
+}
+
+/** Returns a file of the page. `no-cache` has the browser ask each time whether the file has changed. */
+function serve({ type, etag, body, gzip }: Asset, request: Request, host: string): Response {
+  const isRoot = type.startsWith("text/html");
   const isCompressed = /\bgzip\b(?!;q=0(\.0*)?(,|$))/.test(
     request.headers.get("accept-encoding") ?? "",
   );
   const headers: Record<string, string> = {
     "content-type": type,
     "cache-control": "no-cache",
-    vary: pathname === "/" ? "accept, accept-encoding" : "accept-encoding",
+    vary: isRoot ? "accept, accept-encoding" : "accept-encoding",
     etag,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
   };
-  if (pathname === "/") {
-    headers["content-security-policy"] = policy(host);
+  if (isRoot) {
+    headers["content-security-policy"] = contentSecurityPolicy(host);
     headers["cross-origin-opener-policy"] = "same-origin";
   }
   const known = request.headers.get("if-none-match")?.split(",") ?? [];
@@ -129,12 +119,12 @@ function serve(asset: Asset, request: Request, { host, pathname }: URL): Respons
     return new Response(null, { status: 304, headers });
   }
   if (isCompressed) headers["content-encoding"] = "gzip";
-  return new Response(isCompressed ? asset.gzip : asset.body, { headers });
+  return new Response(isCompressed ? gzip : body, { headers });
 }
 
-/** What the page may do: load its own files, talk to this server, and nothing else. */
-function policy(host: string): string {
-  // Not every browser counts sockets as 'self'. What could end the list here is no name of a host.
+/** Lets the page load its own files, connect to this server, and do nothing else. */
+function contentSecurityPolicy(host: string): string {
+  // Some browsers do not count WebSockets as 'self'. A host with other characters could end the list.
   const sockets = /^[\w.-]+(:\d+)?$/.test(host) ? ` ws://${host} wss://${host}` : "";
   return [
     "default-src 'none'",
@@ -150,112 +140,51 @@ function policy(host: string): string {
   ].join("; ");
 }
 
-/** Why somebody is not let in, if they are not. */
-function refuse({ headers }: Request, from: Origin, context: HttpContext): Response | undefined {
-  if (!context.isOpen()) return closed();
+/** Returns why a client may not connect; `undefined` if it may. */
+function reject(
+  { headers }: Request,
+  source: RequestSource,
+  context: HttpContext,
+): Response | undefined {
+  if (!context.isOpen()) return closedResponse();
   if (context.isShortOfMemory()) {
-    const again = `Please try again in ${MEMORY_RETRY_S} seconds.`;
-    return text(503, `The server is short of memory. ${again}`, {
-      "retry-after": String(MEMORY_RETRY_S),
-    });
+    const line = `The server is short of memory. Try again in ${MEMORY_RETRY_SECONDS} seconds.`;
+    return textResponse(503, line, { "retry-after": String(MEMORY_RETRY_SECONDS) });
   }
-  const turned = context.flood.check(from.address, from.shared);
-  if (turned !== undefined) {
-    return text(turned.status, turned.why, { "retry-after": String(turned.seconds) });
+  const rejection = context.admission.check(source.address, source.isLoopback);
+  if (rejection !== undefined) {
+    const { status, why, seconds } = rejection;
+    return textResponse(status, why, { "retry-after": String(seconds) });
   }
   const origin = headers.get("origin");
-  if (!context.access.allowsOrigin(origin, from)) {
-    return text(403, whyNotOrigin(origin!, from));
+  if (origin !== null && !context.access.allowsOrigin(origin, source)) {
+    return textResponse(403, originRejection(origin, source));
   }
-  if (!context.access.allows(headers)) {
-    return text(401, "This chat is private: its access token is needed.", {
-      "www-authenticate": 'Bearer realm="Parley"',
-    });
-  }
-}
-
-function whyNotOrigin(origin: string, from: Origin): string {
-  if (!isOwnSite(origin, from)) return "Pages of other sites may not connect here: see --origin.";
-  const site = new URL(origin).origin;
-  return `This server does not know that it is ${site}: start it with --origin ${site}.`;
-}
-
-/** Upgrades a request, unless its client hangs up first. Its place is taken while it waits. */
-async function admit(
-  request: Request,
-  parameters: URLSearchParams,
-  from: Origin,
-  context: HttpContext,
-): Promise<Response> {
-  const offered = offeredProtocols(request.headers);
-  const protocol = offered.find((each) => context.protocols.includes(each));
-  if (protocol === undefined && offered.length > 0) {
-    // A client that asks for another protocol must not be left to speak it to plain text.
-    const known = context.protocols.join(", ");
-    return text(400, `Unknown subprotocol. Offer ${known}, or none for plain text.`);
-  }
-  const guest = context.flood.admit(from.address, from.shared);
-  // Deno begins to watch for a reset when the signal is asked for.
-  const { signal } = request;
-  await delay(context.clock, HANDSHAKE_PAUSE_MS * (1 + context.clock.jitter()));
-  // After a busy moment the timer is over before the sockets have been looked at.
-  await yieldToEventLoop(context.clock);
-  if (!signal.aborted && context.isOpen()) {
-    return upgrade(request, protocol, parameters, from, context, guest);
-  }
-  guest.leave();
-  return closed();
-}
-
-function upgrade(
-  request: Request,
-  protocol: string | undefined,
-  parameters: URLSearchParams,
-  { address }: Origin,
-  context: HttpContext,
-  guest: Admission,
-): Response {
-  try {
-    const { socket, response } = Deno.upgradeWebSocket(request, {
-      idleTimeout: context.idleSeconds,
-    });
-    if (protocol !== undefined) response.headers.set("sec-websocket-protocol", protocol);
-    context.accept(socket, {
-      protocol: protocol ?? "",
-      resume: parameters.get("resume") ?? undefined,
-      last: parameters.get("last") ?? undefined,
-      address,
-      guest,
-    });
-    return response;
-  } catch (error) {
-    guest.leave();
-    if (!(error instanceof TypeError)) throw error;
-    return text(400, `This is no WebSocket handshake: ${error.message}`);
+  switch (context.access.checkToken(headers)) {
+    case "ok":
+      return undefined;
+    case "missing":
+      return unauthorized("This chat is private. Enter its access token.");
+    case "wrong":
+      return unauthorized("Wrong access token.");
   }
 }
 
-/** The subprotocols that a client asks for, without the one that carries an access token. */
-function offeredProtocols(headers: Headers): string[] {
-  const all = headers.get("sec-websocket-protocol")?.split(",").map((each) => each.trim()) ?? [];
-  return all.filter((each) => each !== "" && !each.startsWith(TOKEN_PROTOCOL));
+function originRejection(origin: string, source: RequestSource): string {
+  // What a client sends is shown only if it is an origin: the operator may copy it.
+  const site = URL.parse(origin)?.origin ?? "null";
+  if (site === "null") return "This origin is not allowed. See --origin.";
+  const advice = isOwnSite(origin, source)
+    ? "."
+    : ", or have the proxy pass the original Host header.";
+  return `Origin ${site} not allowed. Start with --origin ${site}${advice}`;
+}
+
+function unauthorized(line: string): Response {
+  return textResponse(401, line, { "www-authenticate": 'Bearer realm="Parley"' });
 }
 
 function hostnameOf(info: RequestInfo | undefined): string | undefined {
   const address = info?.remoteAddr;
   return address !== undefined && "hostname" in address ? address.hostname : undefined;
-}
-
-function ownUrl(url: URL, { protocol, host }: Origin): URL {
-  return URL.parse(url.pathname, `${protocol}//${host}`) ?? url;
-}
-
-function closed(): Response {
-  return text(503, "The server is restarting. Please try again in a moment.", {
-    "retry-after": "1",
-  });
-}
-
-function text(status: number, line: string, headers: Record<string, string> = {}): Response {
-  return new Response(`${line}\n`, { status, headers: { ...TEXT, ...headers } });
 }

@@ -1,8 +1,7 @@
 /**
- * Keeps several members running, workers for instance: a member that dies is replaced until its
- * replacement runs.
+ * Keeps several members running: a member that dies is replaced.
  *
- * A helper of the program, beside the way of a message. It does not know what a member is.
+ * It does not know that the members are workers.
  */
 import { type Clock, delay } from "../base/clock.ts";
 
@@ -12,25 +11,25 @@ export interface Member {
   end(): Promise<void>;
 }
 
-/** What a pool is made of. */
+/** What a pool needs. */
 export interface PoolParts<Running extends Member> {
   readonly clock: Clock;
   /**
-   * Starts a member; `first` is the one that was started first, if this is not it. `died` must be
-   * called once if the member dies by itself after it has started.
+   * Starts a member; `first` is the member that started first, `undefined` for that one itself. The
+   * member calls `died` once if it dies by itself after it has started.
    *
-   * @throws {Error} when it cannot be started; then nothing of it may be left.
+   * @throws {Error} if the member cannot start; then none of its resources may be left.
    */
   start(first: Running | undefined, died: () => void): Promise<Running>;
-  /** Tells the operator, one line each. */
+  /** Logs a line for the operator. */
   warn(message: string): void;
 }
 
-/** Milliseconds before the first try to replace a member. Each failure doubles it. */
+/** Milliseconds before the first attempt to replace a member. Each failure doubles them. */
 const FIRST_PAUSE_MS = 1_000;
 const MAX_PAUSE_MS = 30_000;
 
-/** Members that run. */
+/** Running members. */
 export class Pool<Running extends Member> {
   readonly #parts: PoolParts<Running>;
   readonly #members = new Set<Running>();
@@ -43,17 +42,17 @@ export class Pool<Running extends Member> {
   }
 
   /**
-   * Starts the first member, then all others at once. Returns the first.
+   * Starts the first member, then all others at the same time. Returns the first.
    *
-   * @throws {Error} when one of them cannot be started.
+   * @throws {Error} if one of them cannot start.
    */
-  async open(members: number): Promise<Running> {
+  async open(size: number): Promise<Running> {
     const first = this.#first = await this.#start();
-    await Promise.all(Array.from({ length: members - 1 }, () => this.#start()));
+    await Promise.all(Array.from({ length: size - 1 }, () => this.#start()));
     return first;
   }
 
-  /** Ends all members. None is replaced any more. */
+  /** Ends all members and stops replacing them. */
   async end(): Promise<void> {
     this.#ending = true;
     await Promise.all([...this.#members].map((member) => member.end()));
@@ -64,7 +63,7 @@ export class Pool<Running extends Member> {
     const member = await this.#parts.start(this.#first, () => {
       this.#members.delete(member);
       if (this.#ending) return;
-      this.#parts.warn("A worker died; another one takes its place.");
+      this.#parts.warn("A worker crashed; restarting it.");
       const replacing = this.#replace().finally(() => this.#replacing.delete(replacing));
       this.#replacing.add(replacing);
     });

@@ -5,7 +5,7 @@
 import { assertEquals } from "@std/assert";
 import { eventId, eventIdPrefix, pack, type RoomEvent } from "../../chat/feed/events.ts";
 import { History } from "../../chat/history/history.ts";
-import { MAX } from "../../chat/base/limits.ts";
+import { OPTIONS } from "../../chat/base/options.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
 import { compactingAfter } from "../support/fake_clock.ts";
 import { committingThrough, countingKv, eventually, repeating } from "../support/test_server.ts";
@@ -14,7 +14,7 @@ import { committingThrough, countingKv, eventually, repeating } from "../support
 const quick = compactingAfter(10);
 
 /** Rooms whose messages fit into one feed row, but whose keys do not fit into one commit. */
-const ROOMS = Array.from({ length: 170 }, (_, i) => `${i}`.padEnd(MAX.room, "é"));
+const ROOMS = Array.from({ length: 170 }, (_, i) => `${i}`.padEnd(OPTIONS["max-room"].max, "é"));
 
 function eventsOf(round: number): RoomEvent[] {
   return ROOMS.map((room) => {

@@ -8,7 +8,6 @@ import { retentionFrom } from "../../chat/base/limits.ts";
 import { bytesOfRow, type KeptRow } from "../../chat/history/kept_rows.ts";
 import { Quota } from "../../chat/history/quota.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
-import { bytesFrom } from "../../chat/program/settings.ts";
 import type { Stream } from "../../chat/history/memtable.ts";
 import { Hub, type Network, Process, simulatedKv, World } from "../cluster/sim_kv.ts";
 import { compactingAfter } from "../support/fake_clock.ts";
@@ -531,20 +530,12 @@ Deno.test("History: compacted feed rows of a dead instance are removed when thei
 });
 
 Deno.test("retentionFrom accepts a quota from one mebibyte to one pebibyte, or no limit", () => {
-  assertEquals(retentionFrom().maxHistory, 1024 ** 3);
+  assertEquals(retentionFrom().maxHistoryBytes, 1024 ** 3);
   for (const maxHistory of [MIB, 2 ** 50, Infinity]) {
-    assertEquals(retentionFrom({ maxHistory }).maxHistory, maxHistory);
+    assertEquals(retentionFrom({ maxHistory }).maxHistoryBytes, maxHistory);
   }
   for (const maxHistory of [0, -1, MIB - 1, MIB + 0.5, 2 ** 51, NaN, -Infinity]) {
     assertThrows(() => retentionFrom({ maxHistory }), RangeError, "maxHistory");
-  }
-});
-
-Deno.test("bytesFrom accepts whole numbers of MiB, or with M or G, and nothing else", () => {
-  const sizes = [["0", 0], ["64", 64 * MIB], ["512M", 512 * MIB], ["2g", 2048 * MIB]] as const;
-  for (const [text, bytes] of sizes) assertEquals(bytesFrom(text), bytes, text);
-  for (const text of ["", "M", "1.5G", "-1", "1 G", "1GB", "1KiB", "1e9", "٣", "64K"]) {
-    assertEquals(bytesFrom(text), undefined, text);
   }
 });
 

@@ -1,4 +1,4 @@
-/** Who may come in: origins and access tokens. */
+/** Access: which origins and which access tokens may connect. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Access } from "../../chat/http/access.ts";
 
@@ -11,13 +11,13 @@ function headers(authorization?: string, protocols?: string): Headers {
   return all;
 }
 
-Deno.test("pages of the same site may connect, and no others", () => {
+Deno.test("Access allows pages of the same site, and no others", () => {
   const access = new Access();
   const plain = { protocol: "http:", host: "chat.example:8000", isLocal: false };
-  assert(access.allowsOrigin(null, plain), "what has no origin is no page");
+  assert(access.allowsOrigin(null, plain), "a client without an origin is not a page");
   assert(access.allowsOrigin("http://chat.example:8000", plain));
   assert(access.allowsOrigin("http://CHAT.example:8000", plain));
-  // A proxy may have the TLS.
+  // A proxy may terminate TLS.
   assert(access.allowsOrigin("https://chat.example", { ...plain, host: "chat.example" }));
   for (
     const other of [
@@ -28,14 +28,14 @@ Deno.test("pages of the same site may connect, and no others", () => {
   ) assert(!access.allowsOrigin(other, plain), other);
 });
 
-Deno.test("with TLS a page without it is of another site", () => {
+Deno.test("Access with TLS treats a page without TLS as another site", () => {
   const own = { protocol: "https:", host: "chat.example", isLocal: false };
   assert(new Access().allowsOrigin("https://chat.example", own));
   assert(new Access().allowsOrigin("https://chat.example:443", own));
   assert(!new Access().allowsOrigin("http://chat.example", own));
 });
 
-Deno.test("Access: in its own network a server believes only names that it knows to be its own", () => {
+Deno.test("Access allows a page in the server's own network only under a known name of the server", () => {
   const allows = (access: Access, host: string, isLocal = true) =>
     access.allowsOrigin(`http://${host}`, { protocol: "http:", host, isLocal });
   const access = new Access({ hosts: ["NAS"], origins: ["http://myserver.local:8000"] });
@@ -52,7 +52,7 @@ Deno.test("Access: in its own network a server believes only names that it knows
     ]
   ) {
     assert(!allows(access, host), host);
-    // On the internet, or behind a proxy, a name is that which the client reached the server by.
+    // On the internet and behind a proxy, the client reached the server by that name.
     assert(allows(access, host, false), host);
     assert(allows(new Access({ hosts: "any" }), host), host);
     assert(allows(new Access({ origins: ["*"] }), host), host);
@@ -60,7 +60,7 @@ Deno.test("Access: in its own network a server believes only names that it knows
   assert(access.allowsOrigin(null, { protocol: "http:", host: "evil.example", isLocal: true }));
 });
 
-Deno.test("other sites are named one by one, or all", () => {
+Deno.test("Access allows additional origins one by one, or all", () => {
   const own = { protocol: "https:", host: "chat.example", isLocal: false };
   const access = new Access({
     origins: ["https://One.example/", "http://two.example:80", "null", "app://three"],
@@ -72,42 +72,47 @@ Deno.test("other sites are named one by one, or all", () => {
     assert(!access.allowsOrigin(origin, own), origin);
   }
   assert(new Access({ origins: ["*"] }).allowsOrigin("https://any.example", own));
-  for (const bad of ["", "one.example", "https://one.example/path", "https://", "**", "a b://c"]) {
-    assertThrows(() => new Access({ origins: [bad] }), RangeError);
+  for (
+    const malformed of ["", "one.example", "https://one.example/path", "https://", "**", "a b://c"]
+  ) {
+    assertThrows(() => new Access({ origins: [malformed] }), RangeError);
   }
 });
 
-Deno.test("without a token everybody may come in, whatever they bring", () => {
-  assert(new Access().allows(headers()));
-  assert(new Access().allows(headers("Bearer nonsense", "chat.token.%%%")));
+Deno.test("Access without a token accepts every request, whatever token it carries", () => {
+  assertEquals(new Access().checkToken(headers()), "ok");
+  assertEquals(new Access().checkToken(headers("Bearer nonsense", "chat.token.%%%")), "ok");
 });
 
-Deno.test("a token is taken from a bearer header or a subprotocol, and nothing else will do", () => {
+Deno.test("Access takes the token from a bearer header or a subprotocol, and from nothing else", () => {
   const access = new Access({ token: TOKEN });
   const encoded = btoa(TOKEN).replaceAll("=", "").replaceAll("+", "-").replaceAll("/", "_");
-  assert(access.allows(headers(`Bearer ${TOKEN}`)));
-  assert(access.allows(headers(`bearer  ${TOKEN} `)));
-  assert(access.allows(headers(undefined, `chat.v1, chat.token.${encoded}`)));
-  assert(access.allows(headers(undefined, `chat.token.${encoded},chat.v1`)));
+  assertEquals(access.checkToken(headers(`Bearer ${TOKEN}`)), "ok");
+  assertEquals(access.checkToken(headers(`bearer  ${TOKEN} `)), "ok");
+  assertEquals(access.checkToken(headers(undefined, `chat.v1, chat.token.${encoded}`)), "ok");
+  assertEquals(access.checkToken(headers(undefined, `chat.token.${encoded},chat.v1`)), "ok");
   for (
-    const [authorization, protocols] of [
-      [undefined, undefined],
-      ["Bearer", undefined],
-      [`Bearer ${TOKEN}x`, undefined],
-      [`Bearer ${TOKEN.slice(1)}`, undefined],
-      [`Bearer ${TOKEN.toUpperCase()}`, undefined],
-      [`Basic ${btoa(`x:${TOKEN}`)}`, undefined],
-      [TOKEN, undefined],
-      [undefined, `chat.token.${TOKEN.replace("!", "")}`],
-      [undefined, "chat.token."],
-      [undefined, encoded],
-      // The header goes before the subprotocol.
-      ["Bearer wrong-token", `chat.token.${encoded}`],
+    const [expected, authorization, protocols] of [
+      ["missing", undefined, undefined],
+      ["missing", "Bearer", undefined],
+      ["wrong", `Bearer ${TOKEN}x`, undefined],
+      ["wrong", `Bearer ${TOKEN.slice(1)}`, undefined],
+      ["wrong", `Bearer ${TOKEN.toUpperCase()}`, undefined],
+      ["missing", `Basic ${btoa(`x:${TOKEN}`)}`, undefined],
+      ["missing", TOKEN, undefined],
+      ["wrong", undefined, `chat.token.${TOKEN.replace("!", "")}`],
+      ["wrong", undefined, "chat.token."],
+      ["missing", undefined, encoded],
+      // The header overrides the subprotocol.
+      ["wrong", "Bearer wrong-token", `chat.token.${encoded}`],
     ]
-  ) assert(!access.allows(headers(authorization, protocols)), `${authorization} ${protocols}`);
+  ) {
+    const result = access.checkToken(headers(authorization, protocols));
+    assertEquals(result, expected, `${authorization} ${protocols}`);
+  }
 });
 
-Deno.test("a token that could not be sent, or be guessed at once, is refused without being shown", () => {
+Deno.test("Access rejects a token that a header cannot carry or that is short, without showing it", () => {
   for (
     const token of ["", "short", "with a blank", "with ümlaut", "line\nbreak", "x".repeat(257)]
   ) {

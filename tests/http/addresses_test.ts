@@ -1,4 +1,4 @@
-/** Where somebody comes from: peers, proxies that are believed, and those that are not. */
+/** Addresses: client addresses from TCP peers, trusted proxies and untrusted ones. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { Addresses } from "../../chat/http/addresses.ts";
 
@@ -13,7 +13,7 @@ function address(trusted: string[], peer: string, headers: Record<string, string
 const xff = (value: string) => ({ "x-forwarded-for": value });
 const forwarded = (value: string) => ({ forwarded: value });
 
-Deno.test("the address is that of the peer, whatever a header says, unless a proxy is trusted", () => {
+Deno.test("Addresses takes the TCP peer's address, whatever a header says, unless the peer is trusted", () => {
   assertEquals(address([], "203.0.113.7"), "203.0.113.7");
   assertEquals(address([], "203.0.113.7", xff("198.51.100.1")), "203.0.113.7");
   assertEquals(address([], "10.0.0.1", forwarded("for=198.51.100.1")), "10.0.0.1");
@@ -22,19 +22,19 @@ Deno.test("the address is that of the peer, whatever a header says, unless a pro
   assertEquals(of([], undefined).address, undefined);
 });
 
-Deno.test("behind a trusted proxy it is the rightmost address that is not trusted", () => {
+Deno.test("Addresses takes the rightmost untrusted address behind a trusted proxy", () => {
   for (
     const [said, expected] of [
       ["198.51.100.1", "198.51.100.1"],
       ["198.51.100.1:4711", "198.51.100.1"],
       [" 198.51.100.1 ", "198.51.100.1"],
-      // What whoever asks wrote stands to the left of what the proxy did.
+      // The client's own entries stand to the left of the proxy's.
       ["203.0.113.66, 198.51.100.1", "198.51.100.1"],
       ["127.0.0.1, 198.51.100.1", "198.51.100.1"],
       ["203.0.113.66, 198.51.100.1, 10.0.0.9", "198.51.100.1"],
-      // All of them trusted: somebody on this side of the internet.
+      // All are trusted: a client in the own network.
       ["192.168.7.7, 10.0.0.9", "192.168.7.7"],
-      // Nonsense ends the row: the nearest that is known counts.
+      // A malformed entry ends the chain: the nearest known address counts.
       ["203.0.113.66, nonsense", "10.0.0.1"],
       ["203.0.113.66, unknown, 10.0.0.9", "10.0.0.9"],
       ["", "10.0.0.1"],
@@ -46,7 +46,7 @@ Deno.test("behind a trusted proxy it is the rightmost address that is not truste
   ) assertEquals(address(["private"], "10.0.0.1", xff(said!)), expected, said);
 });
 
-Deno.test("Forwarded is read in all its spellings", () => {
+Deno.test("Addresses reads Forwarded in all its spellings", () => {
   for (
     const [said, expected] of [
       ["for=198.51.100.1", "198.51.100.1"],
@@ -62,17 +62,17 @@ Deno.test("Forwarded is read in all its spellings", () => {
   ) assertEquals(address(["private"], "10.0.0.1", forwarded(said!)), expected, said);
 });
 
-Deno.test("two headers that contradict each other are not believed: one of them is the visitor's own", () => {
+Deno.test("Addresses trusts neither of two headers that contradict each other: one is the client's own", () => {
   const both = (one: string, other: string) => ({ ...xff(one), ...forwarded(`for=${other}`) });
   assertEquals(address(["private"], "10.0.0.1", both("198.51.100.1", "203.0.113.66")), "10.0.0.1");
   const same = both("198.51.100.1", "198.51.100.1");
   assertEquals(address(["private"], "10.0.0.1", same), "198.51.100.1");
-  // Nor does that make it an address that is not counted.
-  const { shared } = of(["private"], "127.0.0.1", both("198.51.100.1", "203.0.113.66"));
+  // The address is limited all the same.
+  const { isLoopback: shared } = of(["private"], "127.0.0.1", both("198.51.100.1", "203.0.113.66"));
   assertEquals(shared, false);
 });
 
-Deno.test("an IPv6 address is counted by its first 64 bits, and one that is IPv4 as such", () => {
+Deno.test("Addresses reduces an IPv6 address to its /64, and a mapped IPv4 address to IPv4", () => {
   for (
     const [peer, expected] of [
       ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
@@ -87,15 +87,15 @@ Deno.test("an IPv6 address is counted by its first 64 bits, and one that is IPv4
   ) assertEquals(address([], peer!), expected, peer);
 });
 
-Deno.test("this machine's own address may be that of many, whatever a header says", () => {
+Deno.test("Addresses marks a loopback address as shared, whatever a header says", () => {
   const shared = (trusted: string[], peer: string, headers = {}) =>
-    of(trusted, peer, headers).shared;
+    of(trusted, peer, headers).isLoopback;
   assertEquals(shared([], "127.0.0.1"), true);
   assertEquals(shared([], "::1"), true);
   assertEquals(shared([], "::ffff:127.0.0.1"), true);
   assertEquals(shared([], "10.0.0.1"), false);
   assertEquals(shared([], "203.0.113.7"), false);
-  // Whoever writes such a header is counted all the same.
+  // A client that sends such a header is limited all the same.
   assertEquals(shared([], "10.0.0.1", xff("198.51.100.1")), false);
   assertEquals(shared([], "10.0.0.1", forwarded("for=198.51.100.1")), false);
   assertEquals(shared([], "127.0.0.1", xff("198.51.100.1")), true);
@@ -103,11 +103,11 @@ Deno.test("this machine's own address may be that of many, whatever a header say
   assertEquals(shared(["private"], "127.0.0.1", xff("198.51.100.1")), false);
   assertEquals(shared(["private"], "127.0.0.1", xff("nonsense")), false);
   assertEquals(shared(["private"], "127.0.0.1", xff("127.0.0.1")), false);
-  assertEquals(of([], "10.0.0.1", xff("198.51.100.1")).unknownProxy, true);
-  assertEquals(of(["private"], "10.0.0.1", xff("198.51.100.1")).unknownProxy, false);
+  assertEquals(of([], "10.0.0.1", xff("198.51.100.1")).isUntrustedProxy, true);
+  assertEquals(of(["private"], "10.0.0.1", xff("198.51.100.1")).isUntrustedProxy, false);
 });
 
-Deno.test("Addresses: local is who comes from this machine or a private network without a proxy", () => {
+Deno.test("Addresses marks a client on this machine or in a private network without a proxy as local", () => {
   const isLocal = (trusted: string[], peer: string | undefined, headers = {}) =>
     of(trusted, peer, headers).isLocal;
   for (const trusted of [[], ["private"], ["203.0.113.0/24"]]) {
@@ -117,13 +117,13 @@ Deno.test("Addresses: local is who comes from this machine or a private network 
     for (const peer of ["203.0.113.7", "2001:db8::1", undefined]) {
       assertEquals(isLocal(trusted, peer), false, `${trusted} ${peer}`);
     }
-    // No page can have a WebSocket send such a header: it is a proxy's.
+    // A page cannot set such a header on a WebSocket: a proxy did.
     assertEquals(isLocal(trusted, "10.0.0.1", xff("198.51.100.1")), false);
     assertEquals(isLocal(trusted, "10.0.0.1", { "x-forwarded-host": "chat.example" }), false);
   }
 });
 
-Deno.test("a trusted proxy says under which address the chat was asked for", () => {
+Deno.test("Addresses takes the URL that the client asked for from a trusted proxy", () => {
   const seen = (trusted: string[], headers: Record<string, string>) => {
     const { protocol, host } = of(trusted, "10.0.0.1", headers);
     return `${protocol}//${host}`;
@@ -140,10 +140,12 @@ Deno.test("a trusted proxy says under which address the chat was asked for", () 
   }
 });
 
-Deno.test("networks are addresses, with or without a length, or `private`", () => {
+Deno.test("Addresses takes addresses, networks and `private` as trusted, and rejects anything else", () => {
   assertEquals(address(["2001:db8::/32"], "2001:db8::1", xff("198.51.100.1")), "198.51.100.1");
   assertEquals(address(["203.0.113.7"], "203.0.113.7", xff("198.51.100.1")), "198.51.100.1");
-  for (const bad of ["", "10.0.0.0/33", "::/129", "10.0.0", "chat.example", "10.0.0.0/x", "/8"]) {
-    assertThrows(() => new Addresses([bad]), RangeError);
+  for (
+    const malformed of ["", "10.0.0.0/33", "::/129", "10.0.0", "chat.example", "10.0.0.0/x", "/8"]
+  ) {
+    assertThrows(() => new Addresses([malformed]), RangeError);
   }
 });

@@ -1,4 +1,4 @@
-/** The door, over real sockets and with the real program: who may come in, and who is told why not. */
+/** Who may connect, and what a rejected client is told; over real sockets and with the real program. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { ChatClient } from "../../chat/client/client.js";
 import { OPENING_MS } from "../../chat/instance.ts";
@@ -12,7 +12,7 @@ const TOKEN = "correct-horse!";
 
 const tls = (file: string) => new URL(`tests/support/tls/${file}`, PROJECT).pathname;
 
-Deno.test("pages of other sites are turned away with one line, terminals are let in", async () => {
+Deno.test("a page of another site gets 403 and one line, a terminal may connect", async () => {
   await using house = await House.open({ access: { origins: ["https://blog.example"] } });
   const from = async (origin?: string) =>
     await knock(house.port, origin === undefined ? {} : { Origin: origin });
@@ -21,32 +21,33 @@ Deno.test("pages of other sites are turned away with one line, terminals are let
   assertEquals((await from("https://blog.example")).status, 101);
   for (const origin of ["https://evil.example", "null", `http://localhost:${house.port}`, "?"]) {
     const { status, text } = await from(origin);
-    assertEquals([status, text], [
-      403,
-      "Pages of other sites may not connect here: see --origin.\n",
-    ]);
+    const expected = URL.canParse(origin)
+      ? `Origin ${origin} not allowed. Start with --origin ${origin}, or have the proxy pass the ` +
+        "original Host header.\n"
+      : "This origin is not allowed. See --origin.\n";
+    assertEquals([status, text], [403, expected]);
   }
-  await eventually(() => house.chat.size === 0, "nobody is left");
+  await eventually(() => house.chat.size === 0, "all clients have left");
 });
 
-Deno.test("a page whose name points to this machine for a moment is turned away, a terminal is not", async () => {
+Deno.test("a page whose name was pointed at this machine (DNS rebinding) gets 403, a terminal may connect", async () => {
   await using house = await House.open();
   const Host = `evil.example:${house.port}`;
   const Origin = `http://${Host}`;
-  const why = `This server does not know that it is ${Origin}: start it with --origin ${Origin}.\n`;
+  const why = `Origin ${Origin} not allowed. Start with --origin ${Origin}.\n`;
   const { status, text } = await knock(house.port, { Host, Origin });
   assertEquals([status, text], [403, why]);
   const asked = await knock(house.port, { Host, Origin, Upgrade: "none" }, "/ws");
   assertEquals([asked.status, asked.text], [403, why]);
-  // With the lines of a proxy it is as the proxy says: no page can write them.
+  // A proxy's header shows that the request came through a proxy: no page can set it.
   assertEquals((await knock(house.port, { Host, Origin, "X-Forwarded-For": "::1" })).status, 101);
   assertEquals((await knock(house.port, { Host })).status, 101);
   const local = `localhost:${house.port}`;
   assertEquals((await knock(house.port, { Host: local, Origin: `http://${local}` })).status, 101);
-  await eventually(() => house.chat.size === 0, "nobody is left");
+  await eventually(() => house.chat.size === 0, "all clients have left");
 });
 
-Deno.test("a handshake that is refused takes no place", async () => {
+Deno.test("a rejected handshake does not count as a connection", async () => {
   await using house = await House.open({ crowd: { connections: 1 } });
   for (
     const wrong of [
@@ -55,18 +56,18 @@ Deno.test("a handshake that is refused takes no place", async () => {
     ] as Record<string, string>[]
   ) assertEquals((await knock(house.port, wrong)).status, 400, JSON.stringify(wrong));
   assertEquals((await knock(house.port)).status, 101);
-  await eventually(() => house.chat.size === 0, "nobody is left");
+  await eventually(() => house.chat.size === 0, "all clients have left");
 });
 
-Deno.test("who asks for a host that is none is told so", async () => {
+Deno.test("an invalid Host header gets 400 and one line", async () => {
   await using house = await House.open();
   for (const Host of ["[::1", "a b", "127.0.0.1:99999"]) {
     const { status, text } = await knock(house.port, { Host });
-    assertEquals([Host, status, text], [Host, 400, "The Host header names no host.\n"]);
+    assertEquals([Host, status, text], [Host, 400, "Invalid Host header.\n"]);
   }
 });
 
-Deno.test("behind a trusted proxy the same site is that which the proxy was asked for", async () => {
+Deno.test("behind a trusted proxy the own site is the one that the client asked the proxy for", async () => {
   const headers = {
     Origin: "https://chat.example",
     "X-Forwarded-Host": "chat.example",
@@ -86,7 +87,7 @@ Deno.test("behind a trusted proxy the same site is that which the proxy was aske
   assertEquals((await knock(house.port, headers)).status, 403);
 });
 
-Deno.test("a private chat lets in only those with its token, never repeats it, and tells a page so", async () => {
+Deno.test("a private chat accepts only its token, never repeats it, and tells a page why it is rejected", async () => {
   await using house = await House.open({ access: { token: TOKEN } });
   const encoded = btoa(TOKEN).replaceAll("=", "");
   for (
@@ -98,7 +99,12 @@ Deno.test("a private chat lets in only those with its token, never repeats it, a
     ] as Record<string, string>[]
   ) {
     const { status, text, header } = await knock(house.port, headers);
-    assertEquals([status, text], [401, "This chat is private: its access token is needed.\n"]);
+    const isWrong = JSON.stringify(headers).includes("wrong-token") ||
+      JSON.stringify(headers).includes("chat.token.");
+    const expected = isWrong
+      ? "Wrong access token.\n"
+      : "This chat is private. Enter its access token.\n";
+    assertEquals([status, text], [401, expected]);
     assertEquals(header("www-authenticate"), 'Bearer realm="Parley"');
     assertEquals(header("sec-websocket-protocol"), undefined);
   }
@@ -111,7 +117,7 @@ Deno.test("a private chat lets in only those with its token, never repeats it, a
   assertEquals(await chosen(`chat.v1, chat.token.${encoded}`), [101, "chat.v1"]);
   assertEquals(await chosen(`chat.token.${encoded},chat.v1`), [101, "chat.v1"]);
   assertEquals(await chosen(`chat.token.${encoded}`), [101, undefined]);
-  // What a page can ask.
+  // A page can ask without an upgrade.
   const ask = async (headers: Record<string, string>) => {
     const response = await fetch(`http://127.0.0.1:${house.port}/ws`, { headers });
     await response.body?.cancel();
@@ -119,14 +125,14 @@ Deno.test("a private chat lets in only those with its token, never repeats it, a
   };
   assertEquals(await ask({}), 401);
   assertEquals(await ask({ Authorization: `Bearer ${TOKEN}` }), 426);
-  // Whoever only looks learns how to come in.
+  // The instructions need no token.
   const greeting = await fetch(`http://127.0.0.1:${house.port}/`);
   assertEquals([greeting.status, (await greeting.text()).includes(TOKEN)], [200, false]);
   assertEquals(house.warnings, []);
-  await eventually(() => house.chat.size === 0, "nobody is left");
+  await eventually(() => house.chat.size === 0, "all clients have left");
 });
 
-Deno.test("the client comes in with the token, and without it does not", async () => {
+Deno.test("ChatClient connects with the token, and does not without it", async () => {
   await using house = await House.open({ access: { token: TOKEN } });
   const ann = new ChatClient(house.url, { nick: "Ann", room: "red", access: TOKEN });
   await soon(ann.say("hello"), "an answer");
@@ -139,11 +145,11 @@ Deno.test("the client comes in with the token, and without it does not", async (
     await soon(lost, "the refusal");
     await eve.close();
   }
-  await eventually(() => house.chat.size === 0, "nobody is left");
+  await eventually(() => house.chat.size === 0, "all clients have left");
 });
 
-Deno.test("tokens cannot be tried without end", async () => {
-  const flood = { connections: { many: 5, seconds: 50 } } as const;
+Deno.test("wrong tokens count as connections of an address", async () => {
+  const flood: ChatOptions["flood"] = { connections: { many: 5, seconds: 50 } };
   await using house = await House.open({ access: { token: TOKEN }, flood });
   for (let i = 0; i < 5; i++) {
     assertEquals((await knock(house.port, { Authorization: `Bearer wrong-${i}-x` })).status, 401);
@@ -155,7 +161,7 @@ Deno.test("tokens cannot be tried without end", async () => {
   assertEquals(asked.status, 429);
 });
 
-Deno.test("too many connections are 429 for their address, 503 for the chat, with Retry-After", async () => {
+Deno.test("too many connections get 429 for their address, 503 for the server, with Retry-After", async () => {
   const behind = { "X-Forwarded-For": "198.51.100.1" };
   await using house = await House.open({
     trustProxy: ["private"],
@@ -169,18 +175,18 @@ Deno.test("too many connections are 429 for their address, 503 for the chat, wit
     "There are 2 connections from your address. Please try again in 30 seconds.\n",
   );
   assertEquals((await knock(house.port, behind)).status, 101);
-  await eventually(() => house.chat.size === 2, "the one from elsewhere has left");
+  await eventually(() => house.chat.size === 2, "the client behind the proxy has left");
   await people.pop()!.leave();
-  await eventually(() => house.chat.size === 1, "one has left");
+  await eventually(() => house.chat.size === 1, "one client has left");
   people.push(await house.connect());
   await people[0]!.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
   await people[1]!.leave();
-  await eventually(() => house.chat.size === 1, "one has left");
+  await eventually(() => house.chat.size === 1, "one client has left");
   const other = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
   const lines = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
   await other.write(new TextEncoder().encode(`${lines}X-Forwarded-For: 198.51.100.2\r\n\r\n`));
-  await eventually(() => house.chat.size === 2, "somebody else is there");
+  await eventually(() => house.chat.size === 2, "the other client is connected");
   await house.connect();
   const full = await knock(house.port, behind);
   assertEquals([full.status, full.header("retry-after")], [503, "30"]);
@@ -188,7 +194,7 @@ Deno.test("too many connections are 429 for their address, 503 for the chat, wit
   other.close();
 });
 
-Deno.test("a proxy that is not trusted is told of once, and people behind it are not counted as one", async () => {
+Deno.test("an untrusted proxy is logged once, and the limit of one address does not apply to its clients", async () => {
   await using house = await House.open();
   for (let i = 0; i < 3; i++) {
     assertEquals((await knock(house.port, { "X-Forwarded-For": "198.51.100.1" })).status, 101);
@@ -197,7 +203,7 @@ Deno.test("a proxy that is not trusted is told of once, and people behind it are
   assertMatch(house.warnings[0]!, /--trust-proxy/);
 });
 
-Deno.test("misuse of the settings by code is an error", async () => {
+Deno.test("startChat rejects an option outside its range with a RangeError", async () => {
   using kv = await Deno.openKv(":memory:");
   const wrong: Partial<ChatOptions>[] = [
     { access: { token: "short" } },
@@ -217,7 +223,7 @@ Deno.test("misuse of the settings by code is an error", async () => {
 });
 
 for (const workers of [1, 2]) {
-  Deno.test(`with --cert and --key the program speaks TLS, and nothing else, with ${workers} of it`, async () => {
+  Deno.test(`with --cert and --key the program speaks only TLS, with ${workers} worker(s)`, async () => {
     const folder = await Deno.makeTempDir();
     {
       await using server = await ServerProcess.start(
@@ -263,7 +269,7 @@ for (const workers of [1, 2]) {
   });
 }
 
-Deno.test("the settings of the door are flags and variables of the program", async () => {
+Deno.test("the program takes origins, token and limits from flags and variables", async () => {
   await using server = await ServerProcess.start(
     ["--kv", ":memory:", "--origin", "https://one.example", "--origin=https://two.example"],
     undefined,
@@ -293,7 +299,7 @@ Deno.test("the settings of the door are flags and variables of the program", asy
   await bob.leave();
 });
 
-Deno.test("Instance gives back the place of a socket that does not open in time, once", async () => {
+Deno.test("Instance releases the place of a socket that does not open in time, once", async () => {
   const clock = new AdjustedClock({ delayOf: (ms) => ms === OPENING_MS ? "held" : ms });
   const late = clock.held;
   await using house = await House.open({ clock });
@@ -305,11 +311,11 @@ Deno.test("Instance gives back the place of a socket that does not open in time,
   assertEquals([guest.failed, late.length], [0, 1]);
   late[0]!.run();
   assertEquals(guest.failed, 1);
-  // One that opens after all is not counted, and so may not stay.
+  // A socket that opens later is not counted, so it is closed.
   socket.open();
   assertEquals([socket.closeCodes, house.chat.size], [[1013], 0]);
 
   late.length = 0;
   await house.enter("Ann");
-  assertEquals(late, [], "a socket that opened is waited for no more");
+  assertEquals(late, [], "no timer is left for a socket that opened");
 });

@@ -1,3 +1,4 @@
+/** The HTTP routes, and malformed handshakes and frames, over real sockets. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { House, soon } from "../support/test_server.ts";
 
@@ -6,7 +7,7 @@ async function ask(house: House, path: string, init: RequestInit = {}) {
   return { status: response.status, headers: response.headers, text: await response.text() };
 }
 
-/** Says something to the port as bytes, and gives what comes back until the other side hangs up. */
+/** Sends bytes to the port, and returns everything that comes back until the server disconnects. */
 async function raw(house: House, ...parts: (string | number[])[]): Promise<string> {
   using peer = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
   for (const part of parts) {
@@ -15,7 +16,7 @@ async function raw(house: House, ...parts: (string | number[])[]): Promise<strin
   }
   const text = await soon(
     new Response(peer.readable).text().catch(() => ""),
-    "the port to hang up",
+    "the server to disconnect",
   );
   return text;
 }
@@ -24,7 +25,7 @@ const UPGRADE = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: 
 const HANDSHAKE =
   `${UPGRADE}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`;
 
-Deno.test("a plain GET of / says how to connect", async () => {
+Deno.test("GET / without HTML returns how to connect", async () => {
   await using house = await House.open();
   const { status, text, headers } = await ask(house, "/");
   assertEquals(status, 200);
@@ -33,7 +34,7 @@ Deno.test("a plain GET of / says how to connect", async () => {
   assertEquals((await ask(house, "/", { method: "HEAD" })).status, 200);
 });
 
-Deno.test("what is not there is 404, what is not allowed 405, and /ws without an upgrade 426", async () => {
+Deno.test("an unknown path gets 404, another method 405, and /ws without an upgrade 426", async () => {
   await using house = await House.open();
   assertEquals((await ask(house, "/admin")).status, 404);
   assertEquals((await ask(house, "/ws/x")).status, 404);
@@ -44,7 +45,7 @@ Deno.test("what is not there is 404, what is not allowed 405, and /ws without an
   assertEquals((await ask(house, "/ws")).status, 426);
 });
 
-Deno.test("/healthz is ok while the chat takes people, and not when it ends", async () => {
+Deno.test("/healthz returns 200 while the chat is open, and 503 when it is closed", async () => {
   await using house = await House.open();
   assertEquals((await ask(house, "/healthz")).status, 200);
   await house.chat.close();
@@ -57,29 +58,29 @@ Deno.test("/healthz is ok while the chat takes people, and not when it ends", as
   assertMatch(answer, /^HTTP\/1\.1 503 /);
 });
 
-Deno.test("half a handshake is refused with one line, or waits, and the others keep chatting", async () => {
+Deno.test("an incomplete handshake is rejected with one line or waits, and others keep chatting", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
   using waiting = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
   await waiting.write(new TextEncoder().encode(UPGRADE));
   const answer = await raw(house, `${UPGRADE.replace("Upgrade\r\n", "close, Upgrade\r\n")}\r\n`);
   assertMatch(answer, /^HTTP\/1\.1 400 /);
-  assertMatch(answer, /This is no WebSocket handshake: .*\n$/);
+  assertMatch(answer, /Not a WebSocket handshake: .*\n$/);
   await ann.asks("still here", "Ann: still here");
 });
 
-Deno.test("frames that are none close only the connection that sent them", async () => {
+Deno.test("a malformed frame closes only the connection that sent it", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
   const MASK = [0, 0, 0, 0];
   for (
     const frame of [
-      [0x81, 0x82, ...MASK, 0xff, 0xfe], // no UTF-8
+      [0x81, 0x82, ...MASK, 0xff, 0xfe], // not UTF-8
       [0x83, 0x81, ...MASK, 0x41], // an unknown opcode
       [0x89, 0xfe, 0x00, 0x7e, ...MASK, ...new Array(126).fill(65)], // a control frame too long
       [0x09, 0x80, ...MASK], // a fragmented control frame
       [0xc1, 0x81, ...MASK, 0x41], // a reserved bit
-      [0x80, 0x81, ...MASK, 0x41], // a continuation of nothing
+      [0x80, 0x81, ...MASK, 0x41], // a continuation without a beginning
     ]
   ) {
     assertMatch(await raw(house, HANDSHAKE, frame), /^HTTP\/1\.1 101 /);
@@ -88,7 +89,7 @@ Deno.test("frames that are none close only the connection that sent them", async
   assertEquals(house.chat.size, 1);
 });
 
-Deno.test("a message in fragments is put together, and never shown in part", async () => {
+Deno.test("a fragmented message is shown whole, and never in part", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
   using peer = await Deno.connect({ hostname: "127.0.0.1", port: house.port });

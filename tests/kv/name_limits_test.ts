@@ -1,7 +1,8 @@
 /** Commits at the limits of every name: many people at once, with the longest names that there can be. */
 import { assertEquals } from "@std/assert";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
-import { limitsFrom, MAX } from "../../chat/base/limits.ts";
+import { limitsFrom } from "../../chat/base/limits.ts";
+import { OPTIONS } from "../../chat/base/options.ts";
 import type { ChatOptions } from "../../chat/mod.ts";
 import { nicknameFrom } from "../../chat/nicknames/names.ts";
 import { compactingAfter } from "../support/fake_clock.ts";
@@ -14,7 +15,7 @@ const quick = compactingAfter(50);
 const PEOPLE = 60;
 
 const LARGEST: Partial<ChatOptions> = {
-  limits: { nickname: MAX.nickname, room: MAX.room },
+  limits: { nickname: OPTIONS["max-nickname"].max, room: OPTIONS["max-room"].max },
   flood: "off",
   clock: quick,
 };
@@ -32,7 +33,7 @@ function nicknames(random: Random, most: number): string[] {
     const few = Array.from({ length: 1 + random.below(4) }, () => random.pick(LETTERS));
     const own = String.fromCodePoint(0x4e00 + names.length);
     // As long as it may be: one character after the other is left out.
-    for (let length = MAX.nickname - 1; length > 0; length--) {
+    for (let length = OPTIONS["max-nickname"].max - 1; length > 0; length--) {
       const typed = own + Array.from({ length }, () => random.pick(few)).join("");
       const name = nicknameFrom(typed, limits);
       const claims = name.ok ? likeness.claims(name.name) : undefined;
@@ -66,7 +67,8 @@ async function useLongNames(options: Partial<ChatOptions>, seed: number): Promis
   await allAsk(people, (i) => `/nick ${first[i]}`, (i) => `Nickname is: ${first[i]}`);
   // Rooms of their own: all of the longest names there can be, in one script each.
   const room = (i: number) =>
-    String.fromCodePoint(0x4e00 + i) + ["💚", "é", "日"][i % 3]!.repeat(MAX.room - 1);
+    String.fromCodePoint(0x4e00 + i) +
+    ["💚", "é", "日"][i % 3]!.repeat(OPTIONS["max-room"].max - 1);
   await allAsk(people, (i) => `/join ${room(i)}`, (i) => `Joined chat room "${room(i)}"`);
   await allAsk(people, () => "hello", (i) => `${first[i]}: hello`);
   await allAsk(people, (i) => `/nick guest${i}`, (i) => `Nickname is: guest${i}`);
@@ -82,7 +84,7 @@ async function useLongNames(options: Partial<ChatOptions>, seed: number): Promis
   };
   await eventually(kept, "history holds everything that was said", 10_000);
   // One room for all.
-  const shared = "💚".repeat(MAX.room);
+  const shared = "💚".repeat(OPTIONS["max-room"].max);
   for (const person of people) person.say(`/join ${shared}`);
   const areIn = () =>
     people.every(({ transcript }) => transcript.includes(`Joined chat room "${shared}"`));

@@ -10,7 +10,8 @@ import type { Handler, Session } from "../../chat/session/handler.ts";
 import { Imitation } from "../../chat/nicknames/imitation.ts";
 import { encodeJson } from "../../chat/delivery/json.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
-import { limitsFrom, MAX, sizeOf } from "../../chat/base/limits.ts";
+import { limitsFrom, sizeOf } from "../../chat/base/limits.ts";
+import { OPTIONS } from "../../chat/base/options.ts";
 import { PlainText } from "../../chat/session/plain_text.ts";
 import { foldNickname, nicknameFrom, roomFrom } from "../../chat/nicknames/names.ts";
 import { passwordFrom } from "../../chat/nicknames/passwords.ts";
@@ -112,7 +113,7 @@ function assertEachFast(what: string, texts: string[], run: (text: string) => un
   }
 }
 
-const limits = limitsFrom({ nickname: MAX.nickname, room: MAX.room });
+const limits = limitsFrom({ nickname: OPTIONS["max-nickname"].max, room: OPTIONS["max-room"].max });
 
 /** Returns a session in a room, or before its login if `nick` is empty. */
 function speaker(nick: string): Session {
@@ -140,12 +141,19 @@ function rejecting(): { handler: Handler; sender: Sender } {
 
 Deno.test("names of any length and content are checked in linear time", () => {
   const confusables = new Confusables(), imitation = new Imitation(confusables);
-  for (const bytes of [MAX.nickname, 4 * MAX.nickname, 8 * MAX.room, FRAME_BYTES]) {
+  for (
+    const bytes of [
+      OPTIONS["max-nickname"].max,
+      4 * OPTIONS["max-nickname"].max,
+      8 * OPTIONS["max-room"].max,
+      FRAME_BYTES,
+    ]
+  ) {
     assertEachFast("nicknameFrom", hostile(bytes), (text) => nicknameFrom(text, limits));
     assertEachFast("roomFrom", hostile(bytes), (text) => roomFrom(text, limits));
     assertEachFast("passwordFrom", hostile(bytes), (text) => passwordFrom(text));
   }
-  const names = hostile(4 * MAX.room);
+  const names = hostile(4 * OPTIONS["max-room"].max);
   assertEachFast("foldNickname", names, foldNickname);
   assertEachFast("claims", names, (name) => confusables.claims(name));
   assertEachFast("isReserved", names, (name) => confusables.isReserved(name));
@@ -267,7 +275,7 @@ Deno.test("the headers of a handshake are checked in linear time", () => {
     headers.set("authorization", `Bearer ${value}`);
     const request = new Request("http://127.0.0.1/", { headers });
     const from = addresses.of(request, "127.0.0.1");
-    access.allows(headers);
+    access.checkToken(headers);
     access.allowsOrigin(value, from);
   });
 });

@@ -1,5 +1,6 @@
-/** The program as a user starts it: flags, environment, faults, signals. */
+/** The program as an operator starts it: flags, environment, startup errors, signals. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type Flag, OPTIONS, variableOf } from "../../chat/base/options.ts";
 import config from "../../deno.json" with { type: "json" };
 import {
   eventually,
@@ -12,19 +13,15 @@ import {
   soon,
 } from "../support/test_server.ts";
 
-Deno.test("--help names every flag and variable, --version the version", async () => {
+Deno.test("--help shows every option of the table, --version the version", async () => {
   const { code, stdout } = await runServer(["--help"]);
   assertEquals(code, 0);
-  const words = [
-    ...["--port", "PORT", "--hostname", "HOST", "--kv", "CHAT_KV", "--max-message"],
-    ...["--limits", "CHAT_LIMITS", "--token", "CHAT_TOKEN", "--origin", "CHAT_ORIGIN"],
-    ...["--trust-proxy", "CHAT_TRUST_PROXY", "--cert", "CHAT_CERT", "--key", "CHAT_KEY"],
-    ...["--max-connections", "CHAT_MAX_CONNECTIONS", "--max-per-address", "--max-unread"],
-    ...["--max-memory", "CHAT_MAX_MEMORY"],
-  ];
-  for (const word of words) {
-    assert(stdout.includes(word), word);
+  for (const [flag, { help }] of Object.entries(OPTIONS)) {
+    assert(stdout.includes(`--${flag} `), flag);
+    assert(stdout.includes(`[${variableOf(flag as Flag)}; `), flag);
+    assert(stdout.includes(help), help);
   }
+  assert(stdout.split("\n").every((line) => line.length <= 100), "the lines are short");
   assertEquals(await runServer(["--version"]), {
     code: 0,
     stdout: `${config.version}\n`,
@@ -32,7 +29,7 @@ Deno.test("--help names every flag and variable, --version the version", async (
   });
 });
 
-Deno.test("wrong usage is one line and exit code 2", async () => {
+Deno.test("wrong usage prints one line and ends with exit code 2", async () => {
   const wrong: [string[], Record<string, string>?][] = [
     [["--prot", "1"]],
     [["9000"]],
@@ -92,11 +89,11 @@ Deno.test("wrong usage is one line and exit code 2", async () => {
     const { code, stdout, stderr } = await runServer(args, env);
     assertEquals([code, stdout], [2, ""], `${args} ${JSON.stringify(env)}`);
     assertMatch(stderr, /^[^\n]+\n$/);
-    assert(!stderr.includes("with a blank"), "a token is never shown");
+    assert(!stderr.includes("with a blank"), "the token is not shown");
   }));
 });
 
-Deno.test("what the program needs and does not get is one line and exit code 1", async () => {
+Deno.test("a missing or unusable resource prints one line and ends with exit code 1", async () => {
   using taken = Deno.listen({ port: 0 });
   const noKv = await Deno.makeTempFile();
   await Deno.writeTextFile(
@@ -123,7 +120,7 @@ Deno.test("what the program needs and does not get is one line and exit code 1",
   await Deno.remove(noKv);
 });
 
-Deno.test("with a storage that does not answer the program refuses requests with 503, and ends with one line and exit code 1", async () => {
+Deno.test("the program answers 503 while KV does not answer, then prints one line and ends with exit code 1", async () => {
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const held: Deno.Conn[] = [];
   const holding = (async () => {
@@ -147,14 +144,14 @@ Deno.test("with a storage that does not answer the program refuses requests with
     assertEquals([response!.status, response!.headers.get("retry-after")], [503, "1"]);
     const { code, stdout, stderr } = await ended;
     assertEquals([code, stdout], [1, ""]);
-    assertMatch(stderr, /^KV http:\S+ cannot be opened: no answer for 10 seconds\. [^\n]+\n$/);
+    assertMatch(stderr, /^Cannot open KV http:\S+: no answer for 10 seconds\. [^\n]+\n$/);
   }));
   silent.close();
   await holding;
   for (const connection of held) connection.close();
 });
 
-Deno.test("a flag goes before its variable, and the variable before the default", async () => {
+Deno.test("a flag overrides its variable, and the variable overrides the default", async () => {
   const env = { CHAT_KV: "/there/is/no/such/folder/kv", CHAT_MAX_ROOM: "3" };
   await using server = await ServerProcess.start(["--kv", ":memory:"], undefined, env);
   const ann = await Person.connect(server.url);
@@ -165,7 +162,7 @@ Deno.test("a flag goes before its variable, and the variable before the default"
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  Deno.test(`${signal} ends in peace: what was said is shown, sockets close with 1012, no row is left`, async () => {
+  Deno.test(`${signal} shuts down gracefully: messages are shown, sockets close with 1012, no row is left`, async () => {
     const folder = await Deno.makeTempDir();
     const path = `${folder}/kv`;
     {
@@ -179,7 +176,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
       const { code } = await server.stop(signal);
       assertEquals(code, 0);
       const words = Array.from({ length: 49 }, (_, i) => `Ann: word ${i + 1}`);
-      // Those that had come when the signal did; none out of order, none twice.
+      // Messages that arrived before the signal, in order and each once.
       const heard: string[] = [];
       assertEquals((await soon(ann.closed, "the close")).code, 1012);
       while (heard.length < 49 && ann.waiting > 0) heard.push(await ann.next());
@@ -192,9 +189,9 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   });
 }
 
-/** The command of `deno task dev`, which watches `watched`, too; and what it prints. */
+/** Runs the command of `deno task dev`, which also watches `watched`. */
 function startDev(flags: string[], watched?: string) {
-  const [program, ...args] = config.tasks.dev.command.split(" ");
+  const [program, ...args] = config.tasks.dev.command.replaceAll("'", "").split(" ");
   assertEquals([program, args[1]], ["deno", "--watch"]);
   if (watched !== undefined) args[1] = `--watch=${watched}`;
   const process = new Deno.Command(Deno.execPath(), {
@@ -212,13 +209,13 @@ function startDev(flags: string[], watched?: string) {
   };
   return {
     url,
-    /** Sends a signal, and waits for the end. What was printed in the meantime is in `printed`. */
+    /** Sends a signal and waits for the end. `printed` is what the program printed after that. */
     async stop(signal: Deno.Signal) {
       const sinceMs = performance.now();
       process.kill(signal);
       const status = await soon(process.status, "the server to end");
       const ms = performance.now() - sinceMs;
-      // Deno's own lines are not ours to choose.
+      // These lines are Deno's.
       const printed = [...await out.rest(), ...await errors.rest()]
         .filter((line) => !line.startsWith("Watcher "));
       return { status, ms, printed };
@@ -227,7 +224,7 @@ function startDev(flags: string[], watched?: string) {
       try {
         process.kill("SIGKILL");
       } catch {
-        // It has ended.
+        // The process has ended.
       }
       await process.status;
       await Promise.all([out.rest(), errors.rest()]);
@@ -246,7 +243,7 @@ function linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
   return {
     async next(): Promise<string> {
       while (!said.includes("\n")) {
-        if (ended) throw new Error(`it ended: ${said}`);
+        if (ended) throw new Error(`the program ended: ${said}`);
         await more();
       }
       const [line, ...rest] = said.split("\n");
@@ -261,7 +258,7 @@ function linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
 }
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  Deno.test(`under \`deno run --watch\` ${signal} ends the server quietly within five seconds, everything stored`, async () => {
+  Deno.test(`under \`deno run --watch\` ${signal} ends the server without output within five seconds, all messages stored`, async () => {
     const folder = await Deno.makeTempDir();
     const path = `${folder}/kv`;
     {
@@ -274,7 +271,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
       assertEquals((await soon(ann.closed, "the close")).code, 1012);
       assertEquals(printed, []);
       assertEquals(status.code, signal === "SIGINT" ? 0 : 143);
-      assert(ms < 5_000, `it took ${ms} ms`);
+      assert(ms < 5_000, `the shutdown took ${ms} ms`);
     }
     {
       using kv = await Deno.openKv(path);
@@ -291,7 +288,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   });
 }
 
-Deno.test("under `deno run --watch` the server starts again when a file changes, and SIGTERM still ends it", async () => {
+Deno.test("under `deno run --watch` the server restarts when a file changes, and SIGTERM still ends it", async () => {
   const file = await Deno.makeTempFile();
   await using server = startDev(["--kv", ":memory:"], file);
   const ann = await Person.connect(await server.url());
@@ -306,7 +303,7 @@ Deno.test("under `deno run --watch` the server starts again when a file changes,
   await Deno.remove(file);
 });
 
-Deno.test("two thousand connections are drained within five seconds", async () => {
+Deno.test("SIGTERM drains two thousand connections within five seconds", async () => {
   const folder = await Deno.makeTempDir();
   {
     await using server = await ServerProcess.start(["--kv", `${folder}/kv`]);
@@ -317,7 +314,7 @@ Deno.test("two thousand connections are drained within five seconds", async () =
       person.say(`person ${i}`);
       await person.next();
     }));
-    // One after another, or the joins are told to everybody two million times.
+    // Each waits for its join, or the server sends two million join events.
     await Promise.all(people.map(async (person, i) => {
       person.say(`/join room${i % 100}`);
       while (!(await person.next()).startsWith("Joined"));
@@ -326,7 +323,7 @@ Deno.test("two thousand connections are drained within five seconds", async () =
     const { code } = await server.stop("SIGTERM");
     const took = performance.now() - started;
     assertEquals(code, 0);
-    assert(took < 5000, `it took ${took} ms`);
+    assert(took < 5000, `the shutdown took ${took} ms`);
     const codes = await Promise.all(people.map(async ({ closed }) => (await closed).code));
     assertEquals(new Set(codes), new Set([1012]));
   }
@@ -336,7 +333,7 @@ Deno.test("two thousand connections are drained within five seconds", async () =
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("what a killed process left is swept at the next start: no ghosts, nicknames free", async () => {
+Deno.test("the next start removes the rows of a killed process: no members, and its nicknames are free", async () => {
   const folder = await Deno.makeTempDir();
   const flags = ["--kv", `${folder}/kv`];
   const ann = await (async () => {
@@ -363,7 +360,7 @@ Deno.test("what a killed process left is swept at the next start: no ghosts, nic
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("the whole server bundles into one file that runs by itself", async () => {
+Deno.test("deno task bundle makes one file that runs by itself, with the page and with workers", async () => {
   const folder = await Deno.makeTempDir();
   const file = `${folder}/parley.js`;
   const { code, stderr } = await runDeno(["task", "bundle", `--output=${file}`]);
@@ -378,7 +375,7 @@ Deno.test("the whole server bundles into one file that runs by itself", async ()
     await ann.asks("/join red", 'Joined chat room "red"');
     await ann.asks("hello", "Ann: hello");
     await ann.leave();
-    // The page is in it, too.
+    // The bundle contains the page and the client.
     for (
       const path of [
         "/",
@@ -395,10 +392,20 @@ Deno.test("the whole server bundles into one file that runs by itself", async ()
       assert((await response.text()).length > (path === "/client.js" ? 60 : 2_000), path);
     }
   }
+  {
+    await using server = await ServerProcess.start(
+      ["--kv", `${folder}/kv`, "--workers", "2"],
+      ["run", "--no-config", "--unstable-kv", "--unstable-net", "-A", file],
+    );
+    const ann = await Person.connect(server.url);
+    await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+    await ann.leave();
+    assertEquals((await server.stop()).code, 0);
+  }
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("`deno task start` runs with its own permissions, and passes flags through", async () => {
+Deno.test("`deno task start` needs no other permissions, and passes flags on", async () => {
   await using server = await ServerProcess.start(["--kv", ":memory:"], ["task", "start"]);
   const ann = await Person.connect(server.url);
   await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
@@ -407,7 +414,7 @@ Deno.test("`deno task start` runs with its own permissions, and passes flags thr
 });
 
 Deno.test({
-  name: "the files of a new KV can be read by nobody else, and one that is there keeps its mode",
+  name: "only the user can read the files of a new KV, and an existing file keeps its mode",
   ignore: Deno.build.os === "windows",
   async fn() {
     const folder = await Deno.makeTempDir();

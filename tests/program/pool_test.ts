@@ -1,4 +1,4 @@
-/** Members that are kept running: workers that die, and their replacements. */
+/** Pool: members that die, and their replacements. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { type Member, Pool } from "../../chat/program/pool.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
@@ -8,7 +8,7 @@ interface Worker extends Member {
   died(): void;
 }
 
-/** A pool of workers; `open` is called for each that is started, and may throw. */
+/** Returns a pool of workers; `open` is called for each that starts, and may throw. */
 function poolOf(open: (port: number | undefined) => number) {
   const pauses: number[] = [], warnings: string[] = [];
   const workers: Worker[] = [], ended: Worker[] = [];
@@ -18,7 +18,7 @@ function poolOf(open: (port: number | undefined) => number) {
       return 0;
     },
   });
-  const { promise: none, resolve } = Promise.withResolvers<void>();
+  const { promise: replaced, resolve } = Promise.withResolvers<void>();
   const pool = new Pool<Worker>({
     clock,
     start: (first, died) =>
@@ -34,10 +34,10 @@ function poolOf(open: (port: number | undefined) => number) {
       }),
     warn: (message) => void warnings.push(message),
   });
-  return { pool, pauses, warnings, workers, ended, replaced: none };
+  return { pool, pauses, warnings, workers, ended, replaced };
 }
 
-Deno.test("Pool replaces a dead worker until one runs, on the port of the first, and waits longer each time", async () => {
+Deno.test("Pool replaces a dead worker until one starts, on the port of the first, and waits longer each time", async () => {
   let failures = 0;
   const { pool, pauses, warnings, workers, ended, replaced } = poolOf((port) => {
     if (workers.length === 2 && failures++ < 7) throw new Error("the port is taken");
@@ -49,14 +49,14 @@ Deno.test("Pool replaces a dead worker until one runs, on the port of the first,
   assertEquals(workers.map(({ port }) => port), [9000, 9000, 9000]);
   assertEquals(pauses, [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
   assertEquals(warnings, [
-    "A worker died; another one takes its place.",
+    "A worker crashed; restarting it.",
     ...new Array(7).fill("Cannot start a worker: the port is taken"),
   ]);
   await pool.end();
   assertEquals(ended, [workers[1], workers[2]]);
 });
 
-Deno.test("Pool replaces no worker once it ends", async () => {
+Deno.test("Pool does not replace a worker after end", async () => {
   const { pool, workers, ended, warnings } = poolOf(() => 9000);
   await pool.open(2);
   workers[0]!.died();
@@ -66,7 +66,7 @@ Deno.test("Pool replaces no worker once it ends", async () => {
   assertEquals(warnings.length, 1);
 });
 
-Deno.test("Pool does not open when one of its workers cannot start", async () => {
+Deno.test("Pool.open rejects if one of the workers cannot start", async () => {
   const { pool, workers } = poolOf(() => {
     if (workers.length === 1) throw new Error("the port is taken");
     return 9000;

@@ -1,13 +1,17 @@
 /** Flood control: who does too much is asked to wait, then shown the door, and the others go on. */
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { AdmissionControl, DISCONNECT, messageCost } from "../../chat/session/rate_limiter.ts";
-import { type RateLimitSettings, rateLimitsFrom } from "../../chat/base/limits.ts";
-import { floodFrom } from "../../chat/program/settings.ts";
+import {
+  type Allowance,
+  type ConnectionSettings,
+  type RateLimitSettings,
+  rateLimitsFrom,
+} from "../../chat/base/limits.ts";
 import { eventually, House, Person, ServerProcess, soon } from "../support/test_server.ts";
 import { AdjustedClock, FakeClock } from "../support/fake_clock.ts";
 import { Speaker } from "../support/json_client.ts";
 
-const few = { many: 5, seconds: 50 };
+const few: Allowance = { many: 5, seconds: 50 };
 const WAIT =
   /^Not (sent|done): that was too (much|often) in a short time\. Please wait \d+ seconds?\.$/;
 
@@ -293,7 +297,7 @@ Deno.test("with limits off nothing is counted", async () => {
 });
 
 /** Everything about one address, in time that passes when it is told to. */
-function street(settings: RateLimitSettings = {}, crowd = {}) {
+function street(settings: RateLimitSettings = {}, crowd: ConnectionSettings = {}) {
   const clock = new FakeClock();
   const flood = new AdmissionControl(rateLimitsFrom(settings, crowd), clock);
   const enter = (address: string | undefined = "198.51.100.1", shared = false) => {
@@ -432,35 +436,6 @@ Deno.test("a connection without a nickname is closed after a minute, with a line
   await late.hears("No nickname was chosen within 60 seconds: goodbye.");
   await soon(late.closed, "the close");
   assertEquals([waits.length, house.chat.size], [0, 1]);
-});
-
-Deno.test("limits are written as a list", () => {
-  assertEquals(floodFrom("off"), "off");
-  assertEquals(floodFrom("on"), {});
-  assertEquals(
-    floodFrom("messages=5/1s, room=9/2m,joins=off,together=3,unnamed=5m,connections=off"),
-    {
-      messages: { many: 5, seconds: 1 },
-      room: { many: 9, seconds: 120 },
-      joins: "off",
-      together: 3,
-      unnamed: 300,
-      connections: "off",
-    },
-  );
-  assertEquals(floodFrom("registrations=5/1d"), { registrations: { many: 5, seconds: 86_400 } });
-  assertEquals(floodFrom("registrations=off"), { registrations: "off" });
-  for (
-    const bad of ["messages", "messages=5", "messages=5/s", "together=5/1s", "unnamed=60", "x=off"]
-  ) {
-    let caught;
-    try {
-      floodFrom(bad);
-    } catch (error) {
-      caught = error;
-    }
-    assert(caught instanceof RangeError, bad);
-  }
 });
 
 Deno.test("one floods as fast as it can, and comes back: a room of 100 keeps its p99 under 100 ms", async () => {
