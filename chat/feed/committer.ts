@@ -10,16 +10,13 @@
  * the guard is a row of this instance's own (its "commit guard"), and reading finds the order.
  */
 import { commitGuardKey, feedRowKey, notifyKey } from "../kv/keys.ts";
-import { isRefusal } from "../kv/limits.ts";
+import { isRefusal, MAX_GETMANY_KEYS } from "../kv/limits.ts";
 import { backOff, RETRY_FOR_MS, shouldLog, withTimeout } from "../kv/retry.ts";
 import type { FeedRowValue } from "../kv/values.ts";
 import { type Batch, batchOf, keyText, type Operation } from "./batch.ts";
 import { pack, type StoredEvent } from "./events.ts";
 import type { ShardReader } from "./reader.ts";
 import { hasEvent, settleAll, type ShardContext } from "./shard_parts.ts";
-
-/** Keys in one `getMany`: KV accepts no more. */
-const MAX_GETMANY_KEYS = 10;
 
 /** The key that makes a commit succeed at most once: see the head of this file. */
 type Guard = "notify" | "commitGuard";

@@ -19,6 +19,7 @@ import {
   streamBytesKey,
   type StreamKind,
 } from "../kv/keys.ts";
+import { MAX_GETMANY_KEYS } from "../kv/limits.ts";
 import { withTimeout } from "../kv/retry.ts";
 import { addToCount, countFrom } from "../kv/values.ts";
 import { groupsOf, type KeptRow, laterOf, rowOfIndex, uncountedRow } from "./kept_rows.ts";
@@ -45,9 +46,6 @@ const MAX_NAME_BYTES = 12 * 1024;
 
 /** Counters that one removal deletes, each with a check: denokv takes ten checks. */
 const MAX_DELETED_COUNTERS = 8;
-
-/** Keys in one `getMany`: KV takes no more. */
-const MAX_GETMANY_KEYS = 10;
 
 /** Finds and removes rows of history. */
 export class Removal {

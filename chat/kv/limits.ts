@@ -14,6 +14,9 @@ export const MAX_COMMIT_BYTES = 800 * 1024;
 /** Mutations in one commit. */
 export const MAX_MUTATIONS = 1000;
 
+/** Keys in one `getMany`. */
+export const MAX_GETMANY_KEYS = 10;
+
 /** How much of KV's limits some mutations and checks use. */
 export interface CommitSize {
   mutations: number;
