@@ -8,7 +8,7 @@ import { retentionFrom } from "../../chat/base/limits.ts";
 import { bytesOfRow, type KeptRow } from "../../chat/history/kept_rows.ts";
 import { Quota } from "../../chat/history/quota.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
-import type { Stream } from "../../chat/history/memtable.ts";
+import type { Stream } from "../../chat/kv/keys.ts";
 import { Hub, type Network, Process, simulatedKv, World } from "../cluster/sim_kv.ts";
 import { compactingAfter } from "../support/fake_clock.ts";
 import { Random } from "../support/random.ts";
