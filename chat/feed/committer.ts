@@ -193,7 +193,7 @@ export class Committer {
   #halve(operations: Operation[], { message }: Error): void {
     if (operations.length === 0) return;
     if (operations.length === 1) {
-      this.#context.parts.warn(`storage refuses an operation: ${message}`);
+      this.#context.parts.warn(`Cannot commit an operation: ${message}`);
       return settleAll(operations, "failed");
     }
     const middle = operations.length >> 1;
@@ -322,7 +322,7 @@ export class Committer {
 
 /** Returns what the operator is told when KV does not answer. */
 export function storageFailure(error: unknown): string {
-  return `storage does not answer: ${error instanceof Error ? error.message : String(error)}`;
+  return `Cannot reach storage: ${error instanceof Error ? error.message : String(error)}`;
 }
 
 function isSum({ type }: Deno.KvMutation): boolean {

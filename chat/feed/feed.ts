@@ -152,7 +152,7 @@ export class Feed {
         this.#watching = watcher.watch<unknown[]>([NOTIFY_INSTANCES_KEY, ...shardKeys]).getReader();
         await this.#readWatch(this.#watching);
       } catch (error) {
-        if (!this.#isClosed) warn(`storage's watch failed: ${(error as Error).message}`);
+        if (!this.#isClosed) warn(`Cannot watch storage: ${(error as Error).message}`);
       }
       if (!this.#isClosed && isShared === this.#isShared) await delay(clock, REWATCH_DELAY_MS);
     }

@@ -69,7 +69,7 @@ export class Lease {
       // No other instance takes this lease: an earlier try did, or KV's client repeated this one.
       ({ versionstamp } = taken.ok ? taken : await withTimeout(clock, kv.get(key)));
     }, () => {});
-    if (versionstamp === null) throw new Error("storage cannot be written");
+    if (versionstamp === null) throw new Error("Cannot write the lease: storage does not answer");
     return { key, versionstamp };
   }
 

@@ -62,7 +62,7 @@ Deno.test("Shard: an operation that KV refuses fails alone and at once, wherever
     assertEquals(one.delivered, one.delivered.toSorted((a, b) => Number(a) - Number(b)));
     assertEquals(new Set(one.delivered).size, one.delivered.length);
     const message = "Failed to perform 'sum' mutation on a non-U64 value in the database";
-    assertEquals(one.warnings, Array(bad.size).fill(`storage refuses an operation: ${message}`));
+    assertEquals(one.warnings, Array(bad.size).fill(`Cannot commit an operation: ${message}`));
     // Two commits for each halving, for each refused operation; not one commit for each operation.
     const maxCommits = 1 + 2 * bad.size * Math.ceil(Math.log2(count));
     assert(commits <= maxCommits, `${commits} commits for ${count} operations`);
