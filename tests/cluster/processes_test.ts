@@ -222,5 +222,5 @@ needs("denokv", "Processes: a wrong access token gives one line and exit code 1"
   const env = { DENO_KV_ACCESS_TOKEN: "not-the-token" };
   const { code, stderr } = await runServer(["--port", "0", "--kv", kv.url], env);
   assertEquals(code, 1);
-  assertMatch(stderr, /^[^\n]*Look at its address[^\n]*\n$/);
+  assertMatch(stderr, /^[^\n]*Check its address[^\n]*\n$/);
 });
