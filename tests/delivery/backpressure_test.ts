@@ -80,13 +80,13 @@ Deno.test("what a closed socket keeps is counted until it is gone, and what was 
   backlog.closing(closed);
   // As Deno does.
   closed.bufferedAmount = 0;
-  const before = backlog.inAll;
+  const before = backlog.totalBytes;
   assert(before > 1_000_000);
   backlog.remove(open);
-  assert(backlog.inAll > 500_000 && backlog.inAll < before);
+  assert(backlog.totalBytes > 500_000 && backlog.totalBytes < before);
   backlog.remove(closed);
   backlog.remove(closed);
-  assertEquals(backlog.inAll, 0);
+  assertEquals(backlog.totalBytes, 0);
 });
 
 Deno.test("those who have caught up make room for others when it is needed", () => {
@@ -97,7 +97,7 @@ Deno.test("those who have caught up make room for others when it is needed", () 
   const slow = queue(900_000);
   for (let i = 0; i < 30; i++) backlog.exceedsLimit(slow, 1_000);
   assert(!backlog.exceedsLimit(slow, 1_000));
-  assert(backlog.inAll < 2 * MIB, `${backlog.inAll}`);
+  assert(backlog.totalBytes < 2 * MIB, `${backlog.totalBytes}`);
 });
 
 Deno.test("a sender forgets what waited for a socket when that has ended", () => {

@@ -1,7 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
+import { CLOSE } from "../../chat/base/close_codes.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { limitsFrom } from "../../chat/base/limits.ts";
-import { Sender, type WireFormat } from "../../chat/delivery/sender.ts";
+import { Sender } from "../../chat/delivery/sender.ts";
+import type { WireFormat } from "../../chat/delivery/subscriber.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { FakeSocket } from "../support/fake_socket.ts";
 
@@ -113,7 +115,7 @@ Deno.test("a reader of lines who missed no message is told that it missed who ca
   drain(slow!);
   time.advance(200);
   assertEquals(slow!.sent, [
-    "You missed who came and went: your connection is too slow. Type /ls to see who is here.",
+    "You missed who joined and left: your connection is too slow. Type /ls to see who is here.",
   ]);
 });
 
@@ -269,7 +271,7 @@ Deno.test("what a closed socket would have got is dropped, whoever closed it", (
   deliver(event("message", "1", "hi"));
   sender.remove(peers[1]!);
   sender.reply(peers[1]!, "late");
-  sender.close(peers[1]!, 1008, "late");
+  sender.close(peers[1]!, CLOSE.inboxFull);
   assertEquals([bob!.sent, bob!.closeCode, gone], [[], undefined, []]);
   assertEquals(ann!.sent, ["nick1: hi"]);
 });
@@ -279,7 +281,7 @@ Deno.test("a muted sender shows no events, and still closes everybody", () => {
   sender.mute();
   deliver(event("leave", "1"));
   deliver(event("message", "2", "hi"));
-  sender.closeAll(1012, "restart");
+  sender.closeAll(CLOSE.restart);
   assertEquals(sockets.map(({ closeCode }) => closeCode), [1012, 1012]);
   assertEquals(sockets.map(({ sent }) => sent), [[], []]);
   assertEquals([gone, sender.size], [["1", "2"], 0]);
@@ -327,7 +329,7 @@ Deno.test("who comes back hears nothing until they caught up, then all of it, an
     deliver(event("message", "9", "seen"), event("message", "9", "new"));
     deliver({ ...event("direct", "1", "psst"), room: "" });
     assertEquals((peer === text.peer ? text : json).socket.sent, []);
-    sender.release(peer, new Set(["id1", "id4"]));
+    sender.endCatchUp(peer, new Set(["id1", "id4"]));
     deliver(event("message", "9", "later"));
     // The next one takes its place.
     sender.remove(peer);
@@ -354,7 +356,7 @@ Deno.test("who comes back in the middle of a commit hears all of the next ones",
   sender.attach("1", "token", "red", "");
   sender.deliver(event("message", "2", "held"), "a2");
   sender.flush();
-  sender.release(peer, new Set());
+  sender.endCatchUp(peer, new Set());
   deliver(event("message", "2", "after"), event("message", "2", "more"));
   const heard = socket.sent.flatMap((frame) => frame.split("\n")).map((line) =>
     JSON.parse(line).text
@@ -367,7 +369,7 @@ Deno.test("of two sockets for one connection the one that came last has it, the 
   const { peer, socket } = enter("new", "json");
   sender.expect("token", peer);
   sender.attach("1", "token", "red", "");
-  sender.release(peer, new Set());
+  sender.endCatchUp(peer, new Set());
   deliver(event("message", "1", "hi"));
   assertEquals([old!.closeCode, old!.sent], [4001, []]);
   assertEquals(socket.sent.length, 1);

@@ -13,7 +13,7 @@ Deno.test("a message over the limit is refused with one line, and one at the lim
   await bob.hears(`Ann: ${longest}`);
   await ann.asks(
     `${longest}e`,
-    "Not sent: this line has 1001 bytes, and at most 1000 are allowed.",
+    "Too long: 1,001 of 1,000 bytes. Shorten it or send it in parts.",
   );
   await bob.hearsNothingElse();
 });

@@ -15,7 +15,7 @@ const golden: Record<string, Step[]> = JSON.parse(
 /** Where the sample is silent or sends an empty frame, the contract wants a line (see the README). */
 const BETTERED: Record<string, string> = {
   "/quit": "Not currently in a room. Type /join {room_name} to do so.",
-  "/ls": "There are no rooms yet. Type /join {room_name} to open one.",
+  "/ls": "No rooms yet. Type /join {room} to start one.",
 };
 
 const HELP_BEGINS = "Commands available:\n    /help\n";
@@ -63,9 +63,9 @@ Deno.test("a nickname that somebody online has is refused, at login and later, i
   await using house = await House.open();
   const ann = await house.enter("Ann");
   const bob = await house.connect();
-  await bob.asks("ＡＮＮ", 'The nickname "ＡＮＮ" is taken. Please choose another one.');
+  await bob.asks("ＡＮＮ", '"ＡＮＮ" is taken. Choose another nickname.');
   await bob.asks("Bob", "Using nickname: Bob\nType /help for list of commands.");
-  await bob.asks("/nick ann", 'The nickname "ann" is taken. Please choose another one.');
+  await bob.asks("/nick ann", '"ann" is taken. Choose another nickname.');
   await bob.asks("/nick", "Current nickname: Bob");
   await ann.hearsNothingElse();
 });
@@ -97,20 +97,20 @@ Deno.test("an unknown command is named, in lower case", async () => {
 Deno.test("what cannot be done is answered with one line that says what to do", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann");
-  await ann.asks("/join", "Which room? Type /join {room_name} to join one.");
-  await ann.asks("/join  ", "Which room? Type /join {room_name} to join one.");
+  await ann.asks("/join", "Which room? Type /join {room}.");
+  await ann.asks("/join  ", "Which room? Type /join {room}.");
   await ann.asks("/join a\u0007b", "Room names cannot contain control characters.");
   await ann.asks(
     `/join ${"x".repeat(65)}`,
     "Room name too long: 65 characters, maximum 64.",
   );
-  await ann.asks("/ls", "There are no rooms yet. Type /join {room_name} to open one.");
+  await ann.asks("/ls", "No rooms yet. Type /join {room} to start one.");
   await ann.asks("/quit", "Not currently in a room. Type /join {room_name} to do so.");
   await ann.asks("/room", "Not currently in a room. Type /join {room_name} to do so.");
   await ann.asks("hello", "Cannot send message if not in chatroom.");
   await ann.asks("", "Cannot send message if not in chatroom.");
-  await ann.asks("/me", "What do you do? Type /me {action}.");
-  await ann.asks("/who", "Who? Type /who {nickname}.");
+  await ann.asks("/me", "Usage: /me {action}, for example /me waves");
+  await ann.asks("/who", "Usage: /who {nickname}");
   await ann.asks("/nick /bob", 'Nicknames cannot start with "/".');
 });
 
@@ -178,7 +178,7 @@ Deno.test("names that an older version stored are shown, too", () => {
 Deno.test("a nickname that reads like a line of ours is refused, at login and later", async () => {
   await using house = await House.open();
   const ann = await house.connect();
-  const why = "A nickname cannot look like the beginning or end of one of the chat's own lines.";
+  const why = "Nicknames cannot look like the beginning or end of one of the server's own lines.";
   await ann.asks("Bob: hi", `${why} Type the nickname that you want to use.`);
   await ann.asks("[from Bob]", `${why} Type the nickname that you want to use.`);
   await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
@@ -281,8 +281,8 @@ Deno.test("our own commands: an action is shown to the room, and anybody can be 
   await ann.asks("/who BOB brown", 'Bob Brown is in room "red".');
   await bob.asks("/quit", 'Left chat room "red"');
   await ann.hears("Bob Brown left room.");
-  await ann.asks("/who Bob Brown", "Bob Brown is online, in no room.");
-  await ann.asks("/who Cy", 'Nobody called "Cy" is online.');
+  await ann.asks("/who Bob Brown", "Bob Brown is online, but not in a room.");
+  await ann.asks("/who Cy", 'No one named "Cy" is online.');
   await bob.asks("/me waves", "Cannot send message if not in chatroom.");
   await bob.hearsNothingElse();
 });
@@ -297,11 +297,11 @@ Deno.test("a direct message reaches one person, in any room or none, and nobody 
   await bob.hears("[from Ann]  two  spaces ");
   await bob.asks('/msg "mary ann" hello', "[to Mary Ann] hello");
   await mary.hears("[from Bob] hello");
-  await mary.asks("/msg Mary hello", 'Nobody called "Mary" is online.');
+  await mary.asks("/msg Mary hello", 'No one named "Mary" is online.');
   for (const line of ["/msg", "/msg Bob", "/msg Bob ", '/msg "" hello', '/msg "Bob hello']) {
     ann.say(line);
     const answer = await ann.next();
-    assert(/^(To whom|Nicknames cannot|Nobody called)/.test(answer), `${line}: ${answer}`);
+    assert(/^(Usage: \/msg|Nicknames cannot|No one named)/.test(answer), `${line}: ${answer}`);
   }
   for (const person of [ann, bob, mary]) await person.hearsNothingElse();
 });

@@ -1,6 +1,7 @@
 /** Flood control: who does too much is asked to wait, then shown the door, and the others go on. */
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
-import { AdmissionControl, DISCONNECT, messageCost } from "../../chat/session/rate_limiter.ts";
+import { AdmissionControl } from "../../chat/session/admission.ts";
+import { DISCONNECT, messageCost } from "../../chat/session/rate_limiter.ts";
 import {
   type Allowance,
   type ConnectionSettings,
@@ -13,7 +14,7 @@ import { Speaker } from "../support/json_client.ts";
 
 const few: Allowance = { many: 5, seconds: 50 };
 const WAIT =
-  /^Not (sent|done): that was too (much|often) in a short time\. Please wait \d+ seconds?\.$/;
+  /^(Not sent: you are sending too fast\. Wait \d+ seconds?|Too many commands\. Wait \d+ seconds? and try again)\.$/;
 
 Deno.test("who writes too much is asked to wait, and can go on after that: nothing else is lost", async () => {
   const clock = new AdjustedClock();
@@ -22,7 +23,7 @@ Deno.test("who writes too much is asked to wait, and can go on after that: nothi
   const bob = await house.enter("Bob", "red");
   await ann.hears("Bob joined room.");
   for (let i = 0; i < 5; i++) await ann.asks(`word ${i}`, `Ann: word ${i}`);
-  const refusal = "Not sent: that was too much in a short time. Please wait 10 seconds.";
+  const refusal = "Not sent: you are sending too fast. Wait 10 seconds.";
   await ann.asks("one too many", refusal);
   await ann.asks("/me is impatient", refusal);
   await ann.asks("/msg Bob psst", refusal);
@@ -46,7 +47,7 @@ Deno.test("who goes on is closed with 1008 after many refusals, each told, and l
   const { code, reason } = await soon(mad.closed, "the close");
   // Deno hangs up on a peer that goes on sending after a close: then the code may not be read (0).
   if (code !== 0) {
-    assertEquals([code, reason], [1008, "you went on although you were asked to wait"]);
+    assertEquals([code, reason], [1008, "rate limit ignored"]);
   }
   for (let i = 0; i < 5; i++) await bob.hears(`Mad: BUY ${i}`);
   await bob.hears("Mad left room.");
@@ -81,7 +82,7 @@ Deno.test("in chat.v1 each refused request is answered with its ref, the code to
   }
   ann.say("nonsense", { type: "rooms", ref: 7 });
   await ann.hears({ type: "error", code: "too-fast" });
-  await tooFast(7, /^Not done: /, 9_000, 10_000)();
+  await tooFast(7, /^Too many commands\. /, 9_000, 10_000)();
   // One for the login, and one for the room that she is in.
   for (let i = 0; i < 4; i++) {
     ann.say({ type: "nick", nick: `Ann${i}`, ref: i }, { type: "join", room: `r${i}`, ref: i });
@@ -90,9 +91,9 @@ Deno.test("in chat.v1 each refused request is answered with its ref, the code to
     });
   }
   ann.say({ type: "nick", nick: "Anna", ref: 8 });
-  await tooFast(8, /^Not done: /, 9_000, 10_000)();
+  await tooFast(8, /^Too many commands\. /, 9_000, 10_000)();
   ann.say({ type: "join", room: "blue", ref: 9 });
-  await tooFast(9, /^Not done: /, 9_000, 10_000)();
+  await tooFast(9, /^Too many commands\. /, 9_000, 10_000)();
 });
 
 Deno.test("at login, too: nobody can try nicknames without end", async () => {
@@ -178,7 +179,7 @@ Deno.test("a room takes only so much from all together, whoever hits that is tol
     await bob.asks(`b${i}`, `Ann: a${i}`, `Bob: b${i}`);
     await ann.hears({ type: "message", nick: "Bob" });
   }
-  const tooFast = "Not sent: that was too much in a short time. Please wait 1 second.";
+  const tooFast = "Not sent: you are sending too fast. Wait 1 second.";
   await bob.asks("eleventh", tooFast);
   const { type, code, message, retryAfter, ...rest } = await ann.asks({
     type: "action",
@@ -206,7 +207,7 @@ Deno.test("one person is told only so much by all together", async () => {
       await cy!.hears(`[from ${nick}] ${i}`);
     }
   }
-  const tooFast = "Not sent: that was too much in a short time. Please wait 10 seconds.";
+  const tooFast = "Not sent: you are sending too fast. Wait 10 seconds.";
   for (const from of [ann!, bob!]) await from.asks("/msg Cy more", tooFast);
   await cy!.asks("/msg Ann but I may", "[to Ann] but I may");
   await ann!.hears("[from Cy] but I may");
@@ -347,14 +348,14 @@ Deno.test("an address opens connections only so fast, and more slowly after it h
   const mad = comesIn();
   assertEquals(enter(), {
     status: 429,
-    why: "Too many connections were opened from your address. Please try again in 1 second.",
+    why: "Too many new connections from your address. Try again in 1 second.",
     seconds: 1,
   });
   comesIn("203.0.113.7");
   clock.advance(25_000);
   while (mad.limiter!.take("message", 1) !== DISCONNECT);
   let came = 0;
-  while ("pace" in enter()) came++;
+  while ("limiter" in enter()) came++;
   assertEquals(came, 5);
 });
 
@@ -390,7 +391,7 @@ Deno.test("what is known of addresses is forgotten when it means nothing any mor
 
 Deno.test("this machine's own address is counted only where that was asked for", () => {
   const plain = street({ messages: few });
-  for (let i = 0; i < 1_000; i++) assert("pace" in plain.enter("127.0.0.1", true));
+  for (let i = 0; i < 1_000; i++) assert("limiter" in plain.enter("127.0.0.1", true));
   assertEquals(plain.flood.addresses, 0);
   for (
     const { enter } of [
@@ -398,7 +399,7 @@ Deno.test("this machine's own address is counted only where that was asked for",
       street({}, { perAddress: 5 }),
     ]
   ) {
-    for (let i = 0; i < 5; i++) assert("pace" in enter("127.0.0.1", true));
+    for (let i = 0; i < 5; i++) assert("limiter" in enter("127.0.0.1", true));
     assert("status" in enter("127.0.0.1", true));
   }
 });
@@ -424,16 +425,16 @@ Deno.test("a connection without a nickname is closed after a minute, with a line
   );
   clock.monotonicAheadMs += 31_000;
   waits.shift()!.run();
-  await silent.hears("No nickname was chosen within 60 seconds: goodbye.");
+  await silent.hears("Disconnected: no nickname within 60 seconds.");
   assertEquals((await soon(silent.closed, "the close")).code, 1008);
   await program.hears(
-    '{"type":"error","code":"too-late","message":"No nickname was chosen within 60 seconds: goodbye."}',
+    '{"type":"error","code":"too-late","message":"Disconnected: no nickname within 60 seconds."}',
   );
   assertEquals((await soon(program.closed, "the close")).code, 1008);
   await ann.hearsNothingElse();
   clock.monotonicAheadMs += 30_000;
   waits.shift()!.run();
-  await late.hears("No nickname was chosen within 60 seconds: goodbye.");
+  await late.hears("Disconnected: no nickname within 60 seconds.");
   await soon(late.closed, "the close");
   assertEquals([waits.length, house.chat.size], [0, 1]);
 });

@@ -329,7 +329,7 @@ Deno.test("without history what was missed in rooms cannot be told, but direct m
   assertEquals(back.end, { type: "resumed", recovered: false, missed: 1, reason: "history-off" });
 });
 
-const HOW = /^To come back within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
+const HOW = /^To reconnect within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
 
 /** Resumes in plain text: the lines that were missed, the last one included, and the next token. */
 async function back(house: House, token: string, last: string) {
@@ -337,7 +337,7 @@ async function back(house: House, token: string, last: string) {
   assertMatch(await person.next(), /^Welcome back, Ann\./);
   const next = HOW.exec(await person.next())![1]!;
   const lines: string[] = [];
-  do lines.push(await person.next()); while (!/^You (missed|may)/.test(lines.at(-1)!));
+  do lines.push(await person.next()); while (!/missed (message|more)/.test(lines.at(-1)!));
   return { person, token: next, lines };
 }
 
@@ -394,8 +394,8 @@ Deno.test("in plain text the word in front of a line says what was seen: room, r
     assertEquals(lines.slice(0, -1).map((line) => split(line)[1]), missed, `after ${seen}`);
     assertEquals(lines.slice(0, -1).map((line) => split(line)[0]), places.slice(seen + 1));
     const end = missed.length === 0
-      ? "You missed nothing."
-      : `You missed the ${missed.length} above.`;
+      ? "No missed messages."
+      : `${missed.length} missed ${missed.length === 1 ? "message" : "messages"} above.`;
     assertEquals(lines.at(-1), end);
     person.socket.close(4000);
     await person.closed;

@@ -4,7 +4,7 @@ import { ARRIVED_MS } from "../../chat/session/resume.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
 import { countingKv, eventually, House, type Person } from "../support/test_server.ts";
 
-const HOW = /^To come back within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
+const HOW = /^To reconnect within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
 
 /** Somebody who speaks lines, can come back, and is in the room. */
 async function enter(house: House, nick: string): Promise<{ person: Person; token: string }> {
@@ -59,7 +59,7 @@ Deno.test("in plain text, too, one comes back to one's place and gets what was m
     "* Bob waves",
     "[from Bob] psst",
   ]);
-  await again.hears("You missed the 3 above.");
+  await again.hears("3 missed messages above.");
   again.say("I am back");
   assertMatch(await again.next(), /^\w+ Ann: I am back$/);
   // Nobody noticed that she was away.
@@ -77,7 +77,7 @@ Deno.test("whoever does not say what they saw last gets their place, and is told
   const again = await house.connect(`?resume=${token}`);
   assertEquals(await again.next(), 'Welcome back, Ann. You are in room "red".');
   assertMatch(await again.next(), HOW);
-  await again.hears("You may have missed more than this. Type /history to see what was said.");
+  await again.hears("You may have missed more. Type /history to see recent messages.");
   assertEquals((await ann.closed).code, 4001);
 });
 
@@ -86,7 +86,7 @@ Deno.test("a token that leads nowhere is one line, and a login as any other", as
   for (const token of ["nonsense", "A".repeat(43), "%00", "../..", "A".repeat(5000)]) {
     const ann = await house.connect(`?resume=${token}`);
     await ann.hears(
-      "There is nothing to come back to with this token. Type the nickname that you want to use.",
+      "This session has expired. Type the nickname that you want to use.",
     );
     await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
     assertMatch(await ann.next(), HOW);
@@ -129,7 +129,7 @@ Deno.test("a token that was used ends when its owner has been there for a while,
   await eventually(async () => await known() === 1, "one token is left");
   for (const old of [token, next!]) {
     const eve = await house.connect(`?resume=${old}`);
-    assertMatch(await eve.next(), /^There is nothing to come back to with this token/);
+    assertMatch(await eve.next(), /^This session has expired/);
   }
   const fourth = await house.connect(`?resume=${newest}`);
   assertEquals(await fourth.next(), 'Welcome back, Ann. You are in room "red".');
@@ -328,7 +328,7 @@ Deno.test("without history nobody can know, and it is said", async () => {
   assertMatch(await again.next(), /"recovered":false,"missed":0,"reason":"history-off"/);
   await again.asks(
     '{"type":"history","ref":1}',
-    '{"type":"error","ref":1,"code":"history-off","message":"No history is kept here."}',
+    '{"type":"error","ref":1,"code":"history-off","message":"This server keeps no history."}',
   );
 });
 
