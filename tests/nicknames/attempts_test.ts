@@ -108,7 +108,7 @@ Deno.test("an address registers five nicknames a day, over all instances and res
       assertEquals([code, message, retryAfter], [
         "registration-limit",
         "Too many nicknames were registered from your address. " +
-        "Please try again in 5 hours.",
+        "Try again in 5 hours.",
         4.8 * 3_600_000,
       ]);
       await eve.hearsNothingElse();
