@@ -157,7 +157,7 @@ export class Instance {
       sender,
       clock,
       instance: id,
-      grace,
+      graceMs: grace,
       suspend: (id) => this.#connections.suspend(id),
       aliveAt: (instance) => this.#lease.aliveAt(instance),
     });
@@ -181,12 +181,12 @@ export class Instance {
       clock,
       openHistory: parts.openHistory,
     });
-    const protocolParts = { handler, sender, limits, grace };
+    const protocolParts = { handler, sender, limits, graceMs: grace };
     this.#connections = new Connections({
       protocols: {
         plainText: new PlainText(protocolParts, false),
         resumableText: new PlainText(protocolParts, true),
-        chatV1: new ChatV1({ ...protocolParts, retention: parts.retention }),
+        chatV1: new ChatV1({ ...protocolParts, retentionMs: parts.retention }),
       },
       handler,
       sender,

@@ -8,7 +8,6 @@ import type { RequestSource } from "./addresses.ts";
 import { closedResponse, textResponse } from "./responses.ts";
 import type { HttpContext } from "./router.ts";
 import { delay, yieldToEventLoop } from "../base/clock.ts";
-import type { Admission } from "../session/admission.ts";
 
 /**
  * Minimum milliseconds between a handshake and its answer; the maximum is twice as long. Deno 2.9 never

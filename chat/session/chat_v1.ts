@@ -31,9 +31,9 @@ export interface ChatV1Parts {
   readonly sender: Sender;
   readonly limits: Limits;
   /** Milliseconds for which a dropped session can be resumed. */
-  readonly grace: number;
+  readonly graceMs: number;
   /** Milliseconds for which messages are kept. */
-  readonly retention: number;
+  readonly retentionMs: number;
 }
 
 /** Bytes of a frame that closes the connection: no honest client sends so much. */
@@ -124,15 +124,15 @@ export class ChatV1 implements Protocol {
 
   /** Welcomes a client after its login or resume. */
   welcome(connection: Connection, ref: Ref, token: string): void {
-    const { limits, grace, retention } = this.#parts;
+    const { limits, graceMs, retentionMs } = this.#parts;
     const { nick, room, held } = connection.session;
     this.reply(connection, "welcome", ref, {
       nick,
       registered: held.account === "" ? undefined : true,
       room,
       token,
-      grace: grace / 1000,
-      history: retention / 1000,
+      grace: graceMs / 1000,
+      history: retentionMs / 1000,
       limits: { text: limits.messageBytes, nick: limits.nickname, room: limits.room },
     });
   }

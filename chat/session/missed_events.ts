@@ -20,7 +20,7 @@ export interface MissedEventsParts {
   readonly history: History;
   readonly clock: Clock;
   /** Milliseconds for which a dropped session can be resumed. */
-  readonly grace: number;
+  readonly graceMs: number;
 }
 
 /**
@@ -160,8 +160,8 @@ export class MissedEventsReader {
    * Unix time in milliseconds at which the client's instance was last alive, if that is known.
    */
   coverage(aliveAt = -Infinity): IsCovered {
-    const { clock, grace } = this.#parts;
-    const awayMs = grace + MAX_UNDETECTED_MS + Math.max(0, clock.now() - aliveAt);
+    const { clock, graceMs } = this.#parts;
+    const awayMs = graceMs + MAX_UNDETECTED_MS + Math.max(0, clock.now() - aliveAt);
     return (retentionMs) => retentionMs > awayMs + MAX_CLOCK_ERROR_MS;
   }
 

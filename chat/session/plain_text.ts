@@ -23,7 +23,7 @@ export interface PlainTextParts {
   readonly sender: Sender;
   readonly limits: Limits;
   /** Milliseconds for which a dropped session can be resumed. */
-  readonly grace: number;
+  readonly graceMs: number;
 }
 
 /** The one command that a client without a nickname can use. */
@@ -46,14 +46,14 @@ export class PlainText implements Protocol {
   /** Whether clients receive positions and resume tokens. */
   readonly resumable: boolean;
   readonly #limits: Limits;
-  readonly #grace: number;
+  readonly #graceMs: number;
 
-  constructor({ handler, sender, limits, grace }: PlainTextParts, resumable: boolean) {
+  constructor({ handler, sender, limits, graceMs }: PlainTextParts, resumable: boolean) {
     this.handler = handler;
     this.sender = sender;
     this.resumable = resumable;
     this.#limits = limits;
-    this.#grace = grace;
+    this.#graceMs = graceMs;
     this.wire = resumable ? "text with ids" : "text";
   }
 
@@ -116,7 +116,7 @@ export class PlainText implements Protocol {
 
   /** Tells the client its resume token. */
   replyHowToResume(connection: Connection, token: string): void {
-    connection.reply(further.howToResume(token, this.#grace / 1000));
+    connection.reply(further.howToResume(token, this.#graceMs / 1000));
   }
 
   /** Sends a message to the client's room. The author sees it with all others. */

@@ -32,7 +32,7 @@ export interface ResumeParts {
   /** The ID of this instance. */
   readonly instance: string;
   /** Milliseconds for which a dropped session can be resumed; 0: it cannot. */
-  readonly grace: number;
+  readonly graceMs: number;
   /** Suspends the connection here that has a session, until the returned function is called. */
   suspend(id: string): Promise<() => void>;
   /** Returns when an instance was last alive, in Unix milliseconds, if that is known. May throw. */
@@ -78,10 +78,10 @@ export class Resume {
 
   /** Keeps a dropped session for the grace period. Returns false if it cannot be resumed. */
   keep(session: SessionRecord): boolean {
-    const { storage, grace } = this.#parts;
-    if (grace === 0 || session.tokens.length === 0 || session.nick === "") return false;
+    const { storage, graceMs } = this.#parts;
+    if (graceMs === 0 || session.tokens.length === 0 || session.nick === "") return false;
     this.#kept.add(session);
-    this.#later(grace, () => {
+    this.#later(graceMs, () => {
       this.#kept.delete(session);
       if (storage.session(session.id) === session) void storage.deleteConnection(session.id);
     });
@@ -208,9 +208,9 @@ export class Resume {
 
   /** Removes a session whose takeover seemed to fail, if it was written after all and has no client. */
   #removeLater(id: string, tokenHash: string): void {
-    const { storage, sender, grace } = this.#parts;
+    const { storage, sender, graceMs } = this.#parts;
     const before = storage.session(id);
-    this.#later(Math.max(grace, LATE_COMMIT_MS), async () => {
+    this.#later(Math.max(graceMs, LATE_COMMIT_MS), async () => {
       try {
         await storage.settleUncertain();
       } catch {

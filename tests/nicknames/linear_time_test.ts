@@ -173,7 +173,7 @@ Deno.test("events are encoded in linear time", () => {
 });
 
 Deno.test("a line of plain text is handled in linear time", () => {
-  const lines = new PlainText({ ...rejecting(), limits, grace: 0 }, false);
+  const lines = new PlainText({ ...rejecting(), limits, graceMs: 0 }, false);
   const commands = [
     "",
     "/",
@@ -201,7 +201,7 @@ Deno.test("a line of plain text is handled in linear time", () => {
 });
 
 Deno.test("a frame of chat.v1 is handled in linear time", () => {
-  const parts = { ...rejecting(), limits, grace: 0, retention: 0 };
+  const parts = { ...rejecting(), limits, graceMs: 0, retentionMs: 0 };
   const requests = new ChatV1(parts);
   const handle = (nick: string, frame: string) => {
     const most = limits.inboxFrames;
