@@ -1,7 +1,7 @@
 /**
  * The texts of the plain-text protocol: events and replies as lines.
  *
- * The replies of the original sample are fixed byte for byte (see README.md, "Protocol"). The help
+ * The replies of the original sample are fixed byte for byte (see PROTOCOL.md). The help
  * and the usage replies stand beside the commands (commands.ts). This file sends nothing.
  */
 import type { EventKind, RoomEvent } from "../feed/events.ts";
