@@ -29,10 +29,13 @@ import { agreeOnShards } from "./feed/shards.ts";
 import { Access, type AccessSettings } from "./http/access.ts";
 import { Addresses } from "./http/addresses.ts";
 import { handleRequest, type HttpContext, type RequestInfo } from "./http/router.ts";
-import { type AcceptedSocket, CHAT_V1, type Hello, type KvHandles } from "./instance.ts";
+import type { KvHandles } from "./instance.ts";
 import { Confusables, DEFAULT_RESERVED } from "./nicknames/confusables.ts";
 import { Passwords } from "./nicknames/passwords.ts";
-import { AdmissionControl } from "./session/rate_limiter.ts";
+import { AdmissionControl } from "./session/admission.ts";
+import { CHAT_V1 } from "./session/chat_v1.ts";
+import type { Handshake } from "./session/connection.ts";
+import type { AcceptedSocket } from "./session/connections.ts";
 import { Supervisor } from "./supervisor.ts";
 
 export { Access, type AccessSettings } from "./http/access.ts";
@@ -47,7 +50,9 @@ export {
   type RetentionSettings,
 } from "./base/limits.ts";
 export type { Clock } from "./base/clock.ts";
-export { type AcceptedSocket, CHAT_V1, type Hello } from "./instance.ts";
+export { CHAT_V1 } from "./session/chat_v1.ts";
+export type { Handshake } from "./session/connection.ts";
+export type { AcceptedSocket } from "./session/connections.ts";
 export type { Log } from "./base/log.ts";
 export type { RequestInfo } from "./http/router.ts";
 
@@ -108,7 +113,7 @@ export interface Chat {
   /** Answers a request: pass it to `Deno.serve`, which also passes the client's address. */
   readonly fetch: (request: Request, info?: RequestInfo) => Response | Promise<Response>;
   /** Takes a socket that the caller upgraded and that is not open yet; closes it (1012) if it must. */
-  accept(socket: AcceptedSocket, hello?: Hello): void;
+  accept(socket: AcceptedSocket, handshake?: Handshake): void;
   /** The number of connections. */
   readonly size: number;
   /**

@@ -4,7 +4,9 @@
  * It does not know what an instance does with its connections.
  */
 import { backOff } from "./kv/retry.ts";
-import { type AcceptedSocket, type Hello, Instance, type InstanceParts } from "./instance.ts";
+import { Instance, type InstanceParts } from "./instance.ts";
+import type { Handshake } from "./session/connection.ts";
+import type { AcceptedSocket } from "./session/connections.ts";
 
 /** The current instance of a chat, and its replacement. */
 export class Supervisor {
@@ -40,7 +42,7 @@ export class Supervisor {
   }
 
   /** Takes a socket that is not open yet. */
-  accept(socket: AcceptedSocket, handshake?: Hello): void {
+  accept(socket: AcceptedSocket, handshake?: Handshake): void {
     this.#instance.accept(socket, handshake);
   }
 

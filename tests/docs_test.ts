@@ -8,7 +8,7 @@ import { startChat } from "../chat/mod.ts";
 
 const PROJECT = new URL("../", import.meta.url);
 
-/** Lines of README.md, at most: it is for people who have just found the project. */
+/** Lines of README.md, at most: its readers have just found the project. */
 const MAX_README_LINES = 150;
 
 /** Columns of a table, at most: it must be readable in a terminal. */
@@ -102,7 +102,7 @@ Deno.test("documents: ARCHITECTURE.md has a row for every layer, and no other", 
   assertEquals([...rows].map(([, name]) => name!).sort(), layers.sort());
 });
 
-/** Somebody in a terminal: what they type, and the lines that they read. */
+/** A client of plain text: what the user types, and the lines that the user reads. */
 class Terminal implements Disposable {
   readonly #socket: WebSocket;
   readonly #lines: string[] = [];
@@ -163,6 +163,38 @@ Deno.test("documents: the session in README.md is what the server does", async (
       }
       if (line!.startsWith("> ")) john.type(line!.slice(2));
       else assertEquals(await john.line(), line);
+    }
+  } finally {
+    await chat.close();
+    await server.shutdown();
+  }
+});
+
+Deno.test("documents: every file that ARCHITECTURE.md names exists", async () => {
+  const names = (await read("chat/docs/ARCHITECTURE.md")).matchAll(/`([\w.]+\/[\w./]+\.\w+)`/g);
+  for (const [, name] of names) {
+    const root = name!.startsWith("tests/") || name!.startsWith(".") ? "" : "chat/";
+    const info = await Deno.stat(new URL(root + name, PROJECT)).catch(() => undefined);
+    assert(info?.isFile, `there is no ${name}`);
+  }
+});
+
+Deno.test("documents: the sessions of registration in OPERATIONS.md are what the server does", async () => {
+  const [, sessions] = /### Registration\n\n```text\n([^]*?)```/.exec(
+    await read("chat/docs/OPERATIONS.md"),
+  )!;
+  using kv = await Deno.openKv(":memory:");
+  const chat = await startChat({ kv, local: true });
+  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, chat.fetch);
+  try {
+    for (const session of sessions!.trimEnd().split("\n\n")) {
+      // The nickname is free once the connection before has ended.
+      while (chat.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+      using ann = await Terminal.open(server.addr.port);
+      for (const line of session.split("\n")) {
+        if (line.startsWith("> ")) ann.type(line.slice(2));
+        else assertEquals(`< ${await ann.line()}`, line);
+      }
     }
   } finally {
     await chat.close();

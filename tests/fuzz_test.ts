@@ -287,7 +287,7 @@ Deno.test("the server answers every client after 100,000 random lines in every s
         lines += count;
         // The nickname, if the client has none yet.
         client.say(`n${batches}`, `/who ${marker}`);
-        while (!(await client.next()).endsWith(`Nobody called "${marker}" is online.`));
+        while (!(await client.next()).endsWith(`No one named "${marker}" is online.`));
         if (batches % 40 === 0) await control.chat();
       }
       if (random.percent(50)) client.socket.close(random.pick([1000, 3000, 4999]));

@@ -92,12 +92,6 @@ const MAX_FILE_LINES = 400;
 /** Files that are longer. A stylesheet is one idea, however many elements the page has. */
 const LONG_FILES = [
   "page/style.css",
-  "delivery/sender.ts",
-  "session/plain_text.ts",
-  "session/resume.ts",
-  "session/chat_v1.ts",
-  "session/handler.ts",
-  "instance.ts",
 ];
 
 /** Lines of a function's body. */

@@ -1,126 +1,168 @@
 /**
- * Rejections: why an action was not done, as a code for programs and a message for users.
+ * The error codes of the protocol, and the rejections that use them: a code for programs, and a
+ * message for people.
  *
- * The plain-text protocol sends the message, chat.v1 both. docs/PROTOCOL.md lists the codes, which do
- * not change.
+ * The codes are stable. chat/docs/PROTOCOL.md lists them, and a test compares the two lists. This
+ * file does not decide when a request is rejected.
  */
 
-/** Why an action was not done. The connection stays open. */
+/** Every error code: when the server uses it, and whether the error then carries `retryAfter`. */
+export const ERROR_CODES = {
+  "malformed": { when: "a line is not a JSON object, or is ambiguous", retryAfter: false },
+  "unknown-type": { when: "no request has this type", retryAfter: false },
+  "bad-request": { when: "a field is missing or has the wrong form", retryAfter: false },
+  "too-long": { when: "a text or a frame is longer than allowed", retryAfter: false },
+  "not-named": { when: "the client has not logged in yet", retryAfter: false },
+  "already-named": { when: "the client has logged in already", retryAfter: false },
+  "bad-nickname": { when: "the nickname breaks a rule, or is reserved", retryAfter: false },
+  "nickname-taken": { when: "another user has the nickname or a lookalike", retryAfter: false },
+  "nickname-registered": { when: "the nickname needs its password", retryAfter: false },
+  "already-registered": { when: "the client has registered this nickname", retryAfter: false },
+  "not-registered": { when: "nobody has registered the nickname", retryAfter: false },
+  "not-identified": { when: "the client's nickname is not registered to it", retryAfter: false },
+  "wrong-password": { when: "the password does not match", retryAfter: false },
+  "bad-password": { when: "the password breaks a rule", retryAfter: false },
+  "too-many-attempts": { when: "an address or nickname had too many tries", retryAfter: true },
+  "busy": { when: "too many passwords are being checked", retryAfter: true },
+  "registration-off": { when: "the server registers no nicknames", retryAfter: false },
+  "registration-limit": { when: "an address registered too many nicknames", retryAfter: true },
+  "bad-room": { when: "the room name breaks a rule", retryAfter: false },
+  "not-in-room": { when: "the client is in no room, or in another one", retryAfter: false },
+  "not-online": { when: "no online user has this nickname", retryAfter: false },
+  "not-allowed": { when: "the client asks for the history of another room", retryAfter: false },
+  "history-off": { when: "the server keeps no history", retryAfter: false },
+  "bad-token": { when: "the session of this token has expired", retryAfter: false },
+  "unavailable": { when: "storage does not answer", retryAfter: true },
+  "too-fast": { when: "a rate limit is exceeded, or unsent replies are large", retryAfter: true },
+  "too-late": { when: "the client chose no nickname in time; it is closed", retryAfter: false },
+} as const satisfies Record<string, { when: string; retryAfter: boolean }>;
+
+/** An error code. */
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** The reason why a request was not carried out. The connection stays open. */
 export interface Rejection {
   readonly ok: false;
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly message: string;
-  /** Milliseconds after which another try may succeed, if that depends on time. */
-  readonly retryAfter?: number;
+  /** Milliseconds after which the client may try again, for causes that pass by themselves. */
+  readonly retryAfterMs?: number;
 }
 
-/** The result of an action, or why it was not done. */
+/** The result of an operation, or the reason why it was not carried out. */
 export type Result<T = unknown> = ({ readonly ok: true } & T) | Rejection;
 
-/** Returns a rejection. `retryAfter`: milliseconds. */
-export function reject(code: string, message: string, retryAfter?: number): Rejection {
-  return { ok: false, code, message, retryAfter };
+/** Returns a rejection. */
+export function reject(code: ErrorCode, message: string, retryAfterMs?: number): Rejection {
+  return { ok: false, code, message, retryAfterMs };
 }
 
-/** Milliseconds after which a client may try again if storage did not answer. */
+/** Milliseconds after which a client may try again when storage did not answer. */
 const STORAGE_RETRY_MS = 3_000;
 
-/** Milliseconds after which a client may try again if too many passwords wait to be hashed. */
+/** Milliseconds after which a client may try again when too many passwords wait to be hashed. */
 const HASHING_RETRY_MS = 2_000;
 
-/** The rejections of the chat. */
+/** Milliseconds after which a client may ask again for a large reply that did not fit. */
+const UNSENT_RETRY_MS = 1_000;
+
+/** Code units of a room name that are repeated in a message. */
+const MAX_QUOTED_UNITS = 64;
+
+/** The rejections whose message is shared by several callers, or depends on a value. */
 export const rejection = {
-  /** `ms`: milliseconds to wait. */
-  tooFast: (isMessage: boolean, ms: number): Rejection => {
-    const seconds = Math.ceil(ms / 1000);
-    const wait = `Please wait ${seconds} ${seconds === 1 ? "second" : "seconds"}.`;
-    const what = isMessage ? "Not sent: that was too much" : "Not done: that was too often";
-    const message = `${what} in a short time. ${wait}`;
-    return { ok: false, code: "too-fast", message, retryAfter: Math.ceil(ms) };
+  tooFast: (isMessage: boolean, waitMs: number) => {
+    const wait = secondsFrom(waitMs);
+    const message = isMessage
+      ? `Not sent: you are sending too fast. Wait ${wait}.`
+      : `Too many commands. Wait ${wait} and try again.`;
+    return reject("too-fast", message, Math.ceil(waitMs));
   },
-  /** A large reply does not fit into the unsent data that one client, or all, may have. */
-  tooMuchUnsent: {
-    ok: false,
-    code: "too-fast",
-    message:
-      "Not done: too much of what was sent before is still on its way. Please wait 1 second.",
-    retryAfter: 1_000,
-  } as Rejection,
+  tooMuchUnsent: reject(
+    "too-fast",
+    "Earlier replies are still being sent to you. Wait 1 second and try again.",
+    UNSENT_RETRY_MS,
+  ),
   tooLate: (seconds: number) =>
-    reject("too-late", `No nickname was chosen within ${seconds} seconds: goodbye.`),
+    reject("too-late", `Disconnected: no nickname within ${seconds} seconds.`),
   nicknameTaken: (nick: string) =>
-    reject("nickname-taken", `The nickname "${nick}" is taken. Please choose another one.`),
+    reject("nickname-taken", `"${nick}" is taken. Choose another nickname.`),
   nicknameAlike: (nick: string) =>
     reject(
       "nickname-taken",
-      `The nickname "${nick}" looks like one that is taken. Please choose another one.`,
+      `"${nick}" looks too much like a nickname already in use. Choose another.`,
     ),
   nicknameRegistered: (nick: string) =>
     reject(
       "nickname-registered",
-      `The nickname "${nick}" is registered. Whoever knows its password can identify for it.`,
+      `"${nick}" is registered. Enter its password, or choose another nickname.`,
     ),
   nicknameReserved: (nick: string) =>
-    reject("bad-nickname", `The nickname "${nick}" is reserved. Please choose another one.`),
+    reject("bad-nickname", `"${nick}" is reserved. Choose another nickname.`),
   nicknameImitates: reject(
     "bad-nickname",
-    "A nickname cannot look like the beginning or end of one of the chat's own lines.",
+    "Nicknames cannot look like the beginning or end of one of the server's own lines.",
   ),
   nicknameTooLong: reject("bad-nickname", "Nickname too long once its ligatures are expanded."),
   onlineAlready: (nick: string) =>
-    reject("nickname-taken", `"${nick}" is online over another connection. Close that one first.`),
+    reject(
+      "nickname-taken",
+      `You are already connected as "${nick}" elsewhere. Close that tab or device first.`,
+    ),
   registeredAlready: (nick: string) =>
-    reject("already-registered", `The nickname "${nick}" is registered already, and it is yours.`),
-  registrationOff: reject("registration-off", "Nicknames cannot be registered here."),
-  notRegistered: (nick: string) =>
-    reject("not-registered", `The nickname "${nick}" is not registered.`),
-  notIdentified: reject("not-identified", "Your nickname is not registered, or not by you."),
-  wrongPassword: reject("wrong-password", "The password is wrong."),
-  tooManyAttempts: (ms: number) =>
+    reject("already-registered", `You have already registered "${nick}".`),
+  registrationOff: reject("registration-off", "This server registers no nicknames."),
+  notRegistered: (nick: string) => reject("not-registered", `"${nick}" is not registered.`),
+  notIdentified: reject("not-identified", "You are not signed in to a registered nickname."),
+  wrongPassword: reject("wrong-password", "Wrong password."),
+  tooManyAttempts: (waitMs: number) =>
     reject(
       "too-many-attempts",
-      `Too many passwords were tried. Please wait ${Math.ceil(ms / 1000)} s.`,
-      Math.ceil(ms),
+      `Too many wrong passwords. Wait ${secondsFrom(waitMs)}.`,
+      Math.ceil(waitMs),
     ),
-  /** `ms`: milliseconds to wait. */
-  tooManyRegistrations: (ms: number) => {
-    const minutes = Math.ceil(ms / 60_000);
+  tooManyRegistrations: (waitMs: number) => {
+    const minutes = Math.ceil(waitMs / 60_000);
     const time = minutes > 90 ? `${Math.ceil(minutes / 60)} hours` : `${minutes} min`;
     return reject(
       "registration-limit",
-      "Not done: too many nicknames were registered from your address. " +
-        `Please try again in ${time}.`,
-      Math.ceil(ms),
+      `Too many nicknames were registered from your address. Try again in ${time}.`,
+      Math.ceil(waitMs),
     );
   },
   busy: reject(
     "busy",
-    "Not done: too many passwords are being checked. Please try again soon.",
+    "Server busy checking passwords. Try again in a few seconds.",
     HASHING_RETRY_MS,
   ),
-  notInRoom: reject("not-in-room", "Not currently in a room."),
-  notInThatRoom: (room: string) =>
-    reject("not-in-room", `You are not in room "${beginningOf(room)}".`),
-  notOnline: (nick: string) => reject("not-online", `Nobody called "${nick}" is online.`),
-  notAllowed: (room: string) =>
-    reject("not-allowed", `Only who is in room "${beginningOf(room)}" may see its history.`),
-  historyOff: reject("history-off", "No history is kept here."),
-  badToken: reject("bad-token", "There is nothing to come back to with this token."),
-  tooLong: (bytes: number, most: number) =>
-    reject("too-long", `Not sent: this line has ${bytes} bytes, and at most ${most} are allowed.`),
+  notInRoom: reject("not-in-room", "You are not in a room."),
+  notInThatRoom: (room: string) => reject("not-in-room", `You are not in room "${quoted(room)}".`),
+  notOnline: (nick: string) => reject("not-online", `No one named "${nick}" is online.`),
+  notAllowed: (room: string) => reject("not-allowed", `Join "${quoted(room)}" to see its history.`),
+  historyOff: reject("history-off", "This server keeps no history."),
+  badToken: reject("bad-token", "This session has expired."),
+  tooLong: (bytes: number, maxBytes: number) => {
+    const sizes = `${bytes.toLocaleString("en-US")} of ${maxBytes.toLocaleString("en-US")} bytes`;
+    return reject("too-long", `Too long: ${sizes}. Shorten it or send it in parts.`);
+  },
   notSent: reject(
     "unavailable",
-    "Not sent: the chat's storage does not answer. Please try again in a moment.",
+    "Not sent: the server cannot save messages right now. Try again in a moment.",
     STORAGE_RETRY_MS,
   ),
   notDone: reject(
     "unavailable",
-    "Not done: the chat's storage does not answer. Please try again in a moment.",
+    "That did not work: the server cannot save changes right now. Try again in a moment.",
     STORAGE_RETRY_MS,
   ),
 } as const;
 
-/** Returns the first characters of a user's input, to repeat it. Never splits a character. */
-function beginningOf(typed: string): string {
-  return typed.slice(0, 64).toWellFormed();
+function secondsFrom(ms: number): string {
+  const seconds = Math.ceil(ms / 1000);
+  return `${seconds} ${seconds === 1 ? "second" : "seconds"}`;
+}
+
+/** Returns the beginning of what a client sent, without half of a surrogate pair at its end. */
+function quoted(sent: string): string {
+  return sent.slice(0, MAX_QUOTED_UNITS).toWellFormed();
 }

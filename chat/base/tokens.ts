@@ -1,14 +1,16 @@
 /**
- * The tokens that resume a session. KV only stores their hashes.
+ * Resume tokens. The client keeps the token, and KV keeps only its hash.
+ *
+ * This file does not know which session a token belongs to.
  */
 import { createHash, randomBytes } from "node:crypto";
 
-/** Returns a new token: 256 random bits, as 43 characters that are allowed in a URL. */
+/** Returns a new token: 256 random bits in base64url, 43 characters that a URL may hold. */
 export function newToken(): string {
   return randomBytes(32).toString("base64url");
 }
 
-/** Returns the hash of a token. It needs no salt, because 256 random bits cannot be guessed. */
+/** Returns the stored form of a token. It is unsalted: 256 random bits cannot be guessed. */
 export function hashToken(token: string): string {
   return createHash("sha256").update(token).digest("base64url");
 }

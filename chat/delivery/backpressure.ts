@@ -1,50 +1,50 @@
 /**
- * What waits for those who do not read, and when that is too much.
+ * Counts the unsent data of slow clients, and says when it is too much.
  *
- * A helper of Sender. A socket queues without bound, and a runtime that cannot cut a connection keeps
- * the queue of a peer that reads nothing until that peer hangs up, also when it has been closed: so
- * what waits for all of them together is bounded, too. It closes nothing itself.
+ * A socket queues without bound. A runtime that cannot cut a TCP connection keeps the queue of a
+ * client that reads nothing until that client hangs up, even after a close. So the unsent data of all
+ * clients together is bounded, too. This file closes nothing.
  */
 import type { Clock } from "../base/clock.ts";
 
-/** A socket whose queue can be seen. */
+/** A socket whose unsent bytes can be read. */
 export interface SendQueue {
   readonly bufferedAmount: number;
 }
 
-/** Bytes that may wait for anybody without a further look. */
+/** Unsent bytes that every client may have without being counted. */
 export const UNCHECKED_BYTES = 64 * 1024;
 
-/** Bytes that a frame in a queue counts besides its own: Deno 2.9 takes some 900 for each. */
+/** Bytes that a queued frame counts besides its text: Deno 2.9 takes some 900 for each. */
 export const FRAME_OVERHEAD_BYTES = 512;
 
 /**
- * Milliseconds for which only the text itself is counted: one commit may put thousands of frames in a
- * queue, before the system is given any of them, and nobody could have read them by then.
+ * Milliseconds for which only the text itself is counted. One commit may queue thousands of frames
+ * before the system receives any of them, and no client could have read them by then.
  */
 const GRACE_MS = 250;
 
-/** Bytes that everybody may have waiting, however much waits for others. */
+/** Unsent bytes that every client may have, however much others have. */
 const MIN_SHARE_BYTES = 128 * 1024;
 
-/** Milliseconds for which all queues are not looked at once more, when together they are too long. */
-const SWEEP_MS = 250;
+/** Milliseconds between two recounts of all queues, when together they are too long. */
+const RECOUNT_MS = 250;
 
-/** What waits for somebody. */
+/** The queue of one socket. */
 interface QueueState {
-  /** Bytes of text, with the frame that was added last. */
-  waits: number;
-  /** How many frames that is, as far as can be known. */
+  /** Unsent bytes of text, the last frame included. */
+  unsentBytes: number;
+  /** Estimated number of frames in the queue. */
   frames: number;
-  /** What is counted. */
-  bytes: number;
-  /** Since when the queue is long, and has not become much shorter. */
-  since: number;
-  /** It is closed, and its queue is kept by the runtime: it does not say any more how long it is. */
+  /** The bytes that are counted: text and overhead. */
+  countedBytes: number;
+  /** When the queue became long, or last became much shorter, in monotonic milliseconds. */
+  sinceMs: number;
+  /** The socket is closed, but the runtime keeps its queue, whose length cannot be read any more. */
   closed: boolean;
 }
 
-/** The queues that are long. */
+/** The long send queues of an instance. */
 export class Backpressure {
   readonly #maxBytes: number;
   readonly #maxTotalBytes: number;
@@ -52,124 +52,125 @@ export class Backpressure {
   readonly #queues = new Map<SendQueue, QueueState>();
   #totalBytes = 0;
   /** Bytes of replies that are being made. */
-  #reserved = 0;
-  #sweptMs = -Infinity;
+  #reservedBytes = 0;
+  #recountedMs = -Infinity;
 
-  /** `most` bytes for one, `mostInAll` for all together. */
-  constructor(most: number, mostInAll: number, clock: Clock) {
+  /** `maxBytes` bounds one queue, `maxTotalBytes` all queues together. */
+  constructor(maxBytes: number, maxTotalBytes: number, clock: Clock) {
     this.#clock = clock;
-    this.#maxBytes = most;
-    this.#maxTotalBytes = mostInAll;
+    this.#maxBytes = maxBytes;
+    this.#maxTotalBytes = maxTotalBytes;
   }
 
-  /** Bytes that are counted for all together. */
-  get inAll(): number {
+  /** The bytes that are counted for all queues together. */
+  get totalBytes(): number {
     return this.#totalBytes;
   }
 
   /**
-   * Whether it is too much that one more frame of that length waits behind what waits already. Asked
-   * for each frame as long as that is more than {@linkcode UNCHECKED_BYTES}, and not otherwise. For one
-   * socket so many bytes more than usual may wait as `allowance` says: for replies.
+   * Returns whether one more frame of `bytes` would exceed a limit. Must be called for every frame
+   * while more than {@linkcode UNCHECKED_BYTES} are unsent, and for no others. `allowance` raises the
+   * limit of this one socket, for replies.
    */
-  exceedsLimit(socket: SendQueue, length: number, allowance = 0): boolean {
-    const waits = socket.bufferedAmount;
+  exceedsLimit(socket: SendQueue, bytes: number, allowance = 0): boolean {
+    const unsent = socket.bufferedAmount;
     const now = this.#clock.monotonicMs();
-    const owed = this.#queues.get(socket) ?? this.#add(socket, waits, length, now);
-    if (waits < owed.waits / 2) owed.since = now;
-    // What has been sent since has taken its share of the frames with it.
-    owed.frames = owed.frames * Math.min(1, waits / Math.max(1, owed.waits)) + 1;
-    owed.waits = waits + length;
-    this.#count(owed, owed.waits + owed.frames * FRAME_OVERHEAD_BYTES);
-    if (!this.#isOver(owed, waits, this.#maxBytes + allowance, now)) return false;
-    // The frame is not sent, or the socket is closed: it does not wait.
-    owed.frames--;
-    owed.waits = waits;
-    this.#count(owed, owed.waits + owed.frames * FRAME_OVERHEAD_BYTES);
+    const queue = this.#queues.get(socket) ?? this.#add(socket, unsent, bytes, now);
+    if (unsent < queue.unsentBytes / 2) queue.sinceMs = now;
+    // The bytes that were sent since the last call took their share of the frames with them.
+    queue.frames = queue.frames * Math.min(1, unsent / Math.max(1, queue.unsentBytes)) + 1;
+    queue.unsentBytes = unsent + bytes;
+    this.#recount(queue);
+    if (!this.#isOver(queue, unsent, this.#maxBytes + allowance, now)) return false;
+    // The caller does not send the frame, or closes the socket.
+    queue.frames--;
+    queue.unsentBytes = unsent;
+    this.#recount(queue);
     return true;
   }
 
-  /** Counts anew what waits for a socket, and returns its bytes. */
+  /** Counts a socket's queue again, and returns its unsent bytes. */
   look(socket: SendQueue): number {
-    const waits = socket.bufferedAmount;
-    const owed = this.#queues.get(socket);
-    if (owed !== undefined && !owed.closed) {
-      owed.frames *= Math.min(1, waits / Math.max(1, owed.waits));
-      owed.waits = waits;
-      this.#count(owed, owed.waits + owed.frames * FRAME_OVERHEAD_BYTES);
+    const unsent = socket.bufferedAmount;
+    const queue = this.#queues.get(socket);
+    if (queue !== undefined && !queue.closed) {
+      queue.frames *= Math.min(1, unsent / Math.max(1, queue.unsentBytes));
+      queue.unsentBytes = unsent;
+      this.#recount(queue);
     }
-    return waits;
+    return unsent;
   }
 
   /**
-   * Keeps room for a reply of so many bytes that has yet to be made, or returns `undefined` if it does
-   * not fit: for this socket, or for all together. The caller must call what is returned when the
-   * reply has been sent; to call it twice does nothing.
+   * Reserves room for a reply of at most `bytes` that has yet to be made. Returns `undefined` if it
+   * does not fit for this socket, or for all together. The caller must call the returned function
+   * when the reply has been sent; a second call does nothing.
    */
   reserve(socket: SendQueue, bytes: number): (() => void) | undefined {
     if (socket.bufferedAmount + bytes > this.#maxBytes) return undefined;
-    const isFull = () => this.#totalBytes + this.#reserved + bytes > this.#maxTotalBytes;
+    const isFull = () => this.#totalBytes + this.#reservedBytes + bytes > this.#maxTotalBytes;
     if (isFull()) {
-      this.#sweep(this.#clock.monotonicMs());
+      this.#recountAll(this.#clock.monotonicMs());
       if (isFull()) return undefined;
     }
-    this.#reserved += bytes;
-    let isHeld = true;
+    this.#reservedBytes += bytes;
+    let isReserved = true;
     return () => {
-      if (isHeld) this.#reserved -= bytes;
-      isHeld = false;
+      if (isReserved) this.#reservedBytes -= bytes;
+      isReserved = false;
     };
   }
 
-  /** A socket is being closed: what waits for it is kept. */
+  /** Keeps counting a socket's queue as it is: the socket is being closed. */
   closing(socket: SendQueue): void {
-    const owed = this.#queues.get(socket);
-    if (owed !== undefined) owed.closed = true;
+    const queue = this.#queues.get(socket);
+    if (queue !== undefined) queue.closed = true;
   }
 
-  /** A socket is gone, and what waited for it. */
+  /** Removes a socket whose queue no longer exists. */
   remove(socket: SendQueue): void {
-    const owed = this.#queues.get(socket);
-    if (owed === undefined) return;
-    this.#count(owed, 0);
+    const queue = this.#queues.get(socket);
+    if (queue === undefined) return;
+    this.#totalBytes -= queue.countedBytes;
     this.#queues.delete(socket);
   }
 
-  #isOver(owed: QueueState, waits: number, most: number, now: number): boolean {
-    if (waits > most) return true;
-    const isMoment = now - owed.since < GRACE_MS;
-    if (!isMoment && owed.bytes > most) return true;
-    const bytes = isMoment ? waits : owed.bytes;
+  #isOver(queue: QueueState, unsent: number, maxBytes: number, now: number): boolean {
+    if (unsent > maxBytes) return true;
+    const isInGrace = now - queue.sinceMs < GRACE_MS;
+    if (!isInGrace && queue.countedBytes > maxBytes) return true;
+    const bytes = isInGrace ? unsent : queue.countedBytes;
     return this.#totalBytes > this.#maxTotalBytes && bytes > this.#share(now);
   }
 
-  /** What each may have, when all together have too much. */
+  /** Returns the bytes that each client may have unsent when all together have too many. */
   #share(now: number): number {
-    this.#sweep(now);
+    this.#recountAll(now);
     if (this.#totalBytes <= this.#maxTotalBytes) return this.#maxBytes;
     return Math.max(MIN_SHARE_BYTES, this.#maxTotalBytes / this.#queues.size);
   }
 
-  /** Counts all queues anew: those who have caught up are not told of. */
-  #sweep(now: number): void {
-    if (now - this.#sweptMs < SWEEP_MS) return;
-    this.#sweptMs = now;
+  /** Counts all queues again: clients that caught up are not reported anywhere else. */
+  #recountAll(now: number): void {
+    if (now - this.#recountedMs < RECOUNT_MS) return;
+    this.#recountedMs = now;
     for (const [socket, { closed }] of this.#queues) {
       if (!closed && this.look(socket) <= UNCHECKED_BYTES) this.remove(socket);
     }
   }
 
-  #add(socket: SendQueue, waits: number, length: number, since: number): QueueState {
-    // More did not come while nobody looked.
+  #add(socket: SendQueue, unsentBytes: number, bytes: number, sinceMs: number): QueueState {
+    // No more frames can have been queued while the queue was not counted.
     const frames = 1 +
-      Math.min(waits / Math.max(1, length), UNCHECKED_BYTES / FRAME_OVERHEAD_BYTES);
-    const owed = { waits, frames, bytes: 0, since, closed: false };
-    this.#queues.set(socket, owed);
-    return owed;
+      Math.min(unsentBytes / Math.max(1, bytes), UNCHECKED_BYTES / FRAME_OVERHEAD_BYTES);
+    const queue = { unsentBytes, frames, countedBytes: 0, sinceMs, closed: false };
+    this.#queues.set(socket, queue);
+    return queue;
   }
 
-  #count(owed: QueueState, bytes: number): void {
-    this.#totalBytes += bytes - owed.bytes;
-    owed.bytes = bytes;
+  #recount(queue: QueueState): void {
+    const bytes = queue.unsentBytes + queue.frames * FRAME_OVERHEAD_BYTES;
+    this.#totalBytes += bytes - queue.countedBytes;
+    queue.countedBytes = bytes;
   }
 }

@@ -1,29 +1,29 @@
 /**
- * How many bytes something takes on the wire, and how much fits into one reply.
+ * Upper bounds of the bytes that texts and events take on the wire.
  *
- * A helper below the way of a message: Handler bounds pages by it, RateLimiter charges by it. It
- * encodes nothing itself (see text.ts, json.ts), and its numbers are upper bounds.
+ * Handler bounds pages of history by them, and RateLimiter charges by them. This file encodes
+ * nothing (see text.ts and json.ts).
  */
 import type { RoomEvent } from "../feed/events.ts";
 
 /**
- * Most bytes of one page of history or of one list. Four such replies fit into what may wait for one
- * socket ({@linkcode Limits.bufferedBytes}). The largest single event is smaller: 24 KiB of text, each
- * byte of it a six-byte escape, are 144 KiB.
+ * The most bytes of one page of history or of one list. Four such replies fit into the unsent data of
+ * one socket ({@linkcode Limits.bufferedBytes}). The largest single event is smaller: 24 KiB of text,
+ * each byte of it a six-byte escape, are 144 KiB.
  */
 export const MAX_REPLY_BYTES = 256 * 1024;
 
-/** Most bytes of what is told to a client that comes back. */
+/** The most bytes of missed events that a client receives when it resumes. */
 export const MAX_RESUME_BYTES = 2 * MAX_REPLY_BYTES;
 
-/** Bytes of an event beside its strings: field names, punctuation, its ID and its time. */
+/** Bytes of an event besides its strings: field names, punctuation, its ID and its time. */
 const ENVELOPE_BYTES = 128;
 
-/** What must be looked at one by one: everything but printable ASCII without `"` and `\`. */
+/** Matches everything but printable ASCII without `"` and `\`. */
 const NOT_PLAIN = /[^ !#-\[\]-~]/;
 
 /**
- * Returns the most bytes that a text takes, in `chat.v1` (a JSON string: `"` and `\` take two bytes,
+ * Returns the most bytes that a text takes: in `chat.v1` (a JSON string: `"` and `\` take two bytes,
  * most control characters and lone surrogates six) or in plain text (a line break takes five: four
  * spaces follow it).
  */
@@ -36,11 +36,11 @@ export function encodedBytes(text: string): number {
     else if (unit < 0x20) bytes += 6;
     else if (unit === 0x22 || unit === 0x5c) bytes += 2;
     else if (unit < 0x7f) bytes += 1;
-    // DEL and C1 are shown as one character of three bytes in plain text.
+    // Plain text shows DEL and C1 as one character of three bytes.
     else if (unit < 0xa0) bytes += 3;
     else if (unit < 0x800) bytes += 2;
     else if (unit < 0xd800 || unit > 0xdfff) bytes += 3;
-    else if (isPair(text, i)) {
+    else if (isSurrogatePair(text, i)) {
       bytes += 4;
       i++;
     } else bytes += 6;
@@ -54,7 +54,7 @@ export function encodedEventBytes({ room, nick, text, cid, to = "" }: RoomEvent)
     encodedBytes(cid) + encodedBytes(to);
 }
 
-/** Returns how many of the first items fit into `maxBytes`; `bytesOf` says what one takes. */
+/** Returns how many of the first items fit into `maxBytes`; `bytesOf` returns the bytes of one. */
 export function countThatFits<T>(
   items: readonly T[],
   maxBytes: number,
@@ -68,7 +68,7 @@ export function countThatFits<T>(
   return items.length;
 }
 
-function isPair(text: string, i: number): boolean {
+function isSurrogatePair(text: string, i: number): boolean {
   const low = text.charCodeAt(i + 1);
   return text.charCodeAt(i) < 0xdc00 && low >= 0xdc00 && low <= 0xdfff;
 }

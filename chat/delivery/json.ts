@@ -1,25 +1,25 @@
 /**
- * The `chat.v1` protocol's words: events and replies as lines of JSON. PROTOCOL.md describes them.
+ * The texts of the `chat.v1` protocol: events and replies as lines of JSON.
  *
- * A helper below the way of a message: Requests takes its replies from here, Sender its events.
+ * chat/docs/PROTOCOL.md describes their fields. This file sends nothing.
  */
 import type { RoomEvent } from "../feed/events.ts";
 
-/** What a request may carry so that its reply is known by it. */
+/** The `ref` that a request may carry, and that its one reply repeats. */
 export type Ref = string | number | undefined;
 
-/** An event as a line, for everybody whom it concerns. */
+/** Returns an event as one line of JSON, the same for every client that receives it. */
 export function encodeJson(
   { kind, room, nick, text, time, cid }: RoomEvent,
   eventId: string,
 ): string {
-  // Put together by hand: this is the hot path, and `stringify` of an object takes twice as long.
+  // Concatenated by hand: this is the hot path, and JSON.stringify of an object takes twice as long.
   const where = `"id":"${eventId}","room":${stringify(room)},"nick":${stringify(nick)}`;
-  const said = cid === "" ? "" : `,"cid":${stringify(cid)}`;
+  const cidField = cid === "" ? "" : `,"cid":${stringify(cid)}`;
   switch (kind) {
     case "message":
     case "action":
-      return `{"type":"${kind}",${where},"text":${stringify(text)},"time":${time}${said}}`;
+      return `{"type":"${kind}",${where},"text":${stringify(text)},"time":${time}${cidField}}`;
     case "join":
       return `{"type":"joined",${where},"time":${time}}`;
     case "leave":
@@ -29,18 +29,15 @@ export function encodeJson(
     case "direct":
       return `{"type":"direct","id":"${eventId}","nick":${stringify(nick)},"text":${
         stringify(text)
-      },"time":${time}${said}}`;
+      },"time":${time}${cidField}}`;
     case "resume":
       return "";
+    default:
+      return kind satisfies never;
   }
 }
 
-/** A JSON string. Older versions stored lone surrogates, which strict JSON parsers refuse. */
-function stringify(text: string): string {
-  return JSON.stringify(text.toWellFormed());
-}
-
-/** A direct message as whoever said it sees it. */
+/** Returns a direct message as its sender sees it. */
 export function encodeSent({ nick, text, time, cid, to }: RoomEvent, eventId: string): string {
   return JSON.stringify({
     type: "direct",
@@ -53,17 +50,22 @@ export function encodeSent({ nick, text, time, cid, to }: RoomEvent, eventId: st
   });
 }
 
-/** What is told to a client in place of the events of a room that it could not be sent. */
+/** Returns the line that replaces the events of a room that a slow reader was not sent. */
 export function encodeGap(room: string, after: string, until: string, missed: number): string {
   return JSON.stringify({ type: "gap", room, after, until, missed });
 }
 
-/** A reply, with the request's `ref` where it had one. */
+/** Returns a reply as one line of JSON, with the request's `ref` if it had one. */
 export function encodeReply(type: string, ref: Ref, fields: Record<string, unknown> = {}): string {
   const reply = { type, ref, ...fields };
   const json = JSON.stringify(reply);
-  // JSON.stringify escapes lone surrogates, and no others. Names that older versions stored may have some.
+  // JSON.stringify escapes only lone surrogates as \ud…: older versions stored names that hold some.
   return json.includes("\\ud") ? JSON.stringify(reply, wellFormed) : json;
+}
+
+/** Returns a JSON string. Older versions stored lone surrogates, which strict parsers refuse. */
+function stringify(text: string): string {
+  return JSON.stringify(text.toWellFormed());
 }
 
 function wellFormed(_key: string, value: unknown): unknown {

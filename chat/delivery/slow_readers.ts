@@ -1,56 +1,56 @@
 /**
- * Readers who cannot keep up: when one of them may be sent events again, and when one is given up.
+ * The clients that read too slowly: when one of them can be sent events again, and when to give up.
  *
- * A helper of Sender, which sends them no events while they are listed here. A timer looks at their
- * unsent data while there are any, and does not run otherwise. It sends and closes nothing itself.
+ * Rooms sends no room events to a client listed here. A timer looks at the clients' unsent data
+ * while the list is not empty. This file sends and closes nothing.
  */
 import { type Backpressure, type SendQueue, UNCHECKED_BYTES } from "./backpressure.ts";
 import type { Clock } from "../base/clock.ts";
 
-/** Milliseconds between two looks: a reader at 5 Mbit/s takes 62 KB in that time. */
+/** Milliseconds between two looks. A client at 5 Mbit/s reads 62 KB in that time. */
 const LOOK_MS = 100;
 
-/** Milliseconds after which a reader that takes nothing at all is given up. */
+/** Milliseconds after which a client that reads nothing at all is given up. */
 const STALL_MS = 30_000;
 
-/** What is done with a reader. */
+/** What happens to a slow client. It is not listed any more when either is called. */
 export interface SlowReadersEvents<Reader> {
-  /** Its unsent data has become little. It is not listed any more. */
+  /** At most {@linkcode UNCHECKED_BYTES} of its data are unsent. */
   caughtUp(reader: Reader): void;
-  /** It has taken nothing for {@linkcode STALL_MS}. It is not listed any more. */
+  /** It has read nothing for {@linkcode STALL_MS}. */
   stalled(reader: Reader): void;
 }
 
-/** What is known of a reader. */
+/** The progress of one slow client. */
 interface Progress {
   /** Unsent bytes at the last look. */
-  waits: number;
+  unsentBytes: number;
   /** When they last became fewer, in monotonic milliseconds. */
   progressMs: number;
 }
 
-/** The readers that are sent no events at the moment. */
+/** The list of slow clients. */
 export class SlowReaders<Reader extends { readonly socket: SendQueue }> {
   readonly #readers = new Map<Reader, Progress>();
   readonly #clock: Clock;
-  readonly #backlog: Backpressure;
-  readonly #on: SlowReadersEvents<Reader>;
+  readonly #backpressure: Backpressure;
+  readonly #events: SlowReadersEvents<Reader>;
   #cancel: (() => void) | undefined;
 
-  constructor(clock: Clock, backlog: Backpressure, on: SlowReadersEvents<Reader>) {
+  constructor(clock: Clock, backpressure: Backpressure, events: SlowReadersEvents<Reader>) {
     this.#clock = clock;
-    this.#backlog = backlog;
-    this.#on = on;
+    this.#backpressure = backpressure;
+    this.#events = events;
   }
 
-  /** Lists a reader. */
+  /** Lists a client. */
   add(reader: Reader): void {
-    const waits = reader.socket.bufferedAmount;
-    this.#readers.set(reader, { waits, progressMs: this.#clock.monotonicMs() });
+    const unsentBytes = reader.socket.bufferedAmount;
+    this.#readers.set(reader, { unsentBytes, progressMs: this.#clock.monotonicMs() });
     this.#schedule();
   }
 
-  /** Takes a reader off the list, if it is there. */
+  /** Removes a client from the list if it is listed. */
   delete(reader: Reader): void {
     if (!this.#readers.delete(reader) || this.#readers.size > 0) return;
     this.#cancel?.();
@@ -68,15 +68,15 @@ export class SlowReaders<Reader extends { readonly socket: SendQueue }> {
   #look(): void {
     const now = this.#clock.monotonicMs();
     for (const [reader, progress] of this.#readers) {
-      const waits = this.#backlog.look(reader.socket);
-      if (waits < progress.waits) progress.progressMs = now;
-      progress.waits = waits;
-      if (waits <= UNCHECKED_BYTES) {
+      const unsent = this.#backpressure.look(reader.socket);
+      if (unsent < progress.unsentBytes) progress.progressMs = now;
+      progress.unsentBytes = unsent;
+      if (unsent <= UNCHECKED_BYTES) {
         this.#readers.delete(reader);
-        this.#on.caughtUp(reader);
+        this.#events.caughtUp(reader);
       } else if (now - progress.progressMs >= STALL_MS) {
         this.#readers.delete(reader);
-        this.#on.stalled(reader);
+        this.#events.stalled(reader);
       }
     }
   }

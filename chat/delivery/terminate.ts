@@ -1,10 +1,10 @@
 /**
- * Cuts the TCP connection of a WebSocket, without waiting for the peer.
+ * Cuts the TCP connection of a WebSocket, without waiting for the client.
  *
- * `WebSocket.close()` only asks the peer to close. Until the peer answers, Deno 2.9 goes on reading,
- * and keeps what it reads of a message that does not end. Deno has no public call that cuts a
- * connection, so this one closes the socket's resource inside the runtime, as Deno's own idle timeout
- * does. On a runtime without that resource it does nothing, and says so.
+ * `WebSocket.close()` only asks the client to close. Until the client answers, Deno 2.9 continues to
+ * read, and keeps what it reads of a message that does not end. Deno has no public call that cuts a
+ * connection. So this file closes the socket's resource inside the runtime, as Deno's own idle
+ * timeout does. On a runtime without that resource it does nothing and returns false.
  */
 
 /** The part of Deno's core that is needed here. */
@@ -13,10 +13,9 @@ interface Core {
 }
 
 /**
- * Cuts a socket's connection. Its `close` event follows. Close the socket first: what is cut while it
- * is open reports 1005, as if the peer had meant to leave.
- *
- * Returns whether this runtime can do that.
+ * Cuts a socket's connection, and returns whether this runtime can do that. The socket's `close`
+ * event follows. Close the socket first: a socket that is cut while it is open reports 1005, as if
+ * the client had left.
  */
 export function terminate(socket: object): boolean {
   const core = coreOf(Deno);

@@ -1,22 +1,22 @@
 /**
- * The plain-text protocol's words: what a client is told, byte for byte.
+ * The texts of the plain-text protocol: events and replies as lines.
  *
- * A helper below the way of a message: Handler takes its replies from here, Sender its events. The
- * replies of the original sample are fixed; see README.md, "Protocol".
+ * The replies of the original sample are fixed byte for byte (see PROTOCOL.md). The help
+ * and the usage replies stand beside the commands (commands.ts). This file sends nothing.
  */
-import type { RoomEvent } from "../feed/events.ts";
+import type { EventKind, RoomEvent } from "../feed/events.ts";
 
-// What a terminal would act on, or take for the beginning of another line. A tab is harmless.
-// deno-lint-ignore no-control-regex -- control characters are what this is about
+// Characters that a terminal would act on, or that would begin another line. A tab is harmless.
+// deno-lint-ignore no-control-regex -- control characters are the subject of this expression
 const UNSHOWN = /[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]/;
 const EACH_UNSHOWN = new RegExp(`\\r\\n|${UNSHOWN.source}`, "g");
 
 /**
- * Returns a text as a terminal may show it: one line, whose further lines are indented by four
- * spaces, so that none looks like an event of its own. "\n" and "\r\n" are line breaks; all other
- * control characters but the tab become control pictures, or U+FFFD where there is none.
+ * Returns a text that a terminal can show safely: one line, whose further lines are indented by four
+ * spaces, so that no text can look like another user's line. "\n" and "\r\n" are line breaks. Every
+ * other control character except the tab becomes a control picture, or U+FFFD where none exists.
  *
- * The bidirectional controls of Unicode are left as they are: languages need them.
+ * Unicode's bidirectional controls stay: some languages need them.
  */
 export function shown(text: string): string {
   return UNSHOWN.test(text) ? text.replace(EACH_UNSHOWN, picture) : text;
@@ -29,143 +29,117 @@ function picture(character: string): string {
   return code === 0x7f ? "\u2421" : "\ufffd";
 }
 
-/** A template whose values are shown by {@linkcode shown}: its own line breaks stay. */
+/** A template that passes its values through {@linkcode shown}, and keeps its own line breaks. */
 function line(strings: TemplateStringsArray, ...values: (string | number)[]): string {
   return String.raw({ raw: strings }, ...values.map((value) => shown(String(value))));
 }
 
-/** What an event looks like to somebody in the room; `own`: to the one whom it is about. */
-export function encodeText(event: RoomEvent, own: boolean): string {
-  return shown(written(event, own));
+/** Returns an event as the members of its room see it; `isOwn`: as the member it is about sees it. */
+export function encodeText(event: RoomEvent, isOwn: boolean): string {
+  return shown(textOf(event, isOwn));
 }
 
-function written({ kind, room, nick, text }: RoomEvent, own: boolean): string {
+function textOf({ kind, room, nick, text }: RoomEvent, isOwn: boolean): string {
   switch (kind) {
     case "message":
       return `${nick}: ${text}`;
     case "action":
       return `* ${nick} ${text}`;
     case "join":
-      return own ? `Joined chat room "${room}"` : `${nick} joined room.`;
+      return isOwn ? `Joined chat room "${room}"` : `${nick} joined room.`;
     case "leave":
-      return own ? `Left chat room "${room}"` : `${nick} left room.`;
+      return isOwn ? `Left chat room "${room}"` : `${nick} left room.`;
     case "nick":
-      return own ? `Nickname is: ${text}` : `${nick} is now known as ${text}.`;
+      return isOwn ? `Nickname is: ${text}` : `${nick} is now known as ${text}.`;
     case "direct":
       return `[from ${nick}] ${text}`;
     case "resume":
       return "";
+    default:
+      return kind satisfies never;
   }
 }
 
-/** Whether the one whom an event is about is shown something else than the others. */
-export function isPersonal({ kind }: RoomEvent): boolean {
-  return kind !== "message" && kind !== "action";
+/**
+ * Returns whether events of a kind change a room's members or their nicknames. The member such an
+ * event is about sees another text than the others, and receives it even when it reads too slowly.
+ */
+export function isMemberChange(kind: EventKind): boolean {
+  switch (kind) {
+    case "join":
+    case "leave":
+    case "nick":
+      return true;
+    case "message":
+    case "action":
+    case "direct":
+    case "resume":
+      return false;
+    default:
+      return kind satisfies never;
+  }
 }
 
-/** The reply to a change of nickname. */
-export function nicknameIs(nick: string): string {
-  return line`Nickname is: ${nick}`;
-}
-
-/** The fixed replies. */
-export const reply = {
-  welcome: (nick: string) => line`Using nickname: ${nick}\nType /help for list of commands.`,
-  currentNickname: (nick: string) => line`Current nickname: ${nick}`,
-  unknownCommand: (command: string) => line`Unknown command: ${command}`,
-  notInRoom: "Not currently in a room. Type /join {room_name} to do so.",
-  cannotSend: "Cannot send message if not in chatroom.",
-} as const;
-
-/** Replies where the sample is silent or crashes, and those to our own commands. */
-export const further = {
-  tryNickname: (why: string) => line`${why} Type the nickname that you want to use.`,
-  joinWhat: "Which room? Type /join {room_name} to join one.",
-  noRooms: "There are no rooms yet. Type /join {room_name} to open one.",
-  meWhat: "What do you do? Type /me {action}.",
-  msgWhat: "To whom, and what? Type /msg {nickname} {text}.",
-  sentTo: (nick: string, text: string) => line`[to ${nick}] ${text}`,
-  whoWhat: "Who? Type /who {nickname}.",
-  isInRoom: (nick: string, room: string) => line`${nick} is in room "${room}".`,
-  isInNone: (nick: string) => line`${nick} is online, in no room.`,
-  registered: (nick: string) =>
-    line`The nickname "${nick}" is registered. If it is yours, type /identify {password}; ` +
-    "if not, choose another one.",
-  registerWhat: "With which password? Type /register {password}; it is one word.",
-  identifyWhat: "Type /identify {password}, or /identify {nickname} {password}.",
-  passwordWhat: "Type /password {old password} {new password}; each is one word.",
-  unregisterWhat: "Type /unregister {password}.",
-  nowRegistered: (nick: string) =>
-    line`The nickname "${nick}" is yours. To use it another time, type it, and then ` +
-    "/identify {password}.",
-  identified: (nick: string) => line`You are identified as ${nick}.`,
-  passwordChanged: "The password is changed.",
-  unregistered: (nick: string) => line`The nickname "${nick}" is not registered any more.`,
-  notSaid: "Not sent: this looks like a password. A command starts with its /.",
-  historyWhat: (most: number) =>
-    line`How many? Type /history {n}, with a number from 1 to ${most}.`,
-  nothingSaid: "Nothing has been said here yet.",
-  andMore: (many: number) => `… and ${many.toLocaleString("en-US")} more`,
-  /** In place of events that a reader could not be sent. `many`: those of them that were said. */
-  tooSlow: (many: number) =>
-    many === 0
-      ? "You missed who came and went: your connection is too slow. Type /ls to see who is here."
-      : `You missed ${many === 1 ? "1 message" : `${many.toLocaleString("en-US")} messages`}: ` +
-        "your connection is too slow. Type /history to read them.",
-  comeBack: (token: string, seconds: number) =>
-    line`To come back within ${seconds} s: ?resume=${token}&last={id}`,
-  welcomeBack: (nick: string, room: string | undefined) =>
-    room === undefined
-      ? line`Welcome back, ${nick}. You are in no room.`
-      : line`Welcome back, ${nick}. You are in room "${room}".`,
-  missed: (many: number) =>
-    many === 0 ? "You missed nothing." : line`You missed the ${many} above.`,
-  missedMore: "You may have missed more than this. Type /history to see what was said.",
-} as const;
-
-/** A line of history: what was said, and when (UTC, to the minute). */
+/** Returns a line of history: the event, and its time in UTC to the minute. */
 export function encodePast(event: RoomEvent): string {
   const time = new Date(event.time).toISOString();
   return `[${time.slice(0, 10)} ${time.slice(11, 16)}] ${encodeText(event, false)}`;
 }
 
-/** The sample's help, unchanged, then our own commands in the same shape. */
-export const HELP = `Commands available:
-    /help
-          Display this message.
-    /join {chat_room_name}
-          Join a chatroom named {chat_room_name}.
-    /nick {nickname}
-          Change your name to {nickname}. If no {nickname}
-          is provided then your current name will be printed
-    /room
-          Print out the name of the room you are currently\x20
-          in.
-    /ls
-          If you are in a room, list all users also in the
-          room. Otherwise, list all rooms.
-    /quit
-          Leave current room.
+/** The replies that the sample fixes. */
+export const reply = {
+  welcome: (nick: string) => line`Using nickname: ${nick}\nType /help for list of commands.`,
+  currentNickname: (nick: string) => line`Current nickname: ${nick}`,
+  nicknameIs: (nick: string) => line`Nickname is: ${nick}`,
+  unknownCommand: (command: string) => line`Unknown command: ${command}`,
+  notInRoom: "Not currently in a room. Type /join {room_name} to do so.",
+  cannotSend: "Cannot send message if not in chatroom.",
+} as const;
 
-If you are in a room, raw text messages that do not start\x20
-with a / will be sent to everyone else in the room.
-
-    /history {n}
-          Show the last {n} messages of the room, 20
-          if no {n} is provided. Times are UTC.
-    /me {action}
-          Tell the room what you do.
-    /msg {nickname} {text}
-          Say {text} to {nickname} alone.
-    /who {nickname}
-          Tell which room {nickname} is in.
-    /register {password}
-          Keep your nickname for yourself. From then on
-          nobody can use it without the password.
-    /identify {nickname} {password}
-          Use a nickname that is registered. After it was
-          refused, /identify {password} is enough.
-    /password {old password} {new password}
-          Change the password of your nickname.
-    /unregister {password}
-          Give up the registration of your nickname.`;
+/** The replies where the sample is silent or crashes, and those to our own commands. */
+export const further = {
+  /** A client without a nickname was rejected. Some reasons ask for another nickname already. */
+  chooseNickname: (why: string) =>
+    why.includes("Choose another")
+      ? shown(why)
+      : line`${why} Type the nickname that you want to use.`,
+  /** For a command whose arguments are wrong. */
+  usage: (usage: string) => line`Usage: ${usage}`,
+  whichRoom: "Which room? Type /join {room}.",
+  noRooms: "No rooms yet. Type /join {room} to start one.",
+  directSent: (nick: string, text: string) => line`[to ${nick}] ${text}`,
+  isInRoom: (nick: string, room: string) => line`${nick} is in room "${room}".`,
+  isInNoRoom: (nick: string) => line`${nick} is online, but not in a room.`,
+  nicknameRegistered: (nick: string) =>
+    line`"${nick}" is registered. If it is yours, type /identify {password}; ` +
+    "otherwise choose another nickname.",
+  nowRegistered: (nick: string) =>
+    line`"${nick}" is now registered to you. Next time, enter it as your nickname, then type ` +
+    "/identify {password}.",
+  identified: (nick: string) => line`You are signed in as ${nick}.`,
+  passwordChanged: "Password changed.",
+  unregistered: (nick: string) => line`"${nick}" is no longer registered.`,
+  looksLikePassword:
+    "Not sent: that looks like a command with a password. Remove the space before the /.",
+  noMessages: "No messages here yet.",
+  andMore: (count: number) => `… and ${count.toLocaleString("en-US")} more`,
+  /** Sent in place of events that a slow reader was not sent; `messages` of them were messages. */
+  tooSlow: (messages: number) =>
+    messages === 0
+      ? "You missed who joined and left: your connection is too slow. Type /ls to see who is here."
+      : `You missed ${
+        messages === 1 ? "1 message" : `${messages.toLocaleString("en-US")} messages`
+      }: ` +
+        "your connection is too slow. Type /history to read them.",
+  howToResume: (token: string, seconds: number) =>
+    line`To reconnect within ${seconds} s: ?resume=${token}&last={id}`,
+  welcomeBack: (nick: string, room: string | undefined) =>
+    room === undefined
+      ? line`Welcome back, ${nick}. You are not in a room.`
+      : line`Welcome back, ${nick}. You are in room "${room}".`,
+  missed: (count: number) =>
+    count === 0
+      ? "No missed messages."
+      : line`${count} missed ${count === 1 ? "message" : "messages"} above.`,
+  mayHaveMissedMore: "You may have missed more. Type /history to see recent messages.",
+} as const;

@@ -8,9 +8,10 @@ import { type Access, isOwnSite } from "./access.ts";
 import type { Addresses, RequestSource } from "./addresses.ts";
 import { type Asset, ASSETS } from "./assets.ts";
 import { closedResponse, textResponse } from "./responses.ts";
-import { type Handshake, upgrade } from "./upgrade.ts";
+import { upgrade } from "./upgrade.ts";
 import type { Clock } from "../base/clock.ts";
-import type { AdmissionControl } from "../session/rate_limiter.ts";
+import type { AdmissionControl } from "../session/admission.ts";
+import type { Handshake } from "../session/connection.ts";
 
 /** What `Deno.serve` tells about a request; other servers may leave it out. */
 export interface RequestInfo {

@@ -8,21 +8,6 @@ import type { RequestSource } from "./addresses.ts";
 import { closedResponse, textResponse } from "./responses.ts";
 import type { HttpContext } from "./router.ts";
 import { delay, yieldToEventLoop } from "../base/clock.ts";
-import type { Admission } from "../session/rate_limiter.ts";
-
-/** What the HTTP layer learned about a client from its handshake. */
-export interface Handshake {
-  /** The agreed subprotocol; empty for plain text. */
-  readonly protocol: string;
-  /** The query parameter `resume`: a resume token. */
-  readonly resume: string | undefined;
-  /** The query parameter `last`: the ID of the last event that the client saw. */
-  readonly last: string | undefined;
-  /** The client's address, if it is known. */
-  readonly address: string | undefined;
-  /** The client's rate limiter and its place among the connections. */
-  readonly guest: Admission;
-}
 
 /**
  * Minimum milliseconds between a handshake and its answer; the maximum is twice as long. Deno 2.9 never

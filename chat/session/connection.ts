@@ -1,168 +1,291 @@
 /**
- * One connection: takes its frames, refuses those that no protocol knows, and has what is in the
- * others handled one at a time, in order.
+ * One WebSocket: takes its frames, checks every request against the limits, and runs the requests
+ * one at a time, in order.
  *
- * The first step of a message after the socket. It does not know what a line means (that is its
- * protocol's), and sends nothing itself (Sender).
+ * The limits stand here once, in front of both protocols: frame and inbox sizes, rates, unsent data.
+ * The protocol says what a line means, Handler carries it out, Sender sends.
  */
-import { costOf, DISCONNECT, type RateLimiter } from "./rate_limiter.ts";
-import type { Handler, Session } from "./handler.ts";
-import type { PlainText } from "./plain_text.ts";
-import { type Limits, sizeOf } from "../base/limits.ts";
-import { rejection } from "../base/rejections.ts";
-import { AnsweredError, type ChatV1 } from "./chat_v1.ts";
-import type { Seen } from "./resume.ts";
-import { CLOSE, RATE_LIMIT_REASON, type Sender, type Subscriber } from "../delivery/sender.ts";
+import { CLOSE, type CloseReason } from "../base/close_codes.ts";
+import { type ActionKind, type Limits, sizeOf } from "../base/limits.ts";
+import { type Rejection, rejection } from "../base/rejections.ts";
+import type { Sender } from "../delivery/sender.ts";
+import type { Subscriber, WireFormat } from "../delivery/subscriber.ts";
+import type { SessionRecord } from "../storage/records.ts";
+import type { Admission } from "./admission.ts";
+import type { Handler } from "./handler.ts";
+import { costOf, DISCONNECT, type RateLimiter, replyCost } from "./rate_limiter.ts";
 
-/** How somebody comes in: with a token of an earlier time, or without (empty). */
-export interface Entrance extends Seen {
-  readonly token: string;
+/** What the server knows of a client when its WebSocket is accepted. */
+export interface Handshake {
+  /** The subprotocol that was agreed on; empty for plain text. */
+  readonly protocol: string;
+  /** In plain text: the resume token, empty to get a new one; `undefined`: no token is wanted. */
+  readonly resume?: string;
+  /** In plain text: the position of the last event that the client saw. */
+  readonly last?: string;
+  /** The client's address, if it is known. */
+  readonly address?: string;
+  /** Limits what the client does, and counts it until it leaves. */
+  readonly guest?: Admission;
+}
+
+/** A request that the protocol has understood, or knows to be wrong. */
+export interface ParsedRequest {
+  /** The rate limit that the request counts for, and how much it costs there. */
+  readonly action: ActionKind;
+  readonly cost: number;
+  /** The reason why the request is wrong; then it is charged, rejected and not run. */
+  readonly rejection?: Rejection;
+  /** Whether the request waits until the client's earlier messages have been delivered. */
+  readonly waitsForMessages: boolean;
+  /** The most bytes of its reply, if that may be large: room is reserved before it runs. */
+  readonly maxReplyBytes?: number;
+  /** Carries out the request and replies to it. */
+  run(): void | Promise<void>;
+  /** Replies that the request is not carried out. */
+  reject(why: Rejection): void;
+}
+
+/** A protocol: how lines are read, and how replies are written. */
+export interface Protocol {
+  readonly wire: WireFormat;
+  /** Returns a request that the handshake itself makes, before any line is read. */
+  opening(connection: Connection): ParsedRequest | undefined;
+  /** Returns the lines of a frame. For a frame that is too long: none, after it was rejected. */
+  split(connection: Connection, frame: string, bytes: number): readonly string[];
+  /** Reads a line. */
+  parse(connection: Connection, line: string): ParsedRequest;
+  /** Sends a rejection that belongs to no request. */
+  reject(connection: Connection, why: Rejection): void;
 }
 
 /** What a connection is made of. */
 export interface ConnectionParts {
-  readonly id: string;
+  readonly handshake: Handshake;
   readonly subscriber: Subscriber;
-  readonly protocol: PlainText | ChatV1;
+  readonly session: SessionRecord;
+  readonly protocol: Protocol;
   readonly handler: Handler;
   readonly sender: Sender;
   readonly limits: Limits;
-  /** Says whether somebody goes too fast; `undefined`: they may. */
-  readonly limiter: RateLimiter | undefined;
-  /** Where they come from, if that is known. */
-  readonly address: string | undefined;
-  /** How often the memory guard has looked. */
+  /** The number of times that the memory guard has looked. */
   readonly looks: { readonly count: number };
-  /** The address for which their registrations are counted; `undefined`: they are not. */
-  readonly registersFrom: string | undefined;
   warn(message: string): void;
 }
 
-/** A connection, from its socket's opening to the removal of its rows. */
+/** A connection, from the opening of its socket to the removal of its rows. */
 export class Connection {
   readonly #parts: ConnectionParts;
+  readonly subscriber: Subscriber;
+  readonly handshake: Handshake;
+  /** Limits what the client does; `undefined`: nothing is limited. */
+  readonly limiter: RateLimiter | undefined;
+  /** The client's session. It changes as events are delivered; resuming replaces it. */
+  session: SessionRecord;
+  /** The last nickname that was rejected because it is registered; empty if none was. */
+  rejectedNick = "";
+  /** Whether no request has shown yet that the client received its newest resume token. */
+  tokenUnconfirmed = false;
+  /** Messages that were submitted to the feed and are not settled yet. */
+  #pendingMessages = 0;
+  #wake: (() => void) | undefined;
   readonly #inbox: string[] = [];
   #inboxUnits = 0;
-  #session: Session | undefined;
-  /** What is being done now, if it takes time. */
+  /** The request that is running, if it takes time. */
   #busy: Promise<void> | undefined;
-  /** No more frames are taken. */
-  #closedForInput = false;
+  #isClosedForInput = false;
   #ended: Promise<void> | undefined;
-  /** The number of looks when the last frame was complete. */
-  #heardAtLook = -1;
+  /** The memory guard's number of looks when the last frame arrived. */
+  #lastFrameLook = -1;
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
+    this.subscriber = parts.subscriber;
+    this.handshake = parts.handshake;
+    this.limiter = parts.handshake.guest?.limiter;
+    this.session = parts.session;
   }
 
-  /** The client, as far as the socket concerns it. */
-  get peer(): Subscriber {
-    return this.#parts.subscriber;
-  }
-
-  /** Whether the client has a nickname. */
+  /** Whether the client has logged in. */
   get isNamed(): boolean {
-    return (this.#session?.record.nick ?? "") !== "";
+    return this.session.nick !== "";
   }
 
-  /** Whether no frame was completed since the memory guard looked last. */
+  /** Whether no frame has arrived since the memory guard looked last. */
   get isSilent(): boolean {
-    return this.#heardAtLook < this.#parts.looks.count;
+    return this.#lastFrameLook < this.#parts.looks.count;
   }
 
-  /** The id of the connection, once there is one: that of an earlier time for whoever came back. */
-  get id(): string | undefined {
-    return this.#session?.record.id;
+  /** The connection ID; after a resume, that of the resumed session. */
+  get id(): string {
+    return this.session.id;
   }
 
-  /** The socket is open. */
-  open(entrance: Entrance): void {
-    this.#work(this.#open(entrance));
+  /** The key of its password limits. Without a known address, limits are keyed by connection ID. */
+  get rateLimitKey(): string {
+    return this.handshake.address || this.id;
   }
 
-  /** A frame came. */
-  receive(data: unknown): void {
-    this.#heardAtLook = this.#parts.looks.count;
-    if (this.#closedForInput) return;
-    const { sender, limits, subscriber, protocol } = this.#parts;
-    if (typeof data !== "string") {
-      return sender.close(subscriber, CLOSE.unsupported, "only text is understood here");
-    }
-    const lines = protocol.split(subscriber, data, sizeOf(data, limits.messageBytes));
-    if (lines.length === 0) return this.#count(data.length);
+  /** Starts the connection: its socket is open. */
+  open(): void {
+    const { sender, protocol } = this.#parts;
+    sender.bind(this.subscriber, this.id);
+    const request = protocol.opening(this);
+    if (request !== undefined) this.#run(request);
+  }
+
+  /** Takes a frame. */
+  receive(frame: unknown): void {
+    this.#lastFrameLook = this.#parts.looks.count;
+    if (this.#isClosedForInput) return;
+    if (typeof frame !== "string") return this.close(CLOSE.binaryFrame);
+    const { limits, protocol } = this.#parts;
+    const lines = protocol.split(this, frame, sizeOf(frame, limits.messageBytes));
+    if (lines.length === 0) return this.#chargeEmptyFrame(frame.length);
     for (const line of lines) {
-      // One of them may have been the last.
-      if (this.#closedForInput) return;
+      // A line before this one may have closed the connection.
+      if (this.#isClosedForInput) return;
       if (this.#busy === undefined) {
         this.#handle(line);
         continue;
       }
       this.#inboxUnits += line.length;
       if (this.#inbox.push(line) > limits.inboxFrames || this.#inboxUnits > limits.inboxUnits) {
-        return sender.close(subscriber, CLOSE.policy, "you send faster than the chat can take it");
+        return this.close(CLOSE.inboxFull);
       }
     }
   }
 
-  /** Their time to choose a nickname is over. */
-  expireLogin(seconds: number): void {
-    const { protocol, subscriber, sender } = this.#parts;
-    if (this.#closedForInput || this.isNamed) return;
-    protocol.reject(subscriber, rejection.tooLate(seconds));
-    sender.close(subscriber, CLOSE.policy, "no nickname was chosen");
+  /** Sends a reply. Events that were delivered before go first. */
+  reply(text: string): void {
+    this.#parts.sender.reply(this.subscriber, text);
   }
 
-  /** Handles nothing more until what this resolves to is called: another socket may take over. */
+  /** Sends a reply, and charges the client its bytes and the rows that were read for it. */
+  replyLarge(text: string, rows = 0): void {
+    this.limiter?.charge("command", replyCost(sizeOf(text, 0), rows));
+    this.reply(text);
+  }
+
+  /** Closes the socket. */
+  close(why: CloseReason): void {
+    this.#parts.sender.close(this.subscriber, why);
+  }
+
+  /** Closes the connection, unless it has logged in or is closed already. */
+  expireLogin(seconds: number): void {
+    if (this.#isClosedForInput || this.isNamed) return;
+    this.#parts.protocol.reject(this, rejection.tooLate(seconds));
+    this.close(CLOSE.loginTimeout);
+  }
+
+  /** Counts a message that was submitted to the feed. */
+  messageSubmitted(): void {
+    this.#pendingMessages++;
+  }
+
+  /** Ends the count of a message: it was delivered, or failed. */
+  messageSettled(): void {
+    this.#pendingMessages--;
+    this.#wake?.();
+  }
+
+  /** Returns a promise that resolves when a further message may be submitted, if not now. */
+  whenMessageAllowed(): Promise<void> | undefined {
+    if (this.#pendingMessages < this.#parts.limits.pendingMessages) return undefined;
+    return this.#nextSettled();
+  }
+
+  /** Returns a promise that resolves when all messages are settled, unless they are. */
+  whenMessagesSettled(): Promise<void> | undefined {
+    if (this.#pendingMessages === 0) return undefined;
+    return this.#nextSettled().then(() => this.whenMessagesSettled());
+  }
+
+  /** Runs no request until the returned function is called: another socket may take the session. */
   async suspend(): Promise<() => void> {
     while (this.#busy !== undefined) await this.#busy;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#work(promise);
+    this.#wait(promise);
     return resolve;
   }
 
-  /** Takes no more frames. Resolves when those that have come are handled. */
+  /** Takes no more frames. Resolves when those that have arrived are handled. */
   async drain(): Promise<void> {
-    this.#closedForInput = true;
+    this.#isClosedForInput = true;
     while (this.#busy !== undefined) await this.#busy;
   }
 
   /**
-   * The socket is closed, or of no use any more; `dropped`: not because whoever had it wanted to go.
-   * Resolves when nothing is left of it.
+   * Ends the connection: its socket is closed, or is to be. `dropped` means that the client did not
+   * leave by itself, so that it may resume. Resolves when the session is kept or removed.
    */
   end(dropped: boolean): Promise<void> {
     return this.#ended ??= this.#end(dropped);
   }
 
-  async #open({ token, ...seen }: Entrance): Promise<void> {
-    const { id, subscriber, protocol, sender, address = "", limiter } = this.#parts;
-    sender.bind(subscriber, id);
-    const session = await protocol.open(id, subscriber, address, limiter, token, seen);
-    session.registersFrom = this.#parts.registersFrom;
-    this.#session = session;
+  async #end(dropped: boolean): Promise<void> {
+    const { sender, handler } = this.#parts;
+    sender.remove(this.subscriber);
+    this.#isClosedForInput = true;
+    this.#inbox.length = 0;
+    while (this.#busy !== undefined) await this.#busy;
+    await handler.close(this, dropped);
   }
 
-  /** A frame in which there was nothing to do: it is counted all the same. */
-  #count(length: number): void {
-    const { limiter, sender, subscriber } = this.#parts;
-    if (limiter?.take("command", costOf(length)) !== DISCONNECT) return;
-    sender.close(subscriber, CLOSE.policy, RATE_LIMIT_REASON);
-  }
-
-  #handle(line: string): void {
-    // Without one, the connection is being closed.
-    if (this.#session === undefined) return;
-    try {
-      const work = this.#parts.protocol.handle(this.#session, line);
-      if (work !== undefined) this.#work(work);
-    } catch (error) {
-      this.#reportFault(error);
+  /** Charges a frame without any request. */
+  #chargeEmptyFrame(length: number): void {
+    if (this.limiter?.take("command", costOf(length)) === DISCONNECT) {
+      this.close(CLOSE.rateLimitIgnored);
     }
   }
 
-  #work(work: Promise<void>): void {
-    this.#busy = work.catch((error) => this.#reportFault(error)).then(() => {
+  #handle(line: string): void {
+    let request: ParsedRequest;
+    try {
+      request = this.#parts.protocol.parse(this, line);
+    } catch (error) {
+      return this.#reportFault(error);
+    }
+    this.#run(request);
+  }
+
+  #run(request: ParsedRequest): void {
+    try {
+      const work = this.#start(request);
+      if (work !== undefined) this.#wait(work, request);
+    } catch (error) {
+      this.#reportFault(error, request);
+    }
+  }
+
+  #start(request: ParsedRequest): void | Promise<void> {
+    const { action, cost } = request;
+    const waitMs = this.limiter?.take(action, cost) ?? 0;
+    if (waitMs === DISCONNECT) return this.close(CLOSE.rateLimitIgnored);
+    if (waitMs > 0) return request.reject(rejection.tooFast(action === "message", waitMs));
+    if (request.rejection !== undefined) return request.reject(request.rejection);
+    if (!this.tokenUnconfirmed) return this.#afterMessages(request);
+    return this.#parts.handler.confirmToken(this).then(() => this.#afterMessages(request));
+  }
+
+  /** Earlier messages are delivered before the reply, and in the room where they were sent. */
+  #afterMessages(request: ParsedRequest): void | Promise<void> {
+    const settled = request.waitsForMessages ? this.whenMessagesSettled() : undefined;
+    if (settled !== undefined) return settled.then(() => this.#reserveAndRun(request));
+    return this.#reserveAndRun(request);
+  }
+
+  #reserveAndRun(request: ParsedRequest): void | Promise<void> {
+    if (request.maxReplyBytes === undefined) return request.run();
+    const release = this.#parts.sender.reserve(this.subscriber, request.maxReplyBytes);
+    if (release === undefined) return request.reject(rejection.tooMuchUnsent);
+    return (async () => await request.run())().finally(release);
+  }
+
+  /** Handles the lines of the inbox when the present work is done. */
+  #wait(work: Promise<void>, request?: ParsedRequest): void {
+    this.#busy = work.catch((error) => this.#reportFault(error, request)).then(() => {
       this.#busy = undefined;
       while (this.#busy === undefined && this.#inbox.length > 0) {
         const line = this.#inbox.shift()!;
@@ -172,19 +295,21 @@ export class Connection {
     });
   }
 
-  async #end(dropped: boolean): Promise<void> {
-    const { sender, subscriber, handler } = this.#parts;
-    sender.remove(subscriber);
-    this.#closedForInput = true;
-    this.#inbox.length = 0;
-    while (this.#busy !== undefined) await this.#busy;
-    if (this.#session !== undefined) await handler.close(this.#session, dropped);
+  /** Only one caller at a time may wait: the next request waits for it. */
+  #nextSettled(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        this.#wake = undefined;
+        resolve();
+      };
+    });
   }
 
-  /** A fault of ours, or of storage: the operator reads why, the person one line. */
-  #reportFault(error: unknown): void {
-    const { warn, protocol, subscriber } = this.#parts;
-    warn(`a line could not be handled: ${error instanceof Error ? error.message : String(error)}`);
-    if (!(error instanceof AnsweredError)) protocol.reject(subscriber, rejection.notDone);
+  /** Logs an internal error, or one of storage, and tells the client that its request failed. */
+  #reportFault(error: unknown, request?: ParsedRequest): void {
+    const { warn, protocol } = this.#parts;
+    warn(`Cannot handle a request: ${error instanceof Error ? error.message : String(error)}`);
+    if (request === undefined) protocol.reject(this, rejection.notDone);
+    else request.reject(rejection.notDone);
   }
 }

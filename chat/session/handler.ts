@@ -1,35 +1,30 @@
 /**
- * What a person can do: log in, come, go, speak, ask. One verb each, for both protocols.
+ * What a client can do: log in, change its nickname, join, leave, send, ask. One verb each, for both
+ * protocols.
  *
- * Lines and Requests say what was asked for; changes of state go to Storage, what is said to the
- * feed. Each verb ends in a result or a refusal, which whoever called tells the person. It knows
- * neither the protocols' words nor sockets nor keys.
+ * A verb returns a result or a rejection; the protocol tells the client. Changes of state go to
+ * Storage, messages to the feed. Handler knows neither the protocols' texts nor sockets nor keys.
  */
-import type { Registrations } from "../nicknames/registrations.ts";
-import type { Outcome } from "../feed/batch.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Limits } from "../base/limits.ts";
+import { reject, rejection, type Result } from "../base/rejections.ts";
+import { hashToken, newToken } from "../base/tokens.ts";
 import { encodedEventBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
 import type { LoggedEvent, RoomEvent } from "../feed/events.ts";
 import type { Feed } from "../feed/feed.ts";
-import type { RateLimiter } from "./rate_limiter.ts";
 import type { History } from "../history/history.ts";
-import { Imitation } from "../nicknames/imitation.ts";
 import type { Confusables } from "../nicknames/confusables.ts";
-import type { Limits } from "../base/limits.ts";
-import { foldNickname, type Name, nicknameFrom, roomFrom } from "../nicknames/names.ts";
-import { reject, rejection, type Result } from "../base/rejections.ts";
-import type { Resume, Resumption, Seen } from "./resume.ts";
-import type { Subscriber } from "../delivery/sender.ts";
+import { Imitation } from "../nicknames/imitation.ts";
+import { foldNickname, nicknameFrom } from "../nicknames/names.ts";
+import type { Registrations } from "../nicknames/registrations.ts";
 import type { ChangeResult } from "../storage/changes.ts";
-import { MAX_CLAIM_CHARS } from "../storage/claims.ts";
-import {
-  type ConnectionRecord,
-  rememberCid,
-  saidKey,
-  type SessionRecord,
-} from "../storage/records.ts";
+import type { ConnectionRecord, SessionRecord } from "../storage/records.ts";
 import type { NewUsername, Storage } from "../storage/storage.ts";
-import { hashToken, newToken } from "../base/tokens.ts";
+import type { Connection } from "./connection.ts";
+import { type MessageRequest, Messages } from "./messages.ts";
+import type { LastSeen } from "./missed_events.ts";
+import type { Resume, Resumption } from "./resume.ts";
+import { RoomNames } from "./room_names.ts";
 
 /** What Handler is made of. */
 export interface HandlerParts {
@@ -41,489 +36,305 @@ export interface HandlerParts {
   readonly confusables: Confusables;
   readonly limits: Limits;
   readonly clock: Clock;
-  /** Whether everybody may see the history of every room. */
+  /** Whether every user may read the history of every room. */
   readonly openHistory: boolean;
 }
 
-/** Somebody at the other end of a connection, and what of theirs is still on its way. */
-export interface Session {
-  readonly subscriber: Subscriber;
-  /** Where they come from, as far as that is known, to limit what is tried from there; or empty. */
-  readonly address: string;
-  /** The address for which their registrations are counted; `undefined`: they are not. */
-  registersFrom: string | undefined;
-  /** The last nickname that was refused because it is registered. */
-  rejectedNick: string;
-  /** Live: it changes as the connection's operations are delivered. Another one after a resumption. */
-  record: SessionRecord;
-  /** A token has been sent, and nothing has come since that shows that it arrived. */
-  tokenUnconfirmed: boolean;
-  /** Messages handed to the feed and not settled yet. */
-  pending: number;
-  /** Called when there is one message less pending. */
-  wake: (() => void) | undefined;
-  /** Says whether they go too fast; `undefined`: they may. */
-  readonly limiter: RateLimiter | undefined;
-}
-
-/** Something to say: what, in the client's own numbering if it has one, and who is told how it went. */
-export interface MessageRequest {
-  readonly kind: "message" | "action";
-  readonly text: string;
-  /** The room it is meant for, if only that one will do. */
-  readonly expectedRoom?: string;
-  readonly cid?: string;
-  readonly settle: (result: Result<{ at: string }>) => void;
-}
-
-/** Which events of a room's history: the newest, those before an id, or those after one. */
+/** The events of a room's history that a client asks for: the newest, or those beside an event. */
 export interface HistoryQuery {
   readonly room?: string;
+  /** Ask for the events just before, or just after, the event with this ID; at most one is given. */
   readonly before?: string;
   readonly after?: string;
   readonly limit: number;
 }
+
+/** The result of a change: the ID of the event that announces it, if there is one. */
+type Changed<T = unknown> = Result<{ eventId?: string } & T>;
 
 /** Most events in a page of history. */
 export const MAX_HISTORY_EVENTS = 100;
 
 /** The verbs, for all connections of an instance. */
 export class Handler {
-  readonly #storage: Storage;
-  readonly #feed: Feed;
-  readonly #history: History;
-  readonly #resume: Resume;
-  readonly #registrations: Registrations;
-  readonly #confusables: Confusables;
+  readonly #parts: HandlerParts;
   readonly #imitation: Imitation;
-  readonly #limits: Limits;
-  readonly #clock: Clock;
-  readonly #openHistory: boolean;
+  readonly #roomNames: RoomNames;
+  readonly #messages: Messages;
 
   constructor(parts: HandlerParts) {
-    this.#storage = parts.storage;
-    this.#feed = parts.feed;
-    this.#history = parts.history;
-    this.#resume = parts.resume;
-    this.#registrations = parts.registrations;
-    this.#confusables = parts.confusables;
-    this.#imitation = new Imitation(parts.confusables);
-    this.#limits = parts.limits;
-    this.#clock = parts.clock;
-    this.#openHistory = parts.openHistory;
+    const { storage, feed, resume, clock, confusables, limits } = parts;
+    this.#parts = parts;
+    this.#imitation = new Imitation(confusables);
+    const roomNames = this.#roomNames = new RoomNames(confusables, limits);
+    const findOnline = (nick: string) => this.findOnline(nick);
+    this.#messages = new Messages({ storage, feed, resume, roomNames, clock, findOnline });
   }
 
-  /** A new connection, of which KV learns at its login. `address` and `pace`: see {@linkcode Session}. */
-  open(id: string, subscriber: Subscriber, address = "", limiter?: RateLimiter): Session {
-    return newSession(this.#storage.createConnection(id), subscriber, address, limiter);
+  /** Returns the session of a new connection. It has no rows in KV before its login. */
+  newSession(id: string): SessionRecord {
+    return this.#parts.storage.createConnection(id);
   }
 
-  /** Takes a nickname for the first time; if `resumable`, the result holds a token. */
+  /** Takes a nickname for the first time. If `resumable`, the result holds a resume token. */
   async login(
-    session: Session,
+    connection: Connection,
     typed: string,
     resumable: boolean,
   ): Promise<Result<{ nick: string; token: string }>> {
     const token = resumable ? newToken() : "";
-    const named = await this.rename(session, typed, resumable ? hashToken(token) : undefined);
+    const named = await this.rename(connection, typed, resumable ? hashToken(token) : undefined);
     return named.ok ? { ...named, token } : named;
   }
 
   /**
-   * Takes the place that a token leads to. Until {@linkcode Handler.endCatchUp} nothing is shown but
-   * replies: first the person has to be told what they missed.
+   * Resumes the session that a token belongs to. The client receives only replies until
+   * {@linkcode Handler.endCatchUp}, so that it can be told first what it missed.
    */
-  async resume(session: Session, token: string, seen: Seen): Promise<Result<Resumption>> {
-    const back = await this.#resume.resume(session.subscriber, token, seen);
-    if (!back.ok) return back;
-    // What it was until now has no name, and no rows.
-    await this.#storage.deleteConnection(session.record.id);
-    session.record = back.record;
-    session.tokenUnconfirmed = true;
-    return back;
+  async resume(
+    connection: Connection,
+    token: string,
+    seen: LastSeen,
+  ): Promise<Result<Resumption>> {
+    const resumed = await this.#parts.resume.resume(connection.subscriber, token, seen);
+    if (!resumed.ok) return resumed;
+    // The connection's own session has no nickname and no rows.
+    await this.#parts.storage.deleteConnection(connection.session.id);
+    connection.session = resumed.session;
+    connection.tokenUnconfirmed = true;
+    return resumed;
   }
 
-  /** Whoever came back has been told what they missed: life goes on. */
-  endCatchUp({ subscriber }: Session, back: Resumption): void {
-    this.#resume.endCatchUp(subscriber, back);
+  /** Delivers the held events: the client has been told what it missed. */
+  endCatchUp({ subscriber }: Connection, resumption: Resumption): void {
+    this.#parts.resume.endCatchUp(subscriber, resumption);
+  }
+
+  /** Records that the client has received its newest resume token: it has sent a request since. */
+  async confirmToken(connection: Connection): Promise<void> {
+    connection.tokenUnconfirmed = false;
+    await this.#parts.storage.confirm(connection.session.id);
   }
 
   /**
-   * Changes the nickname. Without an `at` nobody but the one who asked learns of it. With the hash
-   * of a token the connection can be resumed from now on.
+   * Changes the nickname. The result holds no event ID if the client is in no room. With the hash of
+   * a token, the session can be resumed by that token from now on.
    */
   async rename(
-    session: Session,
+    connection: Connection,
     typed: string,
-    token?: string,
-  ): Promise<Result<{ nick: string; at?: string }>> {
-    const name = nicknameFrom(typed, this.#limits);
+    tokenHash?: string,
+  ): Promise<Changed<{ nick: string }>> {
+    const { confusables, limits } = this.#parts;
+    const name = nicknameFrom(typed, limits);
     if (!name.ok) return reject("bad-nickname", name.why);
     const { name: nick } = name;
-    const claims = this.#confusables.claims(nick);
+    const claims = confusables.claims(nick);
     if (claims === undefined) return rejection.nicknameTooLong;
     if (this.#imitation.isOne(nick)) return rejection.nicknameImitates;
-    // Whoever has it by a registration of old may write it in another case.
-    const isOwn = session.record.held.account === foldNickname(nick);
-    if (!isOwn && this.#confusables.isReserved(nick)) return rejection.nicknameReserved(nick);
-    const result = await this.#take(session, { nick, claims, token });
-    if (!result.ok && result.code === "nickname-registered") session.rejectedNick = nick;
+    // The owner of a nickname that was registered before it was reserved may change its case.
+    const isOwn = connection.session.held.account === foldNickname(nick);
+    if (!isOwn && confusables.isReserved(nick)) return rejection.nicknameReserved(nick);
+    const result = await this.#take(connection, { nick, claims, token: tokenHash });
+    if (!result.ok && result.code === "nickname-registered") connection.rejectedNick = nick;
     return result;
   }
 
   /**
-   * Takes a nickname that is registered, or proves that the one that one has is one's own. Without
-   * `typed` it is the one that was refused last. For a connection without a nickname this is its
-   * login: if it is `resumable`, the result holds a token.
+   * Signs in to a registered nickname; without `typed`, to the one that was rejected last, or else to
+   * the present one. For a connection without a nickname this is its login: if `resumable`, the
+   * result holds a resume token.
    */
   async identify(
-    session: Session,
+    connection: Connection,
     typed: string | undefined,
     password: string,
     resumable: boolean,
-  ): Promise<Result<{ nick: string; at?: string; token: string }>> {
-    const { record, rejectedNick: wanted } = session;
-    const name = nicknameFrom(typed ?? (wanted || record.nick), this.#limits);
+  ): Promise<Changed<{ nick: string; token: string }>> {
+    const { session, rejectedNick } = connection;
+    const name = nicknameFrom(typed ?? (rejectedNick || session.nick), this.#parts.limits);
     if (!name.ok) return reject("bad-nickname", name.why);
-    // It may have been registered before that was refused.
+    // The nickname may have been registered before this rule existed.
     if (this.#imitation.isOne(name.name)) return rejection.nicknameImitates;
-    const proof = await this.#registrations.prove(name.name, password, rateLimitKey(session));
+    const proof = await this.#parts.registrations.prove(
+      name.name,
+      password,
+      connection.rateLimitKey,
+    );
     if (!proof.ok) return proof;
-    const { spelling, claims, owner } = proof;
-    const token = resumable && record.nick === "" ? newToken() : "";
-    const hash = token === "" ? undefined : hashToken(token);
-    const taken = await this.#take(session, { nick: spelling, claims, token: hash, owner });
-    if (taken.ok) session.rejectedNick = "";
-    else if (taken.code === "nickname-taken") return rejection.onlineAlready(spelling);
+    const { spelling: nick, claims, owner } = proof;
+    const token = resumable && session.nick === "" ? newToken() : "";
+    const tokenHash = token === "" ? undefined : hashToken(token);
+    const taken = await this.#take(connection, { nick, claims, token: tokenHash, owner });
+    if (taken.ok) connection.rejectedNick = "";
+    else if (taken.code === "nickname-taken") return rejection.onlineAlready(nick);
     return taken.ok ? { ...taken, token } : taken;
   }
 
-  /** Registers the nickname that one has. */
-  register(session: Session, password: string): Promise<Result> {
-    return this.#registrations.register(
-      session.record,
+  /** Registers the present nickname. */
+  register(connection: Connection, password: string): Promise<Result> {
+    return this.#parts.registrations.register(
+      connection.session,
       password,
-      rateLimitKey(session),
-      session.registersFrom,
+      connection.rateLimitKey,
+      connection.handshake.guest?.registersFrom,
     );
   }
 
   /**
-   * Changes the password of the nickname that one has. A connection that can be resumed gets a new
-   * token if `renews`, and the old ones end: another may have taken them with the old password.
+   * Changes the password of the present nickname. If `renewsToken`, a session that can be resumed gets
+   * a new token, and the old ones end: another user may have got them by the old password.
    */
   async changePassword(
-    session: Session,
-    password: string,
-    fresh: string,
-    renews: boolean,
+    { session, rateLimitKey }: Connection,
+    oldPassword: string,
+    newPassword: string,
+    renewsToken: boolean,
   ): Promise<Result<{ token?: string }>> {
-    const { record } = session;
-    const token = renews && record.tokens.length > 0 ? newToken() : undefined;
-    const hash = token && hashToken(token);
-    const address = rateLimitKey(session);
-    const changed = await this.#registrations.changePassword(
-      record,
-      password,
-      fresh,
-      address,
-      hash,
+    const token = renewsToken && session.tokens.length > 0 ? newToken() : undefined;
+    const changed = await this.#parts.registrations.changePassword(
+      session,
+      oldPassword,
+      newPassword,
+      rateLimitKey,
+      token && hashToken(token),
     );
     return changed.ok ? { ok: true, token } : changed;
   }
 
-  /** Gives up the registration of the nickname that one has; it stays one's own while online. */
-  unregister(session: Session, password: string): Promise<Result> {
-    return this.#registrations.unregister(session.record, password, rateLimitKey(session));
+  /** Releases the registration of the present nickname. The client keeps it while it is online. */
+  unregister({ session, rateLimitKey }: Connection, password: string): Promise<Result> {
+    return this.#parts.registrations.unregister(session, password, rateLimitKey);
   }
 
-  async #take(
-    { record }: Session,
-    username: NewUsername,
-  ): Promise<Result<{ nick: string; at?: string }>> {
-    const { nick, claims } = username;
-    const take = () => this.#storage.setUsername(record.id, username);
-    let { outcome, eventId } = await take();
-    if (outcome === "conflict") {
-      const why = await this.#registrations.explainConflict(record.id, nick, claims);
-      if (why !== undefined) return why;
-      // Nobody has it after all.
-      ({ outcome, eventId } = await take());
-    }
-    if (outcome === "conflict") return rejection.nicknameAlike(nick);
-    return outcome === "done" ? { ok: true, nick, at: eventId } : rejection.notDone;
-  }
-
-  /** Enters a room, after leaving the one that one is in. */
-  async join(session: Session, typed: string): Promise<Result<{ at?: string }>> {
-    const name = this.#roomFrom(typed);
+  /** Joins a room, after leaving the present one. */
+  async join(connection: Connection, typed: string): Promise<Changed> {
+    const name = this.#roomNames.parse(typed);
     if (!name.ok) return reject("bad-room", name.why);
-    if (session.record.room !== undefined) {
-      const left = await this.leave(session);
+    if (connection.session.room !== undefined) {
+      const left = await this.leave(connection);
       if (!left.ok) return left;
     }
-    return resultOf(await this.#storage.setRoom(session.record.id, name.name));
+    return changedFrom(await this.#parts.storage.setRoom(connection.session.id, name.name));
   }
 
   /** Leaves the room. */
-  async leave({ record: { id, room } }: Session): Promise<Result<{ at?: string }>> {
+  async leave({ session: { id, room } }: Connection): Promise<Changed> {
     if (room === undefined) return rejection.notInRoom;
-    return resultOf(await this.#storage.removeRoom(id));
+    return changedFrom(await this.#parts.storage.removeRoom(id));
   }
 
-  /**
-   * Says something to the room. The next thing may be said when what is returned has resolved; that
-   * is mostly at once, so that many can share a commit. `settle` is called when everybody has seen
-   * it, or with the reason why nobody will.
-   */
-  say(session: Session, words: MessageRequest): void | Promise<void> {
-    const { cid } = words;
-    if (cid !== undefined && !session.record.recalled) return this.#sayRecalled(session, words);
-    const settle = (outcome: Outcome, eventId?: string) =>
-      words.settle(outcome === "done" ? { ok: true, at: eventId ?? "" } : rejection.notSent);
-    const saying = cid === undefined ? undefined : session.record.cids.get(cid);
-    // Before everything else: who asks again may be elsewhere by now.
-    if (saying?.eventId !== undefined) settle("done", saying.eventId);
-    else if (saying?.unsure) return this.#sayAgain(session, words);
-    else if (saying !== undefined) saying.waiting.push(settle);
-    else {
-      const { room } = session.record;
-      if (room === undefined) return words.settle(rejection.notInRoom);
-      const { expectedRoom: only = room } = words;
-      if (only !== room && !this.#leadsTo(only, room)) {
-        return words.settle(rejection.notInThatRoom(only));
-      }
-      const wait = session.limiter?.takeFor(`room ${room}`, words.text) ?? 0;
-      if (wait > 0) return words.settle(rejection.tooFast(true, wait));
-      return this.#sayNow(session, words, room, settle);
-    }
+  /** Sends a message to the room: see {@linkcode Messages.say}. */
+  say(connection: Connection, message: MessageRequest): void | Promise<void> {
+    return this.#messages.say(connection, message);
   }
 
-  #sayNow(
-    session: Session,
-    { kind, text, cid }: MessageRequest,
-    room: string,
-    settle: (outcome: Outcome, eventId?: string) => void,
-  ): void | Promise<void> {
-    const { record } = session;
-    const { id, nick } = record;
-    if (cid !== undefined) rememberCid(record, cid);
-    session.pending++;
-    this.#feed.submit(room, {
-      // Nobody may say it once more elsewhere while this is on its way.
-      checks: cid === undefined ? undefined : this.#storage.takeoverCheck(record),
-      event: { kind, room, id, nick, text, time: this.#clock.now(), cid: cid ?? "" },
-      settle: (outcome, eventId) => {
-        session.pending--;
-        settle(outcome, eventId);
-        if (cid !== undefined) this.#wasSettled(record, cid, outcome, eventId);
-        session.wake?.();
-      },
-    });
-    // Whoever sends faster than storage takes it waits here, and their further frames with them.
-    if (session.pending >= this.#limits.pendingMessages) return nextSettled(session);
-  }
-
-  /** What was said over another instance could not be read yet: that has to be known first. */
-  async #sayRecalled(session: Session, words: MessageRequest): Promise<void> {
-    if (!(await this.#resume.recall(session.record))) return words.settle(rejection.notSent);
-    await this.say(session, words);
-  }
-
-  /** What seemed to fail may have been stored all the same: that has to be known first. */
-  async #sayAgain(session: Session, words: MessageRequest): Promise<void> {
-    const { cids: said } = session.record;
-    if (!(await this.#isSettled())) return words.settle(rejection.notSent);
-    const saying = said.get(words.cid!);
-    if (saying?.eventId === undefined) said.delete(words.cid!);
-    await this.say(session, words);
-  }
-
-  /** Resolves when everything that somebody said has been seen, or has failed. */
-  whenIdle(session: Session): Promise<void> | undefined {
-    if (session.pending === 0) return undefined;
-    return nextSettled(session).then(() => this.whenIdle(session));
-  }
-
-  /** Says something to one person; `told` is missing if that was done before. */
-  async sendDirect(
-    { record, limiter }: Session,
+  /** Sends a direct message: see {@linkcode Messages.sendDirect}. */
+  sendDirect(
+    connection: Connection,
     to: string,
     text: string,
     cid?: string,
-  ): Promise<Result<{ at?: string; told: RoomEvent | undefined }>> {
-    const key = cid === undefined ? undefined : saidKey("direct", cid);
-    if (key !== undefined) {
-      if (!record.recalled && !(await this.#resume.recall(record))) return rejection.notSent;
-      if (record.cids.get(key)?.unsure && !(await this.#isSettled())) return rejection.notSent;
-      const eventId = record.cids.get(key)?.eventId;
-      if (eventId !== undefined) return { ok: true, at: eventId, told: undefined };
-    }
-    const found = await this.findOnline(to);
-    if (!found.ok) return found;
-    const { id, nick } = found.record;
-    const wait = limiter?.takeFor(`direct ${id}`, text) ?? 0;
-    if (wait > 0) return rejection.tooFast(true, wait);
-    const event: RoomEvent = {
-      kind: "direct",
-      room: "",
-      id,
-      nick: record.nick,
-      text,
-      time: this.#clock.now(),
-      cid: cid ?? "",
-      to: nick,
-    };
-    if (key !== undefined) rememberCid(record, key);
-    const { outcome, eventId } = await this.#storage.sendDirect(record.id, event);
-    if (key !== undefined) this.#wasSettled(record, key, outcome, eventId);
-    return outcome === "done" ? { ok: true, at: eventId, told: event } : rejection.notSent;
+  ): Promise<Result<{ eventId?: string; event: RoomEvent | undefined }>> {
+    return this.#messages.sendDirect(connection, to, text, cid);
   }
 
-  /** Whether it is known of everything that seemed to fail if it was stored. */
-  async #isSettled(): Promise<boolean> {
-    return await this.#storage.settleUncertain().then(() => true, () => false);
-  }
-
-  /** Somebody online, of whichever instance. */
+  /** Finds an online user, on any instance, by nickname. */
   async findOnline(typed: string): Promise<Result<{ record: ConnectionRecord }>> {
-    const name = nicknameFrom(typed, this.#limits);
+    const { storage, limits } = this.#parts;
+    const name = nicknameFrom(typed, limits);
     if (!name.ok) return reject("bad-nickname", name.why);
-    const id = await this.#storage.getConnectionByNickname(foldNickname(name.name));
-    const record = id === undefined ? id : await this.#storage.getRecordByConnection(id);
+    const id = await storage.getConnectionByNickname(foldNickname(name.name));
+    const record = id === undefined ? undefined : await storage.getRecordByConnection(id);
     return record === undefined ? rejection.notOnline(name.name) : { ok: true, record };
   }
 
-  /** The rooms with somebody in them, and how many are in each. */
+  /** Returns the rooms that have members, in order of their names, and the number of members. */
   rooms(): Promise<Map<string, number>> {
-    return this.#storage.listRooms();
+    return this.#parts.storage.listRooms();
   }
 
-  /** The nicknames of those in the room, in the order in which they connected. */
-  async members({ record: { room } }: Session): Promise<Result<{ room: string; nicks: string[] }>> {
+  /** Returns the nicknames in the client's room, in order of connection. */
+  async members(
+    { session: { room } }: Connection,
+  ): Promise<Result<{ room: string; nicks: string[] }>> {
     if (room === undefined) return rejection.notInRoom;
-    const people = await this.#storage.getConnectionIdsByRoom(room);
-    return { ok: true, room, nicks: [...people.values()] };
+    const members = await this.#parts.storage.getConnectionIdsByRoom(room);
+    return { ok: true, room, nicks: [...members.values()] };
   }
 
   /**
-   * A page of what was said in a room, oldest first; `more`: there is more in that direction. It ends
-   * before {@linkcode MAX_REPLY_BYTES}, but holds one event at least if there is one.
+   * Returns a page of a room's messages, oldest first. `more` says whether there are further ones in
+   * that direction. A page has at most {@linkcode MAX_REPLY_BYTES}, but at least one event if there is
+   * one.
    */
   async history(
-    { record }: Session,
-    { room = record.room, before, after, limit }: HistoryQuery,
+    connection: Connection,
+    { room, before, after, limit }: HistoryQuery,
   ): Promise<Result<{ room: string; entries: LoggedEvent[]; more: boolean }>> {
-    if (this.#history.retention === 0) return rejection.historyOff;
-    if (room === undefined) return rejection.notInRoom;
-    if (record.room !== undefined && this.#leadsTo(room, record.room)) room = record.room;
-    else if (!this.#openHistory) return rejection.notAllowed(room);
-    else {
-      const name = this.#roomFrom(room);
-      if (!name.ok) return reject("bad-room", name.why);
-      room = await this.#storage.roomCalled(name.name);
-    }
-    const stream = ["log", room] as const;
-    const from = after === undefined
-      ? this.#history.backwards(stream, before)
-      : this.#history.forwards(stream, after);
+    const { history } = this.#parts;
+    if (history.retention === 0) return rejection.historyOff;
+    const readable = await this.#readableRoom(connection, room ?? connection.session.room);
+    if (!readable.ok) return readable;
+    const stream = ["log", readable.room] as const;
+    const events = after === undefined
+      ? history.backwards(stream, before)
+      : history.forwards(stream, after);
     const entries: LoggedEvent[] = [];
     let more = false, bytes = 0;
-    for await (const entry of from) {
+    for await (const entry of events) {
       bytes += encodedEventBytes(entry.event);
       more = entries.length === limit || (bytes > MAX_REPLY_BYTES && entries.length > 0);
       if (more) break;
       entries.push(entry);
     }
     if (after === undefined) entries.reverse();
-    return { ok: true, room, entries, more };
+    return { ok: true, room: readable.room, entries, more };
   }
 
-  /** Something came from somebody to whom a new token was sent: it has arrived. */
-  async confirmToken(session: Session): Promise<void> {
-    session.tokenUnconfirmed = false;
-    await this.#storage.confirm(session.record.id);
+  /** Ends a session, or keeps it for a while if its client dropped. */
+  async close({ session }: Connection, dropped: boolean): Promise<void> {
+    const { storage, resume } = this.#parts;
+    // Another socket may have taken the session over.
+    if (storage.session(session.id) !== session) return;
+    if (dropped && resume.keep(session)) return;
+    await storage.deleteConnection(session.id);
   }
 
-  /** The connection is gone; `dropped`: whoever had it did not mean to go. */
-  async close({ record }: Session, dropped: boolean): Promise<void> {
-    // Another socket may have it by now.
-    if (this.#storage.session(record.id) !== record) return;
-    if (dropped && this.#resume.keepPlace(record)) return;
-    await this.#storage.deleteConnection(record.id);
+  /** Returns the name of a room whose history the client may read. */
+  async #readableRoom(
+    { session }: Connection,
+    room: string | undefined,
+  ): Promise<Result<{ room: string }>> {
+    if (room === undefined) return rejection.notInRoom;
+    if (session.room !== undefined && this.#roomNames.leadsTo(room, session.room)) {
+      return { ok: true, room: session.room };
+    }
+    if (!this.#parts.openHistory) return rejection.notAllowed(room);
+    const name = this.#roomNames.parse(room);
+    if (!name.ok) return reject("bad-room", name.why);
+    return { ok: true, room: await this.#parts.storage.roomCalled(name.name) };
   }
 
-  /** A room's name in the form in which Storage takes it: what reads as ASCII is ASCII. */
-  #roomFrom(typed: string): Name {
-    const name = roomFrom(typed, this.#limits);
-    if (!name.ok) return name;
-    const reading = this.#confusables.readingOfRoom(name.name);
-    // Spaces may have come in, and more characters than there were.
-    if (reading !== name.name) return roomFrom(reading, this.#limits);
-    const look = this.#confusables.lookOfRoom(reading) ?? "";
-    if (look.length <= MAX_CLAIM_CHARS) return name;
-    return { ok: false, why: "Room name too long once its ligatures are expanded." };
-  }
-
-  /** Whether a name leads to a room in which somebody is. */
-  #leadsTo(typed: string, room: string): boolean {
-    if (typed === room) return true;
-    const name = this.#roomFrom(typed);
-    if (!name.ok) return false;
-    if (name.name === room) return true;
-    const look = this.#confusables.lookOfRoom(name.name);
-    return look !== undefined && look === this.#confusables.lookOfRoom(room);
-  }
-
-  #wasSettled(
-    { cids: said }: SessionRecord,
-    key: string,
-    outcome: Outcome,
-    eventId?: string,
-  ): void {
-    const saying = said.get(key);
-    if (saying === undefined) return;
-    saying.eventId = eventId;
-    saying.unsure = outcome === "failed";
-    if (outcome === "conflict") said.delete(key);
-    for (const settle of saying.waiting.splice(0)) settle(outcome, eventId);
+  async #take(
+    { session }: Connection,
+    username: NewUsername,
+  ): Promise<Changed<{ nick: string }>> {
+    const { storage, registrations } = this.#parts;
+    const { nick, claims } = username;
+    const take = () => storage.setUsername(session.id, username);
+    let { outcome, eventId } = await take();
+    if (outcome === "conflict") {
+      const why = await registrations.explainConflict(session.id, nick, claims);
+      if (why !== undefined) return why;
+      // The claims were stale and are free now.
+      ({ outcome, eventId } = await take());
+    }
+    if (outcome === "conflict") return rejection.nicknameAlike(nick);
+    return outcome === "done" ? { ok: true, nick, eventId } : rejection.notDone;
   }
 }
 
-function newSession(
-  record: SessionRecord,
-  subscriber: Subscriber,
-  address: string,
-  limiter?: RateLimiter,
-): Session {
-  return {
-    subscriber,
-    address,
-    registersFrom: undefined,
-    rejectedNick: "",
-    record,
-    tokenUnconfirmed: false,
-    pending: 0,
-    wake: undefined,
-    limiter,
-  };
-}
-
-/** Whoever comes from nowhere that is known is limited for themselves. */
-function rateLimitKey({ address, record }: Session): string {
-  return address || record.id;
-}
-
-function resultOf({ outcome, eventId }: ChangeResult): Result<{ at?: string }> {
-  return outcome === "done" ? { ok: true, at: eventId } : rejection.notDone;
-}
-
-/** Resolves when one more of somebody's messages is settled. Only one at a time may wait. */
-function nextSettled(session: Session): Promise<void> {
-  return new Promise((resolve) => {
-    session.wake = () => {
-      session.wake = undefined;
-      resolve();
-    };
-  });
+function changedFrom({ outcome, eventId }: ChangeResult): Changed {
+  return outcome === "done" ? { ok: true, eventId } : rejection.notDone;
 }

@@ -1,60 +1,60 @@
 /**
- * Whoever connects and does not say who they are: they are waited for, but not for ever.
+ * Expires connections that do not log in in time.
  *
- * Beside the way of a message. One timer for all of an instance, and only while somebody is waited
- * for. It does not know what a connection is.
+ * One timer serves all connections of an instance, and runs only while some have not logged in. This
+ * file closes nothing: the connection does that itself.
  */
 import type { Clock } from "../base/clock.ts";
 
-/** Somebody who may have a nickname, or be gone, by the time that they are asked. */
-export interface Unnamed {
-  /** Their time is over: if they are there and have no nickname, they are told so, and let go. */
+/** A connection whose time to log in can expire. */
+export interface Expiring {
+  /** Closes the connection, unless it has logged in or is closed already. */
   expireLogin(seconds: number): void;
 }
 
-/** Who came when, and how long they are waited for. */
+/** The connections whose time to log in is running. */
 export class LoginTimeout {
   readonly #clock: Clock;
-  readonly #ms: number;
-  /** In the order in which they came, which is that in which their time is over. */
-  readonly #deadlines = new Map<Unnamed, number>();
+  readonly #timeoutMs: number;
+  /** When each was added, in monotonic milliseconds, in that order. */
+  readonly #addedMs = new Map<Expiring, number>();
   #cancel: (() => void) | undefined;
 
-  /** `ms` is how long somebody may take; 0: as long as they like. */
-  constructor(clock: Clock, ms: number) {
+  /** `timeoutMs` is the time that a connection has to log in; 0: unlimited. */
+  constructor(clock: Clock, timeoutMs: number) {
     this.#clock = clock;
-    this.#ms = ms;
+    this.#timeoutMs = timeoutMs;
   }
 
-  /** Somebody came. */
-  add(newcomer: Unnamed): void {
-    if (this.#ms === 0) return;
-    this.#deadlines.set(newcomer, this.#clock.monotonicMs());
-    this.#cancel ??= this.#clock.after(this.#ms, () => this.#look());
+  /** Starts a connection's time. */
+  add(connection: Expiring): void {
+    if (this.#timeoutMs === 0) return;
+    this.#addedMs.set(connection, this.#clock.monotonicMs());
+    this.#cancel ??= this.#clock.after(this.#timeoutMs, () => this.#expire());
   }
 
-  /** Somebody went. */
-  remove(newcomer: Unnamed): void {
-    this.#deadlines.delete(newcomer);
+  /** Stops a connection's time. */
+  remove(connection: Expiring): void {
+    this.#addedMs.delete(connection);
   }
 
-  /** Nobody is waited for any more. */
+  /** Stops all times. */
   close(): void {
     this.#cancel?.();
-    this.#deadlines.clear();
+    this.#addedMs.clear();
   }
 
-  #look(): void {
+  #expire(): void {
     this.#cancel = undefined;
     const now = this.#clock.monotonicMs();
-    for (const [newcomer, since] of this.#deadlines) {
-      const left = since + this.#ms - now;
+    for (const [connection, addedMs] of this.#addedMs) {
+      const left = addedMs + this.#timeoutMs - now;
       if (left > 0) {
-        this.#cancel = this.#clock.after(left, () => this.#look());
+        this.#cancel = this.#clock.after(left, () => this.#expire());
         return;
       }
-      this.#deadlines.delete(newcomer);
-      newcomer.expireLogin(this.#ms / 1000);
+      this.#addedMs.delete(connection);
+      connection.expireLogin(this.#timeoutMs / 1000);
     }
   }
 }

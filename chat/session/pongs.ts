@@ -1,25 +1,26 @@
 /**
- * Finds clients that send pongs without end. A pong costs the server as much as a message, and Deno
- * shows a program none of them.
+ * Finds clients that send unsolicited pongs. A pong costs the server as much as a message, and Deno
+ * reports none of them.
  *
- * Deno 2.9 calls a method of its own for each pong and each text message, to put off its idle
- * timeout. This file puts another one in its place that also counts. Where there is no such method,
- * nothing is counted. It closes nothing itself.
+ * For each pong and each text message, Deno 2.9 calls a method of the socket that puts off the idle
+ * timeout. This file replaces that method by one that also counts. On a runtime without the method
+ * it counts nothing. It closes nothing.
  */
 import type { Clock } from "../base/clock.ts";
 
-/** Pongs within {@linkcode WINDOW_MS}. The server itself asks for one each 15 s at the most. */
+/** Pongs allowed within {@linkcode WINDOW_MS}. The server asks for at most one each 15 s. */
 export const MAX_PONGS = 500;
 
 const WINDOW_MS = 60_000;
 
 /**
- * Calls `tooMany` once when more than {@linkcode MAX_PONGS} pongs came within a minute. Returns what
- * must be called for each message, which is no pong.
+ * Calls `onTooMany` once, when a socket received more than {@linkcode MAX_PONGS} pongs within a
+ * minute. Returns a function that the caller must call for each message, because the replaced method
+ * does not tell messages from pongs.
  */
-export function limitPongs(socket: object, clock: Clock, tooMany: () => void): () => void {
+export function limitPongs(socket: object, clock: Clock, onTooMany: () => void): () => void {
   let pongs = 0;
-  let since = clock.monotonicMs();
+  let windowStartMs = clock.monotonicMs();
   const key = Object.getOwnPropertySymbols(Object.getPrototypeOf(socket)).find((each) =>
     each.description === "[[serverHandleIdleTimeout]]"
   );
@@ -28,9 +29,9 @@ export function limitPongs(socket: object, clock: Clock, tooMany: () => void): (
   const value = () => {
     if (++pongs === MAX_PONGS + 1) {
       const now = clock.monotonicMs();
-      if (now - since < WINDOW_MS) tooMany();
+      if (now - windowStartMs < WINDOW_MS) onTooMany();
       else {
-        since = now;
+        windowStartMs = now;
         pongs = 0;
       }
     }

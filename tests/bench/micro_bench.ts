@@ -9,11 +9,14 @@ import { type Operation, takeBatch } from "../../chat/feed/batch.ts";
 import { systemClock } from "../../chat/base/clock.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { Feed } from "../../chat/feed/feed.ts";
-import { Handler, type MessageRequest, type Session } from "../../chat/session/handler.ts";
+import type { Connection } from "../../chat/session/connection.ts";
+import { Handler } from "../../chat/session/handler.ts";
+import type { MessageRequest } from "../../chat/session/messages.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
 import { limitsFrom } from "../../chat/base/limits.ts";
 import { foldNickname } from "../../chat/nicknames/names.ts";
-import { Sender, type WireFormat } from "../../chat/delivery/sender.ts";
+import { Sender } from "../../chat/delivery/sender.ts";
+import type { WireFormat } from "../../chat/delivery/subscriber.ts";
 import type { History } from "../../chat/history/history.ts";
 import { encodeJson } from "../../chat/delivery/json.ts";
 import type { Resume } from "../../chat/session/resume.ts";
@@ -65,18 +68,19 @@ const handler = new Handler({
   clock: systemClock,
   openHistory: false,
 });
-const speaker = {
-  record: { id: event.id, nick: event.nick, room: event.room },
-  pending: 0,
-  wake: undefined,
-} as Session;
+const connection = {
+  session: { id: event.id, nick: event.nick, room: event.room },
+  messageSubmitted: () => {},
+  messageSettled: () => {},
+  whenMessageAllowed: () => {},
+} as unknown as Connection;
 const words: MessageRequest = {
   kind: "message",
   text: event.text,
   settle: (result) => kept = result,
 };
 
-Deno.bench("Handler, a message", () => void handler.say(speaker, words));
+Deno.bench("Handler, a message", () => void handler.say(connection, words));
 
 const settle = () => {};
 const messages = Array.from({ length: 300 }, (): Operation => ({ event, eventBytes: 130, settle }));

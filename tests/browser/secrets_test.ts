@@ -38,7 +38,7 @@ browserTest("the login form asks for the password of a registered nickname", asy
   const owner = await house.enter("Ann", "red");
   owner.say(`/register ${PASSWORD}`);
   await owner.hears(
-    'The nickname "Ann" is yours. To use it another time, type it, and then ' +
+    '"Ann" is now registered to you. Next time, enter it as your nickname, then type ' +
       "/identify {password}.",
   );
   await owner.leave();
@@ -58,7 +58,7 @@ browserTest("the login form asks for the password of a registered nickname", asy
   await ann.waitForText('"Ann" is registered', "#loginError");
   await ann.fill("#loginPassword", "wrong-horse");
   await ann.page.keyboard.press("Enter");
-  await ann.waitForText("The password is wrong.", "#loginError");
+  await ann.waitForText("Wrong password.", "#loginError");
   await ann.fill("#loginPassword", PASSWORD);
   await ann.page.keyboard.press("Enter");
   await bob.waitForTexts("#members bdi", ["Bob", "Ann"]);
@@ -78,10 +78,10 @@ browserTest("commands with passwords are never sent as messages", async (browser
       [`/register ${PASSWORD}`, "Ann is registered. You'll need the password next time."],
       ["/nick Bea", "Nickname is: Bea"],
       ["/nick Ann", '"Ann" is registered. If it\'s yours: /identify Ann {password}'],
-      ["/identify Ann wrong-horse", "The password is wrong."],
+      ["/identify Ann wrong-horse", "Wrong password."],
       [`/identify Ann ${PASSWORD}`, "You are signed in as Ann."],
       [`/password ${PASSWORD} another-horse`, "Password changed."],
-      [`/unregister ${PASSWORD}`, "The password is wrong."],
+      [`/unregister ${PASSWORD}`, "Wrong password."],
       ["/unregister another-horse", "Ann is no longer registered."],
     ] as const
   ) {

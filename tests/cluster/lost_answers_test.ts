@@ -12,7 +12,8 @@ function using(nick: string): string {
   return `Using nickname: ${nick}\nType /help for list of commands.`;
 }
 
-const REGISTERED = 'The nickname "Ann" is yours. To use it another time, type it, and then ' +
+const REGISTERED =
+  '"Ann" is now registered to you. Next time, enter it as your nickname, then type ' +
   "/identify {password}.";
 
 needs(

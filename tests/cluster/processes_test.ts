@@ -198,7 +198,7 @@ needs("denokv", "Processes: two processes share rooms, members and nicknames", a
   const ann = await Person.connect(a.url);
   const bob = await Person.connect(b.url);
   await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
-  await bob.asks("ann", 'The nickname "ann" is taken. Please choose another one.');
+  await bob.asks("ann", '"ann" is taken. Choose another nickname.');
   await bob.asks("Bob", "Using nickname: Bob\nType /help for list of commands.");
   await ann.asks("/join red", 'Joined chat room "red"');
   await bob.asks("/ls", "red");

@@ -400,7 +400,7 @@ class Simulation {
     last.open();
     for (const line of ["last", "/ls"]) last.type(line);
     await this.#world.pass(1_000);
-    assertEquals(last.frames.at(-1), "There are no rooms yet. Type /join {room_name} to open one.");
+    assertEquals(last.frames.at(-1), "No rooms yet. Type /join {room} to start one.");
     last.close();
     await this.#world.pass(1_000);
     assertEquals(

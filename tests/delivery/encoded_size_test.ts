@@ -1,4 +1,4 @@
-/** How many bytes things take on the wire: held against what is really sent. */
+/** Upper bounds of encoded sizes, compared with what is really sent. */
 import { assert, assertEquals } from "@std/assert";
 import {
   countThatFits,
@@ -18,7 +18,7 @@ const LETTERS = [
   ...["\ud800", "\udfff", "😀", "\uffff"],
 ];
 
-Deno.test("encodedBytes is never less than a text takes in JSON, and little more", () => {
+Deno.test("encodedBytes is an upper bound of a text's JSON, and a close one", () => {
   const random = new Random(5);
   for (const letter of LETTERS) {
     const exact = bytes(JSON.stringify(letter.repeat(100))) - 2;
@@ -38,7 +38,7 @@ Deno.test("encodedBytes is never less than a text takes in JSON, and little more
   assertEquals(encodedBytes("😀"), 4);
 });
 
-Deno.test("encodedEventBytes is never less than an event takes, in either protocol, now and later", () => {
+Deno.test("encodedEventBytes is an upper bound of an event in both protocols, live and in history", () => {
   const random = new Random(6);
   const some = (most: number) =>
     Array.from({ length: random.below(most) }, () => LETTERS[random.below(LETTERS.length)]).join(
@@ -60,7 +60,7 @@ Deno.test("encodedEventBytes is never less than an event takes, in either protoc
   }
 });
 
-Deno.test("countThatFits counts from the front, and stops at the first that does not fit", () => {
+Deno.test("countThatFits stops at the first item that does not fit", () => {
   const lengths = [3, 3, 3, 1];
   const fits = (most: number) => countThatFits(lengths, most, (length) => length);
   assertEquals([0, 2, 3, 6, 8, 9, 10, 11].map(fits), [0, 0, 1, 2, 2, 3, 4, 4]);

@@ -1,11 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
+import { CLOSE } from "../../chat/base/close_codes.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { limitsFrom } from "../../chat/base/limits.ts";
-import { Sender, type WireFormat } from "../../chat/delivery/sender.ts";
+import { Sender } from "../../chat/delivery/sender.ts";
+import type { WireFormat } from "../../chat/delivery/subscriber.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { FakeSocket } from "../support/fake_socket.ts";
 
-/** A sender that delivers, each event as a commit of its own unless told otherwise. */
+/** Returns a Sender and a function that delivers events as one commit. */
 function house() {
   const time = new FakeClock();
   const sender = new Sender(limitsFrom(), time);
@@ -17,14 +19,14 @@ function house() {
   const gone: string[] = [];
   const enter = (id: string, wire: WireFormat = "text") => {
     const socket = new FakeSocket();
-    const peer = sender.add(socket, wire, () => gone.push(id));
-    sender.bind(peer, id);
-    return { socket, peer };
+    const subscriber = sender.add(socket, wire, () => gone.push(id));
+    sender.bind(subscriber, id);
+    return { socket, subscriber };
   };
   return { sender, deliver, gone, enter, time };
 }
 
-/** Everybody is in the room, and has heard nothing yet. */
+/** Returns clients that are in the room and have received no events. */
 function open(...ids: string[]) {
   const { sender, deliver, gone, enter, time } = house();
   const people = ids.map((id) => {
@@ -34,21 +36,29 @@ function open(...ids: string[]) {
   });
   const sockets = people.map(({ socket }) => socket);
   for (const socket of sockets) socket.sent.length = 0;
-  return { sender, deliver, enter, sockets, gone, time, peers: people.map(({ peer }) => peer) };
+  return {
+    sender,
+    deliver,
+    enter,
+    sockets,
+    gone,
+    time,
+    subscribers: people.map(({ subscriber }) => subscriber),
+  };
 }
 
 function event(kind: RoomEvent["kind"], id: string, text = "", room = "red"): RoomEvent {
   return { kind, room, id, nick: `nick${id}`, text, time: 0, cid: "" };
 }
 
-Deno.test("a reader who takes nothing is sent nothing more, is closed after 30 s, and the others keep receiving", () => {
+Deno.test("a client that reads nothing is sent nothing more and closed after 30 s, and other clients keep receiving", () => {
   const { bufferedBytes } = limitsFrom();
   for (const letter of ["a", "ä", "語", "😀"]) {
     const { deliver, sockets: [ann, slow, cy], gone, time } = open("1", "2", "3");
     slow!.reads = false;
     const text = letter.repeat(100);
     for (let i = 0; i < 20_000; i++) deliver(event("message", "1", text));
-    // Neither before the bound nor long after it.
+    // The client was sent data up to the limit, and hardly more.
     const most = slow!.bufferedAmount;
     assert(most > bufferedBytes && most < bufferedBytes + 1024, `${most} bytes were waiting`);
     time.advance(29_000);
@@ -62,7 +72,7 @@ Deno.test("a reader who takes nothing is sent nothing more, is closed after 30 s
   }
 });
 
-/** Fills the queue of somebody who does not read; returns how many messages that took. */
+/** Fills the queue of a client that reads nothing. Returns the number of messages. */
 function fill(deliver: (event: RoomEvent) => void, socket: FakeSocket, from: string): number {
   socket.reads = false;
   let many = 0;
@@ -73,7 +83,7 @@ function fill(deliver: (event: RoomEvent) => void, socket: FakeSocket, from: str
   return many;
 }
 
-/** Everything that waits is read. */
+/** Lets the client read all unsent data. */
 function drain(socket: FakeSocket): void {
   socket.reads = true;
   socket.bufferedAmount = 0;
@@ -83,7 +93,7 @@ function drain(socket: FakeSocket): void {
 const json = (socket: FakeSocket) =>
   socket.sent.flatMap((frame) => frame.split("\n")).map((line) => JSON.parse(line));
 
-Deno.test("a reader of lines who fell behind stays, is told how much it missed, and hears what comes after", () => {
+Deno.test("a slow plain-text client stays, is told how much it missed, and receives later events", () => {
   const { deliver, sockets: [ann, slow], time, gone } = open("1", "2", "3");
   fill(deliver, slow!, "1");
   for (let i = 0; i < 1_233; i++) deliver(event("message", "1", "missed"));
@@ -104,20 +114,20 @@ Deno.test("a reader of lines who fell behind stays, is told how much it missed, 
   ]);
 });
 
-Deno.test("a reader of lines who missed no message is told that it missed who came and went", () => {
-  const { sender, deliver, sockets: [, slow], peers, time, enter } = open("1", "2");
+Deno.test("a slow plain-text client that missed no message is told that it missed joins and leaves", () => {
+  const { sender, deliver, sockets: [, slow], subscribers, time, enter } = open("1", "2");
   slow!.reads = false;
-  while (slow!.bufferedAmount < 1_050_000) sender.reply(peers[1]!, "x".repeat(10_000));
+  while (slow!.bufferedAmount < 1_050_000) sender.reply(subscribers[1]!, "x".repeat(10_000));
   enter("3");
   deliver(event("join", "3"));
   drain(slow!);
   time.advance(200);
   assertEquals(slow!.sent, [
-    "You missed who came and went: your connection is too slow. Type /ls to see who is here.",
+    "You missed who joined and left: your connection is too slow. Type /ls to see who is here.",
   ]);
 });
 
-Deno.test("the place of a reader who fell behind names no event that it was not sent", () => {
+Deno.test("the position of a slow client names no event that it was not sent", () => {
   const { deliver, enter, time } = house();
   enter("1");
   const { socket } = enter("2", "text with ids");
@@ -133,7 +143,7 @@ Deno.test("the place of a reader who fell behind names no event that it was not 
   assert(!socket.sent.at(-1)!.startsWith(`${last}_`), socket.sent.at(-1));
 });
 
-Deno.test("a reader of JSON who fell behind is told between which ids, and each event comes once or is counted", () => {
+Deno.test("a slow JSON client is told the IDs around its gap, and every event is delivered once or counted", () => {
   const { deliver, enter, time } = house();
   const [ann, slow] = [enter("1"), enter("2", "json")];
   deliver(event("join", "1"));
@@ -163,7 +173,7 @@ Deno.test("a reader of JSON who fell behind is told between which ids, and each 
   assertEquals(ann.socket.closeCode, undefined);
 });
 
-Deno.test("what is about the slow reader itself is never left out, and comes after the gap before it", () => {
+Deno.test("events about the slow client itself are always delivered, after the gap before them", () => {
   for (const wire of ["text", "json"] as const) {
     const { deliver, enter, time } = house();
     const [slow] = [enter("2", wire), enter("1")];
@@ -186,7 +196,7 @@ Deno.test("what is about the slow reader itself is never left out, and comes aft
       ],
     );
     assertEquals(time.timerCount, 0, "outside of the room nothing more is to be told");
-    // In another room it begins afresh, with its own joining.
+    // In another room it receives events again, beginning with its own join.
     drain(slow.socket);
     deliver(event("join", "2", "", "blue"), event("message", "2", "hi", "blue"));
     assertEquals(slow.socket.sent.length > 0, true);
@@ -195,12 +205,12 @@ Deno.test("what is about the slow reader itself is never left out, and comes aft
   }
 });
 
-Deno.test("a commit with an event about a JSON reader itself is sent even when it falls behind just then", () => {
+Deno.test("a commit with an event about a JSON client is sent to it even when it falls behind just then", () => {
   const { sender, deliver, enter, time } = house();
-  const { socket, peer } = enter("2", "json");
+  const { socket, subscriber } = enter("2", "json");
   deliver(event("join", "2"));
   socket.reads = false;
-  while (socket.bufferedAmount < 1_050_000) sender.reply(peer, "x".repeat(10_000));
+  while (socket.bufferedAmount < 1_050_000) sender.reply(subscriber, "x".repeat(10_000));
   socket.sent.length = 0;
   deliver(event("message", "1", "before"), event("nick", "2", "Anna"));
   deliver(event("message", "1", "missed"));
@@ -213,28 +223,28 @@ Deno.test("a commit with an event about a JSON reader itself is sent even when i
   ]);
 });
 
-Deno.test("replies and direct messages to a slow reader are not left out; if even they do not fit it is closed", () => {
-  const { sender, deliver, sockets: [, slow], peers } = open("1", "2");
+Deno.test("replies and direct messages are sent to a slow client, which is closed if they do not fit", () => {
+  const { sender, deliver, sockets: [, slow], subscribers } = open("1", "2");
   fill(deliver, slow!, "1");
   slow!.sent.length = 0;
-  sender.reply(peers[1]!, "a reply");
+  sender.reply(subscribers[1]!, "a reply");
   deliver({ ...event("direct", "2", "psst"), room: "" });
   deliver(event("message", "1", "missed"));
   assertEquals(slow!.sent, ["a reply", "[from nick2] psst"]);
-  for (let i = 0; i < 50; i++) sender.reply(peers[1]!, "x".repeat(10_000));
+  for (let i = 0; i < 50; i++) sender.reply(subscribers[1]!, "x".repeat(10_000));
   assertEquals(slow!.closeCode, 1013);
 });
 
-Deno.test("who leaves, or hangs up, while it cannot keep up leaves no timer behind", () => {
-  const { sender, deliver, sockets: [, slow], peers, time } = open("1", "2");
+Deno.test("a slow client that leaves or disconnects leaves no timer", () => {
+  const { sender, deliver, sockets: [, slow], subscribers, time } = open("1", "2");
   fill(deliver, slow!, "1");
   assertEquals(time.timerCount, 1);
-  sender.remove(peers[1]!);
+  sender.remove(subscribers[1]!);
   assertEquals(time.timerCount, 0);
   deliver(event("message", "1", "on it goes"));
 });
 
-Deno.test("nothing is sent to those outside the room, nor after leaving it", () => {
+Deno.test("events go only to members of the room", () => {
   const { deliver, enter, sockets: [ann, bob] } = open("1", "2");
   const { socket: outsider } = enter("9");
   deliver(event("join", "9", "", "blue"));
@@ -245,7 +255,7 @@ Deno.test("nothing is sent to those outside the room, nor after leaving it", () 
   assertEquals(ann!.sent, ["nick2 left room.", "nick1: hi"]);
 });
 
-Deno.test("membership begins and ends where the feed says so", () => {
+Deno.test("membership begins with the delivered join and ends with the delivered leave", () => {
   const { deliver, enter } = house();
   const { socket } = enter("1");
   deliver(event("message", "2", "before"));
@@ -256,36 +266,36 @@ Deno.test("membership begins and ends where the feed says so", () => {
   assertEquals(socket.sent, ['Joined chat room "red"', "nick2: during", 'Left chat room "red"']);
 });
 
-Deno.test("a change of nickname is told to its owner and to the others, each in their words", () => {
+Deno.test("a change of nickname is shown to its owner and to the others in different words", () => {
   const { deliver, sockets: [ann, bob] } = open("1", "2");
   deliver(event("nick", "1", "Anna"));
   assertEquals(ann!.sent, ["Nickname is: Anna"]);
   assertEquals(bob!.sent, ["nick1 is now known as Anna."]);
 });
 
-Deno.test("what a closed socket would have got is dropped, whoever closed it", () => {
-  const { sender, deliver, sockets: [ann, bob], peers, gone } = open("1", "2");
+Deno.test("frames for a closed socket are dropped, whichever side closed it", () => {
+  const { sender, deliver, sockets: [ann, bob], subscribers, gone } = open("1", "2");
   bob!.readyState = 3;
   deliver(event("message", "1", "hi"));
-  sender.remove(peers[1]!);
-  sender.reply(peers[1]!, "late");
-  sender.close(peers[1]!, 1008, "late");
+  sender.remove(subscribers[1]!);
+  sender.reply(subscribers[1]!, "late");
+  sender.close(subscribers[1]!, CLOSE.inboxFull);
   assertEquals([bob!.sent, bob!.closeCode, gone], [[], undefined, []]);
   assertEquals(ann!.sent, ["nick1: hi"]);
 });
 
-Deno.test("a muted sender shows no events, and still closes everybody", () => {
+Deno.test("a muted Sender delivers no events, and still closes every socket", () => {
   const { sender, deliver, sockets, gone } = open("1", "2");
   sender.mute();
   deliver(event("leave", "1"));
   deliver(event("message", "2", "hi"));
-  sender.closeAll(1012, "restart");
+  sender.closeAll(CLOSE.restart);
   assertEquals(sockets.map(({ closeCode }) => closeCode), [1012, 1012]);
   assertEquals(sockets.map(({ sent }) => sent), [[], []]);
   assertEquals([gone, sender.size], [["1", "2"], 0]);
 });
 
-Deno.test("who speaks JSON gets the events of a commit in one frame, who speaks text each in its own", () => {
+Deno.test("JSON clients get the events of a commit in one frame, plain-text clients in one frame each", () => {
   const { deliver, enter, sockets: [ann] } = open("1");
   const { socket } = enter("2", "json");
   deliver(event("join", "2"));
@@ -294,7 +304,7 @@ Deno.test("who speaks JSON gets the events of a commit in one frame, who speaks 
   assertEquals(ann!.sent, ["nick2 joined room.", "nick1: one", "nick1: two"]);
 });
 
-Deno.test("in a shared frame everybody gets what happened while they were in, and no more", () => {
+Deno.test("a shared frame holds only the events of the client's time in the room", () => {
   const { deliver, enter } = house();
   const [ann, bob, cy] = [enter("1", "json"), enter("2", "json"), enter("3", "json")];
   deliver(event("join", "1"), event("join", "3"));
@@ -317,20 +327,20 @@ Deno.test("in a shared frame everybody gets what happened while they were in, an
   assertEquals(cy.socket.sent.length, 1);
 });
 
-Deno.test("who comes back hears nothing until they caught up, then all of it, and nothing twice", () => {
+Deno.test("a client that resumes receives the held events after it caught up, each once", () => {
   const { sender, deliver, enter } = house();
   const [text, json] = [enter("a", "text with ids"), enter("b", "json")];
   deliver(event("message", "9", "id0"));
-  for (const { peer } of [text, json]) {
-    sender.expect("token", peer);
+  for (const { subscriber } of [text, json]) {
+    sender.expect("token", subscriber);
     sender.attach("1", "token", "red", "");
     deliver(event("message", "9", "seen"), event("message", "9", "new"));
     deliver({ ...event("direct", "1", "psst"), room: "" });
-    assertEquals((peer === text.peer ? text : json).socket.sent, []);
-    sender.release(peer, new Set(["id1", "id4"]));
+    assertEquals((subscriber === text.subscriber ? text : json).socket.sent, []);
+    sender.endCatchUp(subscriber, new Set(["id1", "id4"]));
     deliver(event("message", "9", "later"));
-    // The next one takes its place.
-    sender.remove(peer);
+    // The next socket takes the connection over.
+    sender.remove(subscriber);
   }
   assertEquals(text.socket.sent, [
     "id2 nick9: new",
@@ -343,18 +353,18 @@ Deno.test("who comes back hears nothing until they caught up, then all of it, an
   assertEquals(heard, ["seen", "new", "psst", "later"]);
 });
 
-Deno.test("who comes back in the middle of a commit hears all of the next ones", () => {
+Deno.test("a client that resumes in the middle of a commit receives all later events", () => {
   const { sender, deliver, enter } = house();
-  const { peer, socket } = enter("new", "json");
+  const { subscriber, socket } = enter("new", "json");
   deliver(event("join", "1"));
   enter("2", "json");
   deliver(event("join", "2"));
   sender.deliver(event("message", "2", "before"), "a1");
-  sender.expect("token", peer);
+  sender.expect("token", subscriber);
   sender.attach("1", "token", "red", "");
   sender.deliver(event("message", "2", "held"), "a2");
   sender.flush();
-  sender.release(peer, new Set());
+  sender.endCatchUp(subscriber, new Set());
   deliver(event("message", "2", "after"), event("message", "2", "more"));
   const heard = socket.sent.flatMap((frame) => frame.split("\n")).map((line) =>
     JSON.parse(line).text
@@ -362,12 +372,12 @@ Deno.test("who comes back in the middle of a commit hears all of the next ones",
   assertEquals(heard, ["held", "after", "more"]);
 });
 
-Deno.test("of two sockets for one connection the one that came last has it, the other is closed", () => {
+Deno.test("of two sockets for one connection the last one keeps it, and the other is closed", () => {
   const { sender, deliver, sockets: [old], enter } = open("1");
-  const { peer, socket } = enter("new", "json");
-  sender.expect("token", peer);
+  const { subscriber, socket } = enter("new", "json");
+  sender.expect("token", subscriber);
   sender.attach("1", "token", "red", "");
-  sender.release(peer, new Set());
+  sender.endCatchUp(subscriber, new Set());
   deliver(event("message", "1", "hi"));
   assertEquals([old!.closeCode, old!.sent], [4001, []]);
   assertEquals(socket.sent.length, 1);

@@ -1,6 +1,6 @@
 /**
- * Readers who cannot keep up, over real sockets: they stay, are told what they missed, and are let go
- * only when they take nothing at all.
+ * Slow clients over real sockets: they stay connected, are told what they missed, and are disconnected
+ * only if they read nothing at all.
  */
 import { assert, assertEquals } from "@std/assert";
 import { eventually, House, soon } from "../support/test_server.ts";
@@ -8,7 +8,7 @@ import { AdjustedClock } from "../support/fake_clock.ts";
 import { RawReader } from "../support/raw_socket.ts";
 import { type Line, Speaker } from "../support/json_client.ts";
 
-/** Says more than the system and the server keep for somebody: 16 MB. Returns the ids. */
+/** Sends 16 MB, more than the system and the server buffer for one client. Returns the IDs. */
 async function flood(ann: Speaker): Promise<string[]> {
   const ids: string[] = [];
   const text = "x".repeat(16_000);
@@ -19,14 +19,14 @@ async function flood(ann: Speaker): Promise<string[]> {
   return ids;
 }
 
-/** The lines of a chat.v1 reader until one of a type. */
+/** Returns the lines of a chat.v1 client up to one of a type. */
 async function until(reader: RawReader, type: string): Promise<Line[]> {
   const lines: Line[] = [];
   while (lines.at(-1)?.type !== type) lines.push(JSON.parse(await reader.next()));
   return lines;
 }
 
-Deno.test("who did not read for a while is told between which ids, stays, and misses nothing after that", async () => {
+Deno.test("a slow client is told the IDs around its gap, stays connected, and receives every later event", async () => {
   await using house = await House.open({ flood: "off" });
   const ann = await Speaker.enter(house, "Ann", "red");
   using deaf = await RawReader.open(house.port, "chat.v1");
@@ -37,7 +37,7 @@ Deno.test("who did not read for a while is told between which ids, stays, and mi
   const lines = await until(deaf, "gap");
   const heard = lines.filter(({ type }) => type === "message").map(({ id }) => id);
   const { after, until: end, missed } = lines.at(-1)!;
-  // In one piece: what it had from the system, then what it was not sent, and nothing twice.
+  // First the events that the system had buffered, then the gap, and no event twice.
   assertEquals(heard, ids.slice(0, heard.length));
   assertEquals([after, end], [heard.at(-1), ids.at(-1)]);
   assertEquals(missed, ids.length - heard.length);
@@ -45,14 +45,14 @@ Deno.test("who did not read for a while is told between which ids, stays, and mi
   const id = await ann.says("all is well");
   const next = (await until(deaf, "message")).at(-1)!;
   assertEquals([next.id, next.text], [id, "all is well"]);
-  // Asked with the ids of the gap, history gives the first of what was missed.
+  // With the gap's IDs, history returns the first missed events.
   await deaf.send(JSON.stringify({ type: "history", after, limit: 2, ref: 1 }));
   const page = (await until(deaf, "history")).at(-1)!;
   assertEquals(page.events.map(({ id }: Line) => id), ids.slice(heard.length, heard.length + 2));
   assertEquals(house.warnings, []);
 });
 
-Deno.test("who takes nothing for 30 seconds is closed with 1013, and can come back", async () => {
+Deno.test("a client that reads nothing for 30 s is disconnected with 1013, and can resume", async () => {
   const clock = new AdjustedClock();
   await using house = await House.open({ flood: "off", clock });
   const ann = await Speaker.enter(house, "Ann", "red");
@@ -61,7 +61,7 @@ Deno.test("who takes nothing for 30 seconds is closed with 1013, and can come ba
   await deaf.send(JSON.stringify({ type: "join", room: "red" }));
   await ann.hears({ type: "joined", nick: "Deaf" });
   await flood(ann);
-  // What the system still takes by itself is progress: it takes no more when that has stopped.
+  // Data that the system still buffers counts as progress, so wait until that stops.
   clock.monotonicAheadMs += 29_000;
   await ann.hearsNothingElse();
   assertEquals(house.chat.size, 2);
@@ -81,13 +81,13 @@ Deno.test("who takes nothing for 30 seconds is closed with 1013, and can come ba
   assertEquals([welcome.type, welcome.nick, welcome.room], ["welcome", "Deaf", "red"]);
   let missed = await again.next();
   while (missed.type !== "resumed") missed = await again.next();
-  // It is more than can be told at once.
+  // More events than a client is told at once.
   assertEquals([missed.recovered, missed.reason], [false, "too-many"]);
   await ann.says("all is well");
   await again.hears({ type: "message", text: "all is well" });
 });
 
-Deno.test("a large reply for which there is no room is refused with retryAfter, and given when there is", async () => {
+Deno.test("a large reply that does not fit is rejected with retryAfter, and sent once it fits", async () => {
   await using house = await House.open({ flood: "off" });
   const ann = await Speaker.enter(house, "Ann", "red");
   using deaf = await RawReader.open(house.port, "chat.v1");

@@ -93,7 +93,7 @@ Deno.test("/history shows the last 20, or as many as are asked for, oldest first
   const clock = new AdjustedClock({ stoppedAtMs: Date.UTC(2026, 10, 22, 23, 59, 58) });
   await using server = await House.open({ flood: "off", clock });
   const ann = await server.enter("Ann", "red");
-  await ann.asks("/history", "Nothing has been said here yet.");
+  await ann.asks("/history", "No messages here yet.");
   const said = numbers(0, 101);
   for (const text of said) await ann.asks(text, `Ann: ${text}`);
   const shown = (many: number) =>
@@ -104,7 +104,7 @@ Deno.test("/history shows the last 20, or as many as are asked for, oldest first
   for (const bad of ["0", "-1", "101", "1.5", "ten", "1e1", "0x10", "999999999999", "٣"]) {
     await ann.asks(
       `/history ${bad}`,
-      "How many? Type /history {n}, with a number from 1 to 100.",
+      "Usage: /history {n}, n from 1 to 100",
     );
   }
   await ann.hearsNothingElse();
@@ -128,7 +128,7 @@ Deno.test("/history shows messages and actions of the room, no joins, and nothin
   await bob.hears("Ann: one", "* Ann waves", "Ann is now known as Anna.", "Anna: two");
   await bob.hears("[from Anna] psst");
   await ann.asks("/join blue", 'Left chat room "red"', 'Joined chat room "blue"');
-  await ann.asks("/history", "Nothing has been said here yet.");
+  await ann.asks("/history", "No messages here yet.");
   await ann.asks("three", "Anna: three");
   await ann.asks("/history", "[2026-01-02 03:04] Anna: three");
   // A client that joins later sees earlier messages.
@@ -165,7 +165,7 @@ Deno.test("History that is turned off writes nothing, and a client that asks is 
   await tim.hears("Ann: hello");
   await ann.isRefused({ type: "history" }, "history-off");
   await ann.isRefused({ type: "history", room: "blue" }, "history-off");
-  await tim.asks("/history", "No history is kept here.");
+  await tim.asks("/history", "This server keeps no history.");
   await server.chat.close();
   for (const first of ["log", "people"]) {
     assertEquals(await Array.fromAsync(server.kv.list({ prefix: [first] })), [], first);

@@ -1,7 +1,7 @@
 /** Who may connect, and what a rejected client is told; over real sockets and with the real program. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { ChatClient } from "../../chat/client/client.js";
-import { OPENING_MS } from "../../chat/instance.ts";
+import { OPENING_MS } from "../../chat/session/connections.ts";
 import type { ChatOptions } from "../../chat/mod.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
 import { FakeSocket } from "../support/fake_socket.ts";
@@ -172,7 +172,7 @@ Deno.test("too many connections get 429 for their address, 503 for the server, w
   assertEquals([status, header("retry-after")], [429, "30"]);
   assertEquals(
     text,
-    "There are 2 connections from your address. Please try again in 30 seconds.\n",
+    "Too many connections from your address (2). Try again in 30 seconds.\n",
   );
   assertEquals((await knock(house.port, behind)).status, 101);
   await eventually(() => house.chat.size === 2, "the client behind the proxy has left");
@@ -190,7 +190,7 @@ Deno.test("too many connections get 429 for their address, 503 for the server, w
   await house.connect();
   const full = await knock(house.port, behind);
   assertEquals([full.status, full.header("retry-after")], [503, "30"]);
-  assertEquals(full.text, "The chat is full. Please try again in 30 seconds.\n");
+  assertEquals(full.text, "The server is full. Try again in 30 seconds.\n");
   other.close();
 });
 

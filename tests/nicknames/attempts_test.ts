@@ -35,7 +35,7 @@ Deno.test("wrong passwords for one nickname are limited over all instances, and 
   const { code, message } = await guess(ann, SECRET);
   assertEquals([code, message], [
     "too-many-attempts",
-    "Too many passwords were tried. Please wait 60 s.",
+    "Too many wrong passwords. Wait 60 seconds.",
   ]);
   clock.advance(RATE_PER_NICKNAME.ms / RATE_PER_NICKNAME.burst);
   assertEquals((await guess(ann, SECRET)).type, "welcome");
@@ -107,8 +107,8 @@ Deno.test("an address registers five nicknames a day, over all instances and res
       const { code, message, retryAfter } = await eve.asks(register);
       assertEquals([code, message, retryAfter], [
         "registration-limit",
-        "Not done: too many nicknames were registered from your address. " +
-        "Please try again in 5 hours.",
+        "Too many nicknames were registered from your address. " +
+        "Try again in 5 hours.",
         4.8 * 3_600_000,
       ]);
       await eve.hearsNothingElse();

@@ -6,7 +6,8 @@
 import { assert } from "@std/assert";
 import { Access } from "../../chat/http/access.ts";
 import { Addresses } from "../../chat/http/addresses.ts";
-import type { Handler, Session } from "../../chat/session/handler.ts";
+import type { Connection } from "../../chat/session/connection.ts";
+import type { Handler } from "../../chat/session/handler.ts";
 import { Imitation } from "../../chat/nicknames/imitation.ts";
 import { encodeJson } from "../../chat/delivery/json.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
@@ -16,7 +17,7 @@ import { PlainText } from "../../chat/session/plain_text.ts";
 import { foldNickname, nicknameFrom, roomFrom } from "../../chat/nicknames/names.ts";
 import { passwordFrom } from "../../chat/nicknames/passwords.ts";
 import { ChatV1 } from "../../chat/session/chat_v1.ts";
-import type { Sender, Subscriber } from "../../chat/delivery/sender.ts";
+import type { Sender } from "../../chat/delivery/sender.ts";
 import { shown } from "../../chat/delivery/text.ts";
 
 /**
@@ -115,25 +116,24 @@ function assertEachFast(what: string, texts: string[], run: (text: string) => un
 
 const limits = limitsFrom({ nickname: OPTIONS["max-nickname"].max, room: OPTIONS["max-room"].max });
 
-/** Returns a session in a room, or before its login if `nick` is empty. */
-function speaker(nick: string): Session {
-  const record = { id: "1", nick, room: nick === "" ? undefined : "red", held: { account: "" } };
+/** Returns a connection in a room, or before its login if `nick` is empty. */
+function connectionOf(nick: string): Connection {
+  const session = { id: "1", nick, room: nick === "" ? undefined : "red", held: { account: "" } };
   return {
-    subscriber: {} as Subscriber,
-    record,
-    limiter: undefined,
-    tokenUnconfirmed: false,
-    pending: 0,
+    session,
+    isNamed: nick !== "",
     rejectedNick: "",
-    address: "",
-  } as unknown as Session;
+    reply: () => {},
+    replyLarge: () => {},
+    close: () => {},
+  } as unknown as Connection;
 }
 
 /** Returns a handler that rejects everything, and a sender that sends nothing. */
 function rejecting(): { handler: Handler; sender: Sender } {
   const rejected = { ok: false, code: "", message: "" };
   const handler = new Proxy({}, {
-    get: (_, name) => name === "whenIdle" ? () => undefined : () => Promise.resolve(rejected),
+    get: () => () => Promise.resolve(rejected),
   });
   const sender = new Proxy({}, { get: () => () => {} });
   return { handler: handler as Handler, sender: sender as Sender };
@@ -173,7 +173,7 @@ Deno.test("events are encoded in linear time", () => {
 });
 
 Deno.test("a line of plain text is handled in linear time", () => {
-  const lines = new PlainText({ ...rejecting(), limits, grace: 0 }, false);
+  const lines = new PlainText({ ...rejecting(), limits, graceMs: 0 }, false);
   const commands = [
     "",
     "/",
@@ -190,9 +190,10 @@ Deno.test("a line of plain text is handled in linear time", () => {
     for (const nick of ["", "Ann"]) {
       assertEachFast(`${command} by "${nick}"`, hostile(LINE_BYTES), (text) => {
         const frame = command + text;
-        for (const line of lines.split({} as Subscriber, frame, LINE_BYTES)) {
+        const connection = connectionOf(nick);
+        for (const line of lines.split(connection, frame, LINE_BYTES)) {
           // What the handler does later is not measured.
-          void lines.handle(speaker(nick), line);
+          void lines.parse(connection, line).run();
         }
       });
     }
@@ -200,12 +201,15 @@ Deno.test("a line of plain text is handled in linear time", () => {
 });
 
 Deno.test("a frame of chat.v1 is handled in linear time", () => {
-  const parts = { ...rejecting(), limits, grace: 0, retention: 0 };
+  const parts = { ...rejecting(), limits, graceMs: 0, retentionMs: 0 };
   const requests = new ChatV1(parts);
   const handle = (nick: string, frame: string) => {
     const most = limits.inboxFrames;
-    for (const line of requests.split({} as Subscriber, frame, FRAME_BYTES).slice(0, most)) {
-      void requests.handle(speaker(nick), line);
+    const connection = connectionOf(nick);
+    for (const line of requests.split(connection, frame, FRAME_BYTES).slice(0, most)) {
+      const request = requests.parse(connection, line);
+      if (request.rejection === undefined) void request.run();
+      else request.reject(request.rejection);
     }
   };
   const texts = hostile(FRAME_BYTES - 100);

@@ -38,15 +38,14 @@ Deno.test("ASCII nicknames that look alike are different nicknames, as the contr
 Deno.test("a reserved nickname is refused with one line", async () => {
   await using house = await House.open();
   const eve = await house.connect();
-  const type = "Type the nickname that you want to use.";
   await eve.asks(
     "аdmin",
-    `The nickname "аdmin" is reserved. Please choose another one. ${type}`,
+    '"аdmin" is reserved. Choose another nickname.',
   );
   await eve.asks("Eve", welcomeReply("Eve"));
   await eve.asks(
     "/nick Server",
-    'The nickname "Server" is reserved. Please choose another one.',
+    '"Server" is reserved. Choose another nickname.',
   );
 });
 
@@ -141,5 +140,5 @@ Deno.test("claims of connections and registrations that do not exist are deleted
   await kv.set(["account", "dora"], { v: 9, secret: true });
   await cy.asks("/nick Bob", alikeReply("Bob"));
   await cy.asks("/nick Dora", registeredReply("Dora"));
-  await cy.asks(`/identify ${SECRET}`, 'The nickname "Dora" is not registered.');
+  await cy.asks(`/identify ${SECRET}`, '"Dora" is not registered.');
 });

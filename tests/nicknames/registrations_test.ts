@@ -34,9 +34,9 @@ Deno.test("a registered nickname needs its password after a restart", async () =
   const ann = await house.connect();
   await ann.asks("Ann", registeredReply("Ann"));
   await ann.asks("ANN", registeredReply("ANN"));
-  await ann.asks("/identify wrong-horse", "The password is wrong.");
+  await ann.asks("/identify wrong-horse", "Wrong password.");
   await ann.asks("/identify " + SECRET, welcomeReply("ANN"));
-  await ann.asks("/identify " + SECRET, "You are identified as ANN.");
+  await ann.asks("/identify " + SECRET, "You are signed in as ANN.");
   await ann.asks("/nick Ann", "Nickname is: Ann");
 });
 
@@ -59,17 +59,17 @@ Deno.test("/identify works before the login and from another nickname, also for 
   await using house = await House.open();
   await register(house, "Mary Ann");
   const mary = await house.connect();
-  await mary.asks("/identify", "Type /identify {password}, or /identify {nickname} {password}.");
+  await mary.asks("/identify", "Usage: /identify {password} or /identify {nickname} {password}");
   await mary.asks(
     "/identify " + SECRET,
-    "Type /identify {password}, or /identify {nickname} {password}.",
+    "Usage: /identify {password} or /identify {nickname} {password}",
   );
   await mary.asks(`/IDENTIFY mary ann ${SECRET}`, welcomeReply("mary ann"));
   await mary.leave();
   const again = await house.enter("Bob", "red");
   await again.asks(`/identify "Mary Ann" ${SECRET}`, "Nickname is: Mary Ann");
   await again.asks("/ls", "Mary Ann");
-  await again.asks(`/identify ${SECRET}`, "You are identified as Mary Ann.");
+  await again.asks(`/identify ${SECRET}`, "You are signed in as Mary Ann.");
 });
 
 Deno.test("/identify for a nickname that is online is refused with one line", async () => {
@@ -82,7 +82,7 @@ Deno.test("/identify for a nickname that is online is refused with one line", as
   await again.asks("Ann", takenReply("Ann"));
   await again.asks(
     `/identify Ann ${SECRET}`,
-    '"Ann" is online over another connection. Close that one first.',
+    'You are already connected as "Ann" elsewhere. Close that tab or device first.',
   );
   await ann.leave();
   await eventually(
@@ -124,19 +124,19 @@ Deno.test("of two concurrent registrations by one client the second is refused",
 Deno.test("/password and /unregister need the password", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann");
-  const none = "Your nickname is not registered, or not by you.";
+  const none = "You are not signed in to a registered nickname.";
   await ann.asks(`/password ${SECRET} battery-staple`, none);
   await ann.asks(`/unregister ${SECRET}`, none);
-  await ann.asks(`/identify ${SECRET}`, 'The nickname "Ann" is not registered.');
+  await ann.asks(`/identify ${SECRET}`, '"Ann" is not registered.');
   await ann.asks(`/register ${SECRET}`, ownedReply("Ann"));
-  await ann.asks("/password wrong-horse battery-staple", "The password is wrong.");
+  await ann.asks("/password wrong-horse battery-staple", "Wrong password.");
   await ann.asks(`/password ${SECRET} short`, "Passwords need at least 8 characters.");
-  await ann.asks(`/password ${SECRET} battery-staple`, "The password is changed.");
+  await ann.asks(`/password ${SECRET} battery-staple`, "Password changed.");
   await ann.asks("/nick Bob", "Nickname is: Bob");
-  await ann.asks(`/identify Ann ${SECRET}`, "The password is wrong.");
+  await ann.asks(`/identify Ann ${SECRET}`, "Wrong password.");
   await ann.asks("/identify Ann battery-staple", "Nickname is: Ann");
-  await ann.asks(`/unregister ${SECRET}`, "The password is wrong.");
-  await ann.asks("/unregister battery-staple", 'The nickname "Ann" is not registered any more.');
+  await ann.asks(`/unregister ${SECRET}`, "Wrong password.");
+  await ann.asks("/unregister battery-staple", '"Ann" is no longer registered.');
   // The nickname stays taken as long as its client is online with it.
   const bob = await house.enter("Bob");
   await bob.asks("/nick Ann", takenReply("Ann"));
@@ -212,7 +212,7 @@ Deno.test("a registration expires when it is not used for its lifetime", async (
   const eve = await house.connect();
   await eve.asks("Ann", registeredReply("Ann"));
   clock.advance(2 * 86_400_000);
-  await eve.asks(`/identify ${SECRET}`, 'The nickname "Ann" is not registered.');
+  await eve.asks(`/identify ${SECRET}`, '"Ann" is not registered.');
   await eve.asks("Ann", welcomeReply("Ann"));
   await eve.asks("/register another-one", ownedReply("Ann"));
 });
@@ -225,7 +225,7 @@ Deno.test("with registration off no nickname can be registered, and earlier regi
   }
   await using house = await House.open({ kv, registered: 0 });
   const bob = await house.enter("Bob");
-  await bob.asks(`/register ${SECRET}`, "Nicknames cannot be registered here.");
+  await bob.asks(`/register ${SECRET}`, "This server registers no nicknames.");
   await bob.asks("/nick Ann", registeredReply("Ann"));
   await bob.asks(`/identify ${SECRET}`, "Nickname is: Ann");
   await bob.asks("/nick Bob", "Nickname is: Bob");

@@ -55,7 +55,7 @@ Deno.test("/password invalidates older resume tokens and sends a new one, in bot
   const how = /\?resume=([\w-]+)/;
   const [, first] = how.exec(await bob.next())!;
   await bob.asks(`/register ${SECRET}`, ownedReply("Bob"));
-  await bob.asks(`/password ${SECRET} ${other}`, "The password is changed.");
+  await bob.asks(`/password ${SECRET} ${other}`, "Password changed.");
   const [, second] = how.exec(await bob.next())!;
   assertEquals((await resume(first!)).code, "bad-token");
   assertEquals((await resume(second!)).type, "welcome");
@@ -70,13 +70,14 @@ Deno.test("a password appears in no message, history, log or KV row", async () =
   await ann.asks(`/register ${words[0]}`, ownedReply("Ann"));
   await ann.asks(
     `/register  ${words[0]}  extra`,
-    "With which password? Type /register {password}; it is one word.",
+    "Usage: /register {password} (no spaces)",
   );
-  const slipped = "Not sent: this looks like a password. A command starts with its /.";
+  const slipped =
+    "Not sent: that looks like a command with a password. Remove the space before the /.";
   for (const blank of [" ", "\t", "   "]) await ann.asks(`${blank}/identify ${words[0]}`, slipped);
   await ann.asks(` /Register ${words[0]}`, slipped);
-  await ann.asks(`/password ${words[0]} ${words[1]}`, "The password is changed.");
-  await ann.asks(`/identify ${words[2]}`, "The password is wrong.");
+  await ann.asks(`/password ${words[0]} ${words[1]}`, "Password changed.");
+  await ann.asks(`/identify ${words[2]}`, "Wrong password.");
   await ann.asks(`/unregistre ${words[1]}`, "Unknown command: unregistre");
   const speaker = await Speaker.enter(house, "Cy", "red");
   await bob.hears("Cy joined room.");

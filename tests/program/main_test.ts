@@ -350,7 +350,7 @@ Deno.test("the next start removes the rows of a killed process: no members, and 
     await using server = await ServerProcess.start(flags);
     const again = await Person.connect(server.url);
     await again.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
-    await again.asks("/ls", "There are no rooms yet. Type /join {room_name} to open one.");
+    await again.asks("/ls", "No rooms yet. Type /join {room} to start one.");
     await again.leave();
     assertEquals((await server.stop()).code, 0);
   }

@@ -1,4 +1,4 @@
-/** `chat.v1` at the wire: PROTOCOL.md replayed, and what it says of bad input. */
+/** `chat.v1` over real sockets: the sessions in PROTOCOL.md, and every kind of wrong input. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeJson, encodeReply } from "../../chat/delivery/json.ts";
 import { hashToken } from "../../chat/base/tokens.ts";
@@ -14,12 +14,12 @@ import {
 import { AdjustedClock } from "../support/fake_clock.ts";
 import { type Line, Speaker } from "../support/json_client.ts";
 
-/** Somebody who speaks `chat.v1`: each line of a frame counts as a frame. */
+/** Returns a `chat.v1` client; each line of a frame counts as a frame. */
 async function connect(house: House): Promise<Person> {
   return await house.connect("", "chat.v1");
 }
 
-/** Ids, tokens and times are different each time: they are numbered in the order of their coming. */
+/** Numbers IDs and tokens in order of appearance: they differ in every run. */
 class Names {
   readonly #ids = new Map<string, string>();
   readonly #tokens = new Map<string, string>();
@@ -35,19 +35,19 @@ class Names {
       .replace(/"[a-u][0-9a-f]{4,22}"/g, numbered(this.#ids, "id"));
   }
 
-  /** What stands for something in the document, as it is here. */
+  /** Replaces the IDs and tokens of the document by those of this run. */
   static translate(line: string, from: Names, to: Names): string {
     const here = new Map<string, string>();
     for (const [theirs, ours] of [[from.#ids, to.#ids], [from.#tokens, to.#tokens]] as const) {
       const byName = new Map([...ours].map(([text, name]) => [name, text]));
       for (const [text, name] of theirs) here.set(text, byName.get(name) ?? text);
     }
-    // All at once: an id of the document may be that of something else here.
+    // In one pass: an ID of the document may be another ID of this run.
     return line.replace(/"[\w-]+"/g, (text) => here.get(text) ?? text);
   }
 }
 
-Deno.test("every session in PROTOCOL.md is what really happens", async () => {
+Deno.test("every session in PROTOCOL.md is what the server really sends", async () => {
   const text = await Deno.readTextFile(new URL("chat/docs/PROTOCOL.md", PROJECT));
   const sessions = [...text.matchAll(/<!-- replayed(: [^>]*)? -->\n\n```text\n([^]*?)```/g)];
   assert(sessions.length >= 6, `${sessions.length} sessions`);
@@ -79,7 +79,7 @@ Deno.test("every session in PROTOCOL.md is what really happens", async () => {
   await house?.[Symbol.asyncDispose]();
 });
 
-/** Ann, who will send what she should not, and two who must not notice: one of each protocol. */
+/** Returns Ann, who sends wrong input, and one other client of each protocol. */
 async function company(house: House): Promise<{ ann: Speaker; bob: Speaker; tim: Person }> {
   const bob = await Speaker.enter(house, "Bob", "red");
   const tim = await house.enter("Tim", "red");
@@ -90,7 +90,7 @@ async function company(house: House): Promise<{ ann: Speaker; bob: Speaker; tim:
   return { ann, bob, tim };
 }
 
-/** Each frame gets exactly one error, with its ref if there is one; and nobody else notices. */
+/** Checks that each frame gets exactly one error, and that other clients receive nothing. */
 async function refusesEach(cases: Iterable<[frame: string, code: string, ref?: unknown]>) {
   await using house = await House.open({ flood: "off" });
   const { ann, bob, tim } = await company(house);
@@ -101,7 +101,7 @@ async function refusesEach(cases: Iterable<[frame: string, code: string, ref?: u
     assert(typeof message === "string" && message.length > 5, message);
     await ann.hearsNothingElse();
   }
-  // Still in the room, still called the same, and heard.
+  // Ann is still in the room, under the same nickname.
   await ann.says("still here");
   await bob.hears({ type: "message", nick: "Ann", room: "red", text: "still here" });
   await tim.hears("Ann: still here");
@@ -110,12 +110,12 @@ async function refusesEach(cases: Iterable<[frame: string, code: string, ref?: u
   assertEquals(house.warnings, []);
 }
 
-/** JSON so many levels deep. */
+/** Returns JSON of so many levels. */
 function nested(levels: number, open = "[", close = "]"): string {
   return open.repeat(levels) + close.repeat(levels);
 }
 
-Deno.test("what is no JSON object is malformed, and costs the connection nothing", async () => {
+Deno.test("a line that is not a JSON object is malformed, and the connection stays open", async () => {
   const ping = '{"type":"ping"}';
   const frames = [
     ...["", " ", "hello", "{", "}", "[]", "[{}]", `[${ping}]`, "null", "true", "7", '"ping"'],
@@ -126,7 +126,7 @@ Deno.test("what is no JSON object is malformed, and costs the connection nothing
   await refusesEach(frames.map((frame) => [frame, "malformed"]));
 });
 
-Deno.test("what is nested too deep is malformed, however deep, and what is not is passed over", async () => {
+Deno.test("a request nested too deep is malformed, and unknown nested fields are ignored", async () => {
   await refusesEach([
     [nested(10_000), "malformed"],
     ["[".repeat(60_000), "malformed"],
@@ -142,12 +142,12 @@ Deno.test("what is nested too deep is malformed, however deep, and what is not i
   const ann = await Speaker.connect(house);
   ann.say(`{"type":"ping","ref":"r","x":${nested(15)}}`);
   await ann.hears({ type: "pong", ref: "r" });
-  // Brackets in strings are no levels.
+  // Brackets in strings do not count as levels.
   ann.say(JSON.stringify({ type: "ping", ref: "s", x: `\\"${"[{".repeat(100)}`, '{"[\\': "\\" }));
   await ann.hears({ type: "pong", ref: "s" });
 });
 
-Deno.test("a key that is there twice is malformed, also if it is written with escapes", async () => {
+Deno.test("a duplicate key is malformed, also if it is written with escapes", async () => {
   await refusesEach([
     ['{"type":"ping","type":"ping"}', "malformed"],
     ['{"type":"ping","ref":1,"ref":2}', "malformed"],
@@ -161,7 +161,7 @@ Deno.test("a key that is there twice is malformed, also if it is written with es
   ]);
 });
 
-Deno.test("keys twice within a field that is not named are passed over with it", async () => {
+Deno.test("duplicate keys inside an unknown field are ignored", async () => {
   await using house = await House.open();
   const ann = await Speaker.connect(house);
   for (
@@ -178,7 +178,7 @@ Deno.test("keys twice within a field that is not named are passed over with it",
   }
 });
 
-Deno.test("a request that there is not is told so, whatever it is called", async () => {
+Deno.test("a request of an unknown type is rejected, whatever its name is", async () => {
   const names = ["dance", "", "PING", " ping", "ping ", "__proto__", "constructor", "toString"];
   const more = ["hasOwnProperty", "valueOf", "ok", "welcome", "joined", "error", "\u0000"];
   const requests = [...names, ...more, "x".repeat(60_000), "😀".repeat(100), "\ud800"];
@@ -187,7 +187,7 @@ Deno.test("a request that there is not is told so, whatever it is called", async
   );
 });
 
-Deno.test("a request without a type, or with one that is no string, is a bad request", async () => {
+Deno.test("a request whose type is missing or not a string is a bad request", async () => {
   const types = [undefined, null, 7, true, ["ping"], { ping: 1 }, []];
   await refusesEach([
     ...types.map((type, ref): [string, string, unknown] => [
@@ -200,7 +200,7 @@ Deno.test("a request without a type, or with one that is no string, is a bad req
   ]);
 });
 
-Deno.test("a field of the wrong type, or none where one must be, is a bad request", async () => {
+Deno.test("a missing field, or one of the wrong type, is a bad request", async () => {
   const fields = {
     login: { nick: "required" },
     resume: { token: "required", last: "optional", direct: "optional" },
@@ -232,7 +232,7 @@ Deno.test("a field of the wrong type, or none where one must be, is a bad reques
   await refusesEach(cases);
 });
 
-Deno.test("a field that is too long, empty where it must not be, or not together with another is refused", async () => {
+Deno.test("a field that is too long, empty or excluded by another field is rejected", async () => {
   const long = "x".repeat(65);
   const cases: [object, string][] = [
     [{ type: "message", text: "" }, "bad-request"],
@@ -276,7 +276,7 @@ Deno.test("a field that is too long, empty where it must not be, or not together
   );
 });
 
-Deno.test("an error does not repeat whatever long thing it is about", async () => {
+Deno.test("an error repeats at most a short part of a long value", async () => {
   await using house = await House.open();
   const ann = await Speaker.enter(house, "Ann", "red");
   const long = "x".repeat(60_000);
@@ -295,7 +295,7 @@ Deno.test("an error does not repeat whatever long thing it is about", async () =
   }
 });
 
-Deno.test("a ref that is none is refused without one, and one at the limit is given back", async () => {
+Deno.test("an invalid ref is rejected without a ref, and the longest valid ref is repeated", async () => {
   const ping = (ref: string) => `{"type":"ping","ref":${ref}}`;
   const bad = [
     "null",
@@ -312,7 +312,7 @@ Deno.test("a ref that is none is refused without one, and one at the limit is gi
   const more = ["9007199254740993", JSON.stringify("x".repeat(65)), JSON.stringify("é".repeat(65))];
   await refusesEach([
     ...[...bad, ...more].map((ref): [string, string] => [ping(ref), "bad-request"]),
-    // Nothing of it is done, either.
+    // The request is not carried out.
     ['{"type":"message","text":"BOO","ref":1.5}', "bad-request"],
     ['{"type":"nick","nick":"Boo","ref":null}', "bad-request"],
     [ping(JSON.stringify("x".repeat(2 ** 20))), "too-long"],
@@ -327,7 +327,7 @@ Deno.test("a ref that is none is refused without one, and one at the limit is gi
   }
 });
 
-Deno.test("many requests in one frame are done one after the other, the bad ones too", async () => {
+Deno.test("the requests of one frame are handled in order, wrong ones included", async () => {
   await using house = await House.open();
   const { ann, bob, tim } = await company(house);
   const lines = [
@@ -368,7 +368,7 @@ Deno.test("many requests in one frame are done one after the other, the bad ones
   await tim.hearsNothingElse();
 });
 
-Deno.test("a frame of nothing but line breaks asks for nothing", async () => {
+Deno.test("a frame of line breaks holds no request", async () => {
   await using house = await House.open();
   const { ann, bob, tim } = await company(house);
   ann.say("\n", "\r\n", "\n\n\n", " \n\t\n", "\n".repeat(10_000));
@@ -377,7 +377,7 @@ Deno.test("a frame of nothing but line breaks asks for nothing", async () => {
   await tim.hearsNothingElse();
 });
 
-Deno.test("a text is given back exactly as it was sent, whatever is in it", async () => {
+Deno.test("a text is delivered exactly as it was sent, whatever its characters are", async () => {
   await using house = await House.open({ flood: "off" });
   const { ann, bob, tim } = await company(house);
   const limit = 16_384;
@@ -401,7 +401,7 @@ Deno.test("a text is given back exactly as it was sent, whatever is in it", asyn
   await tim.hearsNothingElse();
 });
 
-Deno.test("half a character is replaced in a text, and refused everywhere else", async () => {
+Deno.test("a lone surrogate is replaced in a text, and rejected in every other field", async () => {
   await using house = await House.open();
   const { ann, bob, tim } = await company(house);
   const half = JSON.stringify("\ud83d");
@@ -421,7 +421,7 @@ Deno.test("half a character is replaced in a text, and refused everywhere else",
       [`{"type":"history","room":${half}}`, "not-allowed"],
       [`{"type":"history","before":${half}}`, "bad-request"],
       [`{"type":"direct","to":${half},"text":"BOO"}`, "bad-nickname"],
-      // What is repeated of it is cut between two halves.
+      // The repeated part ends in the middle of a surrogate pair.
       [`{"type":"message","text":"BOO","room":"${"x".repeat(63)}😀"}`, "not-in-room"],
     ] as const
   ) {
@@ -437,7 +437,7 @@ Deno.test("half a character is replaced in a text, and refused everywhere else",
   }
 });
 
-Deno.test("half a character that an older version stored is replaced when it is sent", () => {
+Deno.test("a lone surrogate that an older version stored is replaced when it is sent", () => {
   const event = { room: "red", id: "1", nick: "A\ud800", text: "b\udc00", time: 0, cid: "c\ud800" };
   for (const kind of ["message", "action", "direct", "nick"] as const) {
     const line = encodeJson({ kind, ...event }, "g1a0000000");
@@ -449,7 +449,7 @@ Deno.test("half a character that an older version stored is replaced when it is 
   assert(reply.includes('"A\ufffd"') && reply.includes('"ref":"\\\\ud800"'), reply);
 });
 
-Deno.test("before the login nothing is done but pings", async () => {
+Deno.test("before the login, only pings are answered", async () => {
   await using house = await House.open();
   const bob = await Speaker.enter(house, "Bob", "red");
   const ann = await Speaker.connect(house);
@@ -481,7 +481,7 @@ Deno.test("before the login nothing is done but pings", async () => {
   await bob.hearsNothingElse();
 });
 
-Deno.test("a token that is none leads nowhere, and harms nobody", async () => {
+Deno.test("an invalid resume token is rejected, and other clients are not disturbed", async () => {
   await using house = await House.open({ flood: "off" });
   const bob = await Speaker.connect(house);
   const { token } = await bob.asks({ type: "login", nick: "Bob" });
@@ -505,7 +505,7 @@ Deno.test("a token that is none leads nowhere, and harms nobody", async () => {
   await bob.hearsNothingElse();
 });
 
-Deno.test("a binary frame closes with 1003, a huge one with 1009, and the others notice only a leave", async () => {
+Deno.test("a binary frame closes the connection with 1003 and a huge one with 1009, and other clients see only a leave", async () => {
   await using house = await House.open({ grace: 0 });
   const bob = await Speaker.enter(house, "Bob", "red");
   const tim = await house.enter("Tim", "red");
@@ -524,11 +524,11 @@ Deno.test("a binary frame closes with 1003, a huge one with 1009, and the others
   await tim.hearsNothingElse();
 });
 
-Deno.test("what is said again with the same cid is said once, and answered as the first time", async () => {
+Deno.test("a message sent again with the same cid is delivered once, and gets the first reply again", async () => {
   await using house = await House.open();
   const { ann, bob, tim } = await company(house);
   const say = (ref: number, type = "message") => ({ type, text: `try ${ref}`, cid: "a", ref });
-  // In one frame, then one after the other, then as something else.
+  // First in one frame, then one after the other, then as another kind.
   ann.say([say(1), say(2), say(3)].map((each) => JSON.stringify(each)).join("\n"));
   const heard = [await ann.next(), await ann.next(), await ann.next(), await ann.next()];
   const { id } = heard[0]!;
@@ -544,7 +544,7 @@ Deno.test("what is said again with the same cid is said once, and answered as th
   ann.say(say(5, "action"));
   assertEquals(await ann.next(), { type: "ok", ref: 5, id });
   await bob.hears({ type: "message", text: "try 1", cid: "a" });
-  // Nobody else's is the same.
+  // The same cid of another client is another message.
   await bob.says("mine", { cid: "a" });
   await ann.hears({ type: "message", nick: "Bob", cid: "a" });
   await bob.hearsNothingElse();
@@ -553,7 +553,7 @@ Deno.test("what is said again with the same cid is said once, and answered as th
   await tim.hearsNothingElse();
 });
 
-Deno.test("what was refused is not remembered by its cid", async () => {
+Deno.test("the cid of a rejected message is not remembered", async () => {
   await using house = await House.open();
   const ann = await Speaker.enter(house, "Ann");
   const bob = await Speaker.enter(house, "Bob", "red");
@@ -573,13 +573,13 @@ Deno.test("what was refused is not remembered by its cid", async () => {
   await bob.hearsNothingElse();
 });
 
-Deno.test("a message that storage did not take is not remembered by its cid", async () => {
+Deno.test("the cid of a message that could not be stored is not remembered", async () => {
   using kv = await Deno.openKv(":memory:");
   let away = false, faults = 0;
   const clock = new AdjustedClock();
   const { kv: faulty } = countingKv(kv, (what) => {
     if (what !== "commit" || !away) return;
-    // After a few faults the server stops trying.
+    // After a few errors the server stops retrying.
     if (faults++ < 3) clock.monotonicAheadMs += 10_000;
     throw new Error("away");
   });
@@ -600,7 +600,7 @@ Deno.test("a message that storage did not take is not remembered by its cid", as
   await bob.hearsNothingElse();
 });
 
-Deno.test("of somebody's own ids the last 512 are known", async () => {
+Deno.test("the last 512 cids of a client are remembered", async () => {
   await using house = await House.open({ flood: "off" });
   const ann = await Speaker.enter(house, "Ann", "red");
   const first = await ann.says("first", { cid: "first" });
@@ -609,7 +609,7 @@ Deno.test("of somebody's own ids the last 512 are known", async () => {
   assertEquals((await ann.asks({ type: "message", text: "first", cid: "first" })).id, first);
 });
 
-Deno.test("a direct message said twice with one cid is heard once, and answered as the first time", async () => {
+Deno.test("a direct message sent again with the same cid is delivered once, and gets the first reply again", async () => {
   await using house = await House.open();
   const { ann, bob, tim } = await company(house);
   const words = { type: "direct", text: "psst", cid: "a" };
@@ -628,7 +628,7 @@ Deno.test("a direct message said twice with one cid is heard once, and answered 
   assertEquals(answers, [1, 2, 3].map((ref) => ({ type: "ok", ref, id })));
 });
 
-Deno.test("an empty cid is for a direct message what it is for a message", async () => {
+Deno.test("an empty cid of a direct message is handled as that of a room message", async () => {
   await using house = await House.open();
   const ann = await Speaker.enter(house, "Ann", "red");
   const times = async (request: object) => {
@@ -647,7 +647,7 @@ Deno.test("an empty cid is for a direct message what it is for a message", async
   cy.person.socket.close();
 });
 
-Deno.test("a message for another room than one is in is not said, wherever one has gone meanwhile", async () => {
+Deno.test("a message for another room than the client's is rejected, also after the client moved", async () => {
   await using house = await House.open();
   const { ann, bob, tim } = await company(house);
   const blue = await Speaker.enter(house, "Cy", "blue");
@@ -683,7 +683,7 @@ Deno.test("a message for another room than one is in is not said, wherever one h
   await blue.hearsNothingElse();
 });
 
-Deno.test("a room is the same one however its letters are composed", async () => {
+Deno.test("a room name leads to the same room in every Unicode composition", async () => {
   await using house = await House.open();
   const room = "cafe\u0301";
   const ann = await Speaker.connect(house);
@@ -695,7 +695,7 @@ Deno.test("a room is the same one however its letters are composed", async () =>
   assertEquals((await ann.asks({ type: "history", room })).events.length, 2);
 });
 
-Deno.test("300 requests at once are answered in their order, each once, and the others see one order", async () => {
+Deno.test("300 requests sent at once get one reply each, in order, and other clients see the same order", async () => {
   await using house = await House.open({ flood: "off" });
   const { ann, bob, tim } = await company(house);
   const requests = Array.from({ length: 300 }, (_, ref) => {
@@ -717,13 +717,13 @@ Deno.test("300 requests at once are answered in their order, each once, and the 
   }
   await ann.hearsNothingElse();
   assert([...answered.values()].every((times) => times === 1));
-  // All but errors wait for what was said before them.
+  // All replies except errors wait for earlier messages.
   const inOrder = heard.filter(({ type, ref }) => ref !== undefined && type !== "error");
   assertEquals(inOrder.map(({ ref }) => ref), inOrder.map(({ ref }) => ref).sort((a, b) => a - b));
   const said = requests.flatMap((each) => "text" in each ? [each.text!] : []);
   const texts = (lines: Line[]) => lines.flatMap(({ text }) => text === undefined ? [] : [text]);
   assertEquals(texts(heard), said);
-  // An answer comes after the event, and has its id.
+  // A reply follows its event and has the event's ID.
   for (const [at, { type, ref, id }] of heard.entries()) {
     if (type !== "ok") continue;
     const event = heard.findIndex((each) => each.id === id);
@@ -741,7 +741,7 @@ Deno.test("300 requests at once are answered in their order, each once, and the 
   await tim.hearsNothingElse();
 });
 
-Deno.test("without a ref only errors are answered", async () => {
+Deno.test("a request without a ref gets a reply only if it fails", async () => {
   await using house = await House.open();
   const { ann } = await company(house);
   ann.say({ type: "ping" }, { type: "message", text: "one" }, { type: "nick", nick: "Anna" });
@@ -756,7 +756,7 @@ Deno.test("without a ref only errors are answered", async () => {
   await ann.hearsNothingElse();
 });
 
-Deno.test("text and chat.v1 in one room see the same, and nobody elsewhere sees any of it", async () => {
+Deno.test("plain-text and chat.v1 clients of one room see the same events, and no other client sees them", async () => {
   await using house = await House.open();
   const elsewhere = await Speaker.enter(house, "Eve", "blue");
   const nowhere = await house.enter("Nora");
@@ -804,7 +804,7 @@ Deno.test("text and chat.v1 in one room see the same, and nobody elsewhere sees 
   await nowhere.hearsNothingElse();
 });
 
-Deno.test("whoever closes with 1000, or without a code, has left at once, and the nickname is free", async () => {
+Deno.test("a client that closes with 1000 or without a code leaves at once, and its nickname is free", async () => {
   await using house = await House.open();
   const { bob, tim } = await company(house);
   for (const code of [1000, undefined]) {
@@ -819,7 +819,7 @@ Deno.test("whoever closes with 1000, or without a code, has left at once, and th
   await tim.hearsNothingElse();
 });
 
-/** Comes in over TCP by hand, so that it can go without a word. */
+/** Connects over plain TCP, so that the client can disconnect without a close frame. */
 async function comeInByHand(house: House, ...requests: object[]): Promise<Deno.TcpConn> {
   const conn = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
   const encoder = new TextEncoder();
@@ -847,7 +847,7 @@ async function comeInByHand(house: House, ...requests: object[]): Promise<Deno.T
   return conn;
 }
 
-Deno.test("whoever drops out keeps place and nickname for the grace, and then has left, once", async () => {
+Deno.test("a dropped client keeps its room and nickname for the grace, and then leaves once", async () => {
   await using house = await House.open({ grace: 0.3 });
   const { bob, tim } = await company(house);
   const conn = await comeInByHand(
@@ -860,7 +860,7 @@ Deno.test("whoever drops out keeps place and nickname for the grace, and then ha
   const { size } = house.chat;
   conn.close();
   await eventually(() => house.chat.size < size, "the end is noticed");
-  // The others see nothing of it.
+  // Other clients see no leave.
   assertEquals((await bob.asks({ type: "members" })).nicks, ["Bob", "Tim", "Ann", "Cy"]);
   const other = await Speaker.connect(house);
   await other.isRefused({ type: "login", nick: "cy" }, "nickname-taken");
@@ -872,7 +872,7 @@ Deno.test("whoever drops out keeps place and nickname for the grace, and then ha
   await tim.hearsNothingElse();
 });
 
-Deno.test("with no grace whoever drops out has left at once", async () => {
+Deno.test("without a grace, a dropped client leaves at once", async () => {
   await using house = await House.open({ grace: 0 });
   const { bob } = await company(house);
   const conn = await comeInByHand(
@@ -886,7 +886,7 @@ Deno.test("with no grace whoever drops out has left at once", async () => {
   await bob.hearsNothingElse();
 });
 
-Deno.test("of the subprotocols that are offered chat.v1 is taken, others alone are refused, and without any plain text is spoken", async () => {
+Deno.test("chat.v1 is chosen from the offered subprotocols, only unknown ones are rejected, and none means plain text", async () => {
   await using house = await House.open();
   for (const offered of ["chat.v1", ["chat.v2", "chat.v1"], ["chat.v1", "chat.v2"]]) {
     const person = await house.connect("", offered);
@@ -908,7 +908,7 @@ Deno.test("of the subprotocols that are offered chat.v1 is taken, others alone a
   };
   assertEquals(await by("chat.v2, chat.v1"), ["101", "chat.v1"]);
   assertEquals(await by("chat.v2,chat.v1 ,chat.v3"), ["101", "chat.v1"]);
-  // A client that asks for another protocol would not understand plain text.
+  // A client that offers another protocol would not understand plain text.
   assertEquals(await by("chat.v2"), ["400", undefined]);
   assertEquals(await by("CHAT.V1, chat.v11"), ["400", undefined]);
   assertEquals(await by(), ["101", undefined]);

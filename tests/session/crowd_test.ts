@@ -1,6 +1,6 @@
 /**
- * Crowds that do not behave, against the program as a process of its own: thousands who say nothing,
- * hundreds who never read, handshakes that never end; and the others chat as if nothing were.
+ * Many misbehaving clients against a server process: thousands of silent connections, hundreds of
+ * clients that never read, handshakes that never end. Other clients must not be disturbed.
  */
 import { assert, assertEquals } from "@std/assert";
 import { eventually, Person, residentBytes, ServerProcess, soon } from "../support/test_server.ts";
@@ -22,7 +22,7 @@ async function open(port: number, ...parts: (string | Uint8Array)[]): Promise<De
   return peer;
 }
 
-/** Opens as many as that, or as this machine lets one process have: some thousands at least. */
+/** Opens so many connections, or as many as this machine allows, but some thousands at least. */
 async function openAll(many: number, one: (i: number) => Promise<Deno.TcpConn>) {
   const peers: Deno.TcpConn[] = [];
   try {
@@ -42,7 +42,7 @@ async function openAll(many: number, one: (i: number) => Promise<Deno.TcpConn>) 
   }
 }
 
-/** Milliseconds until somebody hears what they say themselves. */
+/** Returns the milliseconds until a client receives its own message. */
 async function echo(person: Person, nick: string, text: string): Promise<number> {
   const since = performance.now();
   person.say(text);
@@ -57,7 +57,7 @@ async function enter(server: ServerProcess, nick: string, room: string): Promise
   return person;
 }
 
-Deno.test("5,000 connections that say nothing, and 1,000 handshakes that never end, keep nobody from chatting", async () => {
+Deno.test("5,000 silent connections and 1,000 unfinished handshakes do not disturb other clients", async () => {
   await using server = await ServerProcess.start(["--kv", ":memory:", "--limits", "messages=off"]);
   const ann = await enter(server, "Ann", "red");
   const before = await residentBytes(server.process.pid);
@@ -77,7 +77,7 @@ Deno.test("5,000 connections that say nothing, and 1,000 handshakes that never e
   const bob = await enter(server, "Bob", "red");
   const took: number[] = [];
   for (let i = 0; i < 50; i++) {
-    // One byte more, each of which must be looked at.
+    // A server that reads byte by byte must look at each of them.
     for (const peer of begun.slice(i * 20, i * 20 + 20)) await peer.write(encoder.encode("x"));
     took.push(await echo(bob, "Bob", `word ${i}`));
   }
@@ -90,7 +90,7 @@ Deno.test("5,000 connections that say nothing, and 1,000 handshakes that never e
   assertEquals((await server.stop()).code, 0);
 });
 
-Deno.test("500 who never read are let go after 30 seconds, memory is bounded, and the others hear everything", async () => {
+Deno.test("500 clients that never read are disconnected after 30 s, memory is bounded, and other clients receive everything", async () => {
   await using server = await ServerProcess.start([
     ...["--kv", ":memory:", "--history", "off", "--limits", "messages=off,joins=off,room=off"],
   ]);
@@ -119,13 +119,13 @@ Deno.test("500 who never read are let go after 30 seconds, memory is bounded, an
   const until = Date.now() + 60_000;
   while (left < deaf.length) {
     assert(Date.now() < until, `${left} of ${deaf.length} were let go`);
-    // 16 MB: far more than the system and the server keep for anybody. The KV keeps all of it, too.
+    // 16 MB: far more than the system and the server buffer for one client. KV stores all of it, too.
     if (said < 1_000) { for (let i = 0; i < 8; i++) ann.say(`${said++}${padding}`); }
     else await new Promise((resolve) => setTimeout(resolve, 20));
     slowest = Math.max(slowest, await echo(ann, "Ann", `${said++}`));
     if (said % 90 === 0) most = Math.max(most, await residentBytes(server.process.pid));
   }
-  // What is kept for them does not grow any more.
+  // The buffered data does not grow any more.
   most = Math.max(most, await residentBytes(server.process.pid));
   if (Deno.env.get("SHOW")) console.log({ said, slowest, MiB: most / 2 ** 20 });
   assert(most < 700 * 2 ** 20, `${most / 2 ** 20} MiB`);
@@ -161,7 +161,7 @@ Deno.test({
     const peers = await Promise.allSettled(
       Array.from({ length: 200 }, () => open(server.port, unfinishedHandshake(server.port))),
     );
-    // Who is in chats on.
+    // Connected clients are not disturbed.
     for (let i = 0; i < 5; i++) await echo(ann, "Ann", `word ${i}`);
     for (const each of peers) if (each.status === "fulfilled") each.value.close();
     const comesIn = async () => {

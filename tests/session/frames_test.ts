@@ -1,10 +1,10 @@
-/** What both protocols share: subprotocols, binary frames, refusals that pass by themselves. */
+/** What both protocols share: subprotocols, binary frames, temporary rejections. */
 import { assert, assertEquals } from "@std/assert";
 import { knock } from "../support/raw_socket.ts";
 import { countingKv, House, soon } from "../support/test_server.ts";
 import { Speaker } from "../support/json_client.ts";
 
-Deno.test("a handshake that offers only unknown subprotocols gets 400, and takes no place", async () => {
+Deno.test("a handshake that offers only unknown subprotocols gets 400, and does not count as a connection", async () => {
   await using house = await House.open();
   const offered = async (protocols: string) => {
     const { status, text } = await knock(house.port, { "Sec-WebSocket-Protocol": protocols });
@@ -27,7 +27,7 @@ Deno.test("a binary frame closes the connection with 1003, in both protocols", a
   }
 });
 
-Deno.test("a refusal that passes by itself says after how many milliseconds", async () => {
+Deno.test("a temporary rejection carries retryAfter in milliseconds", async () => {
   using kv = await Deno.openKv(":memory:");
   let isAway = false;
   const faulty = countingKv(kv, () => {

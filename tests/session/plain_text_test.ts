@@ -1,4 +1,4 @@
-/** The plain-text protocol over real sockets: every row of the contract, and the sample's own conversations. */
+/** The plain-text protocol over real sockets: every row of the contract, and the sample's conversations. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeText, further, reply } from "../../chat/delivery/text.ts";
 import { House, type Person } from "../support/test_server.ts";
@@ -12,10 +12,10 @@ const golden: Record<string, Step[]> = JSON.parse(
   await Deno.readTextFile(new URL("../golden/conversations.json", import.meta.url)),
 );
 
-/** Where the sample is silent or sends an empty frame, the contract wants a line (see the README). */
+/** The replies of the contract where the sample is silent or sends an empty frame. */
 const BETTERED: Record<string, string> = {
   "/quit": "Not currently in a room. Type /join {room_name} to do so.",
-  "/ls": "There are no rooms yet. Type /join {room_name} to open one.",
+  "/ls": "No rooms yet. Type /join {room} to start one.",
 };
 
 const HELP_BEGINS = "Commands available:\n    /help\n";
@@ -46,7 +46,7 @@ for (const [name, steps] of Object.entries(golden)) {
   });
 }
 
-Deno.test("the first frame is the nickname, whatever it is not allowed to be", async () => {
+Deno.test("the first line is the nickname, and an invalid one is rejected with one line", async () => {
   await using house = await House.open();
   const person = await house.connect();
   for (const bad of ["", "/help", "a\u0001b", "x".repeat(33)]) {
@@ -59,18 +59,18 @@ Deno.test("the first frame is the nickname, whatever it is not allowed to be", a
   await person.hearsNothingElse();
 });
 
-Deno.test("a nickname that somebody online has is refused, at login and later, in any case or form", async () => {
+Deno.test("the nickname of an online user is rejected at login and later, in every case and compatibility form", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann");
   const bob = await house.connect();
-  await bob.asks("ＡＮＮ", 'The nickname "ＡＮＮ" is taken. Please choose another one.');
+  await bob.asks("ＡＮＮ", '"ＡＮＮ" is taken. Choose another nickname.');
   await bob.asks("Bob", "Using nickname: Bob\nType /help for list of commands.");
-  await bob.asks("/nick ann", 'The nickname "ann" is taken. Please choose another one.');
+  await bob.asks("/nick ann", '"ann" is taken. Choose another nickname.');
   await bob.asks("/nick", "Current nickname: Bob");
   await ann.hearsNothingElse();
 });
 
-Deno.test("commands are known in any case, and what follows the first word does not count", async () => {
+Deno.test("command names are case-insensitive, and words after the first argument are ignored", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann");
   await ann.asks("/JOIN Red room", 'Joined chat room "Red"');
@@ -82,7 +82,7 @@ Deno.test("commands are known in any case, and what follows the first word does 
   await ann.asks("/Quit it", 'Left chat room "Red"');
 });
 
-Deno.test("an unknown command is named, in lower case", async () => {
+Deno.test("the reply to an unknown command names it in lower case", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
   const bob = await house.enter("Bob", "red");
@@ -94,27 +94,27 @@ Deno.test("an unknown command is named, in lower case", async () => {
   await bob.hearsNothingElse();
 });
 
-Deno.test("what cannot be done is answered with one line that says what to do", async () => {
+Deno.test("a command that cannot be carried out gets one line that says what to do", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann");
-  await ann.asks("/join", "Which room? Type /join {room_name} to join one.");
-  await ann.asks("/join  ", "Which room? Type /join {room_name} to join one.");
+  await ann.asks("/join", "Which room? Type /join {room}.");
+  await ann.asks("/join  ", "Which room? Type /join {room}.");
   await ann.asks("/join a\u0007b", "Room names cannot contain control characters.");
   await ann.asks(
     `/join ${"x".repeat(65)}`,
     "Room name too long: 65 characters, maximum 64.",
   );
-  await ann.asks("/ls", "There are no rooms yet. Type /join {room_name} to open one.");
+  await ann.asks("/ls", "No rooms yet. Type /join {room} to start one.");
   await ann.asks("/quit", "Not currently in a room. Type /join {room_name} to do so.");
   await ann.asks("/room", "Not currently in a room. Type /join {room_name} to do so.");
   await ann.asks("hello", "Cannot send message if not in chatroom.");
   await ann.asks("", "Cannot send message if not in chatroom.");
-  await ann.asks("/me", "What do you do? Type /me {action}.");
-  await ann.asks("/who", "Who? Type /who {nickname}.");
+  await ann.asks("/me", "Usage: /me {action}, for example /me waves");
+  await ann.asks("/who", "Usage: /who {nickname}");
   await ann.asks("/nick /bob", 'Nicknames cannot start with "/".');
 });
 
-Deno.test("a message is shown exactly as typed, to everybody in the room and nobody else", async () => {
+Deno.test("a message is delivered exactly as typed, to every member of the room and no other client", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
   const bob = await house.enter("Bob", "red");
@@ -130,7 +130,7 @@ Deno.test("a message is shown exactly as typed, to everybody in the room and nob
   await dora.hearsNothingElse();
 });
 
-Deno.test("one event is one line to a terminal, live, in history and when it is said to one person", async () => {
+Deno.test("an event is one line in a terminal: live, in history and as a direct message", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
   const bob = await house.enter("Bob", "red");
@@ -152,7 +152,7 @@ Deno.test("one event is one line to a terminal, live, in history and when it is 
   await bob.hearsNothingElse();
 });
 
-Deno.test("names that an older version stored are shown, too", () => {
+Deno.test("names that an older version stored are shown safely, too", () => {
   const event = { room: "r\nBob: x", id: "1", nick: "A\u001b", text: "n\n", time: 0, cid: "" };
   const lines = (["join", "leave", "nick"] as const).flatMap((kind) =>
     [true, false].map((own) => encodeText({ kind, ...event }, own))
@@ -175,10 +175,10 @@ Deno.test("names that an older version stored are shown, too", () => {
   ]);
 });
 
-Deno.test("a nickname that reads like a line of ours is refused, at login and later", async () => {
+Deno.test("a nickname that reads like one of the server's lines is rejected, at login and later", async () => {
   await using house = await House.open();
   const ann = await house.connect();
-  const why = "A nickname cannot look like the beginning or end of one of the chat's own lines.";
+  const why = "Nicknames cannot look like the beginning or end of one of the server's own lines.";
   await ann.asks("Bob: hi", `${why} Type the nickname that you want to use.`);
   await ann.asks("[from Bob]", `${why} Type the nickname that you want to use.`);
   await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
@@ -186,7 +186,7 @@ Deno.test("a nickname that reads like a line of ours is refused, at login and la
   await ann.asks("/nick Ann:Lee", "Nickname is: Ann:Lee");
 });
 
-Deno.test("the end of the line that websocat sends with each line is no part of it", async () => {
+Deno.test("the line break at the end of a frame is not part of the line", async () => {
   await using house = await House.open();
   const ann = await house.connect();
   await ann.asks("Ann\n", "Using nickname: Ann\nType /help for list of commands.");
@@ -195,7 +195,7 @@ Deno.test("the end of the line that websocat sends with each line is no part of 
   await ann.asks("two\n\n", "Ann: two\n    ");
 });
 
-Deno.test("joining another room leaves the first, and joining one's own leaves it and comes back", async () => {
+Deno.test("/join leaves the present room first, even if it is the same room", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "one");
   const bob = await house.enter("Bob", "one");
@@ -208,7 +208,7 @@ Deno.test("joining another room leaves the first, and joining one's own leaves i
   await bob.hearsNothingElse();
 });
 
-Deno.test("a room's people are listed in the order in which they connected, not joined", async () => {
+Deno.test("/ls lists a room's members in the order in which they connected", async () => {
   await using house = await House.open();
   const zoe = await house.enter("Zoe");
   const ann = await house.enter("Ann", "red");
@@ -220,7 +220,7 @@ Deno.test("a room's people are listed in the order in which they connected, not 
   await ann.asks("/ls", "Aaron\nAnn");
 });
 
-Deno.test("rooms are listed to those in none, and names that differ in case are different rooms", async () => {
+Deno.test("/ls lists rooms to a client in no room, and names that differ in case are different rooms", async () => {
   await using house = await House.open();
   await house.enter("Ann", "Red");
   await house.enter("Bob", "red");
@@ -229,7 +229,7 @@ Deno.test("rooms are listed to those in none, and names that differ in case are 
   await dora.asks("/ls", "Red\nred\nŻółw");
 });
 
-Deno.test("whoever goes away without a word has left the room, once, and the nickname is free", async () => {
+Deno.test("a client that disconnects leaves its room once, and its nickname is free", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
   const bob = await house.enter("Bob", "red");
@@ -241,7 +241,7 @@ Deno.test("whoever goes away without a word has left the room, once, and the nic
   await ann.hearsNothingElse();
 });
 
-Deno.test("nothing arrives after leaving", async () => {
+Deno.test("a client receives no events of a room after it has left", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
   const bob = await house.enter("Bob", "red");
@@ -252,7 +252,7 @@ Deno.test("nothing arrives after leaving", async () => {
   await bob.hearsNothingElse();
 });
 
-Deno.test("lines sent at once are answered in order, messages and commands alike", async () => {
+Deno.test("lines sent at once get their replies in order, messages and commands alike", async () => {
   await using house = await House.open();
   const ann = await house.connect();
   ann.say("Ann", "/join red", "one", "two", "/room", "three", "/join blue", "four", "/ls", "/quit");
@@ -271,7 +271,7 @@ Deno.test("lines sent at once are answered in order, messages and commands alike
   );
 });
 
-Deno.test("our own commands: an action is shown to the room, and anybody can be found", async () => {
+Deno.test("/me shows an action to the room, and /who finds any online user", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
   const bob = await house.enter("Bob Brown", "red");
@@ -281,13 +281,13 @@ Deno.test("our own commands: an action is shown to the room, and anybody can be 
   await ann.asks("/who BOB brown", 'Bob Brown is in room "red".');
   await bob.asks("/quit", 'Left chat room "red"');
   await ann.hears("Bob Brown left room.");
-  await ann.asks("/who Bob Brown", "Bob Brown is online, in no room.");
-  await ann.asks("/who Cy", 'Nobody called "Cy" is online.');
+  await ann.asks("/who Bob Brown", "Bob Brown is online, but not in a room.");
+  await ann.asks("/who Cy", 'No one named "Cy" is online.');
   await bob.asks("/me waves", "Cannot send message if not in chatroom.");
   await bob.hearsNothingElse();
 });
 
-Deno.test("a direct message reaches one person, in any room or none, and nobody else", async () => {
+Deno.test("/msg reaches one user, in any room or none, and no other client", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
   const bob = await house.enter("Bob", "red");
@@ -297,16 +297,16 @@ Deno.test("a direct message reaches one person, in any room or none, and nobody 
   await bob.hears("[from Ann]  two  spaces ");
   await bob.asks('/msg "mary ann" hello', "[to Mary Ann] hello");
   await mary.hears("[from Bob] hello");
-  await mary.asks("/msg Mary hello", 'Nobody called "Mary" is online.');
+  await mary.asks("/msg Mary hello", 'No one named "Mary" is online.');
   for (const line of ["/msg", "/msg Bob", "/msg Bob ", '/msg "" hello', '/msg "Bob hello']) {
     ann.say(line);
     const answer = await ann.next();
-    assert(/^(To whom|Nicknames cannot|Nobody called)/.test(answer), `${line}: ${answer}`);
+    assert(/^(Usage: \/msg|Nicknames cannot|No one named)/.test(answer), `${line}: ${answer}`);
   }
   for (const person of [ann, bob, mary]) await person.hearsNothingElse();
 });
 
-Deno.test("the chat is at /ws too, and nothing is left when everybody has gone", async () => {
+Deno.test("the chat is at /ws, too, and no rows remain after every client has left", async () => {
   await using house = await House.open();
   const ann = await house.connect("ws");
   await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");

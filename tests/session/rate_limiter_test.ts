@@ -1,6 +1,7 @@
-/** Flood control: who does too much is asked to wait, then shown the door, and the others go on. */
+/** Rate limits and admission: rejections, disconnects, and the costs of messages, replies and lists. */
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
-import { AdmissionControl, DISCONNECT, messageCost } from "../../chat/session/rate_limiter.ts";
+import { AdmissionControl } from "../../chat/session/admission.ts";
+import { DISCONNECT, messageCost } from "../../chat/session/rate_limiter.ts";
 import {
   type Allowance,
   type ConnectionSettings,
@@ -13,20 +14,20 @@ import { Speaker } from "../support/json_client.ts";
 
 const few: Allowance = { many: 5, seconds: 50 };
 const WAIT =
-  /^Not (sent|done): that was too (much|often) in a short time\. Please wait \d+ seconds?\.$/;
+  /^(Not sent: you are sending too fast\. Wait \d+ seconds?|Too many commands\. Wait \d+ seconds? and try again)\.$/;
 
-Deno.test("who writes too much is asked to wait, and can go on after that: nothing else is lost", async () => {
+Deno.test("a client that sends too fast is asked to wait, loses nothing else, and can continue after the wait", async () => {
   const clock = new AdjustedClock();
   await using house = await House.open({ clock, flood: { messages: few } });
   const ann = await house.enter("Ann", "red");
   const bob = await house.enter("Bob", "red");
   await ann.hears("Bob joined room.");
   for (let i = 0; i < 5; i++) await ann.asks(`word ${i}`, `Ann: word ${i}`);
-  const refusal = "Not sent: that was too much in a short time. Please wait 10 seconds.";
+  const refusal = "Not sent: you are sending too fast. Wait 10 seconds.";
   await ann.asks("one too many", refusal);
   await ann.asks("/me is impatient", refusal);
   await ann.asks("/msg Bob psst", refusal);
-  // It is about messages, and about Ann.
+  // Commands, and other clients, are not limited by it.
   await ann.asks("/room", "red");
   for (let i = 0; i < 5; i++) await bob.hears(`Ann: word ${i}`);
   await bob.asks("all is well", "Bob: all is well");
@@ -37,16 +38,16 @@ Deno.test("who writes too much is asked to wait, and can go on after that: nothi
   await bob.hearsNothingElse();
 });
 
-Deno.test("who goes on is closed with 1008 after many refusals, each told, and leaves the room", async () => {
+Deno.test("a client that ignores 128 rejections is disconnected with 1008 and leaves its room", async () => {
   await using house = await House.open({ flood: { messages: few } });
   const bob = await house.enter("Bob", "red");
   const mad = await house.enter("Mad", "red");
   await bob.hears("Mad joined room.");
   for (let i = 0; i < 1_000; i++) mad.say(`BUY ${i}`);
   const { code, reason } = await soon(mad.closed, "the close");
-  // Deno hangs up on a peer that goes on sending after a close: then the code may not be read (0).
+  // Deno resets a connection whose client sends after a close: then the code may be unknown (0).
   if (code !== 0) {
-    assertEquals([code, reason], [1008, "you went on although you were asked to wait"]);
+    assertEquals([code, reason], [1008, "rate limit ignored"]);
   }
   for (let i = 0; i < 5; i++) await bob.hears(`Mad: BUY ${i}`);
   await bob.hears("Mad left room.");
@@ -57,7 +58,7 @@ Deno.test("who goes on is closed with 1008 after many refusals, each told, and l
   assertEquals(house.warnings, []);
 });
 
-Deno.test("in chat.v1 each refused request is answered with its ref, the code too-fast and retryAfter", async () => {
+Deno.test("in chat.v1 every rejected request gets its ref, the code too-fast and retryAfter", async () => {
   await using house = await House.open({
     flood: { messages: few, joins: few, commands: { many: 8, seconds: 80 }, nicks: few },
   });
@@ -81,8 +82,8 @@ Deno.test("in chat.v1 each refused request is answered with its ref, the code to
   }
   ann.say("nonsense", { type: "rooms", ref: 7 });
   await ann.hears({ type: "error", code: "too-fast" });
-  await tooFast(7, /^Not done: /, 9_000, 10_000)();
-  // One for the login, and one for the room that she is in.
+  await tooFast(7, /^Too many commands\. /, 9_000, 10_000)();
+  // The login and the first join were charged before.
   for (let i = 0; i < 4; i++) {
     ann.say({ type: "nick", nick: `Ann${i}`, ref: i }, { type: "join", room: `r${i}`, ref: i });
     await ann.hears({ type: "nick" }, { type: "ok" }, { type: "left" }, { type: "joined" }, {
@@ -90,12 +91,12 @@ Deno.test("in chat.v1 each refused request is answered with its ref, the code to
     });
   }
   ann.say({ type: "nick", nick: "Anna", ref: 8 });
-  await tooFast(8, /^Not done: /, 9_000, 10_000)();
+  await tooFast(8, /^Too many commands\. /, 9_000, 10_000)();
   ann.say({ type: "join", room: "blue", ref: 9 });
-  await tooFast(9, /^Not done: /, 9_000, 10_000)();
+  await tooFast(9, /^Too many commands\. /, 9_000, 10_000)();
 });
 
-Deno.test("at login, too: nobody can try nicknames without end", async () => {
+Deno.test("nicknames tried at login are limited, too", async () => {
   await using house = await House.open({ flood: { nicks: few } });
   const ann = await house.connect();
   for (let i = 0; i < 5; i++) {
@@ -106,7 +107,7 @@ Deno.test("at login, too: nobody can try nicknames without end", async () => {
   assertMatch(await ann.next(), WAIT);
 });
 
-Deno.test("long messages count as several, and frames that are refused count too", async () => {
+Deno.test("a long message costs several, and rejected frames are charged, too", async () => {
   await using house = await House.open({
     flood: { messages: { many: 30, seconds: 300 }, commands: few },
   });
@@ -121,7 +122,7 @@ Deno.test("long messages count as several, and frames that are refused count too
   assert(code === 1008 || code === 0, `${code}`);
 });
 
-Deno.test("whoever asks for the list of a crowd can do so more rarely", async () => {
+Deno.test("/ls in a large room costs more than in a small one", async () => {
   await using house = await House.open({ flood: { commands: { many: 6, seconds: 60 } } });
   await Promise.all(Array.from({ length: 250 }, (_, i) => house.enter(`p${i}`, "red")));
   const ann = await house.enter("Ann");
@@ -134,7 +135,7 @@ Deno.test("whoever asks for the list of a crowd can do so more rarely", async ()
   assertMatch(await ann.next(), WAIT);
 });
 
-Deno.test("with default limits a paste of thirty lines, or of twenty in one frame, is shown whole", async () => {
+Deno.test("with default limits, thirty pasted lines, or twenty in one frame, are delivered whole", async () => {
   await using house = await House.open();
   const ann = await house.enter("Ann", "red");
   const lines = Array.from({ length: 30 }, (_, i) => `line ${i} ${"of a poem ".repeat(10)}`);
@@ -145,17 +146,17 @@ Deno.test("with default limits a paste of thirty lines, or of twenty in one fram
   for (let i = 0; i < 3; i++) await bob.says(text);
 });
 
-Deno.test("messageCost: one, and one more for each started KiB that is sent, four line breaks being one", () => {
+Deno.test("messageCost is 1, and 1 more for each started KiB on the wire; four line breaks are as much as 1 KiB", () => {
   const costs = ["", "hi", "x".repeat(1024), "x".repeat(1025), "x".repeat(16_384)].map(messageCost);
   assertEquals(costs, [1, 1, 1, 2, 16]);
-  // Each of these is six bytes to whoever speaks JSON.
+  // Each of these characters takes six bytes in JSON.
   assertEquals(messageCost("\u0001".repeat(1024)), 6);
   assertEquals(messageCost("語".repeat(1024)), 3);
   assertEquals(["a\nb\nc\nd", "\n".repeat(4), "\n".repeat(16)].map(messageCost), [1, 2, 5]);
   assertEquals([messageCost("\u0001".repeat(16_384)), messageCost("\n".repeat(16_384))], [96, 100]);
 });
 
-Deno.test("a message of escapes is counted as what everybody is sent", async () => {
+Deno.test("a message of escaped characters costs what each reader is sent", async () => {
   await using house = await House.open({ flood: { messages: { many: 8, seconds: 80 } } });
   const ann = await Speaker.enter(house, "Ann", "red");
   await ann.says("\u0001".repeat(1024));
@@ -164,7 +165,7 @@ Deno.test("a message of escapes is counted as what everybody is sent", async () 
   assertEquals([refused.code, refused.retryAfter > 8_000], ["too-fast", true]);
 });
 
-Deno.test("a room takes only so much from all together, whoever hits that is told, and other rooms go on", async () => {
+Deno.test("messages to one room are limited for all senders together, and other rooms are not affected", async () => {
   const clock = new AdjustedClock();
   await using house = await House.open({
     clock,
@@ -178,7 +179,7 @@ Deno.test("a room takes only so much from all together, whoever hits that is tol
     await bob.asks(`b${i}`, `Ann: a${i}`, `Bob: b${i}`);
     await ann.hears({ type: "message", nick: "Bob" });
   }
-  const tooFast = "Not sent: that was too much in a short time. Please wait 1 second.";
+  const tooFast = "Not sent: you are sending too fast. Wait 1 second.";
   await bob.asks("eleventh", tooFast);
   const { type, code, message, retryAfter, ...rest } = await ann.asks({
     type: "action",
@@ -190,14 +191,14 @@ Deno.test("a room takes only so much from all together, whoever hits that is tol
   assertEquals(Object.keys(rest), ["ref"]);
   await cy.asks("all is well", "Cy: all is well");
   clock.monotonicAheadMs += 1_001;
-  // What was refused is not remembered as said. Of one's own lines none is let through before that.
+  // A rejected message is not remembered, and no later one of the client is delivered before the wait.
   await ann.hearsUntilAnswer({ type: "action", text: "waves", cid: "once" });
   await bob.hears("* Ann waves");
   await bob.asks("and now Bob", tooFast);
   await bob.hearsNothingElse();
 });
 
-Deno.test("one person is told only so much by all together", async () => {
+Deno.test("direct messages to one user are limited for all senders together", async () => {
   await using house = await House.open({ flood: { room: { many: 4, seconds: 40 } } });
   const [ann, bob, cy] = await Promise.all(["Ann", "Bob", "Cy"].map((nick) => house.enter(nick)));
   for (let i = 0; i < 2; i++) {
@@ -206,19 +207,19 @@ Deno.test("one person is told only so much by all together", async () => {
       await cy!.hears(`[from ${nick}] ${i}`);
     }
   }
-  const tooFast = "Not sent: that was too much in a short time. Please wait 10 seconds.";
+  const tooFast = "Not sent: you are sending too fast. Wait 10 seconds.";
   for (const from of [ann!, bob!]) await from.asks("/msg Cy more", tooFast);
   await cy!.asks("/msg Ann but I may", "[to Ann] but I may");
   await ann!.hears("[from Cy] but I may");
   await cy!.hearsNothingElse();
 });
 
-Deno.test("what a reply took is a debt of the connection, and of all of its address", () => {
+Deno.test("RateLimiter.charge is a debt of the connection and of its address", () => {
   const { clock, comesIn } = street({ commands: { many: 10, seconds: 10 }, together: 2 });
   const [ann, bob, cy] = [comesIn(), comesIn(), comesIn("203.0.113.7")];
   assertEquals(ann.limiter!.take("command", 1), 0);
   ann.limiter!.charge("command", 29);
-  // 30 of 10; all together: 30 of 20.
+  // The connection has used 30 of 10, the address 30 of 20.
   assertAlmostEquals(ann.limiter!.take("command", 1), 21_000, 1);
   assertAlmostEquals(bob.limiter!.take("command", 1), 5_500, 1);
   assertEquals(cy.limiter!.take("command", 1), 0);
@@ -227,7 +228,7 @@ Deno.test("what a reply took is a debt of the connection, and of all of its addr
   assert(ann.limiter!.take("command", 1) > 15_000);
 });
 
-Deno.test("pages of history cost what they take: the next one waits until that is paid", async () => {
+Deno.test("a page of history is charged by its bytes, and the next request waits for that debt", async () => {
   await using house = await House.open({
     flood: { messages: "off", room: "off", commands: { many: 30, seconds: 30 } },
   });
@@ -244,7 +245,7 @@ Deno.test("pages of history cost what they take: the next one waits until that i
   assert(bytes > 200_000 && bytes < 300_000, `${bytes} bytes`);
   assertEquals(refused.code, "too-fast");
   assert(refused.retryAfter > 30_000, `${refused.retryAfter} ms`);
-  // It is about commands.
+  // Messages are not limited by it.
   await ann.says("still here");
 });
 
@@ -285,10 +286,10 @@ Deno.test("lists that are too long are cut, and say so", async () => {
   }
 });
 
-Deno.test("with limits off nothing is counted", async () => {
+Deno.test("with limits off, no action is counted", async () => {
   const flood = new AdmissionControl(rateLimitsFrom("off"), new FakeClock());
   const guest = flood.admit("198.51.100.1", false);
-  // Not even a room's rate: on the way of a message there is nothing to ask.
+  // There is no limiter at all, not even for rooms.
   assertEquals([guest.limiter, flood.addresses], [undefined, 0]);
   await using house = await House.open({ flood: "off" });
   const ann = await house.enter("Ann", "red");
@@ -296,7 +297,7 @@ Deno.test("with limits off nothing is counted", async () => {
   for (let i = 0; i < 1_000; i++) await ann.hears(`Ann: word ${i}`);
 });
 
-/** Everything about one address, in time that passes when it is told to. */
+/** Returns an AdmissionControl with a fake clock, and functions that use it. */
 function street(settings: RateLimitSettings = {}, crowd: ConnectionSettings = {}) {
   const clock = new FakeClock();
   const flood = new AdmissionControl(rateLimitsFrom(settings, crowd), clock);
@@ -304,7 +305,7 @@ function street(settings: RateLimitSettings = {}, crowd: ConnectionSettings = {}
     const turned = flood.check(address, shared);
     return turned ?? flood.admit(address, shared);
   };
-  /** The same for whoever must be let in. */
+  /** Connects a client that must be admitted. */
   const comesIn = (address?: string) => {
     const guest = enter(address);
     if ("status" in guest) throw new Error(guest.why);
@@ -313,7 +314,7 @@ function street(settings: RateLimitSettings = {}, crowd: ConnectionSettings = {}
   return { clock, flood, enter, comesIn };
 }
 
-Deno.test("Guest.fail gives the place back once, and counts as many connections of its address", () => {
+Deno.test("Admission.fail ends the count once, and charges the address as for many connections", () => {
   const { flood, enter, comesIn } = street({ connections: { many: 45, seconds: 45 } });
   const [first, second] = [comesIn(), comesIn()];
   first.fail();
@@ -321,13 +322,13 @@ Deno.test("Guest.fail gives the place back once, and counts as many connections 
   assertEquals(flood.connections, 1);
   second.fail();
   assertEquals(flood.connections, 0);
-  // 2 that came in and 40 for those that failed: 3 are left.
+  // 2 connections and 40 for the failed ones: 3 are left.
   const more = Array.from({ length: 4 }, () => enter());
   assertEquals(more.map((each) => "status" in each && each.status), [false, false, false, 429]);
   assertEquals("status" in enter("203.0.113.7"), false);
 });
 
-Deno.test("all of an address may do ten times as much as one, and the neighbours have theirs", () => {
+Deno.test("the connections of one address may do ten times as much as one, and other addresses are not affected", () => {
   const { comesIn } = street({ messages: few });
   let taken = 0;
   for (let i = 0; i < 20; i++) {
@@ -338,7 +339,7 @@ Deno.test("all of an address may do ten times as much as one, and the neighbours
   assertEquals(comesIn("203.0.113.7").limiter!.take("message", 1), 0);
 });
 
-Deno.test("an address opens connections only so fast, and more slowly after it has flooded", () => {
+Deno.test("new connections of an address are limited, and more so after one of them was disconnected", () => {
   const { clock, enter, comesIn } = street({
     connections: { many: 30, seconds: 30 },
     messages: few,
@@ -347,18 +348,18 @@ Deno.test("an address opens connections only so fast, and more slowly after it h
   const mad = comesIn();
   assertEquals(enter(), {
     status: 429,
-    why: "Too many connections were opened from your address. Please try again in 1 second.",
+    why: "Too many new connections from your address. Try again in 1 second.",
     seconds: 1,
   });
   comesIn("203.0.113.7");
   clock.advance(25_000);
   while (mad.limiter!.take("message", 1) !== DISCONNECT);
   let came = 0;
-  while ("pace" in enter()) came++;
+  while ("limiter" in enter()) came++;
   assertEquals(came, 5);
 });
 
-Deno.test("there is an end to connections, in all and from one address, and a place that is left is free", () => {
+Deno.test("connections are limited in total and per address, and one that leaves does not count any more", () => {
   const { enter, comesIn, flood } = street({}, { connections: 3, perAddress: 2 });
   const first = comesIn();
   comesIn();
@@ -368,14 +369,14 @@ Deno.test("there is an end to connections, in all and from one address, and a pl
   const full = enter("203.0.113.8");
   assertEquals("status" in full && full.status, 503);
   first.leave();
-  // As Deno tells of some ends twice.
+  // Deno reports some ends twice.
   first.leave();
   assertEquals(flood.connections, 2);
   comesIn();
   assert("status" in enter());
 });
 
-Deno.test("what is known of addresses is forgotten when it means nothing any more", () => {
+Deno.test("an address is forgotten once it no longer limits anything", () => {
   const { clock, enter, comesIn, flood } = street();
   const guests = Array.from({ length: 1_000 }, (_, i) => comesIn(`198.51.${i >> 8}.${i & 255}`));
   assertEquals(flood.addresses, 1_000);
@@ -388,9 +389,9 @@ Deno.test("what is known of addresses is forgotten when it means nothing any mor
   assertEquals(flood.addresses, 1);
 });
 
-Deno.test("this machine's own address is counted only where that was asked for", () => {
+Deno.test("loopback addresses are limited only where the settings say so", () => {
   const plain = street({ messages: few });
-  for (let i = 0; i < 1_000; i++) assert("pace" in plain.enter("127.0.0.1", true));
+  for (let i = 0; i < 1_000; i++) assert("limiter" in plain.enter("127.0.0.1", true));
   assertEquals(plain.flood.addresses, 0);
   for (
     const { enter } of [
@@ -398,12 +399,12 @@ Deno.test("this machine's own address is counted only where that was asked for",
       street({}, { perAddress: 5 }),
     ]
   ) {
-    for (let i = 0; i < 5; i++) assert("pace" in enter("127.0.0.1", true));
+    for (let i = 0; i < 5; i++) assert("limiter" in enter("127.0.0.1", true));
     assert("status" in enter("127.0.0.1", true));
   }
 });
 
-Deno.test("a connection without a nickname is closed after a minute, with a line that says why", async () => {
+Deno.test("a connection that does not log in within a minute is disconnected, after one line that says why", async () => {
   // Longer timers remove old rows.
   const clock = new AdjustedClock({
     delayOf: (ms) => ms < 20_000 || ms > 60_000 ? ms : "held",
@@ -424,21 +425,21 @@ Deno.test("a connection without a nickname is closed after a minute, with a line
   );
   clock.monotonicAheadMs += 31_000;
   waits.shift()!.run();
-  await silent.hears("No nickname was chosen within 60 seconds: goodbye.");
+  await silent.hears("Disconnected: no nickname within 60 seconds.");
   assertEquals((await soon(silent.closed, "the close")).code, 1008);
   await program.hears(
-    '{"type":"error","code":"too-late","message":"No nickname was chosen within 60 seconds: goodbye."}',
+    '{"type":"error","code":"too-late","message":"Disconnected: no nickname within 60 seconds."}',
   );
   assertEquals((await soon(program.closed, "the close")).code, 1008);
   await ann.hearsNothingElse();
   clock.monotonicAheadMs += 30_000;
   waits.shift()!.run();
-  await late.hears("No nickname was chosen within 60 seconds: goodbye.");
+  await late.hears("Disconnected: no nickname within 60 seconds.");
   await soon(late.closed, "the close");
   assertEquals([waits.length, house.chat.size], [0, 1]);
 });
 
-Deno.test("one floods as fast as it can, and comes back: a room of 100 keeps its p99 under 100 ms", async () => {
+Deno.test("a client that floods and reconnects does not raise the p99 of a room of 100 above 100 ms", async () => {
   await using server = await ServerProcess.start([
     ...["--kv", ":memory:", "--limits", "messages=300/30s,room=off"],
   ]);
@@ -470,7 +471,7 @@ Deno.test("one floods as fast as it can, and comes back: a room of 100 keeps its
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
   })();
-  /** The 99th percentile of how long a hundred words took to everybody. */
+  /** Returns the 99th percentile of the milliseconds that 100 messages took to all clients. */
   const p99 = async (round: number) => {
     took.length = 0;
     for (let word = 0; word < 100; word++) {
@@ -482,7 +483,7 @@ Deno.test("one floods as fast as it can, and comes back: a room of 100 keeps its
     await eventually(() => took.length === 100 * 100, "everybody heard everything");
     return took.toSorted((a, b) => a - b)[Math.floor(took.length * 0.99)]!;
   };
-  // This process, and whatever else runs on the machine, can only make it longer.
+  // Other load on the machine can only raise it, so the best of several tries counts.
   const rounds: number[] = [];
   while (rounds.length < 4 && !(rounds.at(-1)! < 100)) rounds.push(await p99(rounds.length));
   stop.it = true;

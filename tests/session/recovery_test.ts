@@ -1,4 +1,4 @@
-/** What a resumed client is told of what it missed, and what the server remembers that it said. */
+/** Missed events that a client is told when it resumes, and the cids that the server remembers. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AdjustedClock, compactingAfter } from "../support/fake_clock.ts";
 import {
@@ -11,7 +11,7 @@ import {
 } from "../support/test_server.ts";
 import { type Line, Speaker } from "../support/json_client.ts";
 
-/** Where a client resumes, and the houses for that: the first, and what the second is made of. */
+/** Where a client resumes: on the same server, or on a second one with these options. */
 const WAYS = [
   "on the same instance",
   "on another instance",
@@ -19,7 +19,7 @@ const WAYS = [
   "after a restart",
 ] as const;
 
-/** Houses on one KV: where a client was, and where it resumes. */
+/** Two servers on one KV: the one where a client was, and the one where it resumes. */
 class Houses implements AsyncDisposable {
   readonly #way: typeof WAYS[number];
   readonly #kv: Deno.Kv;
@@ -39,7 +39,7 @@ class Houses implements AsyncDisposable {
     return new Houses(way, kv, await House.open(options));
   }
 
-  /** The house where the client resumes, when what happened has been compacted, if it should be. */
+  /** Returns the server where the client resumes, after compaction if the way asks for it. */
   async second(history?: number): Promise<House> {
     if (this.#way === WAYS[0]) return this.first;
     if (this.#way === WAYS[1]) {
@@ -64,7 +64,7 @@ async function rowsOf(kv: Deno.Kv, first: string): Promise<Deno.KvEntry<unknown>
   return await Array.fromAsync(kv.list({ prefix: [first] }));
 }
 
-/** A client that logged in, and its token. */
+/** Returns a client that has logged in, and its token. */
 async function login(house: House, nick: string): Promise<{ speaker: Speaker; token: string }> {
   const speaker = await Speaker.connect(house);
   const { token } = await speaker.asks({ type: "login", nick });
@@ -76,13 +76,13 @@ async function join(speaker: Speaker, room: string): Promise<string> {
   return heard.at(-1)!.id;
 }
 
-/** Drops a connection, which is no leaving. */
+/** Drops a connection without a departure. */
 async function drop({ person }: Speaker): Promise<void> {
   person.socket.close(4000);
   await person.closed;
 }
 
-/** Resumes: what is told until `resumed`, that included, and the client. */
+/** Resumes. Returns the client and the lines up to and including `resumed`. */
 async function resume(
   house: House,
   token: string,
@@ -105,7 +105,7 @@ function briefly(lines: Line[]): string[] {
 for (const way of WAYS) {
   for (const history of [undefined, 0]) {
     const name = `${way}${history === 0 ? ", without history" : ""}`;
-    Deno.test(`a cid that was said is not said again: ${name}`, async () => {
+    Deno.test(`a message is not delivered again for the same cid: ${name}`, async () => {
       await using houses = await Houses.open(way, history);
       const bob = await Speaker.enter(houses.first, "Bob", "red");
       const { speaker: ann, token } = await login(houses.first, "Ann");
@@ -119,7 +119,7 @@ for (const way of WAYS) {
         ids.push((await ann.hearsUntilAnswer(words)).at(-1)!.id);
       }
       await bob.hears({ text: "once" }, { text: "waves" }, { text: "psst" });
-      // She saw the events, and says so, but not the answers.
+      // The client saw the events, but not the replies.
       await drop(ann);
       const house = await houses.second(history);
       const seen = { last: ids[1], direct: "", sent: ids[2] };
@@ -128,7 +128,7 @@ for (const way of WAYS) {
       for (const [i, words] of [message, action, direct].entries()) {
         assertEquals(await again.asks(words), { type: "ok", ref: `ref ${2 + i}`, id: ids[i] });
       }
-      // A new one is said, and the next is what the others hear.
+      // A new message is delivered next to the other clients.
       await again.says("new", { cid: "c" });
       if (way !== "after a restart") {
         await bob.hears({ text: "new" });
@@ -145,7 +145,7 @@ for (const way of WAYS) {
     });
   }
 
-  Deno.test(`a room that was left unseen is told up to the leaving, then the new one: ${way}`, async () => {
+  Deno.test(`missed events of a room end with the client's own leave, and those of the next room follow: ${way}`, async () => {
     await using houses = await Houses.open(way);
     const bob = await Speaker.enter(houses.first, "Bob", "red");
     const cy = await Speaker.enter(houses.first, "Cy", "blue");
@@ -171,13 +171,13 @@ for (const way of WAYS) {
       "message blue Cy two",
     ]);
     assertEquals(end, { type: "resumed", recovered: true, missed: 4 });
-    // From the new room's last event nothing is told again.
+    // After the new room's last event, no event is told again.
     await drop(again);
     const third = await resume(house, welcome.token, { last: missed.at(-1)!.id });
     assertEquals([third.missed, third.end.recovered], [[], true]);
   });
 
-  Deno.test(`a leaving that was not seen is told, and nothing of the room after it: ${way}`, async () => {
+  Deno.test(`a missed own leave is told, and no later event of that room: ${way}`, async () => {
     await using houses = await Houses.open(way);
     const bob = await Speaker.enter(houses.first, "Bob", "red");
     const { speaker: ann, token } = await login(houses.first, "Ann");
@@ -194,13 +194,13 @@ for (const way of WAYS) {
     assertEquals(welcome.room, undefined);
     assertEquals(briefly(missed), ["message red Bob one", "left red Ann"]);
     assertEquals(end, { type: "resumed", recovered: true, missed: 2 });
-    // Who saw the leaving, too, missed nothing.
+    // A client that saw its own leave missed nothing.
     await drop(again);
     const third = await resume(house, welcome.token, { last: missed[1]!.id });
     assertEquals([third.missed, third.end.recovered], [[], true]);
   });
 
-  Deno.test(`direct messages that one sent are told, each once: ${way}`, async () => {
+  Deno.test(`missed direct messages that the client sent are told once each: ${way}`, async () => {
     await using houses = await Houses.open(way);
     const bob = await Speaker.enter(houses.first, "Bob");
     const { speaker: ann, token } = await login(houses.first, "Ann");
@@ -231,7 +231,7 @@ for (const way of WAYS) {
         [{ direct: "", sent: sent[1] }, all.slice(2)],
         [{ direct: id, sent: sent[1] }, all.slice(3)],
         [{ direct: id, sent: sent[0] }, [all[1], ...all.slice(3)]],
-        // One id for both, as clients had it before there were two.
+        // One ID for both, as older clients send it.
         [{ direct: sent[1] }, all.slice(2)],
         [{ direct: id }, all.slice(3)],
       ] as const
@@ -245,7 +245,7 @@ for (const way of WAYS) {
   });
 }
 
-Deno.test("ids that never were, or are another's, are not taken for something that was seen", async () => {
+Deno.test("IDs of no event, or of another client's, do not count as seen", async () => {
   await using house = await House.open();
   const bob = await Speaker.enter(house, "Bob", "blue");
   const foreign = await bob.says("elsewhere");
@@ -287,7 +287,7 @@ Deno.test("ids that never were, or are another's, are not taken for something th
       JSON.stringify(wrong),
     );
   }
-  // From before anything that could be missed: then all of it is told.
+  // An ID from before all missed events: all of them are told.
   for (const early of [{ last: foreign }, { last: "a" }, { direct: foreign }, { sent: "a" }]) {
     assertEquals(
       await isRecovered({ ...good, ...early }),
@@ -297,7 +297,7 @@ Deno.test("ids that never were, or are another's, are not taken for something th
   }
 });
 
-Deno.test("who does not name what it saw last is told of the room it is in, and that there were others", async () => {
+Deno.test("a client that names no last event is told the events of its present room, and that others may be missing", async () => {
   await using house = await House.open();
   const { speaker: ann, token } = await login(house, "Ann");
   await join(ann, "red");
@@ -314,7 +314,7 @@ Deno.test("who does not name what it saw last is told of the room it is in, and 
   assertEquals([out.missed, out.end.recovered], [[], false]);
 });
 
-Deno.test("without history what was missed in rooms cannot be told, but direct messages are", async () => {
+Deno.test("without history, only missed direct messages are told", async () => {
   await using house = await House.open({ history: 0 });
   const bob = await Speaker.enter(house, "Bob");
   const { speaker: ann, token } = await login(house, "Ann");
@@ -329,15 +329,15 @@ Deno.test("without history what was missed in rooms cannot be told, but direct m
   assertEquals(back.end, { type: "resumed", recovered: false, missed: 1, reason: "history-off" });
 });
 
-const HOW = /^To come back within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
+const HOW = /^To reconnect within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
 
-/** Resumes in plain text: the lines that were missed, the last one included, and the next token. */
+/** Resumes in plain text. Returns the lines of missed events, the summary line, and the next token. */
 async function back(house: House, token: string, last: string) {
   const person = await house.connect(`?resume=${token}&last=${last}`);
   assertMatch(await person.next(), /^Welcome back, Ann\./);
   const next = HOW.exec(await person.next())![1]!;
   const lines: string[] = [];
-  do lines.push(await person.next()); while (!/^You (missed|may)/.test(lines.at(-1)!));
+  do lines.push(await person.next()); while (!/missed (message|more)/.test(lines.at(-1)!));
   return { person, token: next, lines };
 }
 
@@ -352,7 +352,7 @@ async function place(person: Person, text: string): Promise<string> {
   return place;
 }
 
-Deno.test("in plain text the word in front of a line says what was seen: room, received and sent", async () => {
+Deno.test("in plain text the position in front of a line names the last events of the room, received and sent", async () => {
   await using house = await House.open();
   const bob = await house.enter("Bob", "red");
   const ann = await house.connect("?resume=");
@@ -394,14 +394,14 @@ Deno.test("in plain text the word in front of a line says what was seen: room, r
     assertEquals(lines.slice(0, -1).map((line) => split(line)[1]), missed, `after ${seen}`);
     assertEquals(lines.slice(0, -1).map((line) => split(line)[0]), places.slice(seen + 1));
     const end = missed.length === 0
-      ? "You missed nothing."
-      : `You missed the ${missed.length} above.`;
+      ? "No missed messages."
+      : `${missed.length} missed ${missed.length === 1 ? "message" : "messages"} above.`;
     assertEquals(lines.at(-1), end);
     person.socket.close(4000);
     await person.closed;
     now = next;
   }
-  // What is no such word, or names nothing, is no proof of having seen anything.
+  // A word that is not a position, or that names no event, does not count as seen.
   for (
     const strange of ["zzzz", "_", "z_b_c_d", "z_zzz", `${places[3]}0`, "~", "x".repeat(300)]
   ) {
@@ -413,7 +413,7 @@ Deno.test("in plain text the word in front of a line says what was seen: room, r
   }
 });
 
-Deno.test("only closing with 1000, or without a code, is leaving", async () => {
+Deno.test("only a close with 1000 or without a code is a departure", async () => {
   await using house = await House.open();
   const bob = await house.enter("Bob", "red");
   const closings: [name: string, close: (speaker: Speaker) => void, codes: number[]][] = [
@@ -423,7 +423,7 @@ Deno.test("only closing with 1000, or without a code, is leaving", async () => {
     ["1009", ({ person }) => person.say("x".repeat(4 * 1024 * 1024 + 1)), [1009, 1006]],
     [
       "1008",
-      // More requests than may wait.
+      // More requests than may be pending.
       ({ person }) => person.say('{"type":"rooms"}\n'.repeat(3_000)),
       [1008, 1006, 0],
     ],
@@ -450,7 +450,7 @@ Deno.test("only closing with 1000, or without a code, is leaving", async () => {
   await bob.hears("Ann left room.");
 });
 
-Deno.test("what is on its way on the old instance when the connection is taken over is not said twice", async () => {
+Deno.test("a message that is being stored while its session is taken over is delivered once", async () => {
   using kv = await Deno.openKv(":memory:");
   let gate: Promise<void> | undefined, held = 0;
   const slow = countingKv(kv, async (what) => {
@@ -488,7 +488,7 @@ Deno.test("what is on its way on the old instance when the connection is taken o
   await bob.hearsNothingElse();
 });
 
-/** A KV that notes for how long rows are to be kept. */
+/** Returns a KV that records the `expireIn` of its rows. */
 function notingKv(kv: Deno.Kv): { kv: Deno.Kv; lives: Map<string, number | undefined> } {
   const lives = new Map<string, number | undefined>();
   const noting = kvWith(kv, {
@@ -505,7 +505,7 @@ function notingKv(kv: Deno.Kv): { kv: Deno.Kv; lives: Map<string, number | undef
   return { kv: noting, lives };
 }
 
-Deno.test("direct messages, and what serves resuming alone, are kept for the grace and three hours", async () => {
+Deno.test("direct messages, and rows that only resuming needs, are kept for the grace and three hours", async () => {
   for (const history of [undefined, 0]) {
     using kv = await Deno.openKv(":memory:");
     const noting = notingKv(kv);
@@ -530,13 +530,13 @@ Deno.test("direct messages, and what serves resuming alone, are kept for the gra
     const log = noting.lives.get("log");
     if (history === 0) assertEquals([log, await rowsOf(kv, "log")], [undefined, []]);
     else assert(log! > week - hour && log! <= week, `log: ${log}`);
-    // What was said to the room is no part of what serves resuming.
+    // Room messages are not among the rows that only resuming needs.
     assert(!JSON.stringify(await rowsOf(kv, "own")).includes("hello"));
     assertEquals(house.warnings, []);
   }
 });
 
-Deno.test("without resuming and without history nothing of a direct message is kept but its feed row", async () => {
+Deno.test("without grace and history, only the feed row of a direct message is kept", async () => {
   await using house = await House.open({ history: 0, grace: 0, clock: compactingAfter(20) });
   const bob = await Speaker.enter(house, "Bob");
   const ann = await Speaker.enter(house, "Ann");
@@ -548,7 +548,7 @@ Deno.test("without resuming and without history nothing of a direct message is k
   }
 });
 
-Deno.test("feed rows that an instance compacted, and left, are removed by the next one when they are old", async () => {
+Deno.test("old feed rows that an earlier instance compacted are removed by the next one", async () => {
   using kv = await Deno.openKv(":memory:");
   {
     await using house = await House.open({ kv, clock: compactingAfter(20), flood: "off" });
@@ -569,7 +569,7 @@ Deno.test("feed rows that an instance compacted, and left, are removed by the ne
     return clock;
   };
   {
-    // Within ten minutes others may not have read them, and clocks may be two hours wrong.
+    // Other instances may be ten minutes behind, and clocks may be wrong by two hours.
     await using _house = await House.open({ kv, clock: later(129) });
     await using _other = await House.open({ kv, clock: later(129) });
   }
@@ -596,7 +596,7 @@ Deno.test("direct messages that an earlier version kept for longer are removed, 
   assertEquals((await rowsOf(kv, "log")).length, 1);
 });
 
-Deno.test("after a server was away for long, what is not kept any more is not taken for nothing", async () => {
+Deno.test("after a long outage, expired events count as missing", async () => {
   using kv = await Deno.openKv(":memory:");
   let token: string, last: string;
   {
@@ -615,7 +615,7 @@ Deno.test("after a server was away for long, what is not kept any more is not ta
   assertEquals([missed, end.recovered, end.reason], [[], false, "expired"]);
 });
 
-Deno.test("while it cannot be read what a client said before, a cid is refused and not said again", async () => {
+Deno.test("while earlier cids cannot be read, a message with a cid is rejected and not delivered twice", async () => {
   using kv = await Deno.openKv(":memory:");
   await using one = await House.open({ kv, local: false });
   let isAway = false;
@@ -624,7 +624,7 @@ Deno.test("while it cannot be read what a client said before, a cid is refused a
     return kv.list(selector, options);
   };
   const faulty = kvWith(kv, { list });
-  // Twenty times as fast: patience with storage lasts eight seconds.
+  // The clock runs twenty times as fast: retries last eight seconds.
   const clock = new AdjustedClock({ speed: 20 });
   await using other = await House.open({ kv: faulty, local: false, clock });
   const { speaker: ann, token } = await login(one, "Ann");
@@ -647,7 +647,7 @@ Deno.test("while it cannot be read what a client said before, a cid is refused a
   await bob.hearsNothingElse();
 });
 
-Deno.test("missed direct messages, received and sent, are told up to 512 KiB on the wire: the newest", async () => {
+Deno.test("the newest missed direct messages are told, up to 512 KiB on the wire", async () => {
   await using house = await House.open({ flood: "off" });
   const { speaker: ann, token: annToken } = await login(house, "Ann");
   const { speaker: bob, token: bobToken } = await login(house, "Bob");

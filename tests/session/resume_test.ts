@@ -1,12 +1,12 @@
-/** Coming back, at the wire: in plain text, in `chat.v1`, over one instance and the next. */
+/** Resuming over real sockets: in plain text, in `chat.v1`, on one instance and on another. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ARRIVED_MS } from "../../chat/session/resume.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
 import { countingKv, eventually, House, type Person } from "../support/test_server.ts";
 
-const HOW = /^To come back within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
+const HOW = /^To reconnect within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
 
-/** Somebody who speaks lines, can come back, and is in the room. */
+/** Returns a plain-text client that can resume and is in the room, and its token. */
 async function enter(house: House, nick: string): Promise<{ person: Person; token: string }> {
   const person = await house.connect("?resume=");
   await person.asks(nick, `Using nickname: ${nick}\nType /help for list of commands.`);
@@ -20,7 +20,7 @@ function idOf(line: string): string {
   return line.slice(0, line.indexOf(" "));
 }
 
-/** A token and the place it leads to, in `chat.v1`. */
+/** Returns a `chat.v1` client in the room, and its token. */
 async function login(house: House, nick: string): Promise<{ person: Person; token: string }> {
   const person = await house.connect("", "chat.v1");
   person.say(`{"type":"login","nick":"${nick}"}`, '{"type":"join","room":"red"}');
@@ -35,7 +35,7 @@ async function resume(house: House, token: string, last?: string): Promise<Perso
   return person;
 }
 
-Deno.test("in plain text, too, one comes back to one's place and gets what was missed", async () => {
+Deno.test("a plain-text client that resumes gets its nickname, its room and the events it missed", async () => {
   await using house = await House.open();
   const bob = await house.enter("Bob", "red");
   const { person: ann, token } = await enter(house, "Ann");
@@ -43,7 +43,7 @@ Deno.test("in plain text, too, one comes back to one's place and gets what was m
   await bob.asks("one", "Bob: one");
   const one = await ann.next();
   assertMatch(one, /^\w+ Bob: one$/);
-  // 4000 is no leaving.
+  // 4000 is a drop, not a departure.
   ann.socket.close(4000);
   await ann.closed;
   await bob.asks("two", "Bob: two");
@@ -59,17 +59,17 @@ Deno.test("in plain text, too, one comes back to one's place and gets what was m
     "* Bob waves",
     "[from Bob] psst",
   ]);
-  await again.hears("You missed the 3 above.");
+  await again.hears("3 missed messages above.");
   again.say("I am back");
   assertMatch(await again.next(), /^\w+ Ann: I am back$/);
-  // Nobody noticed that she was away.
+  // Bob saw no leave.
   await bob.hears("Ann: I am back");
   await bob.asks("/ls", "Bob\nAnn");
   await again.leave();
   await bob.hears("Ann left room.");
 });
 
-Deno.test("whoever does not say what they saw last gets their place, and is told that they may have missed some", async () => {
+Deno.test("a plain-text client that resumes without its position is told that it may have missed events", async () => {
   await using house = await House.open();
   const { person: ann, token } = await enter(house, "Ann");
   ann.say("hello");
@@ -77,16 +77,16 @@ Deno.test("whoever does not say what they saw last gets their place, and is told
   const again = await house.connect(`?resume=${token}`);
   assertEquals(await again.next(), 'Welcome back, Ann. You are in room "red".');
   assertMatch(await again.next(), HOW);
-  await again.hears("You may have missed more than this. Type /history to see what was said.");
+  await again.hears("You may have missed more. Type /history to see recent messages.");
   assertEquals((await ann.closed).code, 4001);
 });
 
-Deno.test("a token that leads nowhere is one line, and a login as any other", async () => {
+Deno.test("an invalid token gets one line, and the client can log in", async () => {
   await using house = await House.open();
   for (const token of ["nonsense", "A".repeat(43), "%00", "../..", "A".repeat(5000)]) {
     const ann = await house.connect(`?resume=${token}`);
     await ann.hears(
-      "There is nothing to come back to with this token. Type the nickname that you want to use.",
+      "This session has expired. Type the nickname that you want to use.",
     );
     await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
     assertMatch(await ann.next(), HOW);
@@ -97,7 +97,7 @@ Deno.test("a token that leads nowhere is one line, and a login as any other", as
   }
 });
 
-Deno.test("without ?resume= plain text is what it always was, and leaving is told at once", async () => {
+Deno.test("without ?resume=, a plain-text client gets no token and leaves at once when it drops", async () => {
   await using house = await House.open();
   const bob = await house.enter("Bob", "red");
   const ann = await house.enter("Ann", "red");
@@ -106,7 +106,7 @@ Deno.test("without ?resume= plain text is what it always was, and leaving is tol
   await bob.hears("Ann left room.");
 });
 
-Deno.test("a token that was used ends when its owner has been there for a while, and only reads", async () => {
+Deno.test("a used token ends when its client has been connected for a while, even if it only reads", async () => {
   const clock = new AdjustedClock({ delayOf: (ms) => ms === ARRIVED_MS ? "held" : ms });
   const later = clock.held;
   await using house = await House.open({ clock });
@@ -115,27 +115,27 @@ Deno.test("a token that was used ends when its owner has been there for a while,
   assertEquals(await again.next(), 'Welcome back, Ann. You are in room "red".');
   const [, next] = HOW.exec(await again.next())!;
   await again.next();
-  // The reply may have been lost: until then the old one leads back, too.
+  // The reply with the new token may have been lost, so the old token still works.
   const third = await house.connect(`?resume=${token}`);
   assertEquals(await third.next(), 'Welcome back, Ann. You are in room "red".');
   const [, newest] = HOW.exec(await third.next())!;
   await third.next();
   assertEquals((await again.closed).code, 4001);
   assertEquals(later.length, 2);
-  // What is over for the second one says nothing about the third.
+  // The timer of the second connection must not confirm the token of the third.
   later[0]!.run();
   later[1]!.run();
   const known = async () => (await house.rows()).filter(([first]) => first === "resume").length;
   await eventually(async () => await known() === 1, "one token is left");
   for (const old of [token, next!]) {
     const eve = await house.connect(`?resume=${old}`);
-    assertMatch(await eve.next(), /^There is nothing to come back to with this token/);
+    assertMatch(await eve.next(), /^This session has expired/);
   }
   const fourth = await house.connect(`?resume=${newest}`);
   assertEquals(await fourth.next(), 'Welcome back, Ann. You are in room "red".');
 });
 
-Deno.test("a token that was used is good for nothing once its owner has been heard again", async () => {
+Deno.test("a used token ends with the client's first request over the new connection", async () => {
   await using house = await House.open();
   const { person: ann, token } = await login(house, "Ann");
   const again = await resume(house, token);
@@ -146,7 +146,7 @@ Deno.test("a token that was used is good for nothing once its owner has been hea
   await again.asks('{"type":"ping","ref":1}', '{"type":"pong","ref":1}');
   const thief = await resume(house, token);
   assertMatch(await thief.next(), /"ref":"back","code":"bad-token"/);
-  // Nothing has happened to her, and the thief is nobody.
+  // The client is not disturbed, and the other socket has no session.
   await again.asks('{"type":"ping","ref":2}', '{"type":"pong","ref":2}');
   thief.say('{"type":"members","ref":1}');
   assertMatch(await thief.next(), /"code":"not-named"/);
@@ -154,7 +154,7 @@ Deno.test("a token that was used is good for nothing once its owner has been hea
   assertEquals(JSON.parse(await third.next()).nick, "Ann");
 });
 
-Deno.test("a token whose successor was lost on the way still works", async () => {
+Deno.test("a used token still works if the reply with the new one was lost", async () => {
   await using house = await House.open();
   const { token } = await login(house, "Ann");
   for (let i = 0; i < 3; i++) {
@@ -163,7 +163,7 @@ Deno.test("a token whose successor was lost on the way still works", async () =>
   }
 });
 
-Deno.test("an id of another room brings nothing of that room, and nothing from before one came", async () => {
+Deno.test("an event ID of another room gives no events of that room, and none from before the client's join", async () => {
   await using house = await House.open();
   const bob = await house.enter("Bob", "blue");
   await bob.asks("a secret", "Bob: a secret");
@@ -180,13 +180,13 @@ Deno.test("an id of another room brings nothing of that room, and nothing from b
     do lines.push(JSON.parse(await again.next())); while (lines.at(-1)!.type !== "resumed");
     const texts = lines.flatMap(({ text }) => text === undefined ? [] : [text]);
     assert(!texts.includes("a secret") && !texts.includes("before Ann"), String(texts));
-    // From one's own joining on, or nothing and an honest word.
+    // Either the events from the client's own join on, or none and `recovered: false`.
     const { recovered, missed } = lines.at(-1)!;
     assertEquals([recovered, missed], last < "v" ? [true, 2] : [false, 0], last);
   }
 });
 
-Deno.test("what is past its time is a gap, and is called one", async () => {
+Deno.test("expired events are reported as missing", async () => {
   const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
   await using house = await House.open({ clock, history: 60 });
   const bob = await house.enter("Bob", "red");
@@ -211,7 +211,7 @@ Deno.test("what is past its time is a gap, and is called one", async () => {
   });
 });
 
-Deno.test("Resume recovers everything when the wall clock jumped an hour meanwhile, either way", async () => {
+Deno.test("Resume recovers every event after the wall clock jumped by an hour, in either direction", async () => {
   for (const jump of [3_600_000, -3_600_000]) {
     const clock = new AdjustedClock();
     await using house = await House.open({ clock, history: 3600 });
@@ -235,14 +235,14 @@ Deno.test("Resume recovers everything when the wall clock jumped an hour meanwhi
   }
 });
 
-Deno.test("Resume keeps a place for the whole grace after the last drop, whatever failed before", async () => {
+Deno.test("Resume keeps a session for the whole grace after the last drop, whatever failed before", async () => {
   using kv = await Deno.openKv(":memory:");
   let away = false;
   const clock = new AdjustedClock({ delayOf: (ms) => ms === 30_000 ? "held" : ms });
   const waits = clock.held;
   const { kv: faulty } = countingKv(kv, (what) => {
     if (what !== "commit" || !away) return;
-    // After a few faults the server stops trying.
+    // After a few errors the server stops retrying.
     clock.monotonicAheadMs += 5_000;
     throw new Error("away");
   });
@@ -263,7 +263,7 @@ Deno.test("Resume keeps a place for the whole grace after the last drop, whateve
   again.socket.close(4000);
   await again.closed;
   await eventually(() => waits.length === 3, "the place is kept again");
-  // The grace of the first drop, and of the failed return, is over.
+  // The grace of the first drop, and of the failed resume, is over.
   const last = waits.pop()!;
   for (const { run } of waits.splice(0)) run();
   for (let i = 0; i < 5; i++) await bob.asks(`word ${i}`, `Bob: word ${i}`);
@@ -280,7 +280,7 @@ Deno.test("Resume keeps a place for the whole grace after the last drop, whateve
   assertEquals(JSON.parse(await late.next()).code, "bad-token");
 });
 
-Deno.test("Resume does not take a place from the newer socket of a client that has given this one up", async () => {
+Deno.test("Resume does not take a session from the newer socket of a client that gave this one up", async () => {
   using kv = await Deno.openKv(":memory:");
   let gate: Promise<void> | undefined;
   let isWaiting = false;
@@ -300,7 +300,7 @@ Deno.test("Resume does not take a place from the newer socket of a client that h
   await ann.closed;
   const opened = Promise.withResolvers<void>();
   gate = opened.promise;
-  // Also when an assertion fails: a chat that waits for storage cannot be closed.
+  // Also when an assertion fails: a server that waits for storage cannot be closed.
   using _opened = { [Symbol.dispose]: () => opened.resolve() };
   const givenUp = await resume(one, token);
   await eventually(() => isWaiting, "the first return waits for storage");
@@ -320,7 +320,7 @@ Deno.test("Resume does not take a place from the newer socket of a client that h
   assertEquals(again.socket.readyState, WebSocket.OPEN);
 });
 
-Deno.test("without history nobody can know, and it is said", async () => {
+Deno.test("without history, the client is told that events may be missing", async () => {
   await using house = await House.open({ history: 0 });
   const { person: ann, token } = await login(house, "Ann");
   const again = await resume(house, token, JSON.parse(ann.transcript.at(-1)!).id);
@@ -328,11 +328,11 @@ Deno.test("without history nobody can know, and it is said", async () => {
   assertMatch(await again.next(), /"recovered":false,"missed":0,"reason":"history-off"/);
   await again.asks(
     '{"type":"history","ref":1}',
-    '{"type":"error","ref":1,"code":"history-off","message":"No history is kept here."}',
+    '{"type":"error","ref":1,"code":"history-off","message":"This server keeps no history."}',
   );
 });
 
-Deno.test("more than can be told at once is a gap, and the newest of it is given", async () => {
+Deno.test("of too many missed events the newest are told, and the rest is reported as missing", async () => {
   await using house = await House.open({ flood: "off" });
   const bob = await house.enter("Bob", "red");
   const { person: ann, token } = await login(house, "Ann");
@@ -354,7 +354,7 @@ Deno.test("more than can be told at once is a gap, and the newest of it is given
   assertMatch(await again.next(), /"recovered":false,"missed":1000,"reason":"too-many","from":/);
 });
 
-Deno.test("over an end in peace, and a start, places are kept: nobody notices anything", async () => {
+Deno.test("sessions survive a graceful restart, and other clients see no leave", async () => {
   using kv = await Deno.openKv(":memory:");
   let token: string, last: string;
   {
@@ -375,7 +375,7 @@ Deno.test("over an end in peace, and a start, places are kept: nobody notices an
   await bob.hearsNothingElse();
 });
 
-Deno.test("two who come with one token at the same instant: one has it, the other learns so", async () => {
+Deno.test("of two sockets with the same token one gets the session, and the other is told", async () => {
   await using house = await House.open();
   const { token } = await login(house, "Ann");
   const both = await Promise.all([resume(house, token), resume(house, token)]);

@@ -6,13 +6,13 @@ export const SECRET = "correct-horse";
 
 /** Returns the reply to a nickname that is registered. */
 export function registeredReply(nick: string): string {
-  return `The nickname "${nick}" is registered. If it is yours, type /identify {password}; ` +
-    "if not, choose another one.";
+  return `"${nick}" is registered. If it is yours, type /identify {password}; ` +
+    "otherwise choose another nickname.";
 }
 
 /** Returns the reply to `/register`. */
 export function ownedReply(nick: string): string {
-  return `The nickname "${nick}" is yours. To use it another time, type it, and then ` +
+  return `"${nick}" is now registered to you. Next time, enter it as your nickname, then type ` +
     "/identify {password}.";
 }
 
@@ -23,12 +23,12 @@ export function welcomeReply(nick: string): string {
 
 /** Returns the reply to a nickname that a client has. */
 export function takenReply(nick: string): string {
-  return `The nickname "${nick}" is taken. Please choose another one.`;
+  return `"${nick}" is taken. Choose another nickname.`;
 }
 
 /** Returns the reply to a lookalike of a nickname that a client has. */
 export function alikeReply(nick: string): string {
-  return `The nickname "${nick}" looks like one that is taken. Please choose another one.`;
+  return `"${nick}" looks too much like a nickname already in use. Choose another.`;
 }
 
 /** Opens two instances on one KV. */

@@ -1,0 +1,352 @@
+/**
+ * The commands of the plain-text protocol, in one table: name, usage, help, rate limit and what each
+ * does. The help, the usage replies, the rate limits and the dispatch come from it.
+ *
+ * The help of the sample's commands is fixed byte for byte. How a line is split is in plain_text.ts;
+ * what a command changes is in handler.ts.
+ */
+import type { ActionKind } from "../base/limits.ts";
+import { countThatFits, encodedBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
+import { encodePast, further, reply, shown } from "../delivery/text.ts";
+import type { Connection } from "./connection.ts";
+import { MAX_HISTORY_EVENTS } from "./handler.ts";
+import type { PlainText } from "./plain_text.ts";
+
+/** The arguments of a command. */
+interface Arguments {
+  /** Everything after the command's name and one space. */
+  readonly rest: string;
+  /** The first word of it; empty if there is none. */
+  readonly word: string;
+}
+
+/** The outcome of a command: "usage" if its arguments are wrong. */
+type Outcome = void | "usage";
+
+/** A command. */
+export interface Command {
+  readonly name: string;
+  /** The command with its arguments, for the help and the usage reply. */
+  readonly usage: string;
+  /** A few words after the usage in the usage reply. */
+  readonly usageNote?: string;
+  /** The lines of its help; missing for the sample's commands, whose help is fixed. */
+  readonly help?: readonly string[];
+  /** The rate limit that it counts for; a function if that depends on the first word. */
+  readonly action: ActionKind | ((word: string) => ActionKind);
+  /** Whether an argument is a password, which must not be sent to the room by mistake. */
+  readonly hasPassword?: boolean;
+  /** The most bytes of its reply, if that may be large. */
+  readonly maxReplyBytes?: number;
+  /** Carries out the command and replies. */
+  run(plain: PlainText, connection: Connection, args: Arguments): Outcome | Promise<Outcome>;
+}
+
+/** Events that `/history` shows without a number. */
+const DEFAULT_HISTORY_EVENTS = 20;
+
+/** Every command, in the order of the help. */
+export const COMMANDS: readonly Command[] = [
+  {
+    name: "help",
+    usage: "/help",
+    action: "command",
+    run: (_plain, connection) => connection.reply(HELP),
+  },
+  {
+    name: "join",
+    usage: "/join {room}",
+    action: "join",
+    run: (plain, connection, { word }) => join(plain, connection, word),
+  },
+  {
+    name: "nick",
+    usage: "/nick {nickname}",
+    // Without a nickname it only asks for the present one.
+    action: (word) => word === "" ? "command" : "nick",
+    run: (plain, connection, { word }) => rename(plain, connection, word),
+  },
+  {
+    name: "room",
+    usage: "/room",
+    action: "command",
+    run: (_plain, connection) =>
+      connection.reply(shown(connection.session.room ?? reply.notInRoom)),
+  },
+  {
+    name: "ls",
+    usage: "/ls",
+    action: "command",
+    maxReplyBytes: MAX_REPLY_BYTES,
+    run: (plain, connection) => list(plain, connection),
+  },
+  {
+    name: "quit",
+    usage: "/quit",
+    action: "command",
+    run: (plain, connection) => quit(plain, connection),
+  },
+  {
+    name: "history",
+    usage: "/history {n}",
+    usageNote: `, n from 1 to ${MAX_HISTORY_EVENTS}`,
+    help: [
+      `Show the last {n} messages of the room, ${DEFAULT_HISTORY_EVENTS}`,
+      "if no {n} is provided. Times are UTC.",
+    ],
+    action: "command",
+    maxReplyBytes: MAX_REPLY_BYTES,
+    run: (plain, connection, { word }) => showHistory(plain, connection, word),
+  },
+  {
+    name: "me",
+    usage: "/me {action}",
+    usageNote: ", for example /me waves",
+    help: ["Describe what you are doing."],
+    action: "message",
+    run: (plain, connection, { rest }) => {
+      if (rest.trim() === "") return "usage";
+      if (connection.session.room === undefined) return connection.reply(reply.cannotSend);
+      return plain.say(connection, "action", rest);
+    },
+  },
+  {
+    name: "msg",
+    usage: "/msg {nickname} {text}",
+    help: ["Send {text} privately to {nickname}."],
+    action: "message",
+    run: (plain, connection, { rest }) => sendDirect(plain, connection, rest),
+  },
+  {
+    name: "who",
+    usage: "/who {nickname}",
+    help: ["Show which room {nickname} is in."],
+    action: "command",
+    run: (plain, connection, { rest }) => who(plain, connection, rest),
+  },
+  {
+    name: "register",
+    usage: "/register {password}",
+    usageNote: " (no spaces)",
+    help: [
+      "Register your nickname. Nobody else can use it",
+      "without the password.",
+    ],
+    action: "nick",
+    hasPassword: true,
+    run: (plain, connection, { rest }) => register(plain, connection, rest),
+  },
+  {
+    name: "identify",
+    usage: "/identify {password} or /identify {nickname} {password}",
+    help: [
+      "Sign in to a registered nickname. Right after",
+      "being asked, /identify {password} is enough.",
+    ],
+    action: "nick",
+    hasPassword: true,
+    run: (plain, connection, { rest }) => identify(plain, connection, rest),
+  },
+  {
+    name: "password",
+    usage: "/password {old} {new}",
+    usageNote: " (no spaces in either)",
+    help: ["Change the password of your nickname."],
+    action: "nick",
+    hasPassword: true,
+    run: (plain, connection, { rest }) => changePassword(plain, connection, rest),
+  },
+  {
+    name: "unregister",
+    usage: "/unregister {password}",
+    help: ["Release your registered nickname."],
+    action: "nick",
+    hasPassword: true,
+    run: (plain, connection, { rest }) => unregister(plain, connection, rest),
+  },
+];
+
+const BY_NAME: ReadonlyMap<string, Command> = new Map(COMMANDS.map((each) => [each.name, each]));
+
+/** Returns the command of a name in lower case. */
+export function commandOf(name: string): Command | undefined {
+  return BY_NAME.get(name);
+}
+
+/** Returns the reply to a command whose arguments are wrong. */
+export function usageReply({ usage, usageNote = "" }: Command): string {
+  return further.usage(`${usage}${usageNote}`);
+}
+
+/** The help of the sample, which is fixed. */
+const SAMPLE_HELP = `Commands available:
+    /help
+          Display this message.
+    /join {chat_room_name}
+          Join a chatroom named {chat_room_name}.
+    /nick {nickname}
+          Change your name to {nickname}. If no {nickname}
+          is provided then your current name will be printed
+    /room
+          Print out the name of the room you are currently\x20
+          in.
+    /ls
+          If you are in a room, list all users also in the
+          room. Otherwise, list all rooms.
+    /quit
+          Leave current room.
+
+If you are in a room, raw text messages that do not start\x20
+with a / will be sent to everyone else in the room.`;
+
+/** The reply to `/help`: the sample's, then our own commands in the same shape. */
+export const HELP: string = `${SAMPLE_HELP}\n\n${COMMANDS.flatMap(helpOf).join("\n")}`;
+
+function helpOf({ usage, help }: Command): string[] {
+  return help === undefined ? [] : [`    ${usage}`, ...help.map((line) => `          ${line}`)];
+}
+
+async function join(plain: PlainText, connection: Connection, room: string): Promise<void> {
+  if (room === "") return connection.reply(further.whichRoom);
+  const result = await plain.handler.join(connection, room);
+  if (!result.ok) plain.reject(connection, result);
+}
+
+async function rename(plain: PlainText, connection: Connection, typed: string): Promise<void> {
+  const { nick, room } = connection.session;
+  if (typed === "") return connection.reply(reply.currentNickname(nick));
+  const result = await plain.handler.rename(connection, typed);
+  if (!result.ok) plain.rejectNickname(connection, result);
+  // In a room, the delivered event says so.
+  else if (room === undefined) connection.reply(reply.nicknameIs(result.nick));
+}
+
+async function quit(plain: PlainText, connection: Connection): Promise<void> {
+  if (connection.session.room === undefined) return connection.reply(reply.notInRoom);
+  const result = await plain.handler.leave(connection);
+  if (!result.ok) plain.reject(connection, result);
+}
+
+async function list({ handler }: PlainText, connection: Connection): Promise<void> {
+  if (connection.session.room !== undefined) {
+    const members = await handler.members(connection);
+    if (members.ok) replyNames(connection, members.nicks);
+    return;
+  }
+  const rooms = [...(await handler.rooms()).keys()];
+  if (rooms.length === 0) connection.reply(further.noRooms);
+  else replyNames(connection, rooms);
+}
+
+function replyNames(connection: Connection, names: readonly string[]): void {
+  const fits = countThatFits(names, MAX_REPLY_BYTES, (name) => encodedBytes(name) + 1);
+  const lines = names.slice(0, fits).map(shown);
+  if (fits < names.length) lines.push(further.andMore(names.length - fits));
+  connection.replyLarge(lines.join("\n"), names.length);
+}
+
+async function showHistory(
+  plain: PlainText,
+  connection: Connection,
+  typed: string,
+): Promise<Outcome> {
+  const limit = typed === "" ? DEFAULT_HISTORY_EVENTS : /^\d{1,9}$/.test(typed) ? Number(typed) : 0;
+  if (limit < 1 || limit > MAX_HISTORY_EVENTS) return "usage";
+  if (connection.session.room === undefined) return connection.reply(reply.notInRoom);
+  const result = await plain.handler.history(connection, { limit });
+  if (!result.ok) return plain.reject(connection, result);
+  const lines = result.entries.map(({ event }) => encodePast(event));
+  connection.replyLarge(lines.length === 0 ? further.noMessages : lines.join("\n"));
+}
+
+async function sendDirect(
+  plain: PlainText,
+  connection: Connection,
+  rest: string,
+): Promise<Outcome> {
+  const { nick, text } = splitRecipient(rest);
+  if (text === "") return "usage";
+  const result = await plain.handler.sendDirect(connection, nick, text);
+  if (!result.ok) return plain.reject(connection, result);
+  const { event, eventId } = result;
+  if (event === undefined) return;
+  const line = further.directSent(event.to!, text);
+  plain.sender.show(connection.subscriber, line, eventId!, "sent");
+}
+
+async function who(plain: PlainText, connection: Connection, typed: string): Promise<Outcome> {
+  if (typed.trim() === "") return "usage";
+  const found = await plain.handler.findOnline(typed);
+  if (!found.ok) return plain.reject(connection, found);
+  const { nick, room } = found.record;
+  connection.reply(
+    room === undefined ? further.isInNoRoom(nick) : further.isInRoom(nick, room),
+  );
+}
+
+async function register(plain: PlainText, connection: Connection, rest: string): Promise<Outcome> {
+  const [password, ...more] = wordsOf(rest);
+  if (password === undefined || more.length > 0) return "usage";
+  const result = await plain.handler.register(connection, password);
+  if (!result.ok) plain.reject(connection, result);
+  else connection.reply(further.nowRegistered(connection.session.nick));
+}
+
+async function identify(plain: PlainText, connection: Connection, rest: string): Promise<Outcome> {
+  const { session: { nick, room }, rejectedNick } = connection;
+  // The password is the last word, so that a nickname may hold spaces.
+  const { before, last: password } = splitLastWord(rest);
+  if (password === "" || (before === "" && rejectedNick === "" && nick === "")) return "usage";
+  const typed = before === "" ? undefined : before.replace(/^"(.*)"$/s, "$1");
+  const result = await plain.handler.identify(connection, typed, password, plain.resumable);
+  if (!result.ok) plain.reject(connection, result);
+  else if (nick === "") plain.welcome(connection, result);
+  else if (nick === result.nick) connection.reply(further.identified(nick));
+  // In a room, the delivered event says so.
+  else if (room === undefined) connection.reply(reply.nicknameIs(result.nick));
+}
+
+async function changePassword(
+  plain: PlainText,
+  connection: Connection,
+  rest: string,
+): Promise<Outcome> {
+  const [oldPassword, newPassword, ...more] = wordsOf(rest);
+  if (newPassword === undefined || more.length > 0) return "usage";
+  const { handler } = plain;
+  const result = await handler.changePassword(connection, oldPassword!, newPassword, true);
+  if (!result.ok) return plain.reject(connection, result);
+  connection.reply(further.passwordChanged);
+  if (result.token !== undefined) plain.replyHowToResume(connection, result.token);
+}
+
+async function unregister(
+  plain: PlainText,
+  connection: Connection,
+  rest: string,
+): Promise<Outcome> {
+  const [password, ...more] = wordsOf(rest);
+  if (password === undefined || more.length > 0) return "usage";
+  const result = await plain.handler.unregister(connection, password);
+  if (!result.ok) plain.reject(connection, result);
+  else connection.reply(further.unregistered(connection.session.nick));
+}
+
+function wordsOf(rest: string): string[] {
+  return rest.split(/\s+/u).filter((word) => word !== "");
+}
+
+/** Returns the last word of a line, and the part before it, both without white space around them. */
+function splitLastWord(line: string): { before: string; last: string } {
+  const trimmed = line.trim();
+  // A regular expression for the last word takes cubic time on a line of spaces.
+  let start = trimmed.length;
+  while (start > 0 && trimmed.charAt(start - 1).trim() !== "") start--;
+  return { before: trimmed.slice(0, start).trim(), last: trimmed.slice(start) };
+}
+
+/** Splits the arguments of `/msg`. A nickname that holds spaces stands in double quotes. */
+function splitRecipient(rest: string): { nick: string; text: string } {
+  const [, quoted, word, text] = /^\s*(?:"([^"]*)"|(\S+))\s(.*)$/s.exec(rest) ?? [];
+  return { nick: quoted ?? word ?? "", text: text ?? "" };
+}
