@@ -52,15 +52,15 @@ export interface InstanceParts {
   /** Whether only this machine can reach KV: see {@linkcode Lease}. */
   readonly local: boolean;
   /** Whether to clean up at the start after instances that are silent then: see {@linkcode Lease}. */
-  readonly sweepSilent: boolean;
+  readonly cleanUpSilent: boolean;
   readonly clock: Clock;
   /** Returns a new ID, greater than those before. */
   readonly ids: () => string;
   readonly limits: Limits;
   /** Milliseconds in which a connection must log in; 0: unlimited. */
-  readonly unnamed: number;
+  readonly loginMs: number;
   /** How many nicknames an address may register; `undefined`: unlimited. */
-  readonly registration: Rate | undefined;
+  readonly registrationRate: Rate | undefined;
   /** Milliseconds for which messages are kept; 0: they are not. */
   readonly retention: number;
   /** Bytes that history may take in KV; `Infinity`: unlimited. */
@@ -116,14 +116,14 @@ export class Instance {
       watcher: parts.handles.watcher,
       shards: parts.handles.shards,
       smallIsFast: parts.handles.separate,
-      mostChecks: parts.local ? MAX_LOCAL_CHECKS : MAX_CHECKS,
+      maxChecks: parts.local ? MAX_LOCAL_CHECKS : MAX_CHECKS,
       // Rows that history has not compacted yet must survive a crash and a long outage.
       feedRowMs: longestOf(retention) + FEED_ROW_MS,
       instance: id,
       lease: check,
       clock,
       deliver: (event, eventId, shard) => this.#deliver(event, eventId, shard),
-      delivered: (shard, versionstamp) => this.#delivered(shard, versionstamp),
+      commitDelivered: (shard, versionstamp) => this.#delivered(shard, versionstamp),
       instancesChanged: () => void this.#lease.look().catch((error) => warn(String(error))),
       onLeaseLost: lost,
       warn,
@@ -142,9 +142,9 @@ export class Instance {
       kv,
       clock,
       instance: id,
-      local: parts.local,
-      cleanUpSilent: parts.sweepSilent,
-      grace,
+      isLocal: parts.local,
+      cleanUpSilent: parts.cleanUpSilent,
+      graceMs: grace,
       cleanUp: (dead, claim, everybody) => storage.cleanUp(dead, claim, everybody),
       setShared: (isShared) => feed.setShared(isShared),
       onLost: lost,
@@ -168,7 +168,7 @@ export class Instance {
       confusables,
       passwords: parts.passwords,
       lifetimeMs: parts.registered,
-      registrationRate: parts.registration,
+      registrationRate: parts.registrationRate,
     });
     const handler = new Handler({
       storage,
@@ -193,7 +193,7 @@ export class Instance {
       clock,
       ids: parts.ids,
       limits,
-      loginMs: parts.unnamed,
+      loginMs: parts.loginMs,
       looks: parts.looks ?? NO_LOOKS,
       warn,
     });
@@ -231,7 +231,7 @@ export class Instance {
   }
 
   /** Accepts a socket that has not opened yet. */
-  accept(socket: AcceptedSocket, handshake: Handshake = { protocol: "" }): void {
+  accept(socket: AcceptedSocket, handshake: Handshake = { subprotocol: "" }): void {
     this.#connections.accept(socket, handshake);
   }
 

@@ -60,9 +60,9 @@ export type { RequestInfo } from "./http/router.ts";
 export interface ChatSettings extends RetentionSettings {
   readonly limits?: LimitSettings;
   /** Rate limits; `off`: none. */
-  readonly flood?: RateLimitSettings | "off";
+  readonly rateLimits?: RateLimitSettings | "off";
   /** Limits on the number of connections. */
-  readonly crowd?: ConnectionSettings;
+  readonly connectionLimits?: ConnectionSettings;
   /**
    * Bytes of memory that the process may use. Above it, the chat closes connections that may be the
    * cause (1013) and rejects new ones (503). Default: no limit.
@@ -97,7 +97,7 @@ export interface ChatOptions extends ChatSettings {
    * only when its lease has expired. False for the second and later instances of a process, which may
    * be starting at the same time. Default: true.
    */
-  readonly sweepSilent?: boolean;
+  readonly cleanUpSilent?: boolean;
   /** Iterations of the password hash (PBKDF2, SHA-256). Default: 600,000; tests use fewer. */
   readonly passwordRounds?: number;
   /** Default: the machine's clock. */
@@ -136,8 +136,8 @@ const PROXY_ADVICE =
 export async function startChat(options: ChatOptions): Promise<Chat> {
   const { kv, clock = systemClock, local = false } = options;
   const log = quietLog(options.log ?? console, clock);
-  const limits = limitsFrom(options.limits, options.flood === "off");
-  const rateLimits = rateLimitsFrom(options.flood, options.crowd);
+  const limits = limitsFrom(options.limits, options.rateLimits === "off");
+  const rateLimits = rateLimitsFrom(options.rateLimits, options.connectionLimits);
   const retention = retentionFrom(options);
   const addresses = new Addresses(options.trustProxy);
   const access = new Access(options.access);
@@ -146,12 +146,12 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
   const supervisor = await Supervisor.start({
     handles,
     local,
-    sweepSilent: options.sweepSilent ?? true,
+    cleanUpSilent: options.cleanUpSilent ?? true,
     clock,
     ids: options.ids ?? (() => monotonicUlid(clock.now())),
     limits,
-    unnamed: rateLimits.unnamed,
-    registration: rateLimits.registration,
+    loginMs: rateLimits.loginTimeoutMs,
+    registrationRate: rateLimits.registrations,
     retention: retention.historyMs,
     maxHistory: retention.maxHistoryBytes,
     openHistory: retention.openHistory,
@@ -204,7 +204,13 @@ function guardMemory(
   if (maxBytes === undefined) return undefined;
   const memory = () => Deno.memoryUsage().rss;
   const shed = (max: number) => supervisor.shed(max);
-  return new MemoryGuard({ maxBytes, clock, warn: log.warn, memory, shed }, looks);
+  return new MemoryGuard({
+    maxBytes,
+    clock,
+    warn: log.warn,
+    usedBytes: memory,
+    closeConnections: shed,
+  }, looks);
 }
 
 /** Returns a function that runs another at its first call only. */

@@ -5,9 +5,9 @@
 import { assert, assertEquals } from "@std/assert";
 import type { ConnectionSettings } from "../chat/base/limits.ts";
 import { Random } from "./support/random.ts";
-import { House } from "./support/test_server.ts";
-import type { Person } from "./support/text_client.ts";
-import { eventually, soon } from "./support/wait.ts";
+import { TestServer } from "./support/test_server.ts";
+import type { TextClient } from "./support/text_client.ts";
+import { eventually, withDeadline } from "./support/wait.ts";
 
 const SEED = Number(Deno.env.get("SEED") ?? 20261122);
 const INPUTS = 100_000;
@@ -51,7 +51,7 @@ class ControlClient {
   #slowestMs = 0;
   #previous: Promise<void> = Promise.resolve();
 
-  constructor(readonly client: Person) {}
+  constructor(readonly client: TextClient) {}
 
   /** Sends a message, and waits until it receives it. Calls at the same time run one by one. */
   chat(): Promise<void> {
@@ -61,7 +61,7 @@ class ControlClient {
   async #chat(): Promise<void> {
     const since = performance.now();
     const text = `still here ${++this.#sent}`;
-    this.client.say(text);
+    this.client.send(text);
     while (await this.client.next() !== `Sane: ${text}`);
     this.#slowestMs = Math.max(this.#slowestMs, performance.now() - since);
   }
@@ -75,26 +75,31 @@ class ControlClient {
 
 /** Runs an attack while a control client chats. Asserts that the attackers leave nothing behind. */
 async function withstands(
-  attack: (server: House, control: ControlClient) => Promise<void>,
+  attack: (server: TestServer, control: ControlClient) => Promise<void>,
 ): Promise<void> {
-  const crowd: ConnectionSettings = { connections: MAX_CONNECTIONS };
+  const crowd: ConnectionSettings = { maxConnections: MAX_CONNECTIONS };
   // Without registrations, whose rows would stay.
-  await using server = await House.open({ flood: "off", grace: 0, crowd, registered: 0 });
-  const control = new ControlClient(await server.enter("Sane", "quiet"));
+  await using server = await TestServer.open({
+    rateLimits: "off",
+    graceSeconds: 0,
+    connectionLimits: crowd,
+    registrationSeconds: 0,
+  });
+  const control = new ControlClient(await server.login("Sane", "quiet"));
   await attack(server, control);
   await control.chat();
   await eventually(() => server.chat.size === 1, "all attackers are gone");
   control.assertAnswered(10);
   // Every connection slot is free again.
   for (let i = 1; i < MAX_CONNECTIONS; i++) await server.connect();
-  await server.leave();
+  await server.disconnectAll();
   await eventually(async () => (await connectionRows(server)) === 0, "no row is left");
   assertEquals(server.warnings.filter((warning) => !warning.includes("--trust-proxy")), []);
 }
 
 /** Returns how many rows of connections the server has stored. */
-async function connectionRows(server: House): Promise<number> {
-  const keys = await server.rows();
+async function connectionRows(server: TestServer): Promise<number> {
+  const keys = await server.connectionKeys();
   return keys.filter(([first]) => first !== "instance" && first !== "beat").length;
 }
 
@@ -261,7 +266,7 @@ Deno.test("the server answers other clients, and keeps nothing, after 100,000 ra
         if (random.percent(90)) {
           await peer.closeWrite();
           const answer = new Uint8Array(65_536);
-          while ((await soon(peer.read(answer), "the end of a connection")) !== null);
+          while ((await withDeadline(peer.read(answer), "the end of a connection")) !== null);
         }
       } catch (error) {
         // The server has closed the connection already.
@@ -283,15 +288,15 @@ Deno.test("the server answers every client after 100,000 random lines in every s
       for (let i = random.below(12); i >= 0; i--) {
         const marker = `marker${++batches}`;
         const count = 40 + random.below(60);
-        for (let j = 0; j < count; j++) client.say(line(random));
+        for (let j = 0; j < count; j++) client.send(line(random));
         lines += count;
         // The nickname, if the client has none yet.
-        client.say(`n${batches}`, `/who ${marker}`);
+        client.send(`n${batches}`, `/who ${marker}`);
         while (!(await client.next()).endsWith(`No one named "${marker}" is online.`));
         if (batches % 40 === 0) await control.chat();
       }
       if (random.percent(50)) client.socket.close(random.pick([1000, 3000, 4999]));
-      await client.leave();
+      await client.disconnect();
     });
   });
 });
@@ -418,21 +423,21 @@ Deno.test("the server answers every client after 100,000 random objects of chat.
       const client = await server.connect("", "chat.v1");
       for (let i = random.below(12); i >= 0; i--) {
         const ref = `marker ${++batches}`;
-        if (random.percent(60)) client.say(JSON.stringify({ type: "login", nick: `n${batches}` }));
+        if (random.percent(60)) client.send(JSON.stringify({ type: "login", nick: `n${batches}` }));
         const count = 40 + random.below(60);
         const requests = Array.from({ length: count }, () => request(random));
         objects += count;
         // All in one frame, or each in a frame of its own.
-        if (random.percent(30)) client.say(requests.join("\n"));
-        else client.say(...requests);
-        client.say(JSON.stringify({ type: "ping", ref }));
+        if (random.percent(30)) client.send(requests.join("\n"));
+        else client.send(...requests);
+        client.send(JSON.stringify({ type: "ping", ref }));
         while (true) {
           const line = await client.next();
           if (line.includes(ref) && JSON.parse(line).type === "pong") break;
         }
         if (batches % 40 === 0) await control.chat();
       }
-      await client.leave();
+      await client.disconnect();
     });
   });
 });

@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import browserConfig from "./browser/deno.json" with { type: "json" };
 import config from "../deno.json" with { type: "json" };
 import { KEYS } from "../chat/kv/key_forms.ts";
-import { PROJECT } from "./support/test_server.ts";
+import { PROJECT } from "./support/processes.ts";
 
 /**
  * The layers of chat/, one row a folder, from the top down. A file imports from its own folder and

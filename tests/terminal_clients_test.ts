@@ -1,6 +1,6 @@
 /** Command-line WebSocket clients, as processes: each must be able to hold the sample's session. */
-import { needs } from "./support/processes.ts";
-import { House } from "./support/test_server.ts";
+import { testWithProgram } from "./support/processes.ts";
+import { TestServer } from "./support/test_server.ts";
 import { eventually } from "./support/wait.ts";
 
 // Colours and cursor movements, which some clients print between the messages.
@@ -14,14 +14,14 @@ const CLIENTS: Record<string, string[]> = {
 };
 
 for (const [program, args] of Object.entries(CLIENTS)) {
-  needs(
+  testWithProgram(
     program,
     `${program} can hold the sample's session: log in, join, chat, leave`,
     async () => {
-      await using house = await House.open();
-      const jenny = await house.enter("Jenny");
+      await using server = await TestServer.open();
+      const jenny = await server.login("Jenny");
       const john = new Deno.Command(program, {
-        args: [...args, house.url],
+        args: [...args, server.url],
         env: { PYTHONUNBUFFERED: "1" },
         stdin: "piped",
         stdout: "piped",
@@ -41,29 +41,29 @@ for (const [program, args] of Object.entries(CLIENTS)) {
         await keys.write(new TextEncoder().encode(`${line}\n`));
         for (const answer of answers) await shows(answer);
       };
-      await eventually(() => house.chat.size === 2, `${program} is connected`);
+      await eventually(() => server.chat.size === 2, `${program} is connected`);
       await types("John", "Using nickname: John", "Type /help for list of commands.");
       await types("/help", "Commands available:", "/quit", "sent to everyone else in the room.");
       await types("/ls", "There are no rooms yet.");
       await types("/join chalice", 'Joined chat room "chalice"');
-      await jenny.asks("/join chalice", 'Joined chat room "chalice"');
+      await jenny.request("/join chalice", 'Joined chat room "chalice"');
       await shows("Jenny joined room.");
-      await jenny.asks("/ls", "Jenny\nJohn");
+      await jenny.request("/ls", "Jenny\nJohn");
       await types("Hi", "John: Hi");
-      await jenny.hears("John: Hi");
-      await jenny.asks("Hello, John", "Jenny: Hello, John");
+      await jenny.expect("John: Hi");
+      await jenny.request("Hello, John", "Jenny: Hello, John");
       await shows("Jenny: Hello, John");
-      await jenny.asks("/nick JennyJones", "Nickname is: JennyJones");
+      await jenny.request("/nick JennyJones", "Nickname is: JennyJones");
       await shows("Jenny is now known as JennyJones.");
       await types("/quit", 'Left chat room "chalice"');
-      await jenny.hears("John left room.");
+      await jenny.expect("John left room.");
       await types("/room", "Not currently in a room. Type /join {room_name} to do so.");
       await types("/ls", "chalice");
       john.kill();
       await keys.close().catch(() => {});
       await john.status;
       await listening;
-      await jenny.hearsNothingElse();
+      await jenny.expectNothingElse();
     },
   );
 }

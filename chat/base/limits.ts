@@ -19,33 +19,33 @@ export type { Allowance } from "./options.ts";
 /** The limits of one chat. All are whole numbers greater than zero. */
 export interface Limits {
   /** Longest nickname, in code points. Longer ones break the layout of every client. */
-  readonly nickname: number;
+  readonly maxNicknameChars: number;
   /** Longest nickname, in bytes of UTF-8: four a code point, so that every script has the same room. */
-  readonly nicknameBytes: number;
+  readonly maxNicknameBytes: number;
   /** Longest room name, in code points. */
-  readonly room: number;
+  readonly maxRoomChars: number;
   /** Longest room name, in bytes of UTF-8. It is part of a KV key, which ends at 2 KiB. */
-  readonly roomBytes: number;
+  readonly maxRoomBytes: number;
   /** Longest line, in bytes of UTF-8. The server answers a longer line with an error. */
-  readonly messageBytes: number;
+  readonly maxMessageBytes: number;
   /**
    * Longest frame, in bytes of UTF-8. No user types a longer one by mistake, so it closes the
    * connection with 1009 (RFC 6455, section 7.4.1).
    */
-  readonly frameBytes: number;
+  readonly maxFrameBytes: number;
   /** Messages of one connection whose commits may be pending; the next frame waits. */
-  readonly pendingMessages: number;
+  readonly maxPendingMessages: number;
   /** Frames of one connection that may be queued; one more closes it with 1008. */
-  readonly inboxFrames: number;
+  readonly maxInboxFrames: number;
   /** UTF-16 code units in that queue, so that few large frames cost no more than many small ones. */
-  readonly inboxUnits: number;
+  readonly maxInboxCodeUnits: number;
   /** Unsent bytes that one socket may hold; above it the client is disconnected with 1013. */
-  readonly bufferedBytes: number;
+  readonly maxUnsentBytes: number;
   /**
    * Unsent bytes that all sockets together may hold; above it the server disconnects the slowest
    * readers first. A runtime that cannot cut a connection keeps its unsent data until the peer closes.
    */
-  readonly bufferedBytesInAll: number;
+  readonly maxTotalUnsentBytes: number;
   /** Seconds without any frame, pings included, after which the runtime drops a socket. */
   readonly idleSeconds: number;
 }
@@ -53,13 +53,13 @@ export interface Limits {
 /** The limits that the operator may set; ranges and defaults stand in {@linkcode OPTIONS}. */
 export interface LimitSettings {
   /** Code points of a nickname (`--max-nickname`). */
-  readonly nickname?: number;
+  readonly maxNicknameChars?: number;
   /** Code points of a room name (`--max-room`). */
-  readonly room?: number;
+  readonly maxRoomChars?: number;
   /** Bytes of a message (`--max-message`). */
-  readonly message?: number;
+  readonly maxMessageBytes?: number;
   /** Unsent bytes of a connection (`--max-unread`). */
-  readonly unread?: number;
+  readonly maxUnsentBytes?: number;
 }
 
 /** Changes to the rate limits; their defaults and meanings are those of {@linkcode DEFAULT_RATES}. */
@@ -72,29 +72,29 @@ type RateSetting<Name> = Name extends AllowanceName ? Allowance : number;
 /** How many clients may be connected to one instance. */
 export interface ConnectionSettings {
   /** Connections in total (`--max-connections`). */
-  readonly connections?: number;
+  readonly maxConnections?: number;
   /** Connections from one address (`--max-per-address`). By default loopback has no limit. */
-  readonly perAddress?: number;
+  readonly maxPerAddress?: number;
 }
 
 /** The rate limits of one connection and of one address; `undefined` means no limit. */
 export interface RateLimits {
-  readonly one: ActionRates;
-  readonly address: ActionRates;
+  readonly connectionActions: ActionRates;
+  readonly addressActions: ActionRates;
   /** Messages to one room, from all senders. */
-  readonly room: Rate | undefined;
-  readonly connection: Rate | undefined;
-  readonly registration: Rate | undefined;
+  readonly roomMessages: Rate | undefined;
+  readonly newConnections: Rate | undefined;
+  readonly registrations: Rate | undefined;
   /** Milliseconds within which a connection must choose a nickname; 0: no limit. */
-  readonly unnamed: number;
+  readonly loginTimeoutMs: number;
   /** Connections of the instance; `Infinity`: no limit. */
-  readonly connections: number;
+  readonly maxConnections: number;
   /** Connections of one address; `Infinity`: no limit. */
-  readonly perAddress: number;
+  readonly maxPerAddress: number;
   /** Whether loopback addresses, which many clients may share, are limited like all others. */
-  readonly countsShared: boolean;
+  readonly limitsLoopback: boolean;
   /** Whether registrations from loopback addresses are limited. */
-  readonly registersShared: boolean;
+  readonly limitsLoopbackRegistrations: boolean;
 }
 
 /** The kinds of action with rate limits of their own; `command` is every other action. */
@@ -106,18 +106,18 @@ export type ActionRates = Readonly<Record<ActionKind, Rate | undefined>>;
 /** What the server keeps, and how long; ranges and defaults stand in {@linkcode OPTIONS}. */
 export interface RetentionSettings {
   /** Seconds for which messages are kept (`--history`); 0: not at all. */
-  readonly history?: number;
+  readonly historySeconds?: number;
   /**
    * Bytes that history may take in KV (`--max-history`), or `Infinity`. The oldest messages are removed
    * first. One room may take a tenth of it, and always 1 MiB.
    */
-  readonly maxHistory?: number;
+  readonly maxHistoryBytes?: number;
   /** Whether every user may read the history of every room, not only members. Default: false. */
   readonly openHistory?: boolean;
   /** Seconds for which a client can resume its session (`--grace`); 0: it cannot. */
-  readonly grace?: number;
+  readonly graceSeconds?: number;
   /** Seconds for which an unused registration is kept (`--registered`); 0: no registrations. */
-  readonly registered?: number;
+  readonly registrationSeconds?: number;
 }
 
 /** {@linkcode RetentionSettings} with all defaults, in milliseconds. */
@@ -137,11 +137,11 @@ export interface RetentionLimits {
  */
 export function retentionFrom(settings: RetentionSettings = {}): RetentionLimits {
   const {
-    history = OPTIONS.history.default,
-    maxHistory = OPTIONS["max-history"].default,
+    historySeconds: history = OPTIONS.history.default,
+    maxHistoryBytes: maxHistory = OPTIONS["max-history"].default,
     openHistory = false,
-    grace = OPTIONS.grace.default,
-    registered = OPTIONS.registered.default,
+    graceSeconds: grace = OPTIONS.grace.default,
+    registrationSeconds: registered = OPTIONS.registered.default,
   } = settings;
   assertDuration("historySeconds", history, "history");
   assertDuration("graceSeconds", grace, "grace");
@@ -167,28 +167,28 @@ const MAX_FULL_BUFFERS = 256;
  */
 export function limitsFrom(settings: LimitSettings = {}, trusted: boolean = false): Limits {
   const {
-    nickname = OPTIONS["max-nickname"].default,
-    room = OPTIONS["max-room"].default,
-    message = OPTIONS["max-message"].default,
-    unread = OPTIONS["max-unread"].default,
+    maxNicknameChars: nickname = OPTIONS["max-nickname"].default,
+    maxRoomChars: room = OPTIONS["max-room"].default,
+    maxMessageBytes: message = OPTIONS["max-message"].default,
+    maxUnsentBytes: unread = OPTIONS["max-unread"].default,
   } = settings;
   assertInRange("maxNicknameChars", nickname, "max-nickname");
   assertInRange("maxRoomChars", room, "max-room");
   assertInRange("maxMessageBytes", message, "max-message");
   assertInRange("maxUnsentBytes", unread, "max-unread");
   return {
-    nickname,
-    nicknameBytes: nickname * 4,
-    room,
-    roomBytes: room * 4,
-    messageBytes: message,
-    frameBytes: 64 * 1024,
+    maxNicknameChars: nickname,
+    maxNicknameBytes: nickname * 4,
+    maxRoomChars: room,
+    maxRoomBytes: room * 4,
+    maxMessageBytes: message,
+    maxFrameBytes: 64 * 1024,
     // Few, because all messages of a commit are shown at once: one connection gets a small share of it.
-    pendingMessages: trusted ? 256 : 16,
-    inboxFrames: 1024,
-    inboxUnits: 256 * 1024,
-    bufferedBytes: unread,
-    bufferedBytesInAll: trusted ? Infinity : MAX_FULL_BUFFERS * unread,
+    maxPendingMessages: trusted ? 256 : 16,
+    maxInboxFrames: 1024,
+    maxInboxCodeUnits: 256 * 1024,
+    maxUnsentBytes: unread,
+    maxTotalUnsentBytes: trusted ? Infinity : MAX_FULL_BUFFERS * unread,
     idleSeconds: 30,
   };
 }
@@ -205,7 +205,7 @@ const NO_LIMITS = Object.fromEntries(
  */
 export function rateLimitsFrom(
   settings: RateLimitSettings | "off" = {},
-  { connections, perAddress }: ConnectionSettings = {},
+  { maxConnections: connections, maxPerAddress: perAddress }: ConnectionSettings = {},
 ): RateLimits {
   const isOff = settings === "off";
   const set = isOff ? NO_LIMITS : settings;
@@ -224,21 +224,21 @@ export function rateLimitsFrom(
   const times = (rate: Rate | undefined) =>
     rate && together !== "off" ? { ...rate, burst: rate.burst * together } : undefined;
   return {
-    one,
-    address: {
+    connectionActions: one,
+    addressActions: {
       message: times(one.message),
       command: times(one.command),
       join: times(one.join),
       nick: times(one.nick),
     },
-    room: rate("room"),
-    connection: rate("connections"),
-    registration: rate("registrations"),
-    registersShared: set.registrations !== undefined,
-    unnamed: unnamed === "off" ? 0 : unnamed * 1000,
-    connections: connections ?? (isOff ? Infinity : OPTIONS["max-connections"].default),
-    perAddress: perAddress ?? (isOff ? Infinity : OPTIONS["max-per-address"].default),
-    countsShared: [perAddress, set.together, set.connections].some((each) =>
+    roomMessages: rate("room"),
+    newConnections: rate("connections"),
+    registrations: rate("registrations"),
+    limitsLoopbackRegistrations: set.registrations !== undefined,
+    loginTimeoutMs: unnamed === "off" ? 0 : unnamed * 1000,
+    maxConnections: connections ?? (isOff ? Infinity : OPTIONS["max-connections"].default),
+    maxPerAddress: perAddress ?? (isOff ? Infinity : OPTIONS["max-per-address"].default),
+    limitsLoopback: [perAddress, set.together, set.connections].some((each) =>
       each !== undefined && each !== "off"
     ),
   };
@@ -249,9 +249,9 @@ function rateFrom(
   allowance: Allowance | "off" = DEFAULT_RATES[name],
 ): Rate | undefined {
   if (allowance === "off") return undefined;
-  assertWhole(name, allowance.many, ALLOWANCE_RANGE.count);
+  assertWhole(name, allowance.count, ALLOWANCE_RANGE.count);
   assertWhole(`the seconds of ${name}`, allowance.seconds, ALLOWANCE_RANGE.seconds);
-  return { burst: allowance.many, ms: allowance.seconds * 1000 };
+  return { burst: allowance.count, ms: allowance.seconds * 1000 };
 }
 
 /** Durations may be fractions of a second: tests use them. */
@@ -280,6 +280,6 @@ const encoder = new TextEncoder();
  * Returns the size of a text in bytes of UTF-8, for a comparison with a limit. An upper bound is
  * returned instead if it is at most `enough`: it takes no encoding.
  */
-export function sizeOf(text: string, enough: number): number {
+export function utf8Size(text: string, enough: number): number {
   return text.length * 3 <= enough ? text.length * 3 : encoder.encode(text).length;
 }

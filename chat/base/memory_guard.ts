@@ -13,9 +13,9 @@ export interface MemoryGuardParts {
   readonly maxBytes: number;
   readonly clock: Clock;
   /** Bytes that the process uses. */
-  memory(): number;
+  usedBytes(): number;
   /** Closes up to `max` connections. Returns how many it closed. */
-  shed(max: number): number;
+  closeConnections(max: number): number;
   warn(message: string): void;
 }
 
@@ -37,7 +37,7 @@ const MIB = 1024 * 1024;
 export class MemoryGuard {
   readonly #parts: MemoryGuardParts;
   /** The number of measurements. */
-  readonly looks: { count: number };
+  readonly checks: { count: number };
   /** Bytes above which connections are closed. */
   #threshold: number;
   #batch = 1;
@@ -47,7 +47,7 @@ export class MemoryGuard {
   /** `looks.count` is incremented at each measurement. */
   constructor(parts: MemoryGuardParts, looks: { count: number } = { count: 0 }) {
     this.#parts = parts;
-    this.looks = looks;
+    this.checks = looks;
     this.#threshold = parts.maxBytes;
     this.#schedule();
   }
@@ -70,7 +70,7 @@ export class MemoryGuard {
   }
 
   #measure(): void {
-    const { maxBytes, memory, shed, warn } = this.#parts;
+    const { maxBytes, usedBytes: memory, closeConnections: shed, warn } = this.#parts;
     const used = memory();
     if (used <= maxBytes) this.#threshold = maxBytes;
     this.#isOver = used > this.#threshold;
@@ -86,6 +86,6 @@ export class MemoryGuard {
     } else {
       this.#batch = 1;
     }
-    this.looks.count++;
+    this.checks.count++;
   }
 }

@@ -208,7 +208,7 @@ export type NumberFlag = FlagOf<NumberRow["kind"]>;
 
 /** A bucket's size: so many actions within so many seconds, at once or spread. */
 export interface Allowance {
-  readonly many: number;
+  readonly count: number;
   readonly seconds: number;
 }
 
@@ -228,24 +228,24 @@ export const ALLOWANCE_RANGE = {
  */
 export const DEFAULT_RATES = {
   /** Messages of one connection. One of more than 1 KiB or more than four lines counts as several. */
-  messages: { many: 30, seconds: 15 },
+  messages: { count: 30, seconds: 15 },
   /** Other commands and requests. Each 4 KiB of their replies count as one more. */
-  commands: { many: 120, seconds: 30 },
+  commands: { count: 120, seconds: 30 },
   /** Rooms that a connection enters. */
-  joins: { many: 30, seconds: 60 },
+  joins: { count: 30, seconds: 60 },
   /** Nicknames that a connection tries, login included. */
-  nicks: { many: 20, seconds: 60 },
+  nicks: { count: 20, seconds: 60 },
   /**
    * Messages of all clients to one room, and to one nickname, counted like `messages`. One that counts
    * 1 takes a reader at most 2 KB: 1 KiB of text, nickname, room and field names. So 200 at once are
    * 0.4 MB, less than a send buffer holds, and 40 a second are 0.65 Mbit/s. A reader at 5 Mbit/s receives
    * the whole burst in 0.7 s. One address may send 20 a second (`together`), so it cannot fill a room.
    */
-  room: { many: 200, seconds: 5 },
+  room: { count: 200, seconds: 5 },
   /** Connections that an address opens. */
-  connections: { many: 100, seconds: 60 },
+  connections: { count: 100, seconds: 60 },
   /** Nicknames that an address registers, on all instances together. */
-  registrations: { many: 5, seconds: DAY },
+  registrations: { count: 5, seconds: DAY },
   /** How many times the allowance of one connection all connections of an address share. */
   together: 10,
   /** Seconds within which a connection must choose a nickname. */

@@ -109,7 +109,7 @@ export class TokenBucketMap<Thing extends Expirable> {
   }
 
   /** Returns the thing of a key; creates it if there is none. */
-  at(key: string, now: number): Thing {
+  get(key: string, now: number): Thing {
     this.#forget(CHECKS_PER_ACCESS, now);
     const known = this.#things.get(key);
     if (known !== undefined) return known;

@@ -19,7 +19,7 @@ import {
   setFor,
   type Subscriber,
 } from "./subscriber.ts";
-import { encodeText, further, isMemberChange } from "./text.ts";
+import { encodeText, isMemberChange, ownReply } from "./text.ts";
 import type { Writer } from "./writer.ts";
 
 /** The rooms that have subscribers on this instance. */
@@ -226,7 +226,7 @@ export class Rooms {
       subscriber,
       subscriber.wire === "json"
         ? encodeGap(name, after, until, missed)
-        : further.tooSlow(messages),
+        : ownReply.tooSlow(messages),
     );
   }
 

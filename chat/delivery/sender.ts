@@ -30,8 +30,8 @@ export class Sender {
 
   constructor(limits: Limits, clock: Clock = systemClock) {
     const close = (subscriber: Subscriber, why: CloseReason) => this.close(subscriber, why);
-    this.#backpressure = new Backpressure(limits.bufferedBytes, limits.bufferedBytesInAll, clock);
-    this.#writer = new Writer(this.#backpressure, limits.bufferedBytes, close);
+    this.#backpressure = new Backpressure(limits.maxUnsentBytes, limits.maxTotalUnsentBytes, clock);
+    this.#writer = new Writer(this.#backpressure, limits.maxUnsentBytes, close);
     this.#rooms = new Rooms(this.#writer, this.#backpressure, clock, close);
   }
 

@@ -81,13 +81,13 @@ export function isMemberChange(kind: EventKind): boolean {
 }
 
 /** Returns a line of history: the event, and its time in UTC to the minute. */
-export function encodePast(event: RoomEvent): string {
+export function encodeHistoryLine(event: RoomEvent): string {
   const time = new Date(event.time).toISOString();
   return `[${time.slice(0, 10)} ${time.slice(11, 16)}] ${encodeText(event, false)}`;
 }
 
 /** The replies that the sample fixes. */
-export const reply = {
+export const fixedReply = {
   welcome: (nick: string) => line`Using nickname: ${nick}\nType /help for list of commands.`,
   currentNickname: (nick: string) => line`Current nickname: ${nick}`,
   nicknameIs: (nick: string) => line`Nickname is: ${nick}`,
@@ -97,7 +97,7 @@ export const reply = {
 } as const;
 
 /** The replies where the sample is silent or crashes, and those to our own commands. */
-export const further = {
+export const ownReply = {
   /** A client without a nickname was rejected. Some reasons ask for another nickname already. */
   chooseNickname: (why: string) =>
     why.includes("Choose another")

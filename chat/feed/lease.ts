@@ -27,11 +27,11 @@ export interface LeaseParts extends PeersParts {
    * Whether KV is a file of this machine. Then one process uses it at a time, and heartbeats are more
    * frequent.
    */
-  readonly local: boolean;
+  readonly isLocal: boolean;
   /** Whether to clean up, on a local file, the instances that are silent during the start. */
   readonly cleanUpSilent: boolean;
   /** Milliseconds for which a lost connection can be resumed. */
-  readonly grace: number;
+  readonly graceMs: number;
   /** Called when the lease is found to be lost: another instance declared this one dead. */
   onLost(): void;
 }
@@ -82,7 +82,7 @@ export class Lease {
     // The heartbeat first: other instances may already be counting.
     this.#schedule();
     await this.look();
-    const { local, cleanUpSilent, clock, grace } = this.#parts;
+    const { isLocal: local, cleanUpSilent, clock, graceMs: grace } = this.#parts;
     if (!local || !cleanUpSilent || !this.#peers.hasActive) return;
     // A crash left these instances, or another process uses the file. A heartbeat shows which.
     const before = this.#peers.heartbeats();
@@ -141,7 +141,7 @@ export class Lease {
   }
 
   #schedule(): void {
-    const { clock, local } = this.#parts;
+    const { clock, isLocal: local } = this.#parts;
     if (this.#hasEnded) return;
     this.#cancelTimer = clock.after(local ? LOCAL_HEARTBEAT_MS : HEARTBEAT_MS, async () => {
       await this.#heartbeat();
@@ -178,7 +178,7 @@ export class Lease {
    * the grace is no longer than that.
    */
   #heartbeatsOfGrace(): number {
-    const { local, grace } = this.#parts;
+    const { isLocal: local, graceMs: grace } = this.#parts;
     const beats = local ? grace / LOCAL_HEARTBEAT_MS : (grace - 2 * HEARTBEAT_MS) / HEARTBEAT_MS;
     return Math.max(MAX_MISSED_HEARTBEATS, Math.ceil(beats));
   }

@@ -201,7 +201,7 @@ export class ShardReader {
 
   async #endCommit(versionstamp: string): Promise<void> {
     const { index, parts } = this.#context;
-    const frames = parts.delivered(index, versionstamp);
+    const frames = parts.commitDelivered(index, versionstamp);
     this.#frames += typeof frames === "number" ? frames : await frames;
     if (this.#frames >= MAX_FRAMES_PER_TURN) await this.#yield();
   }

@@ -116,7 +116,7 @@ export class Shard {
   }
 
   #takeBatch(): Batch {
-    const { smallIsFast, mostChecks } = this.#parts;
+    const { smallIsFast, maxChecks: mostChecks } = this.#parts;
     const isSmall = smallIsFast && this.#queuedBytes < LARGE_COMMIT_FROM_BYTES;
     const batch = takeBatch(this.#queue, isSmall ? SMALL_COMMIT_BYTES : undefined, mostChecks);
     for (const operation of batch.operations) this.#queuedBytes -= queuedBytes(operation);

@@ -24,7 +24,7 @@ export interface ShardParts {
   /** Passes as long as this instance holds its lease. Every commit includes it. */
   readonly lease: Deno.AtomicCheck;
   /** Checks that KV accepts in one commit, besides the two of the shard. */
-  readonly mostChecks: number;
+  readonly maxChecks: number;
   /** Milliseconds after which KV may remove a feed row: at least {@linkcode FEED_ROW_MS}. */
   readonly feedRowMs: number;
   /** Delivers an event on this instance. Returns how many frames it sent to sockets. */
@@ -33,7 +33,7 @@ export interface ShardParts {
    * Called when all events of a commit have been delivered: sends what was held back to share a
    * frame. Returns how many frames that were. The shard waits for a returned promise.
    */
-  delivered(shard: number, versionstamp: string): number | Promise<number>;
+  commitDelivered(shard: number, versionstamp: string): number | Promise<number>;
   /** Called when the lease is found to be lost. */
   onLeaseLost(): void;
   readonly clock: Clock;

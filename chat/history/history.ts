@@ -76,11 +76,11 @@ export class History {
       nowMs,
       warn,
     });
-    this.#leftovers = new Leftovers({ ...parts, retention: retention.direct });
+    this.#leftovers = new Leftovers({ ...parts, retentionMs: retention.direct });
   }
 
   /** Milliseconds for which the events of rooms are kept; 0: they are not. */
-  get retention(): number {
+  get retentionMs(): number {
     return this.#parts.retention.log;
   }
 

@@ -20,7 +20,7 @@ export interface LeftoversParts {
   /** Milliseconds for which a feed row must be kept. */
   readonly feedRowMs: number;
   /** Milliseconds for which direct messages are kept. */
-  readonly retention: number;
+  readonly retentionMs: number;
   /** Tells the operator of a fault on the server's side. */
   warn(message: string): void;
 }
@@ -46,7 +46,7 @@ export class Leftovers {
 
   /** Removes what is too old now, and looks again every `feedRowMs` milliseconds. */
   start(): void {
-    const { clock, retention } = this.#parts;
+    const { clock, retentionMs: retention } = this.#parts;
     this.#directDueMs = [-Infinity, clock.monotonicMs() + retention + MAX_CLOCK_ERROR_MS];
     this.#run();
   }
@@ -68,7 +68,7 @@ export class Leftovers {
   }
 
   async #clean(): Promise<void> {
-    const { clock, kv, shards, retention, feedRowMs } = this.#parts;
+    const { clock, kv, shards, retentionMs: retention, feedRowMs } = this.#parts;
     for (let shard = 0; shard < shards; shard++) {
       const { value } = await withTimeout(clock, kv.get<unknown>(compactedKey(shard)));
       const { upTo } = compactedFrom(value);

@@ -154,7 +154,7 @@ function reject(
   }
   const rejection = context.admission.check(source.address, source.isLoopback);
   if (rejection !== undefined) {
-    const { status, why, seconds } = rejection;
+    const { status, why, retryAfterSeconds: seconds } = rejection;
     return textResponse(status, why, { "retry-after": String(seconds) });
   }
   const origin = headers.get("origin");

@@ -46,11 +46,11 @@ export async function upgrade(
     });
     if (protocol !== undefined) response.headers.set("sec-websocket-protocol", protocol);
     context.accept(socket, {
-      protocol: protocol ?? "",
-      resume: parameters.get("resume") ?? undefined,
-      last: parameters.get("last") ?? undefined,
+      subprotocol: protocol ?? "",
+      resumeToken: parameters.get("resume") ?? undefined,
+      lastPosition: parameters.get("last") ?? undefined,
       address,
-      guest: admission,
+      admission,
     });
     return response;
   } catch (error) {

@@ -6,7 +6,7 @@
  * that is added there counts here, too. This file judges nothing else about a nickname (names.ts).
  */
 import { type Rejection, rejection } from "../base/rejections.ts";
-import { encodePast, encodeText, further, reply } from "../delivery/text.ts";
+import { encodeHistoryLine, encodeText, fixedReply, ownReply } from "../delivery/text.ts";
 import type { EventKind } from "../feed/events.ts";
 import type { Confusables } from "./confusables.ts";
 import { foldNickname } from "./names.ts";
@@ -54,7 +54,7 @@ export class Imitation {
    * Whether a nickname imitates the server's lines: `Bob: hi`, `* Bob`, `[from Bob]`, `Bob left room.`,
    * `Not sent`, an event's ID; or looks like one of those.
    */
-  isOne(nick: string): boolean {
+  matches(nick: string): boolean {
     const folded = foldNickname(nick);
     if (isEventId(folded.split(" ", 1)[0]!) || CLOSING_BRACKET.test(folded)) return true;
     if (fits(generalized(folded), this.#plain)) return true;
@@ -105,7 +105,11 @@ function serverLines(): string[] {
   const events = kinds.flatMap((kind) =>
     [true, false].map((own) => encodeText({ kind, ...fields }, own))
   );
-  const texts = [...Object.values(reply), ...Object.values(further), ...Object.values(rejection)];
+  const texts = [
+    ...Object.values(fixedReply),
+    ...Object.values(ownReply),
+    ...Object.values(rejection),
+  ];
   const lines = texts.map((each) => {
     // Every one of these functions puts its values into a line, whatever they are.
     const text = typeof each === "function"
@@ -113,7 +117,7 @@ function serverLines(): string[] {
       : each;
     return typeof text === "string" ? text : text.message;
   });
-  const past = encodePast({ kind: "message", ...fields });
+  const past = encodeHistoryLine({ kind: "message", ...fields });
   return [...events, past, ...lines].map((line) => line.split("\n", 1)[0]!);
 }
 

@@ -62,7 +62,7 @@ const MAX_FOLDED_BYTES = 1024;
  */
 export function nicknameFrom(typed: string, limits: Limits): Name {
   const trimmed = typed.trim();
-  const tooLong = checkUnits("Nickname", trimmed, limits.nickname);
+  const tooLong = checkUnits("Nickname", trimmed, limits.maxNicknameChars);
   if (tooLong !== undefined) return tooLong;
   const name = trimmed.normalize("NFC");
   const folded = foldNickname(name);
@@ -78,7 +78,7 @@ export function nicknameFrom(typed: string, limits: Limits): Name {
   if (encoder.encode(folded).length > MAX_FOLDED_BYTES) {
     return invalid("Nickname too long once its ligatures are expanded.");
   }
-  return check("Nickname", name, folded, limits.nickname, limits.nicknameBytes);
+  return check("Nickname", name, folded, limits.maxNicknameChars, limits.maxNicknameBytes);
 }
 
 /**
@@ -88,10 +88,16 @@ export function nicknameFrom(typed: string, limits: Limits): Name {
  */
 export function roomFrom(typed: string, limits: Limits): Name {
   const trimmed = typed.trim();
-  const tooLong = checkUnits("Room name", trimmed, limits.room);
+  const tooLong = checkUnits("Room name", trimmed, limits.maxRoomChars);
   if (tooLong !== undefined) return tooLong;
   const name = trimmed.normalize("NFC").replace(SPACES, " ").trim();
-  return check("Room name", name, name.replace(INVISIBLE, ""), limits.room, limits.roomBytes);
+  return check(
+    "Room name",
+    name,
+    name.replace(INVISIBLE, ""),
+    limits.maxRoomChars,
+    limits.maxRoomBytes,
+  );
 }
 
 /**

@@ -14,7 +14,7 @@ import { accountKey, passwordAttemptsKey, registrationAttemptsKey } from "../kv/
 import { withTimeout } from "../kv/retry.ts";
 import { accountFrom, type AccountValue } from "../kv/values.ts";
 import { type Claimed, deleteClaims, type Ownership, readClaims } from "../storage/claims.ts";
-import type { SessionRecord } from "../storage/records.ts";
+import type { Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Confusables } from "./confusables.ts";
 import { foldNickname } from "./names.ts";
@@ -94,7 +94,7 @@ export class Registrations {
    * @throws when KV does not answer.
    */
   async register(
-    record: SessionRecord,
+    record: Session,
     typed: string,
     address: string,
     countedFor: string | undefined,
@@ -167,7 +167,7 @@ export class Registrations {
    * @throws when KV does not answer.
    */
   async changePassword(
-    record: SessionRecord,
+    record: Session,
     typed: string,
     fresh: string,
     address: string,
@@ -193,7 +193,7 @@ export class Registrations {
    *
    * @throws when KV does not answer.
    */
-  async unregister(record: SessionRecord, typed: string, address: string): Promise<Result> {
+  async unregister(record: Session, typed: string, address: string): Promise<Result> {
     if (record.held.account === "") return rejection.notIdentified;
     const checked = await this.#checkPassword(record.held.account, typed, address);
     if (!checked.ok) return checked;
@@ -249,7 +249,7 @@ export class Registrations {
   /** Takes an attempt of an address. Returns 0, or the milliseconds to wait. */
   #takeAttempt(address: string): number {
     const now = this.#parts.clock.monotonicMs();
-    return this.#addresses.at(address, now).take(RATE_PER_ADDRESS, 1, now);
+    return this.#addresses.get(address, now).take(RATE_PER_ADDRESS, 1, now);
   }
 
   /** Returns a registration if `typed` is its password. */
@@ -275,7 +275,7 @@ export class Registrations {
     if (isRight === undefined) return rejection.busy;
     if (!isRight) return rejection.wrongPassword;
     const now = clock.monotonicMs();
-    this.#addresses.at(address, now).spend(RATE_PER_ADDRESS, -RIGHT_PASSWORD_REFUND, now);
+    this.#addresses.get(address, now).spend(RATE_PER_ADDRESS, -RIGHT_PASSWORD_REFUND, now);
     await withTimeout(clock, kv.delete(passwordAttemptsKey(name)));
     return { ok: true, name, account, check, password };
   }

@@ -79,25 +79,25 @@ export function readSettings(
     dev: values.isSet("dev"),
     tls: readTls(values),
     chat: {
-      history: values.number("history"),
-      maxHistory: values.number("max-history"),
+      historySeconds: values.number("history"),
+      maxHistoryBytes: values.number("max-history"),
       openHistory: values.switch("open-history"),
-      grace: values.number("grace"),
-      registered: values.number("registered"),
+      graceSeconds: values.number("grace"),
+      registrationSeconds: values.number("registered"),
       reserved: readReserved(values.given("reserved")),
       limits: {
-        nickname: values.number("max-nickname"),
-        room: values.number("max-room"),
-        message: values.number("max-message"),
-        unread: values.number("max-unread"),
+        maxNicknameChars: values.number("max-nickname"),
+        maxRoomChars: values.number("max-room"),
+        maxMessageBytes: values.number("max-message"),
+        maxUnsentBytes: values.number("max-unread"),
       },
-      crowd: {
+      connectionLimits: {
         // `undefined`: not set, which startChat treats differently from the default.
-        connections: values.numberIfSet("max-connections"),
-        perAddress: values.numberIfSet("max-per-address"),
+        maxConnections: values.numberIfSet("max-connections"),
+        maxPerAddress: values.numberIfSet("max-per-address"),
       },
       maxMemoryBytes: readMaxMemory(values, workers),
-      flood: readRateLimits(values.given("limits")),
+      rateLimits: readRateLimits(values.given("limits")),
       access: readAccess(values, isDenoDeploy),
       trustProxy: readTrustedProxies(values),
     },
@@ -225,7 +225,7 @@ function attempt<T>(source: string, check: () => T): T {
   }
 }
 
-function readRateLimits(given: Given | undefined): ChatSettings["flood"] {
+function readRateLimits(given: Given | undefined): ChatSettings["rateLimits"] {
   if (given === undefined) return undefined;
   return attempt(given.source, () => {
     const settings = parseRateLimits(given.value);

@@ -78,5 +78,5 @@ function parseRateLimit(name: string, value: string): Allowance | number | "off"
   if (name === "together") return /^\d{1,9}$/.test(value) ? Number(value) : undefined;
   const [, count, duration = ""] = /^(\d{1,9})\/(\w+)$/.exec(value) ?? [];
   const seconds = parseDuration(duration);
-  return seconds === undefined ? undefined : { many: Number(count), seconds };
+  return seconds === undefined ? undefined : { count: Number(count), seconds };
 }

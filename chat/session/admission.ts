@@ -25,7 +25,7 @@ export interface AdmissionRejection {
   readonly status: 429 | 503;
   readonly why: string;
   /** Seconds after which the client may try again. */
-  readonly seconds: number;
+  readonly retryAfterSeconds: number;
 }
 
 /** A connection that was admitted. It counts until it leaves. */
@@ -52,12 +52,14 @@ export class AdmissionControl {
   constructor(limits: RateLimits, clock: Clock) {
     this.#limits = limits;
     this.#clock = clock;
-    const { room: rate } = limits;
+    const { roomMessages: rate } = limits;
     if (rate !== undefined) {
       const buckets = new TokenBucketMap(() => new TokenBucket(), MAX_DESTINATIONS);
       this.#destinations = { rate, buckets };
     }
-    this.#limitsActions = [rate, ...Object.values(limits.one)].some((each) => each !== undefined);
+    this.#limitsActions = [rate, ...Object.values(limits.connectionActions)].some((each) =>
+      each !== undefined
+    );
   }
 
   /** The number of remembered addresses. */
@@ -76,7 +78,8 @@ export class AdmissionControl {
    * can guess the access token.
    */
   check(address: string | undefined, shared: boolean): AdmissionRejection | undefined {
-    const { connection: rate, perAddress, connections } = this.#limits;
+    const { newConnections: rate, maxPerAddress: perAddress, maxConnections: connections } =
+      this.#limits;
     const usage = this.#usageOf(address, shared);
     const wait = rate && usage?.newConnections.take(rate, 1, this.#clock.monotonicMs()) || 0;
     if (wait > 0) {
@@ -94,8 +97,9 @@ export class AdmissionControl {
 
   /** Admits a connection, and counts it until it leaves. */
   admit(address: string | undefined, shared: boolean): Admission {
-    const { one, address: rates, connection: newConnections } = this.#limits;
-    const { registration, registersShared } = this.#limits;
+    const { connectionActions: one, addressActions: rates, newConnections } = this.#limits;
+    const { registrations: registration, limitsLoopbackRegistrations: registersShared } =
+      this.#limits;
     const usage = this.#usageOf(address, shared);
     this.#connections++;
     if (usage !== undefined) usage.connections++;
@@ -126,14 +130,19 @@ export class AdmissionControl {
   }
 
   #usageOf(address: string | undefined, shared: boolean): AddressUsage | undefined {
-    const { connection, perAddress, address: { message }, countsShared } = this.#limits;
+    const {
+      newConnections: connection,
+      maxPerAddress: perAddress,
+      addressActions: { message },
+      limitsLoopback: countsShared,
+    } = this.#limits;
     if (address === undefined || (shared && !countsShared)) return undefined;
     if (connection === undefined && perAddress === Infinity && message === undefined) return;
-    return this.#addresses.at(address, this.#clock.monotonicMs());
+    return this.#addresses.get(address, this.#clock.monotonicMs());
   }
 }
 
 function rejected(status: 429 | 503, why: string, seconds: number): AdmissionRejection {
   const retry = `Try again in ${seconds} ${seconds === 1 ? "second" : "seconds"}.`;
-  return { status, why: `${why} ${retry}`, seconds };
+  return { status, why: `${why} ${retry}`, retryAfterSeconds: seconds };
 }

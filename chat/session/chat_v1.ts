@@ -6,7 +6,7 @@
  */
 import type { ZodError } from "zod";
 import { frameTooLarge } from "../base/close_codes.ts";
-import { type Limits, sizeOf } from "../base/limits.ts";
+import { type Limits, utf8Size } from "../base/limits.ts";
 import { reject, type Rejection, rejection, type Result } from "../base/rejections.ts";
 import { encodeReply, type Ref } from "../delivery/json.ts";
 import type { Sender } from "../delivery/sender.ts";
@@ -133,14 +133,18 @@ export class ChatV1 implements Protocol {
       token,
       grace: graceMs / 1000,
       history: retentionMs / 1000,
-      limits: { text: limits.messageBytes, nick: limits.nickname, room: limits.room },
+      limits: {
+        text: limits.maxMessageBytes,
+        nick: limits.maxNicknameChars,
+        room: limits.maxRoomChars,
+      },
     });
   }
 
   /** Returns the rejection of a text that is too long. */
   tooLong(text: string): Rejection | undefined {
-    const { messageBytes } = this.#parts.limits;
-    const bytes = sizeOf(text, messageBytes);
+    const { maxMessageBytes: messageBytes } = this.#parts.limits;
+    const bytes = utf8Size(text, messageBytes);
     return bytes > messageBytes ? rejection.tooLong(bytes, messageBytes) : undefined;
   }
 }

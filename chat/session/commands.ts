@@ -7,7 +7,7 @@
  */
 import type { ActionKind } from "../base/limits.ts";
 import { countThatFits, encodedBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
-import { encodePast, further, reply, shown } from "../delivery/text.ts";
+import { encodeHistoryLine, fixedReply, ownReply, shown } from "../delivery/text.ts";
 import type { Connection } from "./connection.ts";
 import { MAX_HISTORY_EVENTS } from "./handler.ts";
 import type { PlainText } from "./plain_text.ts";
@@ -71,7 +71,7 @@ export const COMMANDS: readonly Command[] = [
     usage: "/room",
     action: "command",
     run: (_plain, connection) =>
-      connection.reply(shown(connection.session.room ?? reply.notInRoom)),
+      connection.reply(shown(connection.session.room ?? fixedReply.notInRoom)),
   },
   {
     name: "ls",
@@ -106,7 +106,7 @@ export const COMMANDS: readonly Command[] = [
     action: "message",
     run: (plain, connection, { rest }) => {
       if (rest.trim() === "") return "usage";
-      if (connection.session.room === undefined) return connection.reply(reply.cannotSend);
+      if (connection.session.room === undefined) return connection.reply(fixedReply.cannotSend);
       return plain.say(connection, "action", rest);
     },
   },
@@ -175,7 +175,7 @@ export function commandOf(name: string): Command | undefined {
 
 /** Returns the reply to a command whose arguments are wrong. */
 export function usageReply({ usage, usageNote = "" }: Command): string {
-  return further.usage(`${usage}${usageNote}`);
+  return ownReply.usage(`${usage}${usageNote}`);
 }
 
 /** The help of the sample, which is fixed. */
@@ -207,22 +207,22 @@ function helpOf({ usage, help }: Command): string[] {
 }
 
 async function join(plain: PlainText, connection: Connection, room: string): Promise<void> {
-  if (room === "") return connection.reply(further.whichRoom);
+  if (room === "") return connection.reply(ownReply.whichRoom);
   const result = await plain.handler.join(connection, room);
   if (!result.ok) plain.reject(connection, result);
 }
 
 async function rename(plain: PlainText, connection: Connection, typed: string): Promise<void> {
   const { nick, room } = connection.session;
-  if (typed === "") return connection.reply(reply.currentNickname(nick));
+  if (typed === "") return connection.reply(fixedReply.currentNickname(nick));
   const result = await plain.handler.rename(connection, typed);
   if (!result.ok) plain.rejectNickname(connection, result);
   // In a room, the delivered event says so.
-  else if (room === undefined) connection.reply(reply.nicknameIs(result.nick));
+  else if (room === undefined) connection.reply(fixedReply.nicknameIs(result.nick));
 }
 
 async function quit(plain: PlainText, connection: Connection): Promise<void> {
-  if (connection.session.room === undefined) return connection.reply(reply.notInRoom);
+  if (connection.session.room === undefined) return connection.reply(fixedReply.notInRoom);
   const result = await plain.handler.leave(connection);
   if (!result.ok) plain.reject(connection, result);
 }
@@ -234,14 +234,14 @@ async function list({ handler }: PlainText, connection: Connection): Promise<voi
     return;
   }
   const rooms = [...(await handler.rooms()).keys()];
-  if (rooms.length === 0) connection.reply(further.noRooms);
+  if (rooms.length === 0) connection.reply(ownReply.noRooms);
   else replyNames(connection, rooms);
 }
 
 function replyNames(connection: Connection, names: readonly string[]): void {
   const fits = countThatFits(names, MAX_REPLY_BYTES, (name) => encodedBytes(name) + 1);
   const lines = names.slice(0, fits).map(shown);
-  if (fits < names.length) lines.push(further.andMore(names.length - fits));
+  if (fits < names.length) lines.push(ownReply.andMore(names.length - fits));
   connection.replyLarge(lines.join("\n"), names.length);
 }
 
@@ -252,11 +252,11 @@ async function showHistory(
 ): Promise<Outcome> {
   const limit = typed === "" ? DEFAULT_HISTORY_EVENTS : /^\d{1,9}$/.test(typed) ? Number(typed) : 0;
   if (limit < 1 || limit > MAX_HISTORY_EVENTS) return "usage";
-  if (connection.session.room === undefined) return connection.reply(reply.notInRoom);
+  if (connection.session.room === undefined) return connection.reply(fixedReply.notInRoom);
   const result = await plain.handler.history(connection, { limit });
   if (!result.ok) return plain.reject(connection, result);
-  const lines = result.entries.map(({ event }) => encodePast(event));
-  connection.replyLarge(lines.length === 0 ? further.noMessages : lines.join("\n"));
+  const lines = result.entries.map(({ event }) => encodeHistoryLine(event));
+  connection.replyLarge(lines.length === 0 ? ownReply.noMessages : lines.join("\n"));
 }
 
 async function sendDirect(
@@ -270,7 +270,7 @@ async function sendDirect(
   if (!result.ok) return plain.reject(connection, result);
   const { event, eventId } = result;
   if (event === undefined) return;
-  const line = further.directSent(event.to!, text);
+  const line = ownReply.directSent(event.to!, text);
   plain.sender.show(connection.subscriber, line, eventId!, "sent");
 }
 
@@ -280,7 +280,7 @@ async function who(plain: PlainText, connection: Connection, typed: string): Pro
   if (!found.ok) return plain.reject(connection, found);
   const { nick, room } = found.record;
   connection.reply(
-    room === undefined ? further.isInNoRoom(nick) : further.isInRoom(nick, room),
+    room === undefined ? ownReply.isInNoRoom(nick) : ownReply.isInRoom(nick, room),
   );
 }
 
@@ -289,7 +289,7 @@ async function register(plain: PlainText, connection: Connection, rest: string):
   if (password === undefined || more.length > 0) return "usage";
   const result = await plain.handler.register(connection, password);
   if (!result.ok) plain.reject(connection, result);
-  else connection.reply(further.nowRegistered(connection.session.nick));
+  else connection.reply(ownReply.nowRegistered(connection.session.nick));
 }
 
 async function identify(plain: PlainText, connection: Connection, rest: string): Promise<Outcome> {
@@ -301,9 +301,9 @@ async function identify(plain: PlainText, connection: Connection, rest: string):
   const result = await plain.handler.identify(connection, typed, password, plain.resumable);
   if (!result.ok) plain.reject(connection, result);
   else if (nick === "") plain.welcome(connection, result);
-  else if (nick === result.nick) connection.reply(further.identified(nick));
+  else if (nick === result.nick) connection.reply(ownReply.identified(nick));
   // In a room, the delivered event says so.
-  else if (room === undefined) connection.reply(reply.nicknameIs(result.nick));
+  else if (room === undefined) connection.reply(fixedReply.nicknameIs(result.nick));
 }
 
 async function changePassword(
@@ -316,7 +316,7 @@ async function changePassword(
   const { handler } = plain;
   const result = await handler.changePassword(connection, oldPassword!, newPassword, true);
   if (!result.ok) return plain.reject(connection, result);
-  connection.reply(further.passwordChanged);
+  connection.reply(ownReply.passwordChanged);
   if (result.token !== undefined) plain.replyHowToResume(connection, result.token);
 }
 
@@ -329,7 +329,7 @@ async function unregister(
   if (password === undefined || more.length > 0) return "usage";
   const result = await plain.handler.unregister(connection, password);
   if (!result.ok) plain.reject(connection, result);
-  else connection.reply(further.unregistered(connection.session.nick));
+  else connection.reply(ownReply.unregistered(connection.session.nick));
 }
 
 function wordsOf(rest: string): string[] {

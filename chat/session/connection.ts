@@ -6,11 +6,11 @@
  * The protocol says what a line means, Handler carries it out, Sender sends.
  */
 import { CLOSE, type CloseReason } from "../base/close_codes.ts";
-import { type ActionKind, type Limits, sizeOf } from "../base/limits.ts";
+import { type ActionKind, type Limits, utf8Size } from "../base/limits.ts";
 import { type Rejection, rejection } from "../base/rejections.ts";
 import type { Sender } from "../delivery/sender.ts";
 import type { Subscriber, WireFormat } from "../delivery/subscriber.ts";
-import type { SessionRecord } from "../storage/records.ts";
+import type { Session } from "../storage/records.ts";
 import type { Admission } from "./admission.ts";
 import type { Handler } from "./handler.ts";
 import { costOf, DISCONNECT, type RateLimiter, replyCost } from "./rate_limiter.ts";
@@ -18,15 +18,15 @@ import { costOf, DISCONNECT, type RateLimiter, replyCost } from "./rate_limiter.
 /** What the server knows of a client when its WebSocket is accepted. */
 export interface Handshake {
   /** The subprotocol that was agreed on; empty for plain text. */
-  readonly protocol: string;
+  readonly subprotocol: string;
   /** In plain text: the resume token, empty to get a new one; `undefined`: no token is wanted. */
-  readonly resume?: string;
+  readonly resumeToken?: string;
   /** In plain text: the position of the last event that the client saw. */
-  readonly last?: string;
+  readonly lastPosition?: string;
   /** The client's address, if it is known. */
   readonly address?: string;
   /** Limits what the client does, and counts it until it leaves. */
-  readonly guest?: Admission;
+  readonly admission?: Admission;
 }
 
 /** A request that the protocol has understood, or knows to be wrong. */
@@ -63,7 +63,7 @@ export interface Protocol {
 export interface ConnectionParts {
   readonly handshake: Handshake;
   readonly subscriber: Subscriber;
-  readonly session: SessionRecord;
+  readonly session: Session;
   readonly protocol: Protocol;
   readonly handler: Handler;
   readonly sender: Sender;
@@ -81,7 +81,7 @@ export class Connection {
   /** Limits what the client does; `undefined`: nothing is limited. */
   readonly limiter: RateLimiter | undefined;
   /** The client's session. It changes as events are delivered; resuming replaces it. */
-  session: SessionRecord;
+  session: Session;
   /** The last nickname that was rejected because it is registered; empty if none was. */
   rejectedNick = "";
   /** Whether no request has shown yet that the client received its newest resume token. */
@@ -102,7 +102,7 @@ export class Connection {
     this.#parts = parts;
     this.subscriber = parts.subscriber;
     this.handshake = parts.handshake;
-    this.limiter = parts.handshake.guest?.limiter;
+    this.limiter = parts.handshake.admission?.limiter;
     this.session = parts.session;
   }
 
@@ -140,7 +140,7 @@ export class Connection {
     if (this.#isClosedForInput) return;
     if (typeof frame !== "string") return this.close(CLOSE.binaryFrame);
     const { limits, protocol } = this.#parts;
-    const lines = protocol.split(this, frame, sizeOf(frame, limits.messageBytes));
+    const lines = protocol.split(this, frame, utf8Size(frame, limits.maxMessageBytes));
     if (lines.length === 0) return this.#chargeEmptyFrame(frame.length);
     for (const line of lines) {
       // A line before this one may have closed the connection.
@@ -150,7 +150,10 @@ export class Connection {
         continue;
       }
       this.#inboxUnits += line.length;
-      if (this.#inbox.push(line) > limits.inboxFrames || this.#inboxUnits > limits.inboxUnits) {
+      if (
+        this.#inbox.push(line) > limits.maxInboxFrames ||
+        this.#inboxUnits > limits.maxInboxCodeUnits
+      ) {
         return this.close(CLOSE.inboxFull);
       }
     }
@@ -163,7 +166,7 @@ export class Connection {
 
   /** Sends a reply, and charges the client its bytes and the rows that were read for it. */
   replyLarge(text: string, rows = 0): void {
-    this.limiter?.charge("command", replyCost(sizeOf(text, 0), rows));
+    this.limiter?.charge("command", replyCost(utf8Size(text, 0), rows));
     this.reply(text);
   }
 
@@ -192,7 +195,7 @@ export class Connection {
 
   /** Returns a promise that resolves when a further message may be submitted, if not now. */
   whenMessageAllowed(): Promise<void> | undefined {
-    if (this.#pendingMessages < this.#parts.limits.pendingMessages) return undefined;
+    if (this.#pendingMessages < this.#parts.limits.maxPendingMessages) return undefined;
     return this.#nextSettled();
   }
 

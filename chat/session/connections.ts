@@ -89,7 +89,7 @@ export class Connections {
     let isLate = false;
     const cancelOpening = this.#parts.clock.after(OPENING_MS, () => {
       isLate = true;
-      handshake.guest?.fail();
+      handshake.admission?.fail();
     });
     socket.onopen = () => {
       cancelOpening();
@@ -111,7 +111,7 @@ export class Connections {
     // A `close` event follows every `error` event.
     socket.onclose = ({ code }) => {
       cancelOpening();
-      handshake.guest?.leave();
+      handshake.admission?.leave();
       this.#closing.get(socket)?.();
       this.#closing.delete(socket);
       this.#parts.sender.socketClosed(socket);
@@ -200,7 +200,7 @@ export class Connections {
     return connection;
   }
 
-  #protocolFor({ protocol, resume }: Handshake): Protocol {
+  #protocolFor({ subprotocol: protocol, resumeToken: resume }: Handshake): Protocol {
     const { plainText, resumableText, chatV1 } = this.#parts.protocols;
     if (protocol === CHAT_V1) return chatV1;
     return resume === undefined ? plainText : resumableText;

@@ -18,7 +18,7 @@ import { Imitation } from "../nicknames/imitation.ts";
 import { foldNickname, nicknameFrom } from "../nicknames/names.ts";
 import type { Registrations } from "../nicknames/registrations.ts";
 import type { ChangeResult } from "../storage/changes.ts";
-import type { ConnectionRecord, SessionRecord } from "../storage/records.ts";
+import type { ConnectionRecord, Session } from "../storage/records.ts";
 import type { NewUsername, Storage } from "../storage/storage.ts";
 import type { Connection } from "./connection.ts";
 import { type MessageRequest, Messages } from "./messages.ts";
@@ -72,7 +72,7 @@ export class Handler {
   }
 
   /** Returns the session of a new connection. It has no rows in KV before its login. */
-  newSession(id: string): SessionRecord {
+  newSession(id: string): Session {
     return this.#parts.storage.createConnection(id);
   }
 
@@ -113,7 +113,7 @@ export class Handler {
   /** Records that the client has received its newest resume token: it has sent a request since. */
   async confirmToken(connection: Connection): Promise<void> {
     connection.tokenUnconfirmed = false;
-    await this.#parts.storage.confirm(connection.session.id);
+    await this.#parts.storage.confirmToken(connection.session.id);
   }
 
   /**
@@ -131,7 +131,7 @@ export class Handler {
     const { name: nick } = name;
     const claims = confusables.claims(nick);
     if (claims === undefined) return rejection.nicknameTooLong;
-    if (this.#imitation.isOne(nick)) return rejection.nicknameImitates;
+    if (this.#imitation.matches(nick)) return rejection.nicknameImitates;
     // The owner of a nickname that was registered before it was reserved may change its case.
     const isOwn = connection.session.held.account === foldNickname(nick);
     if (!isOwn && confusables.isReserved(nick)) return rejection.nicknameReserved(nick);
@@ -155,7 +155,7 @@ export class Handler {
     const name = nicknameFrom(typed ?? (rejectedNick || session.nick), this.#parts.limits);
     if (!name.ok) return reject("bad-nickname", name.why);
     // The nickname may have been registered before this rule existed.
-    if (this.#imitation.isOne(name.name)) return rejection.nicknameImitates;
+    if (this.#imitation.matches(name.name)) return rejection.nicknameImitates;
     const proof = await this.#parts.registrations.prove(
       name.name,
       password,
@@ -177,7 +177,7 @@ export class Handler {
       connection.session,
       password,
       connection.rateLimitKey,
-      connection.handshake.guest?.registersFrom,
+      connection.handshake.admission?.registersFrom,
     );
   }
 
@@ -273,7 +273,7 @@ export class Handler {
     { room, before, after, limit }: HistoryQuery,
   ): Promise<Result<{ room: string; entries: LoggedEvent[]; more: boolean }>> {
     const { history } = this.#parts;
-    if (history.retention === 0) return rejection.historyOff;
+    if (history.retentionMs === 0) return rejection.historyOff;
     const readable = await this.#readableRoom(connection, room ?? connection.session.room);
     if (!readable.ok) return readable;
     const stream = ["log", readable.room] as const;
@@ -313,7 +313,7 @@ export class Handler {
     if (!this.#parts.openHistory) return rejection.notAllowed(room);
     const name = this.#roomNames.parse(room);
     if (!name.ok) return reject("bad-room", name.why);
-    return { ok: true, room: await this.#parts.storage.roomCalled(name.name) };
+    return { ok: true, room: await this.#parts.storage.resolveRoom(name.name) };
   }
 
   async #take(

@@ -10,12 +10,7 @@ import { rejection, type Result } from "../base/rejections.ts";
 import type { Outcome } from "../feed/batch.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import type { Feed } from "../feed/feed.ts";
-import {
-  type ConnectionRecord,
-  rememberCid,
-  saidKey,
-  type SessionRecord,
-} from "../storage/records.ts";
+import { cidKey, type ConnectionRecord, rememberCid, type Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Connection } from "./connection.ts";
 import type { Resume } from "./resume.ts";
@@ -59,13 +54,15 @@ export class Messages {
   say(connection: Connection, message: MessageRequest): void | Promise<void> {
     const { session } = connection;
     const { cid } = message;
-    if (cid !== undefined && !session.recalled) return this.#recallAndSay(connection, message);
+    if (cid !== undefined && !session.areCidsRecalled) {
+      return this.#recallAndSay(connection, message);
+    }
     const settle = (outcome: Outcome, eventId = "") =>
       message.settle(outcome === "done" ? { ok: true, eventId } : rejection.notSent);
     const earlier = cid === undefined ? undefined : session.cids.get(cid);
     // Before all other checks: a client that asks again may be in another room by now.
     if (earlier?.eventId !== undefined) return settle("done", earlier.eventId);
-    if (earlier?.unsure) return this.#sayAgain(connection, message);
+    if (earlier?.isUncertain) return this.#sayAgain(connection, message);
     if (earlier !== undefined) return void earlier.waiting.push(settle);
     const { room } = session;
     if (room === undefined) return message.settle(rejection.notInRoom);
@@ -86,12 +83,12 @@ export class Messages {
     cid?: string,
   ): Promise<Result<{ eventId?: string; event: RoomEvent | undefined }>> {
     const { storage, clock } = this.#parts;
-    const key = cid === undefined ? undefined : saidKey("direct", cid);
+    const key = cid === undefined ? undefined : cidKey("direct", cid);
     if (key !== undefined) {
-      if (!session.recalled && !(await this.#parts.resume.recall(session))) {
+      if (!session.areCidsRecalled && !(await this.#parts.resume.recall(session))) {
         return rejection.notSent;
       }
-      if (session.cids.get(key)?.unsure && !(await this.#settleUncertain())) {
+      if (session.cids.get(key)?.isUncertain && !(await this.#settleUncertain())) {
         return rejection.notSent;
       }
       const eventId = session.cids.get(key)?.eventId;
@@ -165,11 +162,11 @@ export class Messages {
 }
 
 /** Records how the sending of a message with a client's own ID ended. */
-function settleCid({ cids }: SessionRecord, key: string, outcome: Outcome, eventId?: string): void {
+function settleCid({ cids }: Session, key: string, outcome: Outcome, eventId?: string): void {
   const state = cids.get(key);
   if (state === undefined) return;
   state.eventId = eventId;
-  state.unsure = outcome === "failed";
+  state.isUncertain = outcome === "failed";
   if (outcome === "conflict") cids.delete(key);
   for (const settle of state.waiting.splice(0)) settle(outcome, eventId);
 }

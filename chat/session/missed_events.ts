@@ -11,7 +11,7 @@ import type { LoggedEvent } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
 import type { Stream } from "../history/memtable.ts";
 import { MAX_CLOCK_ERROR_MS } from "../history/retention.ts";
-import { MAX_CIDS, rememberCid, saidKey, type SessionRecord } from "../storage/records.ts";
+import { cidKey, MAX_CIDS, rememberCid, type Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
 
 /** What the search is made of. */
@@ -171,7 +171,7 @@ export class MissedEventsReader {
    * @throws when KV cannot be read.
    */
   async read(
-    session: SessionRecord,
+    session: Session,
     eventId: string,
     seen: LastSeen,
     isCovered: IsCovered,
@@ -211,7 +211,7 @@ export class MissedEventsReader {
    *
    * @throws when KV cannot be read.
    */
-  async readOwn(session: SessionRecord, last = ""): Promise<OwnEvents> {
+  async readOwn(session: Session, last = ""): Promise<OwnEvents> {
     const { history, storage } = this.#parts;
     // The client's rooms are in several shards, and each is read up to the present by itself.
     await storage.reached();
@@ -222,20 +222,20 @@ export class MissedEventsReader {
       const { eventId, event: { kind, cid } } = entry;
       isReached ||= eventId <= last;
       const wasInRoom = (moves.at(-1)?.event.kind ?? (session.room && "leave")) === "leave";
-      const isRecalled = session.recalled || sentIds.size >= MAX_CIDS;
+      const isRecalled = session.areCidsRecalled || sentIds.size >= MAX_CIDS;
       const isEnough = isRecalled && isReached && (wasInRoom || before !== undefined);
       if (isEnough || ++read > MAX_OWN_READ) {
         isWhole = false;
         break;
       }
       if (!isMove(entry)) {
-        if (!isRecalled) sentIds.set(saidKey(kind, cid), eventId);
+        if (!isRecalled) sentIds.set(cidKey(kind, cid), eventId);
       } else if (eventId > last) moves.push(entry);
       else before ??= entry;
     }
-    if (!session.recalled) {
+    if (!session.areCidsRecalled) {
       for (const [key, eventId] of [...sentIds].reverse()) rememberCid(session, key, eventId);
-      session.recalled = true;
+      session.areCidsRecalled = true;
     }
     return { moves, before, isReached, isWhole };
   }
@@ -245,7 +245,7 @@ export class MissedEventsReader {
    * from which nothing may have been evicted for that to be complete.
    */
   async #readRooms(
-    { id, room, since }: SessionRecord,
+    { id, room, since }: Session,
     now: string,
     last: string | undefined,
     { moves, before, isReached, isWhole }: OwnEvents,
@@ -256,7 +256,7 @@ export class MissedEventsReader {
     // For a client that was in no room at `last`, an earlier move may be the event that it saw.
     const isLastEnough = last !== undefined && (isInRoom || before?.eventId === last);
     const needed: Needed[] = [[["own", id], isLastEnough ? last : ""]];
-    if (history.retention === 0) {
+    if (history.retentionMs === 0) {
       return { entries: [], reason: stays.length === 0 ? undefined : "history-off", needed };
     }
     const areOwnKept = isWhole && isCovered(history.retentionOf("own"));
@@ -274,9 +274,9 @@ export class MissedEventsReader {
       entries.push(...part.entries);
       needed.push([["people", stay.room], part.start], [["log", stay.room], part.start]);
       if (entries.length > MAX_MISSED_EVENTS) break;
-      const isOld = clock.now() - since > history.retention - MAX_CLOCK_ERROR_MS;
+      const isOld = clock.now() - since > history.retentionMs - MAX_CLOCK_ERROR_MS;
       // No kept event is as old as the last seen one, so all events after that one are kept.
-      const isAllKept = part.isClear && isCovered(history.retention) && !stay.isFromJoin &&
+      const isAllKept = part.isClear && isCovered(history.retentionMs) && !stay.isFromJoin &&
         last !== undefined && isOld;
       if (!part.isFound && !isAllKept && !(part.isJoined && (isReached || areOwnKept))) {
         isCertain = false;

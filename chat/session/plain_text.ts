@@ -5,12 +5,12 @@
  * sees. The commands are in commands.ts, the texts in text.ts.
  */
 import { frameTooLarge } from "../base/close_codes.ts";
-import { type Limits, sizeOf } from "../base/limits.ts";
+import { type Limits, utf8Size } from "../base/limits.ts";
 import { type Rejection, rejection } from "../base/rejections.ts";
 import { MAX_RESUME_BYTES } from "../delivery/encoded_size.ts";
 import { decodePosition } from "../delivery/position.ts";
 import type { Sender } from "../delivery/sender.ts";
-import { encodeText, further, isMemberChange, reply, shown } from "../delivery/text.ts";
+import { encodeText, fixedReply, isMemberChange, ownReply, shown } from "../delivery/text.ts";
 import { type Command, commandOf, COMMANDS, usageReply } from "./commands.ts";
 import type { Connection, ParsedRequest, Protocol } from "./connection.ts";
 import type { Handler } from "./handler.ts";
@@ -59,7 +59,7 @@ export class PlainText implements Protocol {
 
   /** Returns the resume that a token in the URL asks for. */
   opening(connection: Connection): ParsedRequest | undefined {
-    const { resume: token = "" } = connection.handshake;
+    const { resumeToken: token = "" } = connection.handshake;
     if (!this.resumable || token === "") return undefined;
     return {
       action: "command",
@@ -67,13 +67,13 @@ export class PlainText implements Protocol {
       waitsForMessages: false,
       maxReplyBytes: MAX_RESUME_BYTES,
       run: () => this.#resume(connection, token),
-      reject: ({ message }) => connection.reply(further.chooseNickname(message)),
+      reject: ({ message }) => connection.reply(ownReply.chooseNickname(message)),
     };
   }
 
   /** Returns the line of a frame, without a line break at its end. */
   split(connection: Connection, frame: string, bytes: number): readonly string[] {
-    const { frameBytes, messageBytes } = this.#limits;
+    const { maxFrameBytes: frameBytes, maxMessageBytes: messageBytes } = this.#limits;
     // `websocat` sends the line break that was typed, other clients do not.
     if (bytes <= messageBytes) return [frame.replace(/\r?\n$/, "")];
     if (bytes > frameBytes) connection.close(frameTooLarge(frameBytes));
@@ -102,21 +102,21 @@ export class PlainText implements Protocol {
   /** Tells the client why it cannot have a nickname, and what to type next. */
   rejectNickname(connection: Connection, why: Rejection): void {
     if (why.code === "nickname-registered") {
-      connection.reply(further.nicknameRegistered(connection.rejectedNick));
+      connection.reply(ownReply.nicknameRegistered(connection.rejectedNick));
     } else if (why.code === "bad-nickname" && !connection.isNamed) {
-      connection.reply(further.chooseNickname(why.message));
+      connection.reply(ownReply.chooseNickname(why.message));
     } else this.reject(connection, why);
   }
 
   /** Welcomes a client after its login. */
   welcome(connection: Connection, { nick, token }: { nick: string; token: string }): void {
-    connection.reply(reply.welcome(nick));
+    connection.reply(fixedReply.welcome(nick));
     if (this.resumable) this.replyHowToResume(connection, token);
   }
 
   /** Tells the client its resume token. */
   replyHowToResume(connection: Connection, token: string): void {
-    connection.reply(further.howToResume(token, this.#graceMs / 1000));
+    connection.reply(ownReply.howToResume(token, this.#graceMs / 1000));
   }
 
   /** Sends a message to the client's room. The author sees it with all others. */
@@ -131,9 +131,9 @@ export class PlainText implements Protocol {
   }
 
   #sayLine(connection: Connection, line: string): void | Promise<void> {
-    if (connection.session.room === undefined) return connection.reply(reply.cannotSend);
+    if (connection.session.room === undefined) return connection.reply(fixedReply.cannotSend);
     if (line.charCodeAt(0) <= 0x20 && MISTYPED_PASSWORD_COMMAND.test(line)) {
-      return connection.reply(further.looksLikePassword);
+      return connection.reply(ownReply.looksLikePassword);
     }
     return this.say(connection, "message", line);
   }
@@ -166,7 +166,7 @@ export class PlainText implements Protocol {
       maxReplyBytes: command?.maxReplyBytes,
       run: () =>
         command === undefined
-          ? connection.reply(reply.unknownCommand(name))
+          ? connection.reply(fixedReply.unknownCommand(name))
           : this.#run(connection, command, rest),
       reject: (why) => this.reject(connection, why),
     };
@@ -184,20 +184,20 @@ export class PlainText implements Protocol {
   }
 
   async #resume(connection: Connection, token: string): Promise<void> {
-    const { last } = connection.handshake;
+    const { lastPosition: last } = connection.handshake;
     const position = decodePosition(last ?? "");
     // A word that is no position names no event that the client saw, so some may be missing.
     const seen = position === undefined
       ? { last }
       : { last: position.room || undefined, direct: position.direct, sent: position.sent };
     const resumption = await this.handler.resume(connection, token, seen);
-    if (!resumption.ok) return connection.reply(further.chooseNickname(resumption.message));
+    if (!resumption.ok) return connection.reply(ownReply.chooseNickname(resumption.message));
     const { nick, room } = resumption.session;
-    connection.reply(further.welcomeBack(nick, room));
+    connection.reply(ownReply.welcomeBack(nick, room));
     this.replyHowToResume(connection, resumption.token);
     if (position !== undefined) this.sender.continueFrom(connection.subscriber, position);
     // Without its last position, the server does not know which events the client missed.
-    if (last === undefined) connection.reply(further.mayHaveMissedMore);
+    if (last === undefined) connection.reply(ownReply.mayHaveMissedMore);
     else this.#showMissed(connection, resumption);
     this.handler.endCatchUp(connection, resumption);
   }
@@ -207,14 +207,14 @@ export class PlainText implements Protocol {
     for (const { eventId, event, isSent } of entries) {
       const isOwn = event.id === session.id && isMemberChange(event.kind);
       const text = isSent
-        ? further.directSent(event.to ?? "", event.text)
+        ? ownReply.directSent(event.to ?? "", event.text)
         : encodeText(event, isOwn);
       const part = isSent ? "sent" : event.kind === "direct" ? "direct" : "room";
-      bytes += sizeOf(text, 0) + positionBytes(eventId);
+      bytes += utf8Size(text, 0) + positionBytes(eventId);
       this.sender.show(connection.subscriber, text, eventId, part);
     }
     connection.limiter?.charge("command", replyCost(bytes));
-    connection.reply(recovered ? further.missed(entries.length) : further.mayHaveMissedMore);
+    connection.reply(recovered ? ownReply.missed(entries.length) : ownReply.mayHaveMissedMore);
   }
 }
 

@@ -166,7 +166,7 @@ export class RateLimiter {
     if (this.#destinations === undefined) return 0;
     const { rate, buckets } = this.#destinations;
     const now = this.#clock.monotonicMs();
-    const wait = buckets.at(destination, now).take(rate, messageCost(text), now);
+    const wait = buckets.get(destination, now).take(rate, messageCost(text), now);
     return wait === 0 ? 0 : this.#askToWait("message", wait, rate, now);
   }
 

@@ -13,7 +13,7 @@ import type { Sender } from "../delivery/sender.ts";
 import type { Subscriber } from "../delivery/subscriber.ts";
 import type { History } from "../history/history.ts";
 import { retry } from "../kv/retry.ts";
-import { rememberCid, type SessionRecord } from "../storage/records.ts";
+import { rememberCid, type Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Resumable } from "../storage/takeover.ts";
 import {
@@ -41,7 +41,7 @@ export interface ResumeParts {
 
 /** A resumed session, and what its client missed. */
 export interface Resumption extends MissedEvents {
-  readonly session: SessionRecord;
+  readonly session: Session;
   /** The token for the next time. */
   readonly token: string;
 }
@@ -67,7 +67,7 @@ export class Resume {
   readonly #missed: MissedEventsReader;
   readonly #timers = new Set<() => void>();
   /** Sessions without a socket, each with a timer that ends it. */
-  readonly #kept = new Set<SessionRecord>();
+  readonly #kept = new Set<Session>();
   /** The takeover in progress of a session ID: two sockets may come with the same token. */
   readonly #inProgress = new Map<string, Promise<unknown>>();
 
@@ -77,7 +77,7 @@ export class Resume {
   }
 
   /** Keeps a dropped session for the grace period. Returns false if it cannot be resumed. */
-  keep(session: SessionRecord): boolean {
+  keep(session: Session): boolean {
     const { storage, graceMs } = this.#parts;
     if (graceMs === 0 || session.tokens.length === 0 || session.nick === "") return false;
     this.#kept.add(session);
@@ -102,7 +102,7 @@ export class Resume {
     const tokenHash = hashToken(token);
     let era: string | undefined;
     for (let tries = 0; tries < MAX_TAKEOVER_TRIES; tries++) {
-      const found = await storage.find(tokenHash);
+      const found = await storage.findResumable(tokenHash);
       if (found === undefined) return rejection.badToken;
       const { id } = found;
       if (this.#inProgress.has(id)) {
@@ -136,13 +136,13 @@ export class Resume {
     // A client that only reads never shows that its new token arrived, and its old one is in a URL.
     this.#later(ARRIVED_MS, async () => {
       if (sender.includes(subscriber) && storage.session(session.id) === session) {
-        await storage.confirm(session.id);
+        await storage.confirmToken(session.id);
       }
     });
   }
 
   /** Reads the `cid`s that a client used over other instances. Returns whether that succeeded. */
-  async recall(session: SessionRecord): Promise<boolean> {
+  async recall(session: Session): Promise<boolean> {
     const read = async () => void await this.#missed.readOwn(session);
     return await retry(this.#parts.clock, read, () => {});
   }
@@ -227,7 +227,7 @@ export class Resume {
 
   /** Returns what was missed, or that it is unknown: the session is taken over in any case. */
   async #readMissed(
-    session: SessionRecord,
+    session: Session,
     eventId: string,
     seen: LastSeen,
     isCovered: IsCovered,

@@ -8,7 +8,7 @@
 import type { Operation, Outcome } from "../feed/batch.ts";
 import type { Feed } from "../feed/feed.ts";
 import { NO_CLAIMS } from "./claims.ts";
-import type { SessionRecord } from "./records.ts";
+import type { Session } from "./records.ts";
 import type { ConnectionRows } from "./rows.ts";
 
 /** The result of a change. */
@@ -41,17 +41,17 @@ export class Changes {
    * refuse. The operation is ordered with those of `room`: by default the room that the record is in.
    */
   async change(
-    record: SessionRecord,
+    record: Session,
     make: () => Partial<Operation> | Exclude<Outcome, "done">,
     room?: string,
   ): Promise<ChangeResult> {
-    if (record.unsure && !(await this.#reread(record))) {
+    if (record.isUncertain && !(await this.#reread(record))) {
       return { outcome: "failed", eventId: undefined };
     }
     const operation = make();
     if (typeof operation === "string") return { outcome: operation, eventId: undefined };
     const result = await this.submit(room ?? record.room ?? record.id, operation);
-    record.unsure = result.outcome === "failed";
+    record.isUncertain = result.outcome === "failed";
     return result;
   }
 
@@ -67,7 +67,7 @@ export class Changes {
   }
 
   /** Sets a record to what KV has. Returns whether that could be read. */
-  async #reread(record: SessionRecord): Promise<boolean> {
+  async #reread(record: Session): Promise<boolean> {
     try {
       // First delivers what the feed has: its events must not be applied on top of newer rows.
       await this.settleUncertain();
@@ -76,7 +76,7 @@ export class Changes {
       record.nick = nick;
       record.room = room;
       record.held = nick === "" ? NO_CLAIMS : connection?.held ?? NO_CLAIMS;
-      record.unsure = false;
+      record.isUncertain = false;
       return true;
     } catch {
       return false;

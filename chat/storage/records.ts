@@ -21,13 +21,13 @@ export interface CidState {
   /** The ID of the message's event; `undefined` until it is delivered. */
   eventId: string | undefined;
   /** The commit seemed to fail: the message may be stored all the same. */
-  unsure: boolean;
+  isUncertain: boolean;
   /** Called with the outcome: the client sent the same `cid` again before the first was settled. */
   readonly waiting: ((outcome: Outcome, eventId?: string) => void)[];
 }
 
 /** A connection of this instance. Its fields change as the feed delivers its operations. */
-export interface SessionRecord extends ConnectionRecord {
+export interface Session extends ConnectionRecord {
   nick: string;
   room: string | undefined;
   /** When the connection was made, in Unix milliseconds of the instance that accepted it. */
@@ -41,10 +41,10 @@ export interface SessionRecord extends ConnectionRecord {
   readonly era: string;
   /** The claims of its nickname. */
   held: HeldClaims;
-  /** What the client sent under its own IDs, by {@linkcode saidKey}; the oldest first. */
+  /** What the client sent under its own IDs, by {@linkcode cidKey}; the oldest first. */
   readonly cids: Map<string, CidState>;
   /** Whether `cids` also holds what other instances, or an earlier process, stored. */
-  recalled: boolean;
+  areCidsRecalled: boolean;
   /** Whether KV has, or may have, rows of the connection. */
   isStored: boolean;
   /**
@@ -53,13 +53,13 @@ export interface SessionRecord extends ConnectionRecord {
    */
   takeoverEventId: string;
   /** The last operation seemed to fail: it may be committed all the same. */
-  unsure: boolean;
+  isUncertain: boolean;
   /** Set once the connection is being deleted. */
   removal: Promise<void> | undefined;
 }
 
 /** Returns the record of a new connection without a nickname. */
-export function newRecord(id: string, since: number): SessionRecord {
+export function newRecord(id: string, since: number): Session {
   return {
     id,
     nick: "",
@@ -69,10 +69,10 @@ export function newRecord(id: string, since: number): SessionRecord {
     era: "",
     held: NO_CLAIMS,
     cids: new Map(),
-    recalled: true,
+    areCidsRecalled: true,
     isStored: false,
     takeoverEventId: "",
-    unsure: false,
+    isUncertain: false,
     removal: undefined,
   };
 }
@@ -81,10 +81,10 @@ export function newRecord(id: string, since: number): SessionRecord {
 export const MAX_CIDS = 512;
 
 /**
- * Returns the key of a message in {@linkcode SessionRecord.cids}. A client may use the same `cid` for
+ * Returns the key of a message in {@linkcode Session.cids}. A client may use the same `cid` for
  * a room message and for a direct message: these are two messages.
  */
-export function saidKey(kind: EventKind, cid: string): string {
+export function cidKey(kind: EventKind, cid: string): string {
   switch (kind) {
     case "direct":
       return `direct ${cid}`;
@@ -101,21 +101,21 @@ export function saidKey(kind: EventKind, cid: string): string {
 }
 
 /** Remembers a message sent under a `cid`. Without `eventId` the message is not delivered yet. */
-export function rememberCid({ cids }: SessionRecord, key: string, eventId?: string): void {
-  cids.set(key, { eventId, unsure: false, waiting: [] });
+export function rememberCid({ cids }: Session, key: string, eventId?: string): void {
+  cids.set(key, { eventId, isUncertain: false, waiting: [] });
   if (cids.size > MAX_CIDS) cids.delete(cids.keys().next().value!);
 }
 
 /** The records, by the connections' IDs. */
 export class SessionRecords {
   readonly #instance: string;
-  readonly #records = new Map<string, SessionRecord>();
+  readonly #records = new Map<string, Session>();
   /**
    * Records of connections that this instance is taking over, by connection ID and by the hash of
    * the new token. One connection may have several: an attempt that seemed to fail may be committed
    * later.
    */
-  readonly #takeovers = new Map<string, Map<string, SessionRecord>>();
+  readonly #takeovers = new Map<string, Map<string, Session>>();
 
   /** `instance` is the ID of this instance. */
   constructor(instance: string) {
@@ -123,7 +123,7 @@ export class SessionRecords {
   }
 
   /** Returns the record of a connection of this instance. */
-  get(id: string): SessionRecord | undefined {
+  get(id: string): Session | undefined {
     return this.#records.get(id);
   }
 
@@ -132,24 +132,24 @@ export class SessionRecords {
    *
    * @throws {TypeError} if this instance has no such connection.
    */
-  expect(id: string): SessionRecord {
+  expect(id: string): Session {
     const record = this.#records.get(id);
     if (record === undefined) throw new TypeError(`Cannot find connection ${id} on this instance`);
     return record;
   }
 
   /** Adds a record. */
-  add(record: SessionRecord): void {
+  add(record: Session): void {
     this.#records.set(record.id, record);
   }
 
   /** Removes a record, unless another record has replaced it. */
-  remove(record: SessionRecord): void {
+  remove(record: Session): void {
     if (this.#records.get(record.id) === record) this.#records.delete(record.id);
   }
 
   /** Returns all records, in the order in which they were added. */
-  all(): SessionRecord[] {
+  all(): Session[] {
     return [...this.#records.values()];
   }
 
@@ -165,8 +165,8 @@ export class SessionRecords {
   }
 
   /** Prepares a takeover: `record` becomes the connection's record when its event is delivered. */
-  expectTakeover(record: SessionRecord): void {
-    const attempts = this.#takeovers.get(record.id) ?? new Map<string, SessionRecord>();
+  expectTakeover(record: Session): void {
+    const attempts = this.#takeovers.get(record.id) ?? new Map<string, Session>();
     this.#takeovers.set(record.id, attempts.set(record.era, record));
   }
 
@@ -206,11 +206,11 @@ export class SessionRecords {
 
   #applyMessage({ kind, cid }: RoomEvent, author: string, eventId: string): void {
     if (cid === "") return;
-    const message = this.#records.get(author)?.cids.get(saidKey(kind, cid));
+    const message = this.#records.get(author)?.cids.get(cidKey(kind, cid));
     if (message !== undefined) message.eventId = eventId;
   }
 
-  #update(id: string, eventId: string, change: (record: SessionRecord) => void): void {
+  #update(id: string, eventId: string, change: (record: Session) => void): void {
     const record = this.#records.get(id);
     if (record !== undefined && eventId >= record.takeoverEventId) change(record);
   }

@@ -24,7 +24,7 @@ import {
   type Ownership,
   storedHeld,
 } from "./claims.ts";
-import type { ConnectionRecord, SessionRecord } from "./records.ts";
+import type { ConnectionRecord, Session } from "./records.ts";
 import type { Table } from "./table.ts";
 
 /** What {@linkcode ConnectionRows} is made of. */
@@ -42,7 +42,7 @@ export interface ConnectionRowsParts {
 
 /** The fields of a record that its `instance_row` stores. */
 export type ListedConnection =
-  & Pick<SessionRecord, "nick" | "room" | "since" | "tokens" | "era" | "held">
+  & Pick<Session, "nick" | "room" | "since" | "tokens" | "era" | "held">
   & { readonly id: string };
 
 /** A row as it was read, and the check that holds as long as nobody changes it. */
@@ -97,7 +97,7 @@ export class ConnectionRows {
 
   /** Returns the checks that hold as long as no other instance has taken the connection over. */
   takeoverCheck(
-    { id, era, tokens }: Pick<SessionRecord, "id" | "era" | "tokens">,
+    { id, era, tokens }: Pick<Session, "id" | "era" | "tokens">,
     instance = this.#parts.instance,
   ): Deno.AtomicCheck[] {
     if (tokens.length === 0) return [];
@@ -105,7 +105,7 @@ export class ConnectionRows {
   }
 
   /** Returns the operation that gives a connection a nickname. */
-  rename(record: SessionRecord, { nick, held, token, before, claims, owner }: Renaming): Rows {
+  rename(record: Session, { nick, held, token, before, claims, owner }: Renaming): Rows {
     const { table, clock } = this.#parts;
     const { id, nick: old, room, isStored: stored } = record;
     const mutations: Deno.KvMutation[] = [
@@ -125,7 +125,7 @@ export class ConnectionRows {
   }
 
   /** Returns the operation that puts a connection, which is in no room, into a room. */
-  join(record: SessionRecord, room: string): Rows {
+  join(record: Session, room: string): Rows {
     const { table, clock } = this.#parts;
     const { id, nick } = record;
     const mutations = [
@@ -138,7 +138,7 @@ export class ConnectionRows {
   }
 
   /** Returns the operation that takes a connection out of its room. */
-  leave(record: SessionRecord, room: string): Rows {
+  leave(record: Session, room: string): Rows {
     const { table, clock } = this.#parts;
     const mutations = [
       ...table.delete(record.id, roomSortKey(room)),

@@ -13,7 +13,7 @@ import { type ChangeResult, Changes } from "./changes.ts";
 import { changeClaims, nextHeld, type Ownership, readClaims, readKeptClaims } from "./claims.ts";
 import { cleanUp } from "./cleanup.ts";
 import { MemberCache } from "./members.ts";
-import { type ConnectionRecord, newRecord, type SessionRecord, SessionRecords } from "./records.ts";
+import { type ConnectionRecord, newRecord, type Session, SessionRecords } from "./records.ts";
 import { RoomLookalikes } from "./room_lookalikes.ts";
 import { Rooms } from "./rooms.ts";
 import { ConnectionRows } from "./rows.ts";
@@ -86,7 +86,7 @@ export class Storage {
    * Creates a connection without a nickname, in memory only. KV stores a connection from its first
    * nickname on: a client that connects and sends nothing leaves no row and costs no commit.
    */
-  createConnection(id: string): SessionRecord {
+  createConnection(id: string): Session {
     const record = newRecord(id, this.#parts.clock.now());
     this.#records.add(record);
     return record;
@@ -188,7 +188,7 @@ export class Storage {
    *
    * @throws when KV cannot be read.
    */
-  async roomCalled(name: string): Promise<string> {
+  async resolveRoom(name: string): Promise<string> {
     return (await this.#lookalikes.forJoin(name)).room;
   }
 
@@ -307,12 +307,12 @@ export class Storage {
   }
 
   /** Returns the record of a connection of this instance. */
-  session(id: string): SessionRecord | undefined {
+  session(id: string): Session | undefined {
     return this.#records.get(id);
   }
 
   /** See {@linkcode Takeovers.find}. */
-  find(token: string): Promise<Resumable | undefined> {
+  findResumable(token: string): Promise<Resumable | undefined> {
     return this.#takeovers.find(token);
   }
 
@@ -327,13 +327,13 @@ export class Storage {
   }
 
   /** Returns the checks that hold as long as no other instance has taken the connection over. */
-  takeoverCheck(record: SessionRecord): Deno.AtomicCheck[] {
+  takeoverCheck(record: Session): Deno.AtomicCheck[] {
     return this.#rows.takeoverCheck(record);
   }
 
-  /** See {@linkcode Takeovers.confirm}. */
-  confirm(id: string): Promise<void> {
-    return this.#takeovers.confirm(id);
+  /** See {@linkcode Takeovers.confirmToken}. */
+  confirmToken(id: string): Promise<void> {
+    return this.#takeovers.confirmToken(id);
   }
 
   /**
@@ -379,9 +379,9 @@ export class Storage {
     return this.#parts.feed.reached();
   }
 
-  async #remove(record: SessionRecord): Promise<void> {
+  async #remove(record: Session): Promise<void> {
     const { id, room } = record;
-    if (record.isStored || record.unsure) {
+    if (record.isStored || record.isUncertain) {
       const removal = () => this.#rows.removal(record);
       while ((await this.#changes.change(record, removal)).outcome === "failed") {
         await delay(this.#parts.clock, REMOVAL_RETRY_MS);

@@ -12,7 +12,7 @@ import { connectionKey, resumeKey, takeoverKey } from "../kv/keys.ts";
 import { withTimeout } from "../kv/retry.ts";
 import { resumeFrom } from "../kv/values.ts";
 import type { ChangeResult, Changes } from "./changes.ts";
-import { newRecord, type SessionRecord, type SessionRecords } from "./records.ts";
+import { newRecord, type Session, type SessionRecords } from "./records.ts";
 import { type ConnectionRows, type ListedConnection, newEvent } from "./rows.ts";
 
 /** A connection that a token resumes, as KV has it. */
@@ -104,7 +104,7 @@ export class Takeovers {
    * Makes all tokens of a connection of this instance but the newest invalid: the client has received
    * that one.
    */
-  async confirm(id: string): Promise<void> {
+  async confirmToken(id: string): Promise<void> {
     const { rows, records, changes } = this.#parts;
     const record = records.get(id);
     if (record === undefined || record.tokens.length < 2) return;
@@ -117,7 +117,7 @@ export class Takeovers {
     if (outcome === "done") record.tokens = tokens;
   }
 
-  #recordOf(found: Resumable, fresh: string): SessionRecord {
+  #recordOf(found: Resumable, fresh: string): Session {
     const { id, nick, room, since, held, instance, token } = found;
     // If another instance has had the connection meanwhile, a record here lacks part of its messages.
     const own = instance === this.#parts.instance ? this.#parts.records.get(id) : undefined;
@@ -129,7 +129,7 @@ export class Takeovers {
       tokens: [fresh, token],
       era: fresh,
       cids: own?.cids ?? new Map(),
-      recalled: own?.recalled ?? false,
+      areCidsRecalled: own?.areCidsRecalled ?? false,
       isStored: true,
     };
   }

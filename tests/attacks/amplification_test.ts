@@ -8,15 +8,15 @@
 import { assert } from "@std/assert";
 import { residentBytes, ServerProcess } from "../support/processes.ts";
 import { RawReader } from "../support/raw_socket.ts";
-import { Person } from "../support/text_client.ts";
-import { sleep, soon } from "../support/wait.ts";
+import { TextClient } from "../support/text_client.ts";
+import { sleep, withDeadline } from "../support/wait.ts";
 
 const ONE_ADDRESS = ["--kv", ":memory:", "--limits", "together=10"];
 
 /** Connects a client of chat.v1, logs it in, and joins a room. */
-async function login(server: ServerProcess, nick: string, room: string): Promise<Person> {
-  const client = await Person.connect(server.url, "chat.v1");
-  client.say(
+async function login(server: ServerProcess, nick: string, room: string): Promise<TextClient> {
+  const client = await TextClient.connect(server.url, "chat.v1");
+  client.send(
     JSON.stringify({ type: "login", nick }),
     JSON.stringify({ type: "join", room, ref: 1 }),
   );
@@ -31,14 +31,14 @@ Deno.test("a reader at 5 Mbit/s stays connected while ten clients send escapes t
   await reader.send(JSON.stringify({ type: "login", nick: "Slow" }));
   await reader.send(JSON.stringify({ type: "join", room: "red", ref: 1 }));
   while (JSON.parse(await reader.next()).ref !== 1);
-  const before = await residentBytes(server.process.pid), read = reader.read;
+  const before = await residentBytes(server.process.pid), read = reader.bytesRead;
   const attackers = await Promise.all(
     Array.from({ length: 10 }, (_, i) => login(server, `mad ${i}`, "red")),
   );
   const since = performance.now();
   const text = "\u0001".repeat(16_000);
   for (const attacker of attackers) {
-    for (let i = 0; i < 33; i++) attacker.say(JSON.stringify({ type: "message", text }));
+    for (let i = 0; i < 33; i++) attacker.send(JSON.stringify({ type: "message", text }));
   }
   let received = 0, memory = 0, missed = 0;
   // The server rejects Ann's message while the room's limit is used up. She sends it again then.
@@ -52,7 +52,7 @@ Deno.test("a reader at 5 Mbit/s stays connected while ten clients send escapes t
     }
   })();
   while (!heard) {
-    ann.say(JSON.stringify({ type: "message", text: "can you hear me?", ref: 2 }));
+    ann.send(JSON.stringify({ type: "message", text: "can you hear me?", ref: 2 }));
     let answer = JSON.parse(await ann.next());
     while (answer.ref !== 2) answer = JSON.parse(await ann.next());
     memory = Math.max(memory, await residentBytes(server.process.pid));
@@ -65,8 +65,8 @@ Deno.test("a reader at 5 Mbit/s stays connected while ten clients send escapes t
       "the reader receives Ann's message within 30 seconds",
     );
   }
-  await soon(listening, "Ann's message");
-  const bytes = reader.read - read;
+  await withDeadline(listening, "Ann's message");
+  const bytes = reader.bytesRead - read;
   const seconds = (performance.now() - since) / 1000;
   if (Deno.env.get("SHOW")) {
     console.log({
@@ -80,7 +80,7 @@ Deno.test("a reader at 5 Mbit/s stays connected while ten clients send escapes t
   // 330 messages of 96 KB are 32.5 MB. The room accepts 200 KiB of them, and one message more.
   assert(bytes < 1_000_000, `${bytes} bytes`);
   assert(memory - before < 100 * 2 ** 20, `${memory - before} bytes more`);
-  await Promise.all([...attackers, ann].map((client) => client.leave()));
+  await Promise.all([...attackers, ann].map((client) => client.disconnect()));
 });
 
 Deno.test("RateLimiter charges pages of history by their bytes: requests of 51 bytes receive less than 8 MB", async () => {
@@ -93,7 +93,7 @@ Deno.test("RateLimiter charges pages of history by their bytes: requests of 51 b
   const ann = await login(server, "Ann", "red");
   const text = "x".repeat(16_000);
   for (let i = 0; i < 100; i++) {
-    ann.say(JSON.stringify({ type: "message", text, ref: i + 10 }));
+    ann.send(JSON.stringify({ type: "message", text, ref: i + 10 }));
     // The server disconnects a client with more than 256 Ki characters waiting.
     if (i % 10 === 9) { while (JSON.parse(await ann.next()).ref !== i + 10); }
   }
@@ -104,7 +104,7 @@ Deno.test("RateLimiter charges pages of history by their bytes: requests of 51 b
   const until = performance.now() + 3_000;
   await Promise.all(attackers.map(async (attacker) => {
     while (performance.now() < until && attacker.socket.readyState === WebSocket.OPEN) {
-      attacker.say('{"type":"history","limit":100,"ref":"x"}');
+      attacker.send('{"type":"history","limit":100,"ref":"x"}');
       requests++;
       while (true) {
         const line = await Promise.race([attacker.next(), attacker.closed]);
@@ -125,5 +125,5 @@ Deno.test("RateLimiter charges pages of history by their bytes: requests of 51 b
   // 1,200 commands of 4 KiB are 4.9 MB. Each of ten clients may get one page more.
   assert(bytes < 8_000_000, `${bytes} bytes`);
   assert(refused > 0);
-  await Promise.all([...attackers, ann].map((client) => client.leave()));
+  await Promise.all([...attackers, ann].map((client) => client.disconnect()));
 });

@@ -1,9 +1,9 @@
 /** Handshakes that the client resets before the response: they must not use up connection slots. */
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "node:net";
-import { descriptorsOf, ServerProcess } from "../support/processes.ts";
-import { handshake, RawSocket } from "../support/raw_socket.ts";
-import { Person } from "../support/text_client.ts";
+import { openDescriptors, ServerProcess } from "../support/processes.ts";
+import { RawSocket, upgradeRequest } from "../support/raw_socket.ts";
+import { TextClient } from "../support/text_client.ts";
 import { eventually, sleep } from "../support/wait.ts";
 
 /** Sends a handshake, and resets the connection (RST) after `afterMs` milliseconds. */
@@ -11,7 +11,7 @@ async function reset(port: number, afterMs: number): Promise<void> {
   const socket = connect(port, "127.0.0.1");
   socket.on("error", () => {});
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
-  await new Promise<void>((resolve) => socket.write(handshake(port), () => resolve()));
+  await new Promise<void>((resolve) => socket.write(upgradeRequest(port), () => resolve()));
   if (afterMs > 0) await sleep(afterMs);
   socket.resetAndDestroy();
   await closed;
@@ -24,7 +24,7 @@ const options = { ignore: Deno.build.os !== "linux" };
 
 Deno.test("the server frees the slot of a handshake that the client reset", options, async () => {
   await using server = await ServerProcess.start([...FLAGS, "--limits", CONNECTIONS]);
-  const before = descriptorsOf(server.process.pid);
+  const before = openDescriptors(server.process.pid);
   let refused = 0;
   // Some are reset at once, the others about when the response is written: some sockets never open.
   for (let i = 0; i < 400; i++) {
@@ -46,11 +46,11 @@ Deno.test("the server frees the slot of a handshake that the client reset", opti
     return all.every(({ status }) => status === 101);
   };
   await eventually(enough, "all slots are free");
-  const ann = await Person.connect(server.url);
-  ann.say("Ann");
+  const ann = await TextClient.connect(server.url);
+  ann.send("Ann");
   assertEquals(await ann.next(), "Using nickname: Ann\nType /help for list of commands.");
-  await ann.leave();
-  const descriptors = descriptorsOf(server.process.pid);
+  await ann.disconnect();
+  const descriptors = openDescriptors(server.process.pid);
   console.log({ refused, before, descriptors });
 });
 
@@ -61,11 +61,11 @@ Deno.test(
     await using server = await ServerProcess.start([...FLAGS, "--limits", CONNECTIONS]);
     const { raw } = await RawSocket.open(server.port);
     await raw.close();
-    const before = descriptorsOf(server.process.pid);
+    const before = openDescriptors(server.process.pid);
     for (let i = 0; i < 100; i++) await reset(server.port, 0);
     // When this handshake is accepted, the server has accepted those before it.
     await (await RawSocket.open(server.port)).raw.close();
-    const left = () => descriptorsOf(server.process.pid) - before;
+    const left = () => openDescriptors(server.process.pid) - before;
     await eventually(() => left() < 20, "the descriptors are closed", 5_000).catch(() => {});
     assert(left() < 20, `${left()} of 100 descriptors are open`);
   },

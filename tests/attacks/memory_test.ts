@@ -1,7 +1,7 @@
 /** Messages in fragments that never end: the memory of the server process stays bounded. */
 import { assert, assertEquals } from "@std/assert";
 import { ChatClient } from "../../chat/client/client.js";
-import { memoryOf, ServerProcess } from "../support/processes.ts";
+import { memoryBytes, ServerProcess } from "../support/processes.ts";
 import { frame, RawSocket, textFrame } from "../support/raw_socket.ts";
 import { eventually, sleep } from "../support/wait.ts";
 
@@ -80,7 +80,7 @@ Deno.test(
       }
     })();
 
-    const before = memoryOf(server.process.pid).now;
+    const before = memoryBytes(server.process.pid).now;
     const sent: number[] = [];
     for (const isNamed of [false, true, false]) {
       const raw = await connectWhenAccepted(server);
@@ -101,10 +101,10 @@ Deno.test(
     assertEquals(seen, said);
     assert(resumed.every((recovered) => recovered), "every reconnect recovered every message");
     await eventually(
-      () => memoryOf(server.process.pid).now < MAX_MEMORY_BYTES,
+      () => memoryBytes(server.process.pid).now < MAX_MEMORY_BYTES,
       "the memory is free again",
     );
-    const { peak } = memoryOf(server.process.pid);
+    const { peak } = memoryBytes(server.process.pid);
     console.log({
       before: Math.round(before / MIB),
       peak: Math.round(peak / MIB),

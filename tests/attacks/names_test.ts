@@ -1,8 +1,8 @@
 /** Names and lines that are expensive to process: another client of the same server does not notice. */
 import { assert } from "@std/assert";
 import { ServerProcess } from "../support/processes.ts";
-import { Person } from "../support/text_client.ts";
-import { sleep, soon } from "../support/wait.ts";
+import { TextClient } from "../support/text_client.ts";
+import { sleep, withDeadline } from "../support/wait.ts";
 
 /** The longest wait of the other client. Before names were limited it was 11 s, or minutes. */
 const MAX_WAIT_MS = 2_000;
@@ -40,35 +40,35 @@ Deno.test("no name and no line makes another client of the server wait for 2 sec
   // Without limits, so that every attack reaches the code that processes it.
   const flags = ["--kv", ":memory:", "--limits", "off"];
   await using server = await ServerProcess.start(flags);
-  const ann = await Person.connect(server.url);
-  ann.say("Ann", "/join red");
+  const ann = await TextClient.connect(server.url);
+  ann.send("Ann", "/join red");
   while (!(await ann.next()).startsWith("Joined"));
   const waits: number[] = [];
   let ended = false;
   const talking = (async () => {
     while (!ended) {
       const before = performance.now();
-      ann.say("hi");
+      ann.send("hi");
       await ann.next();
       waits.push(performance.now() - before);
       await sleep(5);
     }
   })();
-  const attackers: Person[] = [];
+  const attackers: TextClient[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     const all = await Promise.all(ATTACKS.map(async ([protocol, frames], i) => {
-      const eve = await Person.connect(server.url, protocol === "" ? [] : protocol);
-      eve.say(...frames.map((frame) => frame.replace("Eve", `Eve${round}x${i}`)));
+      const eve = await TextClient.connect(server.url, protocol === "" ? [] : protocol);
+      eve.send(...frames.map((frame) => frame.replace("Eve", `Eve${round}x${i}`)));
       // Line breaks alone get no reply.
-      eve.say(protocol === "" ? "/nick" : '{"type":"ping","ref":1}');
-      await soon(Promise.race([eve.next(), eve.closed]), "an answer");
+      eve.send(protocol === "" ? "/nick" : '{"type":"ping","ref":1}');
+      await withDeadline(Promise.race([eve.next(), eve.closed]), "an answer");
       return eve;
     }));
     attackers.push(...all);
   }
   ended = true;
   await talking;
-  await Promise.all([ann, ...attackers].map((client) => client.leave()));
+  await Promise.all([ann, ...attackers].map((client) => client.disconnect()));
   const worst = Math.max(...waits);
   assert(waits.length >= ROUNDS, `${waits.length} answers`);
   assert(worst < MAX_WAIT_MS, `the other client waited for ${worst.toFixed(0)} ms`);

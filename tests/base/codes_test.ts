@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { CLOSE, type CloseReason, frameTooLarge } from "../../chat/base/close_codes.ts";
 import { ERROR_CODES } from "../../chat/base/rejections.ts";
-import { PROJECT } from "../support/test_server.ts";
+import { PROJECT } from "../support/processes.ts";
 
 const DOCUMENT = await Deno.readTextFile(new URL("chat/docs/PROTOCOL.md", PROJECT));
 

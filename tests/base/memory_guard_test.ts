@@ -14,8 +14,8 @@ function guarded(connections: number) {
   const guard = new MemoryGuard({
     maxBytes: 100 * MIB,
     clock,
-    memory: () => used,
-    shed(most) {
+    usedBytes: () => used,
+    closeConnections(most) {
       asked.push(most);
       const closed = Math.min(most, connections);
       connections -= closed;
@@ -40,7 +40,7 @@ function guarded(connections: number) {
 Deno.test("MemoryGuard closes nothing while the process is within its memory", () => {
   const { guard, asked, warnings, looks } = guarded(10);
   assertEquals(looks(50, 99, 100), [false, false, false]);
-  assertEquals([asked, warnings, guard.looks.count], [[], [], 3]);
+  assertEquals([asked, warnings, guard.checks.count], [[], [], 3]);
 });
 
 Deno.test("MemoryGuard closes few connections first, then more, and few again after it was within the limit", () => {
@@ -64,5 +64,5 @@ Deno.test("MemoryGuard stops measuring when it is closed", () => {
   const { guard, asked, looks } = guarded(10);
   guard.close();
   looks(200);
-  assertEquals([asked, guard.looks.count], [[], 0]);
+  assertEquals([asked, guard.checks.count], [[], 0]);
 });

@@ -94,7 +94,7 @@ Deno.test("TokenBucket: a clock that is set back makes no client wait", () => {
 Deno.test("TokenBucketMap: buckets are independent, and are forgotten when they are full", () => {
   const rate = { burst: 2, ms: 2_000 };
   const buckets = new TokenBucketMap(() => new TokenBucket(), 10_000);
-  const take = (key: string, now: number) => buckets.at(key, now).take(rate, 1, now);
+  const take = (key: string, now: number) => buckets.get(key, now).take(rate, 1, now);
   for (const key of ["a", "b"]) {
     assertEquals([take(key, START), take(key, START)], [0, 0]);
     assert(take(key, START) > 0);
@@ -109,7 +109,7 @@ Deno.test("TokenBucketMap forgets the oldest bucket rather than grow beyond its 
   const rate = { burst: 1, ms: 3_600_000 };
   const buckets = new TokenBucketMap(() => new TokenBucket(), 1_000);
   for (let i = 0; i < 10_000; i++) {
-    buckets.at(`key ${i}`, START).take(rate, 1, START);
+    buckets.get(`key ${i}`, START).take(rate, 1, START);
     assert(buckets.size <= 1_000);
   }
 });
@@ -120,8 +120,8 @@ Deno.test("TokenBucketMap keeps buckets that are not full while it has room", ()
     made.push("");
     return { isFull: () => false };
   }, 100);
-  const first = memory.at("first", 0);
-  for (let i = 0; i < 99; i++) memory.at(`key ${i}`, 0);
-  for (let i = 0; i < 500; i++) assertEquals(memory.at("first", 0), first);
+  const first = memory.get("first", 0);
+  for (let i = 0; i < 99; i++) memory.get(`key ${i}`, 0);
+  for (let i = 0; i < 500; i++) assertEquals(memory.get("first", 0), first);
   assertEquals(made.length, 100);
 });

@@ -5,18 +5,18 @@
  *     deno run -A tests/bench/across.ts
  */
 import { DenoKv, ServerProcess } from "../support/processes.ts";
-import { Person } from "../support/text_client.ts";
+import { TextClient } from "../support/text_client.ts";
 import { sleep } from "../support/wait.ts";
 
 const SECONDS = 5;
 
 /** Sends `rate` messages a second. Returns the milliseconds that each took, sorted. */
 async function measure(a: ServerProcess, b: ServerProcess, rate: number): Promise<number[]> {
-  const sender = await Person.connect(a.url);
-  const receiver = await Person.connect(b.url);
+  const sender = await TextClient.connect(a.url);
+  const receiver = await TextClient.connect(b.url);
   const took: number[] = [];
   for (const [nick, client] of [["sender", sender], ["receiver", receiver]] as const) {
-    client.say(`${nick}${rate}`, `/join rate${rate}`);
+    client.send(`${nick}${rate}`, `/join rate${rate}`);
     await client.next();
     await client.next();
   }
@@ -29,7 +29,7 @@ async function measure(a: ServerProcess, b: ServerProcess, rate: number): Promis
   while (performance.now() - started < SECONDS * 1000) {
     const due = (performance.now() - started) / 1000 * rate;
     while (sentCount < due) {
-      sender.say(`word @${performance.now()}`);
+      sender.send(`word @${performance.now()}`);
       sentCount++;
     }
     await sleep(1);
@@ -38,7 +38,7 @@ async function measure(a: ServerProcess, b: ServerProcess, rate: number): Promis
   if (took.length !== sentCount) {
     throw new Error(`Lost messages: ${sentCount} sent, ${took.length} received`);
   }
-  await Promise.all([sender.leave(), receiver.leave()]);
+  await Promise.all([sender.disconnect(), receiver.disconnect()]);
   return took.sort((a, b) => a - b);
 }
 

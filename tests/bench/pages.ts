@@ -5,50 +5,50 @@
  *     deno run -A tests/bench/pages.ts
  */
 import { ServerProcess } from "../support/processes.ts";
-import { Person } from "../support/text_client.ts";
+import { TextClient } from "../support/text_client.ts";
 import { sleep } from "../support/wait.ts";
 
 const ROUNDS = 200;
 
 /** Sends `many` messages to a room. Returns the ID of the one in the middle. */
 async function fill(server: ServerProcess, room: string, many: number): Promise<string> {
-  const person = await Person.connect(server.url, "chat.v1");
-  person.say(`{"type":"login","nick":"${room}"}`, `{"type":"join","room":"${room}"}`);
+  const client = await TextClient.connect(server.url, "chat.v1");
+  client.send(`{"type":"login","nick":"${room}"}`, `{"type":"join","room":"${room}"}`);
   let middle = "";
   for (let said = 0; said < many; said += 200) {
     const lines = Array.from(
       { length: 200 },
       (_, i) => `{"type":"message","text":"word ${said + i}"}`,
     );
-    person.say(lines.join("\n"));
+    client.send(lines.join("\n"));
     for (let heard = 0; heard < 200;) {
-      const line = await person.next();
+      const line = await client.next();
       if (!line.startsWith('{"type":"message"')) continue;
       heard++;
       if (said + heard === many / 2) middle = JSON.parse(line).id;
     }
-    person.transcript.length = 0;
+    client.received.length = 0;
   }
-  await person.leave();
+  await client.disconnect();
   return middle;
 }
 
 /** Requests a page many times. Returns the milliseconds that each took, sorted. */
 async function measure(server: ServerProcess, room: string, before?: string): Promise<number[]> {
-  const person = await Person.connect(server.url, "chat.v1");
-  person.say(`{"type":"login","nick":"reader"}`, `{"type":"join","room":"${room}"}`);
-  await person.next();
-  await person.next();
+  const client = await TextClient.connect(server.url, "chat.v1");
+  client.send(`{"type":"login","nick":"reader"}`, `{"type":"join","room":"${room}"}`);
+  await client.next();
+  await client.next();
   const took: number[] = [];
   for (let i = 0; i < ROUNDS; i++) {
     const started = performance.now();
-    person.say(JSON.stringify({ type: "history", before, limit: 50 }));
-    const { events } = JSON.parse(await person.next());
+    client.send(JSON.stringify({ type: "history", before, limit: 50 }));
+    const { events } = JSON.parse(await client.next());
     took.push(performance.now() - started);
     if (events.length !== 50) throw new Error(`${events.length} events`);
   }
-  person.socket.close(1000);
-  await person.closed;
+  client.socket.close(1000);
+  await client.closed;
   return took.sort((a, b) => a - b);
 }
 

@@ -5,7 +5,7 @@
  * are in `peers/`. Parley is started with its own command line.
  */
 import { PROJECT, ServerProcess } from "../support/processes.ts";
-import { sleep, soon } from "../support/wait.ts";
+import { sleep, withDeadline } from "../support/wait.ts";
 import { inspircdConfig } from "./inspircd.ts";
 import { Skip } from "./job.ts";
 import type { WireName } from "./wire.ts";
@@ -163,7 +163,7 @@ async function startProgram(command: string, args: string[]): Promise<RunningSer
   const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let said = "";
   while (!/listening \d+\n/.test(said)) {
-    const { done, value } = await soon(lines.read(), `${command} to listen`, 60_000);
+    const { done, value } = await withDeadline(lines.read(), `${command} to listen`, 60_000);
     if (done) throw new Skip(`${command} ended before it listened: ${said}`);
     said += value;
   }

@@ -13,7 +13,9 @@ import puppeteer, {
   type Page,
   type Viewport,
 } from "puppeteer-core";
-import { eventually, type House, type Person } from "../support/test_server.ts";
+import type { TestServer } from "../support/test_server.ts";
+import type { TextClient } from "../support/text_client.ts";
+import { eventually } from "../support/wait.ts";
 
 /** The package's arguments for small servers, without those that make this browser unlike a user's. */
 const ARGS = chromium.args.filter((arg) =>
@@ -94,13 +96,13 @@ export function addressOf({ port }: { port: number }): string {
 }
 
 /** Posts many messages to a room. Returns their author. */
-export async function fillRoom(house: House, room: string, many: number): Promise<Person> {
-  const bob = await house.enter("Bob", room);
+export async function fillRoom(server: TestServer, room: string, many: number): Promise<TextClient> {
+  const bob = await server.login("Bob", room);
   for (let i = 1; i <= many; i++) {
-    bob.say(`message ${i}`);
-    if (i % 200 === 0) await eventually(() => bob.waiting >= i, "the messages are posted", 60_000);
+    bob.send(`message ${i}`);
+    if (i % 200 === 0) await eventually(() => bob.unreadCount >= i, "the messages are posted", 60_000);
   }
-  await eventually(() => bob.waiting >= many, "all messages are posted", 60_000);
+  await eventually(() => bob.unreadCount >= many, "all messages are posted", 60_000);
   return bob;
 }
 

@@ -3,7 +3,9 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import axe from "axe-core";
 import { ASSETS } from "../../chat/http/assets.ts";
-import { eventually, House, PROJECT, ServerProcess } from "../support/test_server.ts";
+import { PROJECT, ServerProcess } from "../support/processes.ts";
+import { TestServer } from "../support/test_server.ts";
+import { eventually } from "../support/wait.ts";
 import { addressOf, browserTests, BrowserUser, PHONE } from "./browser.ts";
 
 const browserTest = await browserTests();
@@ -11,7 +13,7 @@ const browserTest = await browserTests();
 browserTest(
   "the login form shows that the server is unreachable, and logs in when it is back",
   async (browser) => {
-    const first = await House.open();
+    const first = await TestServer.open();
     const { port } = first;
     const ann = await BrowserUser.open(browser);
     await ann.page.goto(addressOf({ port }));
@@ -28,14 +30,14 @@ browserTest(
 );
 
 browserTest("text from the network is never parsed as HTML", async (browser) => {
-  await using house = await House.open();
+  await using server = await TestServer.open();
   const evil = "<img/src=x/onerror=alert(1)>";
   const ann = await BrowserUser.open(browser);
-  await ann.logIn(`${addressOf(house)}#${encodeURIComponent(evil)}`, "Ann");
-  const bob = await house.connect();
-  bob.say("<b>Bob</b>", `/join ${evil}`);
-  const cid = await house.connect();
-  cid.say("<script>alert(2)</script>", `/join ${evil}`);
+  await ann.logIn(`${addressOf(server)}#${encodeURIComponent(evil)}`, "Ann");
+  const bob = await server.connect();
+  bob.send("<b>Bob</b>", `/join ${evil}`);
+  const cid = await server.connect();
+  cid.send("<script>alert(2)</script>", `/join ${evil}`);
   for (
     const text of [
       evil,
@@ -46,8 +48,8 @@ browserTest("text from the network is never parsed as HTML", async (browser) => 
       "data:text/html,<script>alert(7)</script>",
       "see (https://example.org/a_(b)). And https://xn--e1afmkfd.xn--p1ai/?q=1#x!",
     ]
-  ) bob.say(text);
-  bob.say("/msg Ann <iframe src=/ws></iframe>", "the last");
+  ) bob.send(text);
+  bob.send("/msg Ann <iframe src=/ws></iframe>", "the last");
   await ann.waitForText("the last", ".text");
   assertEquals(
     await ann.page.$$eval(
@@ -74,9 +76,9 @@ browserTest("text from the network is never parsed as HTML", async (browser) => 
 });
 
 browserTest("the page shows an address that is not UTF-8 unchanged", async (browser) => {
-  await using house = await House.open();
+  await using server = await TestServer.open();
   const ann = await BrowserUser.open(browser);
-  const address = `${addressOf(house)}?%ff#lobby`;
+  const address = `${addressOf(server)}?%ff#lobby`;
   await ann.logIn(address, "Ann");
   await ann.waitForText("You're the first one here", "#chat");
   await ann.waitForText(address, "#chat");
@@ -84,15 +86,15 @@ browserTest("the page shows an address that is not UTF-8 unchanged", async (brow
 });
 
 browserTest("the page can be used with the keyboard alone", async (browser) => {
-  await using house = await House.open();
-  const bob = await house.enter("Bob", "red");
+  await using server = await TestServer.open();
+  const bob = await server.login("Bob", "red");
   const ann = await BrowserUser.open(browser);
   const { keyboard } = ann.page;
   const focused = () =>
     ann.page.evaluate(() =>
       document.activeElement?.id || document.activeElement?.textContent || ""
     );
-  await ann.page.goto(addressOf(house));
+  await ann.page.goto(addressOf(server));
   await ann.waitForElement("#loginNick");
   await keyboard.type("Ann");
   await keyboard.press("Enter");
@@ -114,7 +116,7 @@ browserTest("the page can be used with the keyboard alone", async (browser) => {
   await keyboard.up("Shift");
   await keyboard.press("Enter");
   await ann.waitForText("Bob", "#members");
-  await bob.hears("Ann joined room.");
+  await bob.expect("Ann joined room.");
   await keyboard.press("Tab");
   await keyboard.press("Tab");
   assertEquals((await focused()).includes("Bob"), true, await focused());
@@ -123,15 +125,15 @@ browserTest("the page can be used with the keyboard alone", async (browser) => {
   await keyboard.press("Escape");
   await keyboard.type("psst");
   await keyboard.press("Enter");
-  await bob.hears("[from Ann] psst");
+  await bob.expect("[from Ann] psst");
   await ann.close();
 });
 
 browserTest(
   "axe finds no serious accessibility problem in light and dark, on a desktop and a phone",
   async (browser) => {
-    await using house = await House.open();
-    const bob = await house.enter("Bob", "lobby");
+    await using server = await TestServer.open();
+    const bob = await server.login("Bob", "lobby");
     let visits = 0;
     for (const dark of [false, true]) {
       for (const viewport of [undefined, PHONE]) {
@@ -145,13 +147,13 @@ browserTest(
           });
           assertEquals(found, [], `${where}, ${dark ? "dark" : "light"}`);
         };
-        await ann.page.goto(addressOf(house));
+        await ann.page.goto(addressOf(server));
         await ann.waitForElement("#loginNick");
         await check("the login form");
-        await ann.logIn(addressOf(house), `Ann${++visits}`);
+        await ann.logIn(addressOf(server), `Ann${++visits}`);
         await ann.send("hello https://example.org/");
         await ann.send("/help");
-        bob.say("/me waves", "hello", `/msg Ann${visits} psst`);
+        bob.send("/me waves", "hello", `/msg Ann${visits} psst`);
         await ann.waitForText("hello", ".other");
         // The contrast of a message is lower until the server confirms it.
         await ann.page.waitForFunction(() => document.querySelector(".sending") === null);
@@ -167,14 +169,14 @@ browserTest(
 browserTest(
   "on a phone of 360 pixels nothing overflows, buttons are large, and the lists open",
   async (browser) => {
-    await using house = await House.open();
-    const bob = await house.enter("Bob", "lobby");
+    await using server = await TestServer.open();
+    const bob = await server.login("Bob", "lobby");
     const ann = await BrowserUser.open(browser, { viewport: PHONE });
-    await ann.logIn(addressOf(house), "A nickname as long as it can be.");
+    await ann.logIn(addressOf(server), "A nickname as long as it can be.");
     await ann.send("/msg Nobody hello");
     await ann.waitForElement(".failure button");
     await ann.page.evaluate(() => location.hash = "#lobby");
-    bob.say("w".repeat(500), "https://example.org/" + "long/".repeat(60), "שלום ".repeat(20));
+    bob.send("w".repeat(500), "https://example.org/" + "long/".repeat(60), "שלום ".repeat(20));
     await ann.send("m".repeat(300));
     await ann.waitForText("שלום", ".bubble");
     const wide = () =>
@@ -218,9 +220,9 @@ browserTest(
 );
 
 Deno.test("the files are served with security headers, and with 304 if they have not changed", async () => {
-  await using house = await House.open();
+  await using server = await TestServer.open();
   const html = { headers: { accept: "text/html" } };
-  const page = await fetch(addressOf(house), html);
+  const page = await fetch(addressOf(server), html);
   assertEquals(page.headers.get("content-type"), "text/html; charset=utf-8");
   assert(page.headers.get("vary")!.includes("accept"));
   const policy = page.headers.get("content-security-policy")!;
@@ -229,7 +231,7 @@ Deno.test("the files are served with security headers, and with 304 if they have
       "default-src 'none'",
       "script-src 'self'",
       "frame-ancestors 'none'",
-      `ws://127.0.0.1:${house.port}`,
+      `ws://127.0.0.1:${server.port}`,
     ]
   ) {
     assert(policy.includes(part), policy);
@@ -237,7 +239,7 @@ Deno.test("the files are served with security headers, and with 304 if they have
   assert(!policy.includes("unsafe"), policy);
   assertNotEquals((await page.text()).length, 0);
   for (const path of ASSETS.keys()) {
-    const url = addressOf(house) + path.slice(1);
+    const url = addressOf(server) + path.slice(1);
     const first = await fetch(url, html);
     await first.body?.cancel();
     const { headers } = first;
@@ -260,9 +262,9 @@ Deno.test("the files are served with security headers, and with 304 if they have
 browserTest(
   "the page loads less than 50,000 bytes, compressed, and from its own server only",
   async (browser) => {
-    await using house = await House.open();
+    await using server = await TestServer.open();
     const ann = await BrowserUser.open(browser);
-    await ann.logIn(addressOf(house), "Ann");
+    await ann.logIn(addressOf(server), "Ann");
     const loaded = await ann.page.evaluate(() =>
       ["navigation", "resource"].flatMap((type) => performance.getEntriesByType(type))
         .map((entry) => entry as PerformanceResourceTiming)
@@ -272,7 +274,7 @@ browserTest(
     // The page loads every file but those for other users of the client.
     const forOthers = ["/client.js", "/client/client.d.ts"];
     const paths = [...ASSETS.keys()].filter((path) => !forOthers.includes(path))
-      .map((path) => addressOf(house) + path.slice(1));
+      .map((path) => addressOf(server) + path.slice(1));
     assertEquals(loaded.map(([url]) => url).toSorted(), paths.toSorted());
     for (const [url, size] of loaded) assert(size > 0, url);
     // The files are served as they are written, with their comments: the bound is on compressed bytes,
@@ -283,10 +285,10 @@ browserTest(
 );
 
 browserTest("nothing is animated for users who prefer reduced motion", async (browser) => {
-  await using house = await House.open();
+  await using server = await TestServer.open();
   for (const [moves, animations] of [[true, 1], [false, 0]] as const) {
     const ann = await BrowserUser.open(browser, { viewport: PHONE, allowsMotion: moves });
-    await ann.logIn(addressOf(house), `Ann ${animations}`);
+    await ann.logIn(addressOf(server), `Ann ${animations}`);
     await ann.page.click("#openPlaces");
     const found = await ann.page.$eval("#places", (list) => list.getAnimations().length);
     assertEquals(found, animations);

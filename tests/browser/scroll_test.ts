@@ -2,7 +2,8 @@
 /** Reading on the page: history, unread messages and scrolling. */
 import { assert, assertEquals } from "@std/assert";
 import { AdjustedClock } from "../support/fake_clock.ts";
-import { eventually, House } from "../support/test_server.ts";
+import { TestServer } from "../support/test_server.ts";
+import { eventually } from "../support/wait.ts";
 import { addressOf, browserTests, BrowserUser, fillRoom } from "./browser.ts";
 
 const browserTest = await browserTests();
@@ -10,10 +11,10 @@ const browserTest = await browserTests();
 browserTest(
   "scrolling up loads history, and the visible messages keep their position",
   async (browser) => {
-    await using house = await House.open({ flood: "off" });
-    await fillRoom(house, "lobby", 180);
+    await using server = await TestServer.open({ rateLimits: "off" });
+    await fillRoom(server, "lobby", 180);
     const ann = await BrowserUser.open(browser);
-    await ann.logIn(addressOf(house), "Ann");
+    await ann.logIn(addressOf(server), "Ann");
     await ann.waitForText("message 180", ".bubble");
     assert(!(await ann.textsOf(".text")).includes("message 1"));
     const top = () => ann.page.$eval(".log", (log) => log.scrollTop);
@@ -46,10 +47,10 @@ browserTest(
 browserTest(
   "new messages below are counted and divided off, and Escape scrolls to them",
   async (browser) => {
-    await using house = await House.open({ flood: "off" });
-    const bob = await fillRoom(house, "lobby", 60);
+    await using server = await TestServer.open({ rateLimits: "off" });
+    const bob = await fillRoom(server, "lobby", 60);
     const ann = await BrowserUser.open(browser);
-    await ann.logIn(addressOf(house), "Ann");
+    await ann.logIn(addressOf(server), "Ann");
     await ann.waitForText("message 60", ".bubble");
     await eventually(
       async () => await ann.page.$eval(".log", (log) => log.scrollTop) > 500,
@@ -57,7 +58,7 @@ browserTest(
     );
     await ann.page.$eval(".log", (log) => log.scrollTop = 400);
     await ann.waitForElement(".jump");
-    bob.say("one more", "and another");
+    bob.send("one more", "and another");
     await ann.waitForText("2 new messages", ".jump");
     await ann.waitForTitle("(2) #lobby · Parley");
     assertEquals(
@@ -71,10 +72,10 @@ browserTest(
 );
 
 browserTest("the log drops its oldest rows above a thousand", async (browser) => {
-  await using house = await House.open({ flood: "off" });
+  await using server = await TestServer.open({ rateLimits: "off" });
   const ann = await BrowserUser.open(browser);
-  await ann.logIn(addressOf(house), "Ann");
-  await fillRoom(house, "lobby", 1400);
+  await ann.logIn(addressOf(server), "Ann");
+  await fillRoom(server, "lobby", 1400);
   await ann.waitForText("message 1400", ".text:last-child, .rows > :last-child");
   const rows = await ann.page.$$eval(".rows > *", (all) => all.length);
   assert(rows <= 1000 && rows >= 500, `${rows}`);
@@ -84,10 +85,10 @@ browserTest("the log drops its oldest rows above a thousand", async (browser) =>
 browserTest(
   "scrolling up far drops the newest rows; scrolling down or Escape loads them again",
   async (browser) => {
-    await using house = await House.open({ flood: "off" });
-    const bob = await fillRoom(house, "lobby", 1300);
+    await using server = await TestServer.open({ rateLimits: "off" });
+    const bob = await fillRoom(server, "lobby", 1300);
     const ann = await BrowserUser.open(browser);
-    await ann.logIn(addressOf(house), "Ann");
+    await ann.logIn(addressOf(server), "Ann");
     await ann.waitForText("message 1300", ".rows > :last-child");
     const scroll = (to: "up" | "down", until: string) =>
       ann.page.evaluate(
@@ -109,7 +110,7 @@ browserTest(
     assertEquals(await scroll("up", "message 1"), "message 1");
     const held = await ann.textsOf(".text");
     assert(held.length <= 1000 && !held.includes("message 1300"), `${held.length}`);
-    bob.say("message 1301");
+    bob.send("message 1301");
     await ann.waitForText("1 new message", ".jump");
     assertEquals(await scroll("down", "message 1301"), "message 1301");
     const again = await ann.textsOf(".text");
@@ -120,7 +121,7 @@ browserTest(
     assertEquals(await scroll("up", "message 1"), "message 1");
     await ann.page.keyboard.press("Escape");
     await ann.waitForText("message 1301", ".rows > :last-child");
-    bob.say("message 1302");
+    bob.send("message 1302");
     await ann.waitForText("message 1302", ".rows > :last-child");
     const last = await ann.textsOf(".text");
     assertEquals(
@@ -132,10 +133,10 @@ browserTest(
 );
 
 browserTest("a thousand messages scroll smoothly", async (browser) => {
-  await using house = await House.open({ flood: "off" });
+  await using server = await TestServer.open({ rateLimits: "off" });
   const ann = await BrowserUser.open(browser, { allowsMotion: true });
-  await ann.logIn(addressOf(house), "Ann");
-  const bob = await fillRoom(house, "lobby", 990);
+  await ann.logIn(addressOf(server), "Ann");
+  const bob = await fillRoom(server, "lobby", 990);
   await ann.waitForText("message 990", ".rows > :last-child");
   assert((await ann.page.$$(".rows > *")).length >= 990);
   /** Scrolls 60 times. Returns the milliseconds that each frame took, sorted. */
@@ -158,7 +159,7 @@ browserTest("a thousand messages scroll smoothly", async (browser) => {
   const isSmooth = (times: number[]) => times[30]! < 20 && times[54]! < 33;
   let times: number[] = [];
   for (let round = 0; round < 10 && !(times.length > 0 && isSmooth(times)); round++) {
-    bob.say(`more ${round}`);
+    bob.send(`more ${round}`);
     times = await scroll(round % 2 === 0 ? -150 : 150);
   }
   assert(isSmooth(times), times.map(Math.round).join(" "));
@@ -171,13 +172,13 @@ browserTest("a line with the date begins each day", async (browser) => {
   for (const days of [3, 1, 0]) {
     const clock = new AdjustedClock();
     clock.wallAheadMs = -days * 86_400_000;
-    await using then = await House.open({ kv, clock, flood: "off" });
-    const bob = await then.enter("Bob", "lobby");
-    for (const n of [1, 2]) await bob.asks(`${days} days ago, ${n}`, `Bob: ${days} days ago, ${n}`);
+    await using then = await TestServer.open({ kv, clock, rateLimits: "off" });
+    const bob = await then.login("Bob", "lobby");
+    for (const n of [1, 2]) await bob.request(`${days} days ago, ${n}`, `Bob: ${days} days ago, ${n}`);
   }
-  const house = await House.open({ kv, flood: "off" });
+  const server = await TestServer.open({ kv, rateLimits: "off" });
   const ann = await BrowserUser.open(browser);
-  await ann.logIn(addressOf(house), "Ann");
+  await ann.logIn(addressOf(server), "Ann");
   await ann.waitForText("0 days ago, 2", ".bubble");
   const date = await ann.page.evaluate(
     (time) => new Intl.DateTimeFormat([], { dateStyle: "full" }).format(time),
@@ -192,18 +193,18 @@ browserTest("a line with the date begins each day", async (browser) => {
   const shown = await ann.page.$$eval(".who", (all) => all.map((who) => who.checkVisibility()));
   assertEquals(shown, [true, false, true, false, true, false]);
   await ann.close();
-  await house[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
   kv.close();
 });
 
 browserTest(
   "a message of emoji is large, and text from right to left keeps its direction",
   async (browser) => {
-    await using house = await House.open({ flood: "off" });
-    const bob = await house.enter("مريم", "lobby");
+    await using server = await TestServer.open({ rateLimits: "off" });
+    const bob = await server.login("مريم", "lobby");
     const ann = await BrowserUser.open(browser);
-    await ann.logIn(addressOf(house), "Ann");
-    bob.say("👩‍👩‍👧‍👦 🇩🇪 👍🏽", "2 👍", "12", "مرحبا", "\u202eevil.example", "w".repeat(400), "last");
+    await ann.logIn(addressOf(server), "Ann");
+    bob.send("👩‍👩‍👧‍👦 🇩🇪 👍🏽", "2 👍", "12", "مرحبا", "\u202eevil.example", "w".repeat(400), "last");
     await ann.waitForText("last", ".bubble");
     const said = await ann.page.$$eval(".text", (all) =>
       all.map((text) => ({

@@ -1,6 +1,6 @@
 /** Access tokens and passwords on the page. */
 import { assert, assertEquals } from "@std/assert";
-import { House } from "../support/test_server.ts";
+import { TestServer } from "../support/test_server.ts";
 import { addressOf, browserTests, BrowserUser } from "./browser.ts";
 
 const browserTest = await browserTests();
@@ -12,16 +12,16 @@ const REFUSED = /WebSocket connection| 401 /;
 browserTest(
   "a private server asks for its access token until it is right, and not again after a reload",
   async (browser) => {
-    await using house = await House.open({ access: { token: TOKEN } });
+    await using server = await TestServer.open({ access: { token: TOKEN } });
     const ann = await BrowserUser.open(browser);
-    await ann.page.goto(`${addressOf(house)}#red`);
+    await ann.page.goto(`${addressOf(server)}#red`);
     await ann.fill("#loginNick", "Ann");
     await ann.page.keyboard.press("Enter");
     await ann.waitForText("This chat is private", "#loginError");
     await ann.fill("#loginPassword", "not-that-one");
     await Promise.all([ann.page.waitForNavigation(), ann.page.keyboard.press("Enter")]);
     await ann.waitForText("Wrong access token.", "#loginError");
-    assertEquals(house.chat.size, 0);
+    assertEquals(server.chat.size, 0);
     await ann.fill("#loginPassword", TOKEN);
     await Promise.all([ann.page.waitForNavigation(), ann.page.keyboard.press("Enter")]);
     await ann.waitForText("You're the first one here", "#chat");
@@ -34,17 +34,17 @@ browserTest(
 );
 
 browserTest("the login form asks for the password of a registered nickname", async (browser) => {
-  await using house = await House.open({ passwordRounds: 1_000, grace: 0 });
-  const owner = await house.enter("Ann", "red");
-  owner.say(`/register ${PASSWORD}`);
-  await owner.hears(
+  await using server = await TestServer.open({ passwordRounds: 1_000, graceSeconds: 0 });
+  const owner = await server.login("Ann", "red");
+  owner.send(`/register ${PASSWORD}`);
+  await owner.expect(
     '"Ann" is now registered to you. Next time, enter it as your nickname, then type ' +
       "/identify {password}.",
   );
-  await owner.leave();
+  await owner.disconnect();
   // A user without the password logs in with another nickname.
   const bob = await BrowserUser.open(browser);
-  await bob.page.goto(`${addressOf(house)}#red`);
+  await bob.page.goto(`${addressOf(server)}#red`);
   await bob.fill("#loginNick", "Ann");
   await bob.page.keyboard.press("Enter");
   await bob.waitForText('"Ann" is registered', "#loginError");
@@ -52,7 +52,7 @@ browserTest("the login form asks for the password of a registered nickname", asy
   await bob.page.keyboard.press("Enter");
   await bob.waitForElement("#chat:not([hidden])");
   const ann = await BrowserUser.open(browser);
-  await ann.page.goto(`${addressOf(house)}#red`);
+  await ann.page.goto(`${addressOf(server)}#red`);
   await ann.fill("#loginNick", "Ann");
   await ann.page.keyboard.press("Enter");
   await ann.waitForText('"Ann" is registered', "#loginError");
@@ -67,11 +67,11 @@ browserTest("the login form asks for the password of a registered nickname", asy
 });
 
 browserTest("commands with passwords are never sent as messages", async (browser) => {
-  await using house = await House.open({ passwordRounds: 1_000 });
-  const bob = await house.enter("Bob", "red");
+  await using server = await TestServer.open({ passwordRounds: 1_000 });
+  const bob = await server.login("Bob", "red");
   const ann = await BrowserUser.open(browser);
-  await ann.logIn(`${addressOf(house)}#red`, "Ann");
-  await bob.hears("Ann joined room.");
+  await ann.logIn(`${addressOf(server)}#red`, "Ann");
+  await bob.expect("Ann joined room.");
   for (
     const [line, answer] of [
       [" /register two words", "/register password"],
@@ -89,6 +89,6 @@ browserTest("commands with passwords are never sent as messages", async (browser
     await ann.waitForText(answer, ".log");
   }
   await ann.send("hello");
-  await bob.hears("Ann is now known as Bea.", "Bea is now known as Ann.", "Ann: hello");
+  await bob.expect("Ann is now known as Bea.", "Bea is now known as Ann.", "Ann: hello");
   await ann.close();
 });

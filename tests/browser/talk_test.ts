@@ -1,32 +1,35 @@
 /// <reference lib="dom" />
 /** Talking on the page: rooms, direct messages, commands and reconnecting. */
 import { assertEquals } from "@std/assert";
-import { eventually, House, Person, ServerProcess } from "../support/test_server.ts";
+import { ServerProcess } from "../support/processes.ts";
+import { TestServer } from "../support/test_server.ts";
+import { TextClient } from "../support/text_client.ts";
+import { eventually } from "../support/wait.ts";
 import { addressOf, browserTests, BrowserUser } from "./browser.ts";
 
 const browserTest = await browserTests();
 
 browserTest("two users of the page and one of plain text talk in a room", async (browser) => {
-  await using house = await House.open();
+  await using server = await TestServer.open();
   const [ann, bob] = [await BrowserUser.open(browser), await BrowserUser.open(browser)];
-  await ann.logIn(addressOf(house), "Ann");
+  await ann.logIn(addressOf(server), "Ann");
   await ann.waitForText("You're the first one here");
-  await bob.logIn(`${addressOf(house)}#lobby`, "Bob");
-  const cid = await house.enter("Cid", "lobby");
+  await bob.logIn(`${addressOf(server)}#lobby`, "Bob");
+  const cid = await server.login("Cid", "lobby");
   await ann.waitForText("Cid joined");
   await ann.waitForTexts("#members bdi", ["Ann", "Bob", "Cid"]);
   await ann.send("Hello there");
   await bob.waitForText("Hello there", ".other .bubble");
   await ann.waitForElement(".own .bubble");
-  await cid.hears("Ann: Hello there");
+  await cid.expect("Ann: Hello there");
   await bob.send("/me waves");
   await ann.waitForText("Bob waves", ".action");
-  await cid.asks("/nick Cecil", "* Bob waves", "Nickname is: Cecil");
+  await cid.request("/nick Cecil", "* Bob waves", "Nickname is: Cecil");
   await ann.waitForText("Cid is now Cecil", ".membership");
   await bob.send("/msg Cecil just between us");
-  await cid.hears("[from Bob] just between us");
+  await cid.expect("[from Bob] just between us");
   await bob.waitForText("just between us", ".own .bubble");
-  cid.say("/msg Bob yes");
+  cid.send("/msg Bob yes");
   await bob.waitForText("yes", ".other .bubble");
   await ann.send("/quit");
   await ann.waitForText("You're not in a room");
@@ -40,9 +43,9 @@ browserTest("two users of the page and one of plain text talk in a room", async 
 browserTest(
   "a message appears at once, and shows why it could not be sent",
   async (browser) => {
-    await using house = await House.open({ limits: { message: 100 } });
+    await using server = await TestServer.open({ limits: { maxMessageBytes: 100 } });
     const ann = await BrowserUser.open(browser);
-    await ann.logIn(addressOf(house), "Ann");
+    await ann.logIn(addressOf(server), "Ann");
     await ann.send("x".repeat(101));
     await ann.waitForElement(".failed .failure");
     await ann.waitForText("Not sent", ".failed .failure");
@@ -77,8 +80,8 @@ browserTest(
     await ann.send("meanwhile");
     await ann.waitForText("meanwhile", ".sending .bubble");
     server = await ServerProcess.start(["--port", String(port), ...flags]);
-    const bob = await Person.connect(server.url);
-    bob.say("Bob", "/join lobby", "are you there?");
+    const bob = await TextClient.connect(server.url);
+    bob.send("Bob", "/join lobby", "are you there?");
     await ann.waitForText("Back online", "#status");
     await ann.waitForText("meanwhile", ".own:not(.sending) .bubble");
     await ann.waitForText("are you there?", ".other .bubble");
@@ -92,7 +95,7 @@ browserTest(
     await ann.page.reload();
     await ann.waitForText("meanwhile", ".bubble");
     assertEquals((await ann.textsOf(".text")).toSorted(), said.toSorted());
-    await bob.leave();
+    await bob.disconnect();
     await ann.close(/ERR_CONNECTION_REFUSED|WebSocket connection/);
     await server.stop();
     await Deno.remove(folder, { recursive: true });
@@ -102,10 +105,10 @@ browserTest(
 browserTest(
   "a taken nickname is asked for again; nickname and drafts survive a reload",
   async (browser) => {
-    await using house = await House.open();
-    await house.enter("Bob", "red");
+    await using server = await TestServer.open();
+    await server.login("Bob", "red");
     const ann = await BrowserUser.open(browser);
-    await ann.page.goto(addressOf(house));
+    await ann.page.goto(addressOf(server));
     await ann.fill("#loginNick", "bob");
     await ann.page.keyboard.press("Enter");
     await ann.waitForText("taken", "#loginError");
@@ -139,18 +142,18 @@ browserTest(
 browserTest(
   "messages that arrive while the page is hidden are counted in the title",
   async (browser) => {
-    await using house = await House.open();
-    const bob = await house.enter("Bob", "lobby");
+    await using server = await TestServer.open();
+    const bob = await server.login("Bob", "lobby");
     const ann = await BrowserUser.open(browser);
-    await ann.logIn(addressOf(house), "Ann");
-    await bob.hears("Ann joined room.");
+    await ann.logIn(addressOf(server), "Ann");
+    await bob.expect("Ann joined room.");
     await ann.waitForTitle("#lobby · Parley");
-    bob.say("seen at once");
+    bob.send("seen at once");
     await ann.waitForText("seen at once", ".bubble");
     await ann.waitForTitle("#lobby · Parley");
     await ann.setVisible(false);
-    bob.say("one", "/me waves", "/msg Ann three");
-    await house.enter("Cid", "lobby");
+    bob.send("one", "/me waves", "/msg Ann three");
+    await server.login("Cid", "lobby");
     await ann.waitForTitle("(3) #lobby · Parley");
     await ann.setVisible(true);
     await ann.waitForTitle("(1) #lobby · Parley");
@@ -179,33 +182,33 @@ browserTest(
     // This server has none of the messages.
     const flags = ["--port", String(port), "--kv", ":memory:"];
     await using server = await ServerProcess.start(flags);
-    const bob = await Person.connect(server.url);
-    bob.say("Bob", "/join red");
+    const bob = await TextClient.connect(server.url);
+    bob.send("Bob", "/join red");
     await ann.waitForText("Back online. Older messages may be missing.", "#status");
     await ann.send("after");
     await ann.waitForText("after", ".own:not(.sending) .bubble");
-    bob.say("and on");
+    bob.send("and on");
     await ann.waitForText("and on", ".other .bubble");
     assertEquals(await ann.textsOf(".text, .gap"), [
       ...["before", "Older messages may be missing here.", "after", "and on"],
     ]);
-    await bob.leave();
+    await bob.disconnect();
     await ann.close(/ERR_CONNECTION_REFUSED|WebSocket connection/);
   },
 );
 
 browserTest("a failed message shows the reason, and Try again sends it", async (browser) => {
-  await using house = await House.open();
+  await using server = await TestServer.open();
   const ann = await BrowserUser.open(browser);
-  await ann.logIn(addressOf(house), "Ann");
+  await ann.logIn(addressOf(server), "Ann");
   await ann.send('/msg "Bob the Builder" are you there?');
   await ann.waitForText(
     "Bob the Builder is offline. Messages to offline users are not stored.",
     ".failed .failure",
   );
-  const bob = await house.enter("Bob the Builder");
+  const bob = await server.login("Bob the Builder");
   await ann.page.click(".failed .failure button");
-  await bob.hears("[from Ann] are you there?");
+  await bob.expect("[from Ann] are you there?");
   await ann.waitForText("are you there?", ".own:not(.sending, .failed) .bubble");
   await ann.waitForTexts(".text", ["are you there?"]);
   assertEquals(await ann.textsOf(".failure"), []);
@@ -215,19 +218,19 @@ browserTest("a failed message shows the reason, and Try again sends it", async (
 browserTest(
   "direct messages are private, survive a reload, and ignore the case of nicknames",
   async (browser) => {
-    await using house = await House.open();
-    const [bob, cid] = [await house.enter("Bob", "lobby"), await house.enter("Cid", "lobby")];
-    await bob.hears("Cid joined room.");
+    await using server = await TestServer.open();
+    const [bob, cid] = [await server.login("Bob", "lobby"), await server.login("Cid", "lobby")];
+    await bob.expect("Cid joined room.");
     const ann = await BrowserUser.open(browser);
-    await ann.logIn(`${addressOf(house)}#@bob`, "Ann");
-    for (const each of [bob, cid]) await each.hears("Ann joined room.");
+    await ann.logIn(`${addressOf(server)}#@bob`, "Ann");
+    for (const each of [bob, cid]) await each.expect("Ann joined room.");
     await ann.send("psst");
-    await bob.hears("[from Ann] psst");
-    bob.say("/msg Ann what is it?");
-    await bob.hears("[to Ann] what is it?");
+    await bob.expect("[from Ann] psst");
+    bob.send("/msg Ann what is it?");
+    await bob.expect("[to Ann] what is it?");
     await ann.waitForText("what is it?", ".other .bubble");
     await ann.send("/msg Bob come to #red");
-    await bob.hears("[from Ann] come to #red");
+    await bob.expect("[from Ann] come to #red");
     await ann.waitForTexts("#directs bdi", ["bob"]);
     // While a message is being sent, the browser would ask before it reloads.
     await ann.waitForText("come to #red", ".own:not(.sending, .failed) .bubble");
@@ -236,7 +239,7 @@ browserTest(
     await ann.waitForTitle("Bob · Parley");
     await ann.send("/me waves");
     await ann.waitForText("/me works in rooms only.", ".note");
-    await cid.hearsNothingElse();
+    await cid.expectNothingElse();
     await ann.close();
   },
 );
@@ -244,9 +247,9 @@ browserTest(
 browserTest(
   "an address opens its room, in any script; back and forward work",
   async (browser) => {
-    await using house = await House.open();
+    await using server = await TestServer.open();
     const ann = await BrowserUser.open(browser);
-    await ann.logIn(`${addressOf(house)}#${encodeURIComponent("café 東京")}`, "Ann");
+    await ann.logIn(`${addressOf(server)}#${encodeURIComponent("café 東京")}`, "Ann");
     await ann.waitForTitle("#café 東京 · Parley");
     await ann.waitForText("You're the first one here", "#empty");
     await ann.waitForText("#café 東京", "#address");
@@ -257,7 +260,7 @@ browserTest(
       });
     // The address appears when the list of members has arrived.
     await eventually(
-      async () => decodeURI(await copy()) === `${addressOf(house)}#café 東京`,
+      async () => decodeURI(await copy()) === `${addressOf(server)}#café 東京`,
       "the address is copied",
     );
     await ann.send("in the first");
@@ -278,7 +281,7 @@ browserTest(
     // A known nickname is not asked for: the login form stays closed.
     const again = await ann.page.browserContext().newPage();
     await ann.page.close();
-    await again.goto(`${addressOf(house)}#blue`);
+    await again.goto(`${addressOf(server)}#blue`);
     await again.waitForFunction(() => document.title === "#blue · Parley");
     assertEquals(await again.$("#login:not([hidden])"), null);
     await ann.close();
@@ -288,9 +291,9 @@ browserTest(
 browserTest(
   "a room that cannot be entered shows the reason, and the user stays where they were",
   async (browser) => {
-    await using house = await House.open();
+    await using server = await TestServer.open();
     const ann = await BrowserUser.open(browser);
-    await ann.logIn(`${addressOf(house)}#${"x".repeat(300)}`, "Ann");
+    await ann.logIn(`${addressOf(server)}#${"x".repeat(300)}`, "Ann");
     await ann.waitForText("room name", "#status");
     await ann.waitForText("You're not in a room", "#empty");
     assertEquals(await ann.page.$("#composer:not([hidden])"), null);
@@ -305,10 +308,10 @@ browserTest(
 );
 
 browserTest("the page has the commands of plain text, with answers", async (browser) => {
-  await using house = await House.open();
-  await house.enter("Bob", "red");
+  await using server = await TestServer.open();
+  await server.login("Bob", "red");
   const ann = await BrowserUser.open(browser);
-  await ann.logIn(addressOf(house), "Ann");
+  await ann.logIn(addressOf(server), "Ann");
   for (
     const [line, answer] of [
       ["/help", "/join room – join or create a room"],
@@ -340,9 +343,9 @@ browserTest("the page has the commands of plain text, with answers", async (brow
 browserTest(
   "a session that another tab resumes ends in this one, which says so",
   async (browser) => {
-    await using house = await House.open();
+    await using server = await TestServer.open();
     const ann = await BrowserUser.open(browser);
-    await ann.logIn(addressOf(house), "Ann");
+    await ann.logIn(addressOf(server), "Ann");
     await ann.send("here");
     await ann.waitForText("here", ".own:not(.sending) .bubble");
     const session = await ann.page.evaluate(() => sessionStorage.getItem("parley.session")!);
@@ -350,7 +353,7 @@ browserTest(
     await twin.evaluateOnNewDocument((session) => {
       sessionStorage.setItem("parley.session", session);
     }, session);
-    await twin.goto(addressOf(house));
+    await twin.goto(addressOf(server));
     await twin.waitForFunction(() => document.querySelector(".own .bubble"));
     await ann.waitForText("Parley is open in another tab.", "#status");
     await ann.close();
@@ -358,12 +361,12 @@ browserTest(
 );
 
 browserTest("the page works with a server that keeps no history", async (browser) => {
-  await using house = await House.open({ history: 0 });
-  const bob = await house.enter("Bob", "lobby");
+  await using server = await TestServer.open({ historySeconds: 0 });
+  const bob = await server.login("Bob", "lobby");
   const ann = await BrowserUser.open(browser);
-  await ann.logIn(addressOf(house), "Ann");
+  await ann.logIn(addressOf(server), "Ann");
   await ann.waitForText("No messages yet", "#empty");
-  bob.say("hello");
+  bob.send("hello");
   await ann.waitForText("hello", ".bubble");
   assertEquals(await ann.textsOf(".top"), [""]);
   await ann.close();

@@ -1,7 +1,7 @@
 /** How the client delivers events, and how it ends. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ChatClient, ChatError } from "../../chat/client/client.js";
-import { PROJECT } from "../support/test_server.ts";
+import { PROJECT } from "../support/processes.ts";
 import { errorReply, messageEvent, outcomeOf, Scenario, welcome } from "./scenario.ts";
 
 Deno.test("a direct message to oneself is delivered as two copies, each once", async () => {

@@ -6,7 +6,8 @@ import { assert, assertEquals } from "@std/assert";
 import type * as implementation from "../../chat/client/chat_client.js";
 import type * as errors from "../../chat/client/protocol.js";
 import * as declared from "../../chat/client/client.js";
-import { House, PROJECT, runDeno } from "../support/test_server.ts";
+import { PROJECT, runDeno } from "../support/processes.ts";
+import { TestServer } from "../support/test_server.ts";
 
 /** `true` if two types are identical; without private members, which the declarations leave out. */
 type IsSame<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true
@@ -79,10 +80,10 @@ Deno.test("each mistake in a TypeScript program that uses the client is an error
 });
 
 Deno.test("a program that imports /client.js from a server runs, and has the types", async () => {
-  await using house = await House.open();
-  const url = `http://127.0.0.1:${house.port}/client.js`;
+  await using server = await TestServer.open();
+  const url = `http://127.0.0.1:${server.port}/client.js`;
   const program = `import { ChatClient } from "${url}";
-    const client = new ChatClient("${house.url}", { nick: "Ann", room: "red" });
+    const client = new ChatClient("${server.url}", { nick: "Ann", room: "red" });
     await client.say("Hello");
     console.log(await client.rooms());
     await client.close();`;

@@ -1,6 +1,8 @@
 /** Real processes around a real `denokv`, behind a proxy that loses the answer to one commit. */
 import { assertEquals } from "@std/assert";
-import { DenoKv, eventually, needs, Person, ServerProcess } from "../support/test_server.ts";
+import { DenoKv, ServerProcess, testWithProgram } from "../support/processes.ts";
+import { TextClient } from "../support/text_client.ts";
+import { eventually } from "../support/wait.ts";
 import { LossyProxy } from "./lossy_proxy.ts";
 
 async function start(kv: DenoKv, url: string): Promise<ServerProcess> {
@@ -16,7 +18,7 @@ const REGISTERED =
   '"Ann" is now registered to you. Next time, enter it as your nickname, then type ' +
   "/identify {password}.";
 
-needs(
+testWithProgram(
   "denokv",
   "Processes: a commit that KV's client repeats after a lost answer counts once",
   async () => {
@@ -34,32 +36,32 @@ needs(
       assertEquals(proxy.lost, ++lost, `no answer to ${text} was lost`);
     };
 
-    const bob = await Person.connect(other.url);
-    await bob.asks("Bob", using("Bob"));
-    await bob.asks("/join red", 'Joined chat room "red"');
-    const ann = await Person.connect(lossy.url);
-    await losing("username_Ann", () => ann.asks("Ann", using("Ann")));
-    await losing("room_red", () => ann.asks("/join red", 'Joined chat room "red"'));
-    await bob.hears("Ann joined room.");
+    const bob = await TextClient.connect(other.url);
+    await bob.request("Bob", using("Bob"));
+    await bob.request("/join red", 'Joined chat room "red"');
+    const ann = await TextClient.connect(lossy.url);
+    await losing("username_Ann", () => ann.request("Ann", using("Ann")));
+    await losing("room_red", () => ann.request("/join red", 'Joined chat room "red"'));
+    await bob.expect("Ann joined room.");
     // Each message once and in this order, in shared and in exclusive mode.
     for (const word of ["first", "second"]) {
-      await losing(word, () => ann.asks(word, `Ann: ${word}`));
-      await bob.hears(`Ann: ${word}`);
+      await losing(word, () => ann.request(word, `Ann: ${word}`));
+      await bob.expect(`Ann: ${word}`);
     }
-    await losing("account", () => ann.asks("/register correct-horse-battery", REGISTERED));
-    await losing("username_Anna", () => ann.asks("/nick Anna", "Nickname is: Anna"));
-    await bob.hears("Ann is now known as Anna.");
-    await losing("room_red", () => ann.asks("/quit", 'Left chat room "red"'));
-    await bob.hears("Anna left room.");
+    await losing("account", () => ann.request("/register correct-horse-battery", REGISTERED));
+    await losing("username_Anna", () => ann.request("/nick Anna", "Nickname is: Anna"));
+    await bob.expect("Ann is now known as Anna.");
+    await losing("room_red", () => ann.request("/quit", 'Left chat room "red"'));
+    await bob.expect("Anna left room.");
     // A released nickname is free for others, a registered one is not.
-    await losing("username_Cleo", () => ann.asks("/nick Cleo", "Nickname is: Cleo"));
-    await bob.asks("/nick Anna", "Nickname is: Anna");
-    await ann.leave();
+    await losing("username_Cleo", () => ann.request("/nick Cleo", "Nickname is: Cleo"));
+    await bob.request("/nick Anna", "Nickname is: Anna");
+    await ann.disconnect();
     await eventually(async () => {
-      bob.say("/nick Cleo");
+      bob.send("/nick Cleo");
       return await bob.next() === "Nickname is: Cleo";
     }, "the nickname of a client that left is free");
-    await bob.hearsNothingElse();
-    await bob.leave();
+    await bob.expectNothingElse();
+    await bob.disconnect();
   },
 );

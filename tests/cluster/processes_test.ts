@@ -1,14 +1,8 @@
 /** Real processes on a real `denokv`: a crash, a graceful shutdown, and an outage of storage. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import {
-  DenoKv,
-  eventually,
-  needs,
-  Person,
-  runServer,
-  ServerProcess,
-  soon,
-} from "../support/test_server.ts";
+import { DenoKv, runServer, ServerProcess, testWithProgram } from "../support/processes.ts";
+import { TextClient } from "../support/text_client.ts";
+import { eventually, withDeadline } from "../support/wait.ts";
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -18,44 +12,45 @@ async function start(kv: DenoKv): Promise<ServerProcess> {
 }
 
 /** Connects clients to a server, all in one room. Each waits for the confirmation of its own join. */
-async function enter(server: ServerProcess, name: string, many: number): Promise<Person[]> {
+async function enter(server: ServerProcess, name: string, many: number): Promise<TextClient[]> {
   return await Promise.all(Array.from({ length: many }, async (_, i) => {
-    const person = await Person.connect(server.url);
-    person.say(`${name}${i}`, "/join red");
-    await eventually(() => person.transcript.includes('Joined chat room "red"'), "they are in");
-    return person;
+    const client = await TextClient.connect(server.url);
+    client.send(`${name}${i}`, "/join red");
+    await eventually(() => client.received.includes('Joined chat room "red"'), "they are in");
+    return client;
   }));
 }
 
 /** Lets clients talk every 100 ms until stopped. Returns the messages with their times. */
-function talk(people: Person[], what: string) {
+function talk(people: TextClient[], what: string) {
   const said: { word: string; at: number }[] = [];
   let round = 0;
   const timer = setInterval(() => {
     round++;
-    people.forEach((person, i) => {
-      if (person.socket.readyState !== WebSocket.OPEN) return;
+    people.forEach((client, i) => {
+      if (client.socket.readyState !== WebSocket.OPEN) return;
       const word = `${what} ${i} ${round}`;
       said.push({ word, at: Date.now() });
-      person.say(word);
+      client.send(word);
     });
   }, 100);
   return { said, stop: () => clearInterval(timer) };
 }
 
 /** Returns what a client received after the message that was sent when all had joined. */
-function since(person: Person, word: string): string[] {
-  const at = person.transcript.findIndex((frame) => frame.endsWith(`: ${word}`));
+function since(client: TextClient, word: string): string[] {
+  const at = client.received.findIndex((frame) => frame.endsWith(`: ${word}`));
   assert(at >= 0, `a client did not receive ${word}`);
-  return person.transcript.slice(at);
+  return client.received.slice(at);
 }
 
-async function allHear(people: Person[], word: string): Promise<void> {
-  const hears = ({ transcript }: Person) => transcript.some((frame) => frame.endsWith(`: ${word}`));
+async function allHear(people: TextClient[], word: string): Promise<void> {
+  const hears = ({ received: transcript }: TextClient) =>
+    transcript.some((frame) => frame.endsWith(`: ${word}`));
   await eventually(() => people.every(hears), `all hear ${word}`);
 }
 
-needs(
+testWithProgram(
   "denokv",
   "Processes: a kill -9 and a SIGINT under load lose no delivered message and leave no ghosts",
   async () => {
@@ -68,8 +63,8 @@ needs(
       await enter(b, "b", 10),
       await enter(c, "c", 10),
     ];
-    await eventually(() => as[0]!.transcript.includes("c9 joined room."), "all are in");
-    as[0]!.say("the beginning");
+    await eventually(() => as[0]!.received.includes("c9 joined room."), "all are in");
+    as[0]!.send("the beginning");
     await allHear([...as, ...bs, ...cs], "the beginning");
 
     const crashed = talk([...as, ...bs, ...cs], "word");
@@ -78,7 +73,7 @@ needs(
     const killed = Date.now();
     const survivors = [...as, ...bs];
     const gone = (name: string) => Array.from({ length: 10 }, (_, i) => `${name}${i} left room.`);
-    const announced = ({ transcript }: Person) =>
+    const announced = ({ received: transcript }: TextClient) =>
       gone("c").every((line) => transcript.includes(line));
     await eventually(() => survivors.every(announced), "the dead are announced", 30_000);
     const took = Date.now() - killed;
@@ -92,19 +87,24 @@ needs(
     const drain = Date.now() - signalled;
     drained.stop();
     assert(drain < 5000, `the drain took ${drain} ms`);
-    for (const person of bs) assertEquals((await soon(person.closed, "the close")).code, 1012);
+    for (const client of bs) {
+      assertEquals((await withDeadline(client.closed, "the close")).code, 1012);
+    }
     await eventually(
-      () => as.every(({ transcript }) => gone("b").every((line) => transcript.includes(line))),
+      () =>
+        as.every(({ received: transcript }) =>
+          gone("b").every((line) => transcript.includes(line))
+        ),
       "those of the drained one are announced",
     );
-    as[0]!.say("the end");
+    as[0]!.send("the end");
     await allHear(as, "the end");
 
     const log = since(as[0]!, "the beginning");
-    for (const person of as) assertEquals(since(person, "the beginning"), log);
+    for (const client of as) assertEquals(since(client, "the beginning"), log);
     // Disconnected clients received the same up to then: no delivered message is missing.
-    for (const person of [...bs, ...cs]) {
-      const seen = since(person, "the beginning");
+    for (const client of [...bs, ...cs]) {
+      const seen = since(client, "the beginning");
       assertEquals(seen, log.slice(0, seen.length));
     }
     for (const line of [...gone("b"), ...gone("c")]) {
@@ -125,18 +125,18 @@ needs(
       const ofTheDrained = Number(word.split(" ")[1]) >= 10;
       if (!ofTheDrained || at < signalled - 500) assert(heard.has(word), `${word} was lost`);
     }
-    const before = as[0]!.transcript.length;
-    as[0]!.say("/ls");
-    await eventually(() => as[0]!.transcript.length > before, "the list");
+    const before = as[0]!.received.length;
+    as[0]!.send("/ls");
+    await eventually(() => as[0]!.received.length > before, "the list");
     assertEquals(
-      as[0]!.transcript.at(-1)!.split("\n").sort(),
+      as[0]!.received.at(-1)!.split("\n").sort(),
       Array.from({ length: 10 }, (_, i) => `a${i}`),
     );
-    await Promise.all(as.map((person) => person.leave()));
+    await Promise.all(as.map((client) => client.disconnect()));
   },
 );
 
-needs(
+testWithProgram(
   "denokv",
   "Processes: during an outage of storage clients stay connected and are told, then all recovers",
   async () => {
@@ -146,13 +146,13 @@ needs(
     const [ann] = await enter(a, "a", 1);
     const [bob] = await enter(b, "b", 1);
     const both = [ann!, bob!];
-    ann!.say("the beginning");
+    ann!.send("the beginning");
     await allHear(both, "the beginning");
     const away = async (what: string, back: () => Promise<void>) => {
-      const asks = (person: Person, line: string, answer: RegExp) => {
-        const from = person.transcript.length;
-        person.say(line);
-        const answered = () => person.transcript.slice(from).some((frame) => answer.test(frame));
+      const asks = (client: TextClient, line: string, answer: RegExp) => {
+        const from = client.received.length;
+        client.send(line);
+        const answered = () => client.received.slice(from).some((frame) => answer.test(frame));
         return () => eventually(answered, `an answer to ${line}`);
       };
       const line = `into the void ${what}`;
@@ -165,9 +165,11 @@ needs(
       // Without other members, and for both.
       await eventually(
         async () => {
-          ann!.say(`back after ${what}`);
+          ann!.send(`back after ${what}`);
           await pause(300);
-          return both.every(({ transcript }) => transcript.includes(`a0: back after ${what}`));
+          return both.every(({ received: transcript }) =>
+            transcript.includes(`a0: back after ${what}`)
+          );
         },
         "it works again",
         30_000,
@@ -181,46 +183,54 @@ needs(
     });
     await away("a restart", () => kv.restart(5000));
     // Both received the same in the same order.
-    ann!.say("the end");
+    ann!.send("the end");
     await allHear(both, "the end");
-    const said = (person: Person) =>
-      since(person, "the beginning").filter((frame) => /^[ab]0: /.test(frame));
+    const said = (client: TextClient) =>
+      since(client, "the beginning").filter((frame) => /^[ab]0: /.test(frame));
     assertEquals(said(ann!), said(bob!));
-    await Promise.all(both.map((person) => person.leave()));
+    await Promise.all(both.map((client) => client.disconnect()));
   },
 );
 
-needs("denokv", "Processes: two processes share rooms, members and nicknames", async () => {
-  await using kv = await DenoKv.start();
-  const servers = await Promise.all([start(kv), start(kv)]);
-  await using a = servers[0]!;
-  await using b = servers[1]!;
-  const ann = await Person.connect(a.url);
-  const bob = await Person.connect(b.url);
-  await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
-  await bob.asks("ann", '"ann" is taken. Choose another nickname.');
-  await bob.asks("Bob", "Using nickname: Bob\nType /help for list of commands.");
-  await ann.asks("/join red", 'Joined chat room "red"');
-  await bob.asks("/ls", "red");
-  await bob.asks("/who Ann", 'Ann is in room "red".');
-  await bob.asks("/join red", 'Joined chat room "red"');
-  await ann.hears("Bob joined room.");
-  await ann.asks("/ls", "Ann\nBob");
-  await bob.asks("/nick Rob", "Nickname is: Rob");
-  await ann.hears("Bob is now known as Rob.");
-  await ann.asks("hello", "Ann: hello");
-  await bob.hears("Ann: hello");
-  await bob.asks("/msg Ann psst", "[to Ann] psst");
-  await ann.hears("[from Rob] psst");
-  await bob.leave();
-  await ann.hears("Rob left room.");
-  await ann.leave();
-});
+testWithProgram(
+  "denokv",
+  "Processes: two processes share rooms, members and nicknames",
+  async () => {
+    await using kv = await DenoKv.start();
+    const servers = await Promise.all([start(kv), start(kv)]);
+    await using a = servers[0]!;
+    await using b = servers[1]!;
+    const ann = await TextClient.connect(a.url);
+    const bob = await TextClient.connect(b.url);
+    await ann.request("Ann", "Using nickname: Ann\nType /help for list of commands.");
+    await bob.request("ann", '"ann" is taken. Choose another nickname.');
+    await bob.request("Bob", "Using nickname: Bob\nType /help for list of commands.");
+    await ann.request("/join red", 'Joined chat room "red"');
+    await bob.request("/ls", "red");
+    await bob.request("/who Ann", 'Ann is in room "red".');
+    await bob.request("/join red", 'Joined chat room "red"');
+    await ann.expect("Bob joined room.");
+    await ann.request("/ls", "Ann\nBob");
+    await bob.request("/nick Rob", "Nickname is: Rob");
+    await ann.expect("Bob is now known as Rob.");
+    await ann.request("hello", "Ann: hello");
+    await bob.expect("Ann: hello");
+    await bob.request("/msg Ann psst", "[to Ann] psst");
+    await ann.expect("[from Rob] psst");
+    await bob.disconnect();
+    await ann.expect("Rob left room.");
+    await ann.disconnect();
+  },
+);
 
-needs("denokv", "Processes: a wrong access token gives one line and exit code 1", async () => {
-  await using kv = await DenoKv.start();
-  const env = { DENO_KV_ACCESS_TOKEN: "not-the-token" };
-  const { code, stderr } = await runServer(["--port", "0", "--kv", kv.url], env);
-  assertEquals(code, 1);
-  assertMatch(stderr, /^[^\n]*Check its address[^\n]*\n$/);
-});
+testWithProgram(
+  "denokv",
+  "Processes: a wrong access token gives one line and exit code 1",
+  async () => {
+    await using kv = await DenoKv.start();
+    const env = { DENO_KV_ACCESS_TOKEN: "not-the-token" };
+    const { code, stderr } = await runServer(["--port", "0", "--kv", kv.url], env);
+    assertEquals(code, 1);
+    assertMatch(stderr, /^[^\n]*Check its address[^\n]*\n$/);
+  },
+);

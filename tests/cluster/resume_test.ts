@@ -4,7 +4,9 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { ChatClient, type RoomEvent, type WebSocketLike } from "../../chat/client/client.js";
-import { DenoKv, eventually, needs, Person, ServerProcess } from "../support/test_server.ts";
+import { DenoKv, ServerProcess, testWithProgram } from "../support/processes.ts";
+import { TextClient } from "../support/text_client.ts";
+import { eventually } from "../support/wait.ts";
 
 const SECONDS = Number(Deno.env.get("RESUME_SECONDS") ?? 15);
 
@@ -70,7 +72,7 @@ class Cable {
   }
 }
 
-needs(
+testWithProgram(
   "denokv",
   `Resume: ${SECONDS} s of lost connections under load, and a kill -9, give no gap and no duplicate`,
   async () => {
@@ -83,10 +85,10 @@ needs(
     const alive = [a, b, c];
 
     // A client that stays connected: it receives the room's order.
-    const witness = await Person.connect(a.url, "chat.v1");
-    witness.say('{"type":"login","nick":"witness"}', '{"type":"join","room":"red"}');
+    const witness = await TextClient.connect(a.url, "chat.v1");
+    witness.send('{"type":"login","nick":"witness"}', '{"type":"join","room":"red"}');
     await eventually(
-      () => witness.transcript.some((line) => line.includes('"joined"')),
+      () => witness.received.some((line) => line.includes('"joined"')),
       "they are in",
     );
 
@@ -110,16 +112,16 @@ needs(
     await eventually(() => dropper.state === "online", "the dropper is in");
 
     const talkers = await Promise.all([a, b].map(async (server, i) => {
-      const person = await Person.connect(server.url);
-      person.say(`talker${i}`, "/join red");
-      await eventually(() => person.transcript.includes('Joined chat room "red"'), "they are in");
-      return person;
+      const client = await TextClient.connect(server.url);
+      client.send(`talker${i}`, "/join red");
+      await eventually(() => client.received.includes('Joined chat room "red"'), "they are in");
+      return client;
     }));
     const said: Promise<{ id: string } | { code: string }>[] = [];
     let words = 0;
     const timer = setInterval(() => {
       words++;
-      talkers.forEach((person, i) => person.say(`word ${i} ${words}`));
+      talkers.forEach((client, i) => client.send(`word ${i} ${words}`));
       if (words % 5 === 0) {
         said.push(dropper.say(`dropper's word ${words}`).catch(({ code }) => ({ code })));
       }
@@ -143,13 +145,13 @@ needs(
     // Repeatedly, because the last loss is noticed only after some time.
     const impatient = setInterval(() => dropper.state === "offline" && dropper.retryNow(), 100);
     const answers = await Promise.all(said);
-    talkers[0]!.say("the end");
+    talkers[0]!.send("the end");
     await eventually(
       () => seen.some((event) => "text" in event && event.text === "the end"),
       "the end",
     );
     clearInterval(impatient);
-    const heard = () => witness.transcript.map((line) => JSON.parse(line));
+    const heard = () => witness.received.map((line) => JSON.parse(line));
     await eventually(() => heard().some(({ text }) => text === "the end"), "the end, there too");
 
     assertEquals(gaps, []);
@@ -159,11 +161,11 @@ needs(
     const own = seen.filter((event) => "text" in event && event.nick === "dropper");
     assertEquals(answers, own.map(({ id }) => ({ id })));
     // The other clients received nothing about it.
-    const comings = talkers[0]!.transcript.filter((line) => /^dropper (joined|left)/.test(line));
+    const comings = talkers[0]!.received.filter((line) => /^dropper (joined|left)/.test(line));
     assertEquals(comings, []);
 
     await dropper.close();
     cable.close();
-    await Promise.all([...talkers, witness].map((person) => person.leave()));
+    await Promise.all([...talkers, witness].map((client) => client.disconnect()));
   },
 );

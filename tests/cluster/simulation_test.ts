@@ -19,7 +19,7 @@ import { Confusables } from "../../chat/nicknames/confusables.ts";
 import { encodeText } from "../../chat/delivery/text.ts";
 import { FakeSocket } from "../support/fake_socket.ts";
 import { Random } from "../support/random.ts";
-import { kept as keptHistory, rowsOf } from "../support/test_server.ts";
+import { checkedHistory as keptHistory, connectionKeys } from "../support/kv_rows.ts";
 import { Hub, type Network, Process, type SimulatedClock, simulatedKv, World } from "./sim_kv.ts";
 import { Visitor } from "./visitors.ts";
 
@@ -125,7 +125,7 @@ class Simulation {
       ids: () => ids.last = `01${String(++this.#ids).padStart(8, "0")}`,
       log: { log: () => {}, warn: () => {} },
       // Because of the faults, a client may be without a nickname for long.
-      flood: "off",
+      rateLimits: "off",
       ...this.#keep,
     });
     const host = { chat, network, clock, ids, ending: undefined };
@@ -404,11 +404,17 @@ class Simulation {
     last.close();
     await this.#world.pass(1_000);
     assertEquals(
-      (await rowsOf(this.kv)).filter(([first]) => !/^(instance|beat|taken)$/.test(String(first))),
+      (await connectionKeys(this.kv)).filter(([first]) =>
+        !/^(instance|beat|taken)$/.test(String(first))
+      ),
       [],
     );
     await this.#world.until(Promise.all(survivors.map(({ chat }) => chat.close())));
-    assertEquals(await rowsOf(this.kv), [], "rows that are left after all instances have ended");
+    assertEquals(
+      await connectionKeys(this.kv),
+      [],
+      "rows that are left after all instances have ended",
+    );
   }
 }
 

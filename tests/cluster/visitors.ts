@@ -74,7 +74,7 @@ class Connection {
       (code) => (back(() => this.near.disconnect(code)), there(() => this.far.disconnect(code))),
     );
     there(() => {
-      place.chat.accept(this.far, { protocol: CHAT_V1 });
+      place.chat.accept(this.far, { subprotocol: CHAT_V1 });
       this.far.open();
       if (this.far.readyState === 1) back(() => this.near.open());
     });

@@ -7,7 +7,7 @@ import {
 } from "../../chat/delivery/encoded_size.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { encodeJson } from "../../chat/delivery/json.ts";
-import { encodePast, encodeText } from "../../chat/delivery/text.ts";
+import { encodeHistoryLine, encodeText } from "../../chat/delivery/text.ts";
 import { Random } from "../support/random.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text).length;
@@ -56,7 +56,7 @@ Deno.test("encodedEventBytes is an upper bound of an event in both protocols, li
     };
     const most = encodedEventBytes(event);
     const sent = [encodeJson(event, "t0123456789abcdef0123000"), encodeText(event, false)];
-    for (const line of [...sent, encodePast(event)]) assert(bytes(line) <= most, line);
+    for (const line of [...sent, encodeHistoryLine(event)]) assert(bytes(line) <= most, line);
   }
 });
 

@@ -30,9 +30,9 @@ function house() {
 function open(...ids: string[]) {
   const { sender, deliver, gone, enter, time } = house();
   const people = ids.map((id) => {
-    const person = enter(id);
+    const client = enter(id);
     deliver(event("join", id));
-    return person;
+    return client;
   });
   const sockets = people.map(({ socket }) => socket);
   for (const socket of sockets) socket.sent.length = 0;
@@ -52,7 +52,7 @@ function event(kind: RoomEvent["kind"], id: string, text = "", room = "red"): Ro
 }
 
 Deno.test("a client that reads nothing is sent nothing more and closed after 30 s, and other clients keep receiving", () => {
-  const { bufferedBytes } = limitsFrom();
+  const { maxUnsentBytes: bufferedBytes } = limitsFrom();
   for (const letter of ["a", "ä", "語", "😀"]) {
     const { deliver, sockets: [ann, slow, cy], gone, time } = open("1", "2", "3");
     slow!.reads = false;

@@ -6,13 +6,9 @@ import type { RoomEvent } from "../../chat/feed/events.ts";
 import { Feed } from "../../chat/feed/feed.ts";
 import { agreeOnShards } from "../../chat/feed/shards.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
-import {
-  committingThrough,
-  countingKv,
-  eventually,
-  feedParts,
-  kvWith,
-} from "../support/test_server.ts";
+import { countingKv, interceptCommits, kvWith } from "../support/faulty_kv.ts";
+import { feedParts } from "../support/feed_parts.ts";
+import { eventually } from "../support/wait.ts";
 
 /** Opens a feed, and records its deliveries. */
 async function open(kv: Deno.Kv, instance = "01A", clock: Clock = systemClock) {
@@ -281,7 +277,7 @@ Deno.test("Feed does not commit twice when the answer to a commit is lost", asyn
   using kv = await Deno.openKv(":memory:");
   let faults = 1;
   // Commits, and then throws.
-  const lossy = committingThrough(kv, async (commit) => {
+  const lossy = interceptCommits(kv, async (commit) => {
     const result = await commit();
     if (faults-- > 0) throw new Error("the answer was lost");
     return result;

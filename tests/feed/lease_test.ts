@@ -2,12 +2,12 @@
 import { assertEquals } from "@std/assert";
 import { systemClock } from "../../chat/base/clock.ts";
 import { Lease } from "../../chat/feed/lease.ts";
-import { type Commit, committingThrough, repeating } from "../support/test_server.ts";
+import { type Commit, commitTwice, interceptCommits } from "../support/faulty_kv.ts";
 
 Deno.test("Lease.take writes one lease, even if several of its tries succeed, or one late", async () => {
   using kv = await Deno.openKv(":memory:");
   let tries = 0, late: Commit | undefined;
-  const slow = committingThrough(kv, async (commit) => {
+  const slow = interceptCommits(kv, async (commit) => {
     if (++tries > 1) return await commit();
     late = commit;
     throw new Error("no answer");
@@ -16,12 +16,12 @@ Deno.test("Lease.take writes one lease, even if several of its tries succeed, or
   assertEquals((await late!()).ok, false);
   assertEquals(check.versionstamp, (await kv.get(check.key)).versionstamp);
 
-  const twice = await Lease.take(committingThrough(kv, repeating), systemClock, "01B");
+  const twice = await Lease.take(interceptCommits(kv, commitTwice), systemClock, "01B");
   assertEquals(twice.versionstamp, (await kv.get(twice.key)).versionstamp);
 
   // The answer to the try that writes is lost.
   let answers = 0;
-  const lossy = committingThrough(kv, async (commit) => {
+  const lossy = interceptCommits(kv, async (commit) => {
     const result = await commit();
     if (answers++ === 0) throw new Error("the answer was lost");
     return result;

@@ -4,7 +4,8 @@ import { MAX_CHECKS, type Operation, type Outcome } from "../../chat/feed/batch.
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { Feed, type FeedParts } from "../../chat/feed/feed.ts";
 import { Random } from "../support/random.ts";
-import { type Commit, committingThrough, feedParts, repeating } from "../support/test_server.ts";
+import { type Commit, commitTwice, interceptCommits } from "../support/faulty_kv.ts";
+import { feedParts } from "../support/feed_parts.ts";
 
 function event(text: string, id = "1"): RoomEvent {
   return { kind: "message", room: "red", id, nick: "Ann", text, time: 0, cid: "" };
@@ -41,7 +42,7 @@ Deno.test("Shard: an operation that KV refuses fails alone and at once, wherever
     using kv = await Deno.openKv(":memory:");
     await kv.set(["text"], "text");
     let commits = 0;
-    const counted = committingThrough(kv, (commit) => (commits++, commit()));
+    const counted = interceptCommits(kv, (commit) => (commits++, commit()));
     await using one = await open(counted);
     const count = 1 + random.below(80);
     const bad = new Set(Array.from({ length: 1 + random.below(3) }, () => random.below(count)));
@@ -72,7 +73,7 @@ Deno.test("Shard: an operation that KV refuses fails alone and at once, wherever
 Deno.test("Shard: a refused commit loses and doubles nothing when an earlier try was written", async () => {
   using kv = await Deno.openKv(":memory:");
   let tries = 0;
-  await using one = await open(committingThrough(kv, async (commit) => {
+  await using one = await open(interceptCommits(kv, async (commit) => {
     tries++;
     if (tries === 1) {
       const result = await commit();
@@ -93,7 +94,7 @@ Deno.test("Shard: a late try of a commit that was refused and halved changes not
   using kv = await Deno.openKv(":memory:");
   const late: Commit[] = [];
   let tries = 0;
-  await using one = await open(committingThrough(kv, async (commit) => {
+  await using one = await open(interceptCommits(kv, async (commit) => {
     tries++;
     if (tries === 1) {
       late.push(commit);
@@ -113,7 +114,7 @@ Deno.test("Shard: a late try of a commit that was refused and halved changes not
 Deno.test("Shard: a late try between the two halves of a refused commit changes nothing", async () => {
   using kv = await Deno.openKv(":memory:");
   let tries = 0, late: Commit | undefined;
-  await using one = await open(committingThrough(kv, async (commit) => {
+  await using one = await open(interceptCommits(kv, async (commit) => {
     tries++;
     if (tries === 1) {
       late = commit;
@@ -139,7 +140,7 @@ Deno.test("Shard: a late try between the two halves of a refused commit changes 
 Deno.test("Shard: a commit that KV's client repeats is done, not a conflict", async () => {
   for (const isShared of [false, true]) {
     using kv = await Deno.openKv(":memory:");
-    await using one = await open(committingThrough(kv, repeating));
+    await using one = await open(interceptCommits(kv, commitTwice));
     if (isShared) {
       // A row of another instance: from here on the guard is a row of the instance's own.
       const row = { v: 1, from: "01B", n: 1, events: [["message", "red", "2", "Bob", "hi", 0]] };
@@ -170,7 +171,7 @@ Deno.test("Shard: a commit that KV's client repeats is done, not a conflict", as
 Deno.test("Shard: messages of one client keep their order when checked messages of others precede them", async () => {
   for (const withCid of [[true, false], [false, true], [true, true], [false, false]]) {
     using kv = await Deno.openKv(":memory:");
-    await using one = await open(kv, { mostChecks: MAX_CHECKS });
+    await using one = await open(kv, { maxChecks: MAX_CHECKS });
     // A message with a cid checks that no other instance has taken its author's connection over.
     const say = (text: string, id: string, cid: string) =>
       one.submit({

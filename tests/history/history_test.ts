@@ -3,8 +3,10 @@ import { assert, assertEquals } from "@std/assert";
 import { eventIdPrefix } from "../../chat/feed/events.ts";
 import { shardOf } from "../../chat/feed/shards.ts";
 import { AdjustedClock, compactingAfter } from "../support/fake_clock.ts";
-import { countingKv, eventually, House, kvWith } from "../support/test_server.ts";
-import { type Line, Speaker } from "../support/json_client.ts";
+import { countingKv, kvWith } from "../support/faulty_kv.ts";
+import { TestServer } from "../support/test_server.ts";
+import { eventually } from "../support/wait.ts";
+import { JsonClient, type JsonObject } from "../support/json_client.ts";
 
 /** Seven days in milliseconds, the default retention. */
 const WEEK = 7 * 86_400_000;
@@ -31,14 +33,14 @@ async function compacted(kv: Deno.Kv, room: string, many: number): Promise<void>
 }
 
 /** Sends messages and receives them, as fast as possible. */
-async function sayAll(speaker: Speaker, texts: string[], more: object = {}): Promise<string[]> {
+async function sayAll(client: JsonClient, texts: string[], more: object = {}): Promise<string[]> {
   const ids: string[] = [];
   for (let i = 0; i < texts.length; i += 100) {
     const some = texts.slice(i, i + 100);
     const frame = some.map((text) => JSON.stringify({ type: "message", text, ...more }));
-    speaker.say(frame.join("\n"));
+    client.send(frame.join("\n"));
     for (const text of some) {
-      const line = await speaker.next();
+      const line = await client.next();
       assertEquals(line.text, text);
       ids.push(line.id);
     }
@@ -47,11 +49,11 @@ async function sayAll(speaker: Speaker, texts: string[], more: object = {}): Pro
 }
 
 /** Returns a room's whole history, read in pages. */
-async function pages(speaker: Speaker, direction: "before" | "after", limit: number) {
-  const all: Line[] = [];
+async function pages(client: JsonClient, direction: "before" | "after", limit: number) {
+  const all: JsonObject[] = [];
   let from = direction === "after" ? "a" : undefined, asked = 0;
   while (true) {
-    const { events, more } = await speaker.asks({ type: "history", limit, [direction]: from });
+    const { events, more } = await client.request({ type: "history", limit, [direction]: from });
     asked++;
     if (direction === "after") all.push(...events);
     else all.unshift(...events);
@@ -65,7 +67,7 @@ function numbers(from: number, to: number): string[] {
   return Array.from({ length: to - from }, (_, i) => `${from + i}`);
 }
 
-function texts(events: Line[]): string[] {
+function texts(events: JsonObject[]): string[] {
   return events.map(({ text }) => text);
 }
 
@@ -91,59 +93,59 @@ function id(n: number): string {
 
 Deno.test("/history shows the last 20, or as many as are asked for, oldest first, with times in UTC", async () => {
   const clock = new AdjustedClock({ stoppedAtMs: Date.UTC(2026, 10, 22, 23, 59, 58) });
-  await using server = await House.open({ flood: "off", clock });
-  const ann = await server.enter("Ann", "red");
-  await ann.asks("/history", "No messages here yet.");
+  await using server = await TestServer.open({ rateLimits: "off", clock });
+  const ann = await server.login("Ann", "red");
+  await ann.request("/history", "No messages here yet.");
   const said = numbers(0, 101);
-  for (const text of said) await ann.asks(text, `Ann: ${text}`);
+  for (const text of said) await ann.request(text, `Ann: ${text}`);
   const shown = (many: number) =>
     said.slice(-many).map((text) => `[2026-11-22 23:59] Ann: ${text}`).join("\n");
-  await ann.asks("/history", shown(20));
-  await ann.asks("/HISTORY 3 of them", shown(3));
-  for (const many of [1, 20, 21, 100]) await ann.asks(`/history ${many}`, shown(many));
+  await ann.request("/history", shown(20));
+  await ann.request("/HISTORY 3 of them", shown(3));
+  for (const many of [1, 20, 21, 100]) await ann.request(`/history ${many}`, shown(many));
   for (const bad of ["0", "-1", "101", "1.5", "ten", "1e1", "0x10", "999999999999", "٣"]) {
-    await ann.asks(
+    await ann.request(
       `/history ${bad}`,
       "Usage: /history {n}, n from 1 to 100",
     );
   }
-  await ann.hearsNothingElse();
+  await ann.expectNothingElse();
   assertEquals(server.warnings, []);
 });
 
 Deno.test("/history shows messages and actions of the room, no joins, and nothing of other rooms", async () => {
   const now = Date.UTC(2026, 0, 2, 3, 4, 5);
   const clock = new AdjustedClock({ stoppedAtMs: now });
-  await using server = await House.open({ clock });
-  const ann = await server.enter("Ann");
-  await ann.asks("/history", "Not currently in a room. Type /join {room_name} to do so.");
-  await ann.asks("/join red", 'Joined chat room "red"');
-  const bob = await server.enter("Bob", "red");
-  await ann.hears("Bob joined room.");
-  await ann.asks("one", "Ann: one");
-  await ann.asks("/me waves", "* Ann waves");
-  await ann.asks("/nick Anna", "Nickname is: Anna");
-  await ann.asks("two", "Anna: two");
-  await ann.asks("/msg Bob psst", "[to Bob] psst");
-  await bob.hears("Ann: one", "* Ann waves", "Ann is now known as Anna.", "Anna: two");
-  await bob.hears("[from Anna] psst");
-  await ann.asks("/join blue", 'Left chat room "red"', 'Joined chat room "blue"');
-  await ann.asks("/history", "No messages here yet.");
-  await ann.asks("three", "Anna: three");
-  await ann.asks("/history", "[2026-01-02 03:04] Anna: three");
+  await using server = await TestServer.open({ clock });
+  const ann = await server.login("Ann");
+  await ann.request("/history", "Not currently in a room. Type /join {room_name} to do so.");
+  await ann.request("/join red", 'Joined chat room "red"');
+  const bob = await server.login("Bob", "red");
+  await ann.expect("Bob joined room.");
+  await ann.request("one", "Ann: one");
+  await ann.request("/me waves", "* Ann waves");
+  await ann.request("/nick Anna", "Nickname is: Anna");
+  await ann.request("two", "Anna: two");
+  await ann.request("/msg Bob psst", "[to Bob] psst");
+  await bob.expect("Ann: one", "* Ann waves", "Ann is now known as Anna.", "Anna: two");
+  await bob.expect("[from Anna] psst");
+  await ann.request("/join blue", 'Left chat room "red"', 'Joined chat room "blue"');
+  await ann.request("/history", "No messages here yet.");
+  await ann.request("three", "Anna: three");
+  await ann.request("/history", "[2026-01-02 03:04] Anna: three");
   // A client that joins later sees earlier messages.
   const past = ["Ann: one", "* Ann waves", "Anna: two"].map((text) => `[2026-01-02 03:04] ${text}`);
-  await bob.hears("Anna left room.");
-  await bob.asks("/history", past.join("\n"));
-  const cy = await server.enter("Cy", "red");
-  await bob.hears("Cy joined room.");
-  await cy.asks("/history", past.join("\n"));
-  await cy.asks("/history 1", past[2]!);
-  const v1 = await Speaker.enter(server, "Vi", "red");
-  const { events, more, room } = await v1.asks({ type: "history" });
+  await bob.expect("Anna left room.");
+  await bob.request("/history", past.join("\n"));
+  const cy = await server.login("Cy", "red");
+  await bob.expect("Cy joined room.");
+  await cy.request("/history", past.join("\n"));
+  await cy.request("/history 1", past[2]!);
+  const v1 = await JsonClient.login(server, "Vi", "red");
+  const { events, more, room } = await v1.request({ type: "history" });
   assertEquals([room, more], ["red", false]);
   assertEquals(
-    events.map(({ type, nick, text, time }: Line) => [type, nick, text, time]),
+    events.map(({ type, nick, text, time }: JsonObject) => [type, nick, text, time]),
     [["message", "Ann", "one", now], ["action", "Ann", "waves", now], [
       "message",
       "Anna",
@@ -151,21 +153,21 @@ Deno.test("/history shows messages and actions of the room, no joins, and nothin
       now,
     ]],
   );
-  await bob.hears("Vi joined room.");
-  await bob.hearsNothingElse();
-  await ann.hearsNothingElse();
+  await bob.expect("Vi joined room.");
+  await bob.expectNothingElse();
+  await ann.expectNothingElse();
 });
 
 Deno.test("History that is turned off writes nothing, and a client that asks is told", async () => {
-  await using server = await House.open({ history: 0 });
-  const ann = await Speaker.enter(server, "Ann", "red");
-  const tim = await server.enter("Tim", "red");
-  await ann.hears({ type: "joined" });
-  await ann.says("hello");
-  await tim.hears("Ann: hello");
-  await ann.isRefused({ type: "history" }, "history-off");
-  await ann.isRefused({ type: "history", room: "blue" }, "history-off");
-  await tim.asks("/history", "This server keeps no history.");
+  await using server = await TestServer.open({ historySeconds: 0 });
+  const ann = await JsonClient.login(server, "Ann", "red");
+  const tim = await server.login("Tim", "red");
+  await ann.expect({ type: "joined" });
+  await ann.sendMessage("hello");
+  await tim.expect("Ann: hello");
+  await ann.expectError({ type: "history" }, "history-off");
+  await ann.expectError({ type: "history", room: "blue" }, "history-off");
+  await tim.request("/history", "This server keeps no history.");
   await server.chat.close();
   for (const first of ["log", "people"]) {
     assertEquals(await Array.fromAsync(server.kv.list({ prefix: [first] })), [], first);
@@ -173,9 +175,9 @@ Deno.test("History that is turned off writes nothing, and a client that asks is 
 });
 
 Deno.test("History: pages in both directions have neither gaps nor overlaps", async () => {
-  await using server = await House.open({ flood: "off", clock: quick });
-  const ann = await Speaker.enter(server, "Ann", "red");
-  const eve = await Speaker.enter(server, "Eve", "blue");
+  await using server = await TestServer.open({ rateLimits: "off", clock: quick });
+  const ann = await JsonClient.login(server, "Ann", "red");
+  const eve = await JsonClient.login(server, "Eve", "blue");
   const ids: string[] = [];
   // In three rows and in memory: each of the first three is compacted before the next is sent.
   for (const [from, to] of [[0, 150], [150, 300], [300, 400], [400, 500]] as const) {
@@ -192,23 +194,23 @@ Deno.test("History: pages in both directions have neither gaps nor overlaps", as
       assertEquals(asked, Math.ceil(500 / limit));
     }
   }
-  const usual = await ann.asks({ type: "history" });
+  const usual = await ann.request({ type: "history" });
   assertEquals([texts(usual.events), usual.more], [numbers(450, 500), true]);
   // All events before each event, and all after it.
   for (let n = 0; n < 500; n += 23) {
-    const { events: before } = await ann.asks({ type: "history", limit: 2, before: ids[n] });
+    const { events: before } = await ann.request({ type: "history", limit: 2, before: ids[n] });
     assertEquals(texts(before), numbers(Math.max(0, n - 2), n));
-    const { events: after } = await ann.asks({ type: "history", limit: 2, after: ids[n] });
+    const { events: after } = await ann.request({ type: "history", limit: 2, after: ids[n] });
     assertEquals(texts(after), numbers(n + 1, Math.min(500, n + 3)));
   }
-  await ann.hearsNothingElse();
+  await ann.expectNothingElse();
 });
 
 Deno.test("History: pages that are read during compaction have neither gaps nor overlaps", async () => {
-  await using server = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(server, "Ann", "red");
-  const bob = await Speaker.enter(server, "Bob", "red");
-  await ann.hears({ type: "joined" });
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const ann = await JsonClient.login(server, "Ann", "red");
+  const bob = await JsonClient.login(server, "Bob", "red");
+  await ann.expect({ type: "joined" });
   const gone = { it: false };
   const talk = (async () => {
     for (let n = 0; n < 1_000 || (await storedTexts(server.kv, "red")).length < 2; n += 10) {
@@ -218,13 +220,13 @@ Deno.test("History: pages that are read during compaction have neither gaps nor 
   })();
   let read = 0;
   while (!gone.it) {
-    const heard: Line[] = [];
+    const heard: JsonObject[] = [];
     for (const direction of ["before", "after"] as const) {
       let from: string | undefined = direction === "after" ? "a" : undefined;
       let more = true;
       const all: number[] = [];
       for (let page = 0; more && page < 8; page++) {
-        const answer = (await bob.hearsUntilAnswer({
+        const answer = (await bob.requestAll({
           ...{ type: "history", limit: 60, [direction]: from },
         })).at(-1)!;
         heard.push(answer);
@@ -246,14 +248,14 @@ Deno.test("History: pages that are read during compaction have neither gaps nor 
 });
 
 Deno.test("History: IDs of other rooms, and texts that are no IDs, show no other room", async () => {
-  await using server = await House.open({ clock: quick });
-  const ann = await Speaker.enter(server, "Ann", "red");
-  const eve = await Speaker.enter(server, "Eve", "blue");
+  await using server = await TestServer.open({ clock: quick });
+  const ann = await JsonClient.login(server, "Ann", "red");
+  const eve = await JsonClient.login(server, "Eve", "blue");
   await sayAll(ann, ["one", "two"]);
   const [between] = await sayAll(eve, ["elsewhere"]);
   await sayAll(ann, ["three"]);
   const shown = async (where: object) => {
-    const { events, room, more } = await ann.asks({ type: "history", ...where });
+    const { events, room, more } = await ann.request({ type: "history", ...where });
     assertEquals([room, more], ["red", false]);
     return texts(events);
   };
@@ -278,10 +280,10 @@ Deno.test("History: IDs of other rooms, and texts that are no IDs, show no other
 Deno.test("History: pages after a text that is no ID begin with the next event in string order", async () => {
   using kv = await Deno.openKv(":memory:");
   await write(kv, "red", 1_000);
-  await using server = await House.open({ kv });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  await using server = await TestServer.open({ kv });
+  const ann = await JsonClient.login(server, "Ann", "red");
   for (const least of ["", "a", "b"]) {
-    const { events } = await ann.asks({ type: "history", after: least, limit: 2 });
+    const { events } = await ann.request({ type: "history", after: least, limit: 2 });
     assertEquals(texts(events), ["0", "1"], `after "${least}"`);
   }
 });
@@ -305,20 +307,20 @@ Deno.test("History: a page costs the same in a long and in a short history", asy
       return found;
     };
     const counting = kvWith(counted, { list });
-    await using server = await House.open({ kv: counting });
-    const ann = await Speaker.enter(server, "Ann", "red");
+    await using server = await TestServer.open({ kv: counting });
+    const ann = await JsonClient.login(server, "Ann", "red");
     // In the middle of a row.
     const middle = id(Math.floor(many / 400) * 200 + 100);
     for (const where of [{}, { before: middle }, { after: middle }]) {
       const before = { lists: use.lists, rows, gets: use.gets };
-      const { events, more } = await ann.asks({ type: "history", limit: 100, ...where });
+      const { events, more } = await ann.request({ type: "history", limit: 100, ...where });
       assertEquals([events.length, more], [100, true]);
       const [lists, read] = [use.lists - before.lists, rows - before.rows];
       assert(lists <= 4, `${lists} lists`);
       assert(read <= 4, `${read} rows`);
       costs.push([many, lists, read, use.gets - before.gets]);
     }
-    assertEquals(texts((await ann.asks({ type: "history", limit: 2 })).events), [
+    assertEquals(texts((await ann.request({ type: "history", limit: 2 })).events), [
       `${many - 2}`,
       `${many - 1}`,
     ]);
@@ -329,8 +331,8 @@ Deno.test("History: a page costs the same in a long and in a short history", asy
 });
 
 Deno.test("History compacts a thousand messages into a few rows", async () => {
-  await using server = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const ann = await JsonClient.login(server, "Ann", "red");
   const said = numbers(0, 1_000);
   await sayAll(ann, said);
   await compacted(server.kv, "red", 1_000);
@@ -342,45 +344,50 @@ Deno.test("History compacts a thousand messages into a few rows", async () => {
 
 Deno.test("History has every message once after a crash before compaction", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using crashed = await House.open({ flood: "off", kv, clock: neverFolding, local: false });
-  const ann = await Speaker.enter(crashed, "Ann", "red");
-  const bob = await Speaker.enter(crashed, "Bob", "blue");
+  await using crashed = await TestServer.open({
+    rateLimits: "off",
+    kv,
+    clock: neverFolding,
+    local: false,
+  });
+  const ann = await JsonClient.login(crashed, "Ann", "red");
+  const bob = await JsonClient.login(crashed, "Bob", "blue");
   const said = numbers(0, 300);
   await sayAll(ann, said);
   await sayAll(bob, ["one", "two"]);
   assertEquals(await storedTexts(kv, "red"), []);
-  await using server = await House.open({ kv, local: false });
-  const cy = await Speaker.enter(server, "Cy", "red");
+  await using server = await TestServer.open({ kv, local: false });
+  const cy = await JsonClient.login(server, "Cy", "red");
   assertEquals(texts((await pages(cy, "before", 100)).all), said);
   assertEquals(texts((await pages(cy, "after", 33)).all), said);
-  cy.say({ type: "join", room: "blue" });
-  await cy.hears({ type: "left" }, { type: "joined" });
-  assertEquals(texts((await cy.asks({ type: "history" })).events), ["one", "two"]);
+  cy.send({ type: "join", room: "blue" });
+  await cy.expect({ type: "left" }, { type: "joined" });
+  assertEquals(texts((await cy.request({ type: "history" })).events), ["one", "two"]);
   await compacted(kv, "red", 300);
   assertEquals((await storedTexts(kv, "red")).flat(), said);
   assertEquals((await storedTexts(kv, "blue")).flat(), ["one", "two"]);
   // A third chat finds nothing left to compact.
-  await using third = await House.open({ kv, local: false });
-  const dora = await Speaker.enter(third, "Dora", "red");
+  await using third = await TestServer.open({ kv, local: false });
+  const dora = await JsonClient.login(third, "Dora", "red");
   assertEquals(texts((await pages(dora, "before", 100)).all), said);
   assertEquals((await storedTexts(kv, "red")).flat(), said);
 });
 
 Deno.test("History: two chats on one KV compact each event once, and both show all of them", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using one = await House.open({ kv, local: false, clock: quick, flood: "off" });
-  await using other = await House.open({ kv, local: false, clock: quick, flood: "off" });
-  const ann = await Speaker.enter(one, "Ann", "red");
-  const bob = await Speaker.enter(other, "Bob", "red");
-  await ann.hears({ type: "joined", nick: "Bob" });
-  const hearing = async (speaker: Speaker) => {
+  await using one = await TestServer.open({ kv, local: false, clock: quick, rateLimits: "off" });
+  await using other = await TestServer.open({ kv, local: false, clock: quick, rateLimits: "off" });
+  const ann = await JsonClient.login(one, "Ann", "red");
+  const bob = await JsonClient.login(other, "Bob", "red");
+  await ann.expect({ type: "joined", nick: "Bob" });
+  const hearing = async (client: JsonClient) => {
     const heard: string[] = [];
-    while (heard.length < 600) heard.push((await speaker.next()).text);
+    while (heard.length < 600) heard.push((await client.next()).text);
     return heard;
   };
-  const speaking = async (speaker: Speaker, from: number) => {
+  const speaking = async (client: JsonClient, from: number) => {
     for (let n = from; n < from + 300; n += 10) {
-      speaker.say(
+      client.send(
         numbers(n, n + 10).map((text) => JSON.stringify({ type: "message", text })).join("\n"),
       );
       await new Promise((resolve) => setTimeout(resolve));
@@ -396,11 +403,11 @@ Deno.test("History: two chats on one KV compact each event once, and both show a
   assertEquals(heard.map(Number).toSorted((a, b) => a - b).map(String), numbers(0, 600));
   await compacted(kv, "red", 600);
   await sayAll(ann, ["the last"]);
-  await bob.hears({ text: "the last" });
+  await bob.expect({ text: "the last" });
   await compacted(kv, "red", 601);
-  for (const speaker of [ann, bob]) {
-    assertEquals(texts((await pages(speaker, "before", 100)).all), [...heard, "the last"]);
-    assertEquals(texts((await pages(speaker, "after", 100)).all), [...heard, "the last"]);
+  for (const client of [ann, bob]) {
+    assertEquals(texts((await pages(client, "before", 100)).all), [...heard, "the last"]);
+    assertEquals(texts((await pages(client, "after", 100)).all), [...heard, "the last"]);
   }
   assertEquals((await storedTexts(kv, "red")).flat(), [...heard, "the last"]);
 });
@@ -408,13 +415,13 @@ Deno.test("History: two chats on one KV compact each event once, and both show a
 Deno.test("History does not show expired events, even if KV still has them", async () => {
   using kv = await Deno.openKv(":memory:");
   const clock = compactingAfter(50, { stoppedAtMs: Date.now() });
-  await using server = await House.open({ flood: "off", kv, history: 60, clock });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  await using server = await TestServer.open({ rateLimits: "off", kv, historySeconds: 60, clock });
+  const ann = await JsonClient.login(server, "Ann", "red");
   const [old] = await sayAll(ann, ["old"]);
   clock.setAhead(30_000);
   await sayAll(ann, ["newer"]);
   const shown = async (where: object = {}) => {
-    const { events, more } = await ann.asks({ type: "history", ...where });
+    const { events, more } = await ann.request({ type: "history", ...where });
     assertEquals(more, false);
     return texts(events);
   };
@@ -439,9 +446,9 @@ Deno.test("History compacts and shows everything when the wall clock jumps by an
   for (const jump of [3_600_000, -3_600_000]) {
     using kv = await Deno.openKv(":memory:");
     const clock = compactingAfter(50);
-    await using server = await House.open({ kv, history: 1800, clock });
-    const ann = await Speaker.enter(server, "Ann", "red");
-    const shown = async () => texts((await ann.asks({ type: "history" })).events);
+    await using server = await TestServer.open({ kv, historySeconds: 1800, clock });
+    const ann = await JsonClient.login(server, "Ann", "red");
+    const shown = async () => texts((await ann.request({ type: "history" })).events);
     await sayAll(ann, ["before"]);
     await compacted(kv, "red", 1);
     clock.wallAheadMs = jump;
@@ -455,47 +462,47 @@ Deno.test("History compacts and shows everything when the wall clock jumps by an
 Deno.test("History shows events before one that a wrong clock dated too early", async () => {
   using kv = await Deno.openKv(":memory:");
   const clock = compactingAfter(50);
-  await using server = await House.open({ kv, history: 1800, clock });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  await using server = await TestServer.open({ kv, historySeconds: 1800, clock });
+  const ann = await JsonClient.login(server, "Ann", "red");
   await sayAll(ann, ["at the right time"]);
   await compacted(kv, "red", 1);
   clock.wallAheadMs = -3_600_000;
   await sayAll(ann, ["dated an hour too early"]);
   await compacted(kv, "red", 2);
   clock.wallAheadMs = 0;
-  assertEquals(texts((await ann.asks({ type: "history" })).events), ["at the right time"]);
+  assertEquals(texts((await ann.request({ type: "history" })).events), ["at the right time"]);
 });
 
 Deno.test("History: only with --open-history can clients read rooms that they are not in", async () => {
-  await using server = await House.open({ openHistory: true });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  await using server = await TestServer.open({ openHistory: true });
+  const ann = await JsonClient.login(server, "Ann", "red");
   await sayAll(ann, numbers(0, 10));
-  const eve = await Speaker.enter(server, "Eve");
-  await eve.isRefused({ type: "history" }, "not-in-room");
-  const page = await eve.asks({ type: "history", room: "red", limit: 3 });
+  const eve = await JsonClient.login(server, "Eve");
+  await eve.expectError({ type: "history" }, "not-in-room");
+  const page = await eve.request({ type: "history", room: "red", limit: 3 });
   assertEquals([page.room, texts(page.events), page.more], ["red", ["7", "8", "9"], true]);
-  assertEquals((await eve.asks({ type: "history", room: "nowhere" })).events, []);
-  await ann.hearsNothingElse();
+  assertEquals((await eve.request({ type: "history", room: "nowhere" })).events, []);
+  await ann.expectNothingElse();
   assertEquals(server.warnings, []);
 
-  await using closed = await House.open();
-  const bob = await Speaker.enter(closed, "Bob", "red");
+  await using closed = await TestServer.open();
+  const bob = await JsonClient.login(closed, "Bob", "red");
   await sayAll(bob, ["hello"]);
-  const fay = await Speaker.enter(closed, "Fay", "blue");
-  await fay.isRefused({ type: "history", room: "red" }, "not-allowed");
-  await fay.isRefused({ type: "history", room: "nowhere" }, "not-allowed");
-  fay.say({ type: "leave" });
-  await fay.hears({ type: "left" });
-  await fay.isRefused({ type: "history", room: "blue" }, "not-allowed");
+  const fay = await JsonClient.login(closed, "Fay", "blue");
+  await fay.expectError({ type: "history", room: "red" }, "not-allowed");
+  await fay.expectError({ type: "history", room: "nowhere" }, "not-allowed");
+  fay.send({ type: "leave" });
+  await fay.expect({ type: "left" });
+  await fay.expectError({ type: "history", room: "blue" }, "not-allowed");
 });
 
 Deno.test("History: with --open-history a room with an invalid name is empty or refused", async () => {
-  await using server = await House.open({ openHistory: true });
-  const eve = await Speaker.enter(server, "Eve");
+  await using server = await TestServer.open({ openHistory: true });
+  const eve = await JsonClient.login(server, "Eve");
   for (
     const room of ["", "\u0000", "\ud800", "x".repeat(65), "x".repeat(5_000), "😀".repeat(600)]
   ) {
-    const { type, code, events } = await eve.asks({ type: "history", room });
+    const { type, code, events } = await eve.request({ type: "history", room });
     const answer = type === "error" ? code : events;
     assert(code === "bad-room" || events?.length === 0, `${room.length}: ${answer}`);
   }
@@ -507,13 +514,13 @@ Deno.test("History skips rows of an unknown version with a warning, and shows th
   await write(kv, "red", 60, Date.now(), 10);
   for (const n of [0, 20, 50]) await kv.set(["log", "red", id(n)], { v: 2, what: "is this?" });
   await kv.set(["log", "red", id(45)], null);
-  await using server = await House.open({ kv });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  await using server = await TestServer.open({ kv });
+  const ann = await JsonClient.login(server, "Ann", "red");
   const rest = [...numbers(10, 20), ...numbers(30, 50)];
-  const forwards = await ann.asks({ type: "history", after: "a" });
+  const forwards = await ann.request({ type: "history", after: "a" });
   assertEquals(texts(forwards.events), rest);
   assertEquals(server.warnings.length > 0, true);
-  const backwards = await ann.asks({ type: "history" });
+  const backwards = await ann.request({ type: "history" });
   assertEquals(texts(backwards.events), rest);
   assert(server.warnings.every((line) => line === "Skipped a history row of an unknown version"));
 });
@@ -525,9 +532,9 @@ Deno.test("History skips values that are no events, and shows the rest of a row"
   const { events } = (await kv.get<{ events: unknown[] }>(key)).value!;
   const strange = ["dance", null, 5, {}, [], [id(1), "dance", "1", "Bob", "x", Date.now(), ""]];
   await kv.set(key, { v: 1, events: [...strange, ...events] });
-  await using server = await House.open({ kv });
-  const ann = await Speaker.enter(server, "Ann", "red");
-  assertEquals(texts((await ann.asks({ type: "history" })).events), ["0", "1"]);
+  await using server = await TestServer.open({ kv });
+  const ann = await JsonClient.login(server, "Ann", "red");
+  assertEquals(texts((await ann.request({ type: "history" })).events), ["0", "1"]);
 });
 
 Deno.test("History does not compact feed rows of an unknown version", async () => {
@@ -538,50 +545,54 @@ Deno.test("History does not compact feed rows of an unknown version", async () =
     await kv.atomic().set(["feed", shard, kv.commitVersionstamp()], row).set(["bell", shard], 1)
       .commit();
   }
-  await using server = await House.open({ kv });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  await using server = await TestServer.open({ kv });
+  const ann = await JsonClient.login(server, "Ann", "red");
   await sayAll(ann, ["hello"]);
-  assertEquals(texts((await ann.asks({ type: "history" })).events), ["hello"]);
+  assertEquals(texts((await ann.request({ type: "history" })).events), ["hello"]);
 });
 
 Deno.test("History returns the longest message unchanged, with any characters, from memory and KV", async () => {
   const limit = 24 * 1024;
-  await using server = await House.open({ flood: "off", clock: quick, limits: { message: limit } });
-  const tim = await server.enter("Tim", "red");
-  const ann = await Speaker.enter(server, "Ann", "red");
-  await tim.hears("Ann joined room.");
+  await using server = await TestServer.open({
+    rateLimits: "off",
+    clock: quick,
+    limits: { maxMessageBytes: limit },
+  });
+  const tim = await server.login("Tim", "red");
+  const ann = await JsonClient.login(server, "Ann", "red");
+  await tim.expect("Ann joined room.");
   const said = ["\u0001", "\u0000", '"', "é", "😀"]
     .map((letter) => letter.repeat(limit / new TextEncoder().encode(letter).length));
   for (const text of said) {
-    await tim.asks(text, `Tim: ${text.replaceAll("\0", "␀").replaceAll("\u0001", "␁")}`);
-    await ann.hears({ type: "message", text });
+    await tim.request(text, `Tim: ${text.replaceAll("\0", "␀").replaceAll("\u0001", "␁")}`);
+    await ann.expect({ type: "message", text });
   }
   for (const place of ["memory", "KV"]) {
     if (place === "KV") await compacted(server.kv, "red", said.length);
     // A page ends where its encoded bytes do: the first two take 144 KiB each.
-    const newest = await ann.asks({ type: "history" });
-    const older = await ann.asks({ type: "history", before: newest.events[0].id });
+    const newest = await ann.request({ type: "history" });
+    const older = await ann.request({ type: "history", before: newest.events[0].id });
     assertEquals([older.more, newest.more], [false, true]);
     const events = [...older.events, ...newest.events];
     assert(texts(events).every((text, i) => text === said[i]), place);
     assertEquals(events.length, said.length);
     const past = (await (async () => {
-      tim.say("/history 1");
+      tim.send("/history 1");
       return await tim.next();
     })()).slice("[2026-11-22 00:00] Tim: ".length);
     assert(past === said.at(-1), place);
   }
-  await ann.hearsNothingElse();
+  await ann.expectNothingElse();
   assertEquals(server.warnings, []);
 });
 
 Deno.test("History compacts consecutive longest messages of two bytes a character", async () => {
-  await using server = await House.open({
-    flood: "off",
+  await using server = await TestServer.open({
+    rateLimits: "off",
     clock: quick,
-    limits: { message: 24 * 1024 },
+    limits: { maxMessageBytes: 24 * 1024 },
   });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  const ann = await JsonClient.login(server, "Ann", "red");
   // With one character beyond Latin-1 each character takes two bytes: 48 KiB, then 30 KiB.
   await sayAll(ann, [`ł${"x".repeat(24_000)}`, `ł${"x".repeat(15_000)}`, "the end"]);
   await compacted(server.kv, "red", 3);
@@ -589,26 +600,26 @@ Deno.test("History compacts consecutive longest messages of two bytes a characte
 });
 
 Deno.test("History compacts messages after the first compaction as early as the first ones", async () => {
-  await using server = await House.open({ clock: quick });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  await using server = await TestServer.open({ clock: quick });
+  const ann = await JsonClient.login(server, "Ann", "red");
   for (const many of [1, 2, 3]) {
-    await ann.says(`${many}`);
+    await ann.sendMessage(`${many}`);
     await compacted(server.kv, "red", many);
   }
 });
 
 Deno.test("History: after the largest page the connection works as before", async () => {
-  await using server = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const ann = await JsonClient.login(server, "Ann", "red");
   const text = "x".repeat(16_384);
   for (let i = 0; i < 100; i++) {
-    ann.say({ type: "message", text });
+    ann.send({ type: "message", text });
     // More than a megabyte at once exceeds the unsent data of one connection.
-    if (i % 20 === 19) { for (let j = 0; j < 20; j++) await ann.hears({ type: "message" }); }
+    if (i % 20 === 19) { for (let j = 0; j < 20; j++) await ann.expect({ type: "message" }); }
   }
-  ann.say('{"type":"history","limit":100,"ref":1}\n{"type":"ping","ref":2}');
-  const next = async (): Promise<Line> => {
-    const line = await Promise.race([ann.next(), ann.person.closed]);
+  ann.send('{"type":"history","limit":100,"ref":1}\n{"type":"ping","ref":2}');
+  const next = async (): Promise<JsonObject> => {
+    const line = await Promise.race([ann.next(), ann.connection.closed]);
     if (line instanceof CloseEvent) throw new Error(`closed with ${line.code}`);
     return line;
   };
@@ -626,16 +637,16 @@ Deno.test("History is complete after the server restarts on the same file", asyn
     const said = numbers(0, 30);
     for (const time of ["first", "second", "third"]) {
       using kv = await Deno.openKv(`${folder}/kv`);
-      await using server = await House.open({ kv });
-      const ann = await Speaker.enter(server, `Ann ${time}`, "red");
+      await using server = await TestServer.open({ kv });
+      const ann = await JsonClient.login(server, `Ann ${time}`, "red");
       if (time === "first") await sayAll(ann, numbers(0, 20));
       if (time === "second") await sayAll(ann, numbers(20, 30));
-      const { events } = await ann.asks({ type: "history" });
+      const { events } = await ann.request({ type: "history" });
       assertEquals(texts(events), time === "first" ? said.slice(0, 20) : said, time);
-      const ids = events.map(({ id }: Line) => id);
+      const ids = events.map(({ id }: JsonObject) => id);
       assertEquals(ids, ids.toSorted());
       // A client that quits leaves nothing to clean up.
-      await ann.person.leave();
+      await ann.connection.disconnect();
       const there = async () => await Array.fromAsync(kv.list({ prefix: ["nick"] }));
       await eventually(async () => (await there()).length === 0, "no connection is left");
     }

@@ -8,7 +8,8 @@ import { History } from "../../chat/history/history.ts";
 import { OPTIONS } from "../../chat/base/options.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
 import { compactingAfter } from "../support/fake_clock.ts";
-import { committingThrough, countingKv, eventually, repeating } from "../support/test_server.ts";
+import { commitTwice, countingKv, interceptCommits } from "../support/faulty_kv.ts";
+import { eventually } from "../support/wait.ts";
 
 /** A clock on which history is compacted soon, and not after a second. */
 const quick = compactingAfter(10);
@@ -106,7 +107,7 @@ Deno.test("History shows nothing twice after a crash between the commits of one 
 Deno.test("History removes the feed rows that it compacted, even if KV's client repeats the commit", async () => {
   using kv = await Deno.openKv(":memory:");
   const stamps = await writeFeed(kv, 4);
-  const history = open(committingThrough(kv, repeating), 50);
+  const history = open(interceptCommits(kv, commitTwice), 50);
   history.start([stamps.at(-1)!]);
   await isComplete(kv, 4, stamps.at(-1)!);
   const isEmpty = async () => (await Array.fromAsync(kv.list({ prefix: ["feed"] }))).length === 0;

@@ -12,18 +12,13 @@ import type { Stream } from "../../chat/kv/keys.ts";
 import { Hub, type Network, Process, simulatedKv, World } from "../cluster/sim_kv.ts";
 import { compactingAfter } from "../support/fake_clock.ts";
 import { Random } from "../support/random.ts";
-import {
-  counterOf,
-  countingKv,
-  DenoKv,
-  eventually,
-  House,
-  kept,
-  needs,
-  Person,
-  ServerProcess,
-} from "../support/test_server.ts";
-import { type Line, Speaker } from "../support/json_client.ts";
+import { countingKv } from "../support/faulty_kv.ts";
+import { checkedHistory, historyCounter } from "../support/kv_rows.ts";
+import { DenoKv, ServerProcess, testWithProgram } from "../support/processes.ts";
+import { TestServer } from "../support/test_server.ts";
+import { TextClient } from "../support/text_client.ts";
+import { eventually } from "../support/wait.ts";
+import { JsonClient, type JsonObject } from "../support/json_client.ts";
 
 const MIB = 1024 * 1024;
 
@@ -38,24 +33,24 @@ function id(n: number): string {
 }
 
 /** Sends `many` messages of a length, ten in a frame, and receives them. */
-async function sayMany(speaker: Speaker, many: number, length: number): Promise<Line[]> {
-  const lines: Line[] = [];
+async function sayMany(client: JsonClient, many: number, length: number): Promise<JsonObject[]> {
+  const lines: JsonObject[] = [];
   while (lines.length < many) {
     const texts = Array.from({ length: 10 }, (_, i) => `${lines.length + i} ${"x".repeat(length)}`);
-    speaker.say(texts.map((text) => JSON.stringify({ type: "message", text })).join("\n"));
+    client.send(texts.map((text) => JSON.stringify({ type: "message", text })).join("\n"));
     for (const text of texts) {
-      lines.push(await speaker.next());
+      lines.push(await client.next());
       assertEquals(lines.at(-1)!.text, text);
     }
   }
   return lines;
 }
 
-async function allPages(speaker: Speaker): Promise<Line[]> {
-  const all: Line[] = [];
+async function allPages(client: JsonClient): Promise<JsonObject[]> {
+  const all: JsonObject[] = [];
   while (true) {
     const before = all[0]?.id;
-    const { events, more } = await speaker.asks({ type: "history", limit: 100, before });
+    const { events, more } = await client.request({ type: "history", limit: 100, before });
     all.unshift(...events);
     if (!more) return all;
   }
@@ -69,19 +64,23 @@ async function settledAt(kv: Deno.Kv, maxBytes: number, last: string): Promise<v
       const at = value.events.at(-1)![0]!;
       if (at > newest) newest = at;
     }
-    return newest >= last && await counterOf(kv) <= maxBytes;
+    return newest >= last && await historyCounter(kv) <= maxBytes;
   }, "history is within its quota");
 }
 
 Deno.test("Quota: a flooded room loses its oldest messages, and other rooms lose none", async () => {
-  await using server = await House.open({ maxHistory: 10 * MIB, flood: "off", clock: quick });
-  const ann = await Speaker.enter(server, "Ann", "quiet");
-  await ann.says("hello");
-  const eve = await Speaker.enter(server, "Eve", "loud");
+  await using server = await TestServer.open({
+    maxHistoryBytes: 10 * MIB,
+    rateLimits: "off",
+    clock: quick,
+  });
+  const ann = await JsonClient.login(server, "Ann", "quiet");
+  await ann.sendMessage("hello");
+  const eve = await JsonClient.login(server, "Eve", "loud");
   const said = await sayMany(eve, 200, 16_000);
   await settledAt(server.kv, 10 * MIB, said.at(-1)!.id);
   await eventually(
-    async () => await counterOf(server.kv, "log", "loud") <= MIB,
+    async () => await historyCounter(server.kv, "log", "loud") <= MIB,
     "the room is within its part",
   );
   const left = await allPages(eve);
@@ -89,20 +88,24 @@ Deno.test("Quota: a flooded room loses its oldest messages, and other rooms lose
   assertEquals(left.map(({ id }) => id), said.slice(-left.length).map(({ id }) => id));
   assertEquals((await allPages(ann)).map(({ text }) => text), ["hello"]);
   // Pages forwards begin with the oldest event that is left.
-  const forwards = await eve.asks({ type: "history", after: said[0]!.id, limit: 1 });
+  const forwards = await eve.request({ type: "history", after: said[0]!.id, limit: 1 });
   assertEquals(forwards.events[0].id, left[0]!.id);
-  await kept(server.kv);
+  await checkedHistory(server.kv);
   assertEquals(server.warnings, []);
 });
 
 Deno.test("Quota: above the total quota, the oldest messages of all rooms are removed first", async () => {
-  await using server = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
-  const speakers: Speaker[] = [];
-  const said: Line[][] = [];
+  await using server = await TestServer.open({
+    maxHistoryBytes: MIB,
+    rateLimits: "off",
+    clock: quick,
+  });
+  const speakers: JsonClient[] = [];
+  const said: JsonObject[][] = [];
   for (const room of ["a", "b", "c"]) {
-    const speaker = await Speaker.enter(server, `in ${room}`, room);
-    speakers.push(speaker);
-    said.push(await sayMany(speaker, 30, 16_000));
+    const client = await JsonClient.login(server, `in ${room}`, room);
+    speakers.push(client);
+    said.push(await sayMany(client, 30, 16_000));
     await settledAt(server.kv, MIB, said.at(-1)!.at(-1)!.id);
   }
   const left = await Promise.all(speakers.map(allPages));
@@ -110,31 +113,35 @@ Deno.test("Quota: above the total quota, the oldest messages of all rooms are re
   assert(left[1]!.length > 0 && left[1]!.length < 30, `${left[1]!.length} in the middle`);
   assertEquals(left[1]!.at(-1), said[1]!.at(-1));
   assertEquals(left[2], said[2]);
-  const { bytes } = await kept(server.kv);
+  const { bytes } = await checkedHistory(server.kv);
   assert(bytes <= MIB && bytes > MIB / 2, `${bytes} bytes`);
 });
 
 Deno.test("Quota: without a limit, rows are counted and kept until their time is over", async () => {
-  await using server = await House.open({ maxHistory: Infinity, flood: "off", clock: quick });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  await using server = await TestServer.open({
+    maxHistoryBytes: Infinity,
+    rateLimits: "off",
+    clock: quick,
+  });
+  const ann = await JsonClient.login(server, "Ann", "red");
   const said = await sayMany(ann, 100, 16_000);
   await settledAt(server.kv, Infinity, said.at(-1)!.id);
   assertEquals(await allPages(ann), said);
-  const { bytes } = await kept(server.kv);
+  const { bytes } = await checkedHistory(server.kv);
   assert(bytes > 1_600_000, `${bytes} bytes`);
 });
 
 Deno.test("Quota: a client that resumes is told if events it has not seen were removed", async () => {
   for (const kind of ["log", "people", "direct", "sent", "own", "log of a room left"] as const) {
-    await using server = await House.open({ maxHistory: 10 * MIB, clock: quick });
+    await using server = await TestServer.open({ maxHistoryBytes: 10 * MIB, clock: quick });
     const { kv } = server;
-    const ann = await Speaker.connect(server);
-    const { token } = await ann.asks({ type: "login", nick: "Ann" });
-    ann.say({ type: "join", room: "red" });
+    const ann = await JsonClient.connect(server);
+    const { token } = await ann.request({ type: "login", nick: "Ann" });
+    ann.send({ type: "join", room: "red" });
     const { id: joined } = await ann.next();
-    if (kind === "log of a room left") await ann.hearsUntilAnswer({ type: "join", room: "blue" });
-    ann.person.socket.close(4000);
-    await ann.person.closed;
+    if (kind === "log of a room left") await ann.requestAll({ type: "join", room: "blue" });
+    ann.connection.socket.close(4000);
+    await ann.connection.closed;
     const has = async (prefix: string[]) => (await Array.fromAsync(kv.list({ prefix }))).length > 0;
     await eventually(() => has(["people", "red"]), "her coming is folded");
     const [{ key: [, , id] }] = await Array.fromAsync(
@@ -167,9 +174,9 @@ Deno.test("Quota: a client that resumes is told if events it has not seen were r
     while (!(await quota.enforce(Date.now())));
     const left = (await Array.fromAsync(kv.list({ prefix: [...stream] }))).length;
     assert(left > 10 && left < 17, `${left} are left`);
-    const back = await Speaker.connect(server);
-    back.say({ type: "resume", token, last: joined });
-    const lines: Line[] = [];
+    const back = await JsonClient.connect(server);
+    back.send({ type: "resume", token, last: joined });
+    const lines: JsonObject[] = [];
     do lines.push(await back.next()); while (lines.at(-1)!.type !== "resumed");
     const { recovered, reason, from } = lines.at(-1)!;
     assertEquals([recovered, reason], [false, "expired"], kind);
@@ -182,20 +189,20 @@ Deno.test("Quota: a client that resumes is told if events it has not seen were r
 });
 
 Deno.test("Quota: a client that resumes is not told of removed events from before its join", async () => {
-  await using server = await House.open({ maxHistory: 10 * MIB, clock: quick });
+  await using server = await TestServer.open({ maxHistoryBytes: 10 * MIB, clock: quick });
   const { kv } = server;
-  const bob = await Speaker.enter(server, "Bob", "red");
-  const early = await bob.says("one");
-  await bob.says("not for Ann");
-  const ann = await Speaker.connect(server);
-  const { token } = await ann.asks({ type: "login", nick: "Ann" });
-  ann.say({ type: "join", room: "red" });
+  const bob = await JsonClient.login(server, "Bob", "red");
+  const early = await bob.sendMessage("one");
+  await bob.sendMessage("not for Ann");
+  const ann = await JsonClient.connect(server);
+  const { token } = await ann.request({ type: "login", nick: "Ann" });
+  ann.send({ type: "join", room: "red" });
   const { id: joined } = await ann.next();
-  await bob.hears({ type: "joined" });
-  const words = await bob.says("for Ann");
-  await ann.hears({ text: "for Ann" });
-  ann.person.socket.close(4000);
-  await ann.person.closed;
+  await bob.expect({ type: "joined" });
+  const words = await bob.sendMessage("for Ann");
+  await ann.expect({ text: "for Ann" });
+  ann.connection.socket.close(4000);
+  await ann.connection.closed;
   await settledAt(kv, Infinity, words);
   const at = (n: number) => joined.slice(0, -3) + n.toString(16).padStart(3, "0");
   const rows = Array.from({ length: 20 }, (_, n): KeptRow => {
@@ -210,10 +217,10 @@ Deno.test("Quota: a client that resumes is not told of removed events from befor
   assert(people.every(({ key }) => String(key[2]) > joined), "her joining is removed");
   // Her own events are not kept any more: she joined long ago.
   for await (const { key } of kv.list({ prefix: ["own"] })) await kv.delete(key);
-  const back = await Speaker.connect(server);
-  back.say({ type: "resume", token, last: early });
-  await back.hears({ type: "welcome" }, { type: "message", text: "for Ann" });
-  await back.hears({ type: "resumed", recovered: false, reason: "expired" });
+  const back = await JsonClient.connect(server);
+  back.send({ type: "resume", token, last: early });
+  await back.expect({ type: "welcome" }, { type: "message", text: "for Ann" });
+  await back.expect({ type: "resumed", recovered: false, reason: "expired" });
 });
 
 Deno.test("Quota: the newest removed event of a stream stays recorded when an older row is removed", async () => {
@@ -222,34 +229,38 @@ Deno.test("Quota: the newest removed event of a stream stays recorded when an ol
   const stream: Stream = ["sent", "01A"];
   await write(kv, quota, [row(stream, 50, MIB), row(["log", "red"], 60, MIB / 2)]);
   while (!(await quota.enforce(Date.now())));
-  assertEquals((await kept(kv)).ids, [id(60)]);
+  assertEquals((await checkedHistory(kv)).ids, [id(60)]);
   // Another shard writes an earlier event later.
   await write(kv, quota, [row(stream, 40, MIB)]);
   while (!(await quota.enforce(Date.now())));
-  assertEquals((await kept(kv)).ids, [id(60)]);
+  assertEquals((await checkedHistory(kv)).ids, [id(60)]);
   assertEquals(await quota.evictedAfter([[stream, id(45)], [["log", "red"], ""]]), id(50));
   assertEquals(await quota.evictedAfter([[stream, id(50)]]), "");
 });
 
 Deno.test("Quota: a client that resumes is told nothing if no event it missed was removed", async () => {
-  await using server = await House.open({ maxHistory: MIB, flood: "off", clock: quick });
-  const eve = await Speaker.enter(server, "Eve", "red");
-  const ann = await Speaker.connect(server);
-  const { token } = await ann.asks({ type: "login", nick: "Ann" });
-  ann.say({ type: "join", room: "red" });
+  await using server = await TestServer.open({
+    maxHistoryBytes: MIB,
+    rateLimits: "off",
+    clock: quick,
+  });
+  const eve = await JsonClient.login(server, "Eve", "red");
+  const ann = await JsonClient.connect(server);
+  const { token } = await ann.request({ type: "login", nick: "Ann" });
+  ann.send({ type: "join", room: "red" });
   await ann.next();
-  await eve.hears({ type: "joined", nick: "Ann" });
+  await eve.expect({ type: "joined", nick: "Ann" });
   const said = await sayMany(eve, 100, 16_000);
   let last = "";
   while (last !== said.at(-1)!.id) last = (await ann.next()).id;
   await settledAt(server.kv, MIB, last);
-  ann.person.socket.close(4000);
-  await ann.person.closed;
-  await eve.says("after");
-  const back = await Speaker.connect(server);
-  back.say({ type: "resume", token, last });
-  await back.hears({ type: "welcome" }, { type: "message", text: "after" });
-  await back.hears({ type: "resumed", recovered: true, missed: 1 });
+  ann.connection.socket.close(4000);
+  await ann.connection.closed;
+  await eve.sendMessage("after");
+  const back = await JsonClient.connect(server);
+  back.send({ type: "resume", token, last });
+  await back.expect({ type: "welcome" }, { type: "message", text: "after" });
+  await back.expect({ type: "resumed", recovered: true, missed: 1 });
 });
 
 Deno.test("Quota: uncounted rows of an older version are shown, and removed first", async () => {
@@ -260,8 +271,13 @@ Deno.test("Quota: uncounted rows of an older version are shown, and removed firs
     await kv.set(["log", "red", id(n)], { v: 1, events }, { expireIn: WEEK_MS });
   }
   await kv.set(["bell", shardOf("red", 8)], 1);
-  await using server = await House.open({ kv, maxHistory: MIB, flood: "off", clock: quick });
-  const ann = await Speaker.enter(server, "Ann", "red");
+  await using server = await TestServer.open({
+    kv,
+    maxHistoryBytes: MIB,
+    rateLimits: "off",
+    clock: quick,
+  });
+  const ann = await JsonClient.login(server, "Ann", "red");
   assertEquals((await allPages(ann)).map(({ text }) => text), old.map((n) => `old ${n}`));
   const said = await sayMany(ann, 100, 16_000);
   await settledAt(kv, MIB, said.at(-1)!.id);
@@ -269,7 +285,7 @@ Deno.test("Quota: uncounted rows of an older version are shown, and removed firs
   const left = await allPages(ann);
   assert(left.length > 0 && left.length < 70, `${left.length} messages`);
   assertEquals(left, said.slice(-left.length));
-  await kept(kv);
+  await checkedHistory(kv);
 });
 
 Deno.test("Quota: above the total quota, uncounted rows are removed before other rows of their room", async () => {
@@ -293,7 +309,7 @@ Deno.test("Quota: above the total quota, uncounted rows are removed before other
     assert(left.length > 0 && left.length < 10, `${left.length} of ${room}`);
     assertEquals(left, counted.slice(-left.length), room);
   }
-  await kept(kv);
+  await checkedHistory(kv);
 });
 
 Deno.test("Quota: expired rows are no longer counted, even if KV has not removed all of them", async () => {
@@ -306,7 +322,7 @@ Deno.test("Quota: expired rows are no longer counted, even if KV has not removed
   await write(kv, quota, rows);
   for (const { stream, id } of rows.slice(0, 40)) await kv.delete([...stream, id]);
   while (!(await quota.enforce(149_000)));
-  const { ids, bytes } = await kept(kv);
+  const { ids, bytes } = await checkedHistory(kv);
   assertEquals(ids, rows.slice(150).map(({ id }) => id));
   // Its bytes were above the quota, too: expired rows are not recorded as removed early.
   assert(bytes > MIB, `${bytes} bytes`);
@@ -318,10 +334,10 @@ Deno.test("Quota: with history turned off, index rows and counters are removed w
   const quota = new Quota({ kv, clock: systemClock, maxBytes: MIB, retentionMs: 1_000 });
   const rows = Array.from({ length: 50 }, (_, n) => row(["direct", `${n}`], n, 100, 1_000));
   await write(kv, quota, rows);
-  await using server = await House.open({ kv, history: 0, clock: quick });
+  await using server = await TestServer.open({ kv, historySeconds: 0, clock: quick });
   const index = () => Array.fromAsync(kv.list({ prefix: ["history_row"] }));
   await eventually(async () => (await index()).length === 0, "all of it is gone");
-  assertEquals((await kept(kv)).bytes, 0);
+  assertEquals((await checkedHistory(kv)).bytes, 0);
   assertEquals(await Array.fromAsync(kv.list({ prefix: ["history_bytes", "direct"] })), []);
   assertEquals(server.warnings, []);
 });
@@ -395,11 +411,11 @@ Deno.test("Quota: three instances with faults subtract each removed row exactly 
     };
     await world.until(Promise.all([instance(), instance(), instance()]));
     await world.pass(20_000);
-    await kept(kv);
+    await checkedHistory(kv);
     const last = new Quota({ kv, clock: systemClock, maxBytes, retentionMs: 60_000 });
     await last.begin(world.now);
     while (!(await last.enforce(world.now)));
-    const { bytes } = await kept(kv);
+    const { bytes } = await checkedHistory(kv);
     assert(bytes <= maxBytes, `seed ${seed}: ${bytes} bytes`);
     assert(bytes > maxBytes / 4, `seed ${seed}: only ${bytes} bytes are left`);
   }
@@ -454,7 +470,7 @@ Deno.test("History: a feed row with more rooms than one commit takes is compacte
       return value?.upTo === versionstamp;
     }, `all of it is folded, from ${from}`);
     assertEquals(await all(), 700, from);
-    await kept(kv);
+    await checkedHistory(kv);
     for (const history of histories) await history.close();
     assertEquals(warnings, [], from);
   }
@@ -484,7 +500,7 @@ async function crashes(nextKeepsMs: number): Promise<void> {
   const rowsOf = async (kind: string) =>
     (await Array.fromAsync(kv.list({ prefix: [kind] }))).length;
   const before = await rowsOf("log");
-  await kept(kv);
+  await checkedHistory(kv);
   assert(before > 0 && before < 700, `${before} rows`);
   const warnings: string[] = [];
   const warn = (line: string) => void warnings.push(line);
@@ -495,7 +511,7 @@ async function crashes(nextKeepsMs: number): Promise<void> {
     "all is folded",
   );
   await next.close();
-  await kept(kv);
+  await checkedHistory(kv);
   assertEquals(await rowsOf("log"), nextKeepsMs === 0 ? before : 700);
   assertEquals(await rowsOf("own"), 700);
   assertEquals(warnings, []);
@@ -532,10 +548,10 @@ Deno.test("History: compacted feed rows of a dead instance are removed when thei
 Deno.test("retentionFrom accepts a quota from one mebibyte to one pebibyte, or no limit", () => {
   assertEquals(retentionFrom().maxHistoryBytes, 1024 ** 3);
   for (const maxHistory of [MIB, 2 ** 50, Infinity]) {
-    assertEquals(retentionFrom({ maxHistory }).maxHistoryBytes, maxHistory);
+    assertEquals(retentionFrom({ maxHistoryBytes: maxHistory }).maxHistoryBytes, maxHistory);
   }
   for (const maxHistory of [0, -1, MIB - 1, MIB + 0.5, 2 ** 51, NaN, -Infinity]) {
-    assertThrows(() => retentionFrom({ maxHistory }), RangeError, "maxHistory");
+    assertThrows(() => retentionFrom({ maxHistoryBytes: maxHistory }), RangeError, "maxHistory");
   }
 });
 
@@ -588,7 +604,7 @@ Deno.test("Quota: the counted bytes of a row are from once to twice those in a f
   }
 });
 
-needs(
+testWithProgram(
   "denokv",
   "Quota: two processes on a real denokv (ten checks) count and remove exactly",
   async () => {
@@ -597,17 +613,17 @@ needs(
     await using one = await ServerProcess.start(flags, undefined, server.env);
     await using other = await ServerProcess.start(flags, undefined, server.env);
     const enter = async ({ url }: ServerProcess, nick: string, room: string) => {
-      const speaker = new Speaker(await Person.connect(url, "chat.v1"));
-      assertEquals((await speaker.asks({ type: "login", nick })).type, "welcome");
-      speaker.say({ type: "join", room });
-      await speaker.hears({ type: "joined" });
-      return speaker;
+      const client = new JsonClient(await TextClient.connect(url, "chat.v1"));
+      assertEquals((await client.request({ type: "login", nick })).type, "welcome");
+      client.send({ type: "join", room });
+      await client.expect({ type: "joined" });
+      return client;
     };
     // Many streams with one row each: each counter is deleted with a check.
     const many = await Promise.all(Array.from({ length: 40 }, async (_, i) => {
-      const speaker = await enter(i % 2 === 0 ? one : other, `Ann ${i}`, `room ${i}`);
-      await speaker.says("hello");
-      return speaker;
+      const client = await enter(i % 2 === 0 ? one : other, `Ann ${i}`, `room ${i}`);
+      await client.sendMessage("hello");
+      return client;
     }));
     const [eve, mallory] = [await enter(one, "Eve", "red"), await enter(other, "Mallory", "blue")];
     await Promise.all([sayMany(eve, 150, 16_000), sayMany(mallory, 150, 16_000)]);
@@ -616,20 +632,20 @@ needs(
     try {
       using kv = await Deno.openKv(server.url);
       const isSettled = async () => {
-        if (await counterOf(kv) > MIB) return false;
-        const { events } = await mallory.asks({ type: "history", limit: 1 });
-        return events.length === 1 && (await counterOf(kv, "log", "room 0")) === 0;
+        if (await historyCounter(kv) > MIB) return false;
+        const { events } = await mallory.request({ type: "history", limit: 1 });
+        return events.length === 1 && (await historyCounter(kv, "log", "room 0")) === 0;
       };
       await eventually(isSettled, "the oldest are removed");
-      for (const speaker of many) {
-        assertEquals((await speaker.asks({ type: "history" })).events, []);
+      for (const client of many) {
+        assertEquals((await client.request({ type: "history" })).events, []);
       }
       const said = await sayMany(eve, 10, 10);
       await settledAt(kv, MIB, said.at(-1)!.id);
       // A process may write or remove rows during the read.
       let bytes = Infinity;
       await eventually(async () => {
-        bytes = await kept(kv).then((found) => found.bytes, () => Infinity);
+        bytes = await checkedHistory(kv).then((found) => found.bytes, () => Infinity);
         return bytes < Infinity;
       }, "rows and counters agree");
       assert(bytes <= MIB, `${bytes} bytes`);
@@ -637,6 +653,6 @@ needs(
       if (before === undefined) Deno.env.delete("DENO_KV_ACCESS_TOKEN");
       else Deno.env.set("DENO_KV_ACCESS_TOKEN", before);
     }
-    for (const { person } of [...many, eve, mallory]) await person.leave();
+    for (const { connection: client } of [...many, eve, mallory]) await client.disconnect();
   },
 );

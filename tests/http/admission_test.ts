@@ -5,21 +5,24 @@ import { OPENING_MS } from "../../chat/session/connections.ts";
 import type { ChatOptions } from "../../chat/mod.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
 import { FakeSocket } from "../support/fake_socket.ts";
-import { knock } from "../support/raw_socket.ts";
-import { eventually, House, Person, PROJECT, ServerProcess, soon } from "../support/test_server.ts";
+import { requestUpgrade } from "../support/raw_socket.ts";
+import { PROJECT, ServerProcess } from "../support/processes.ts";
+import { TestServer } from "../support/test_server.ts";
+import { TextClient } from "../support/text_client.ts";
+import { eventually, withDeadline } from "../support/wait.ts";
 
 const TOKEN = "correct-horse!";
 
 const tls = (file: string) => new URL(`tests/support/tls/${file}`, PROJECT).pathname;
 
 Deno.test("a page of another site gets 403 and one line, a terminal may connect", async () => {
-  await using house = await House.open({ access: { origins: ["https://blog.example"] } });
+  await using server = await TestServer.open({ access: { origins: ["https://blog.example"] } });
   const from = async (origin?: string) =>
-    await knock(house.port, origin === undefined ? {} : { Origin: origin });
+    await requestUpgrade(server.port, origin === undefined ? {} : { Origin: origin });
   assertEquals((await from()).status, 101);
-  assertEquals((await from(`http://127.0.0.1:${house.port}`)).status, 101);
+  assertEquals((await from(`http://127.0.0.1:${server.port}`)).status, 101);
   assertEquals((await from("https://blog.example")).status, 101);
-  for (const origin of ["https://evil.example", "null", `http://localhost:${house.port}`, "?"]) {
+  for (const origin of ["https://evil.example", "null", `http://localhost:${server.port}`, "?"]) {
     const { status, text } = await from(origin);
     const expected = URL.canParse(origin)
       ? `Origin ${origin} not allowed. Start with --origin ${origin}, or have the proxy pass the ` +
@@ -27,42 +30,48 @@ Deno.test("a page of another site gets 403 and one line, a terminal may connect"
       : "This origin is not allowed. See --origin.\n";
     assertEquals([status, text], [403, expected]);
   }
-  await eventually(() => house.chat.size === 0, "all clients have left");
+  await eventually(() => server.chat.size === 0, "all clients have left");
 });
 
 Deno.test("a page whose name was pointed at this machine (DNS rebinding) gets 403, a terminal may connect", async () => {
-  await using house = await House.open();
-  const Host = `evil.example:${house.port}`;
+  await using server = await TestServer.open();
+  const Host = `evil.example:${server.port}`;
   const Origin = `http://${Host}`;
   const why = `Origin ${Origin} not allowed. Start with --origin ${Origin}.\n`;
-  const { status, text } = await knock(house.port, { Host, Origin });
+  const { status, text } = await requestUpgrade(server.port, { Host, Origin });
   assertEquals([status, text], [403, why]);
-  const asked = await knock(house.port, { Host, Origin, Upgrade: "none" }, "/ws");
+  const asked = await requestUpgrade(server.port, { Host, Origin, Upgrade: "none" }, "/ws");
   assertEquals([asked.status, asked.text], [403, why]);
   // A proxy's header shows that the request came through a proxy: no page can set it.
-  assertEquals((await knock(house.port, { Host, Origin, "X-Forwarded-For": "::1" })).status, 101);
-  assertEquals((await knock(house.port, { Host })).status, 101);
-  const local = `localhost:${house.port}`;
-  assertEquals((await knock(house.port, { Host: local, Origin: `http://${local}` })).status, 101);
-  await eventually(() => house.chat.size === 0, "all clients have left");
+  assertEquals(
+    (await requestUpgrade(server.port, { Host, Origin, "X-Forwarded-For": "::1" })).status,
+    101,
+  );
+  assertEquals((await requestUpgrade(server.port, { Host })).status, 101);
+  const local = `localhost:${server.port}`;
+  assertEquals(
+    (await requestUpgrade(server.port, { Host: local, Origin: `http://${local}` })).status,
+    101,
+  );
+  await eventually(() => server.chat.size === 0, "all clients have left");
 });
 
 Deno.test("a rejected handshake does not count as a connection", async () => {
-  await using house = await House.open({ crowd: { connections: 1 } });
+  await using server = await TestServer.open({ connectionLimits: { maxConnections: 1 } });
   for (
     const wrong of [
       { "Sec-WebSocket-Protocol": "chat.v2" },
       { Connection: "close" },
     ] as Record<string, string>[]
-  ) assertEquals((await knock(house.port, wrong)).status, 400, JSON.stringify(wrong));
-  assertEquals((await knock(house.port)).status, 101);
-  await eventually(() => house.chat.size === 0, "all clients have left");
+  ) assertEquals((await requestUpgrade(server.port, wrong)).status, 400, JSON.stringify(wrong));
+  assertEquals((await requestUpgrade(server.port)).status, 101);
+  await eventually(() => server.chat.size === 0, "all clients have left");
 });
 
 Deno.test("an invalid Host header gets 400 and one line", async () => {
-  await using house = await House.open();
+  await using server = await TestServer.open();
   for (const Host of ["[::1", "a b", "127.0.0.1:99999"]) {
-    const { status, text } = await knock(house.port, { Host });
+    const { status, text } = await requestUpgrade(server.port, { Host });
     assertEquals([Host, status, text], [Host, 400, "Invalid Host header.\n"]);
   }
 });
@@ -74,21 +83,21 @@ Deno.test("behind a trusted proxy the own site is the one that the client asked 
     "X-Forwarded-Proto": "https",
   };
   {
-    await using house = await House.open({ trustProxy: ["private"] });
-    assertEquals((await knock(house.port, headers)).status, 101);
+    await using server = await TestServer.open({ trustProxy: ["private"] });
+    assertEquals((await requestUpgrade(server.port, headers)).status, 101);
     assertEquals(
-      (await knock(house.port, { ...headers, Origin: "http://chat.example" })).status,
+      (await requestUpgrade(server.port, { ...headers, Origin: "http://chat.example" })).status,
       403,
     );
-    const greeting = await fetch(`http://127.0.0.1:${house.port}/`, { headers });
+    const greeting = await fetch(`http://127.0.0.1:${server.port}/`, { headers });
     assertMatch(await greeting.text(), /websocat wss:\/\/chat\.example\/\n/);
   }
-  await using house = await House.open();
-  assertEquals((await knock(house.port, headers)).status, 403);
+  await using server = await TestServer.open();
+  assertEquals((await requestUpgrade(server.port, headers)).status, 403);
 });
 
 Deno.test("a private chat accepts only its token, never repeats it, and tells a page why it is rejected", async () => {
-  await using house = await House.open({ access: { token: TOKEN } });
+  await using server = await TestServer.open({ access: { token: TOKEN } });
   const encoded = btoa(TOKEN).replaceAll("=", "");
   for (
     const headers of [
@@ -98,7 +107,7 @@ Deno.test("a private chat accepts only its token, never repeats it, and tells a 
       { "Sec-WebSocket-Protocol": "chat.v1, chat.token.d3Jvbmc" },
     ] as Record<string, string>[]
   ) {
-    const { status, text, header } = await knock(house.port, headers);
+    const { status, text, header } = await requestUpgrade(server.port, headers);
     const isWrong = JSON.stringify(headers).includes("wrong-token") ||
       JSON.stringify(headers).includes("chat.token.");
     const expected = isWrong
@@ -108,10 +117,15 @@ Deno.test("a private chat accepts only its token, never repeats it, and tells a 
     assertEquals(header("www-authenticate"), 'Bearer realm="Parley"');
     assertEquals(header("sec-websocket-protocol"), undefined);
   }
-  assertEquals((await knock(house.port, {}, `/?token=${TOKEN}`)).status, 401);
-  assertEquals((await knock(house.port, { Authorization: `Bearer ${TOKEN}` })).status, 101);
+  assertEquals((await requestUpgrade(server.port, {}, `/?token=${TOKEN}`)).status, 401);
+  assertEquals(
+    (await requestUpgrade(server.port, { Authorization: `Bearer ${TOKEN}` })).status,
+    101,
+  );
   const chosen = async (protocols: string) => {
-    const { status, header } = await knock(house.port, { "Sec-WebSocket-Protocol": protocols });
+    const { status, header } = await requestUpgrade(server.port, {
+      "Sec-WebSocket-Protocol": protocols,
+    });
     return [status, header("sec-websocket-protocol")];
   };
   assertEquals(await chosen(`chat.v1, chat.token.${encoded}`), [101, "chat.v1"]);
@@ -119,88 +133,96 @@ Deno.test("a private chat accepts only its token, never repeats it, and tells a 
   assertEquals(await chosen(`chat.token.${encoded}`), [101, undefined]);
   // A page can ask without an upgrade.
   const ask = async (headers: Record<string, string>) => {
-    const response = await fetch(`http://127.0.0.1:${house.port}/ws`, { headers });
+    const response = await fetch(`http://127.0.0.1:${server.port}/ws`, { headers });
     await response.body?.cancel();
     return response.status;
   };
   assertEquals(await ask({}), 401);
   assertEquals(await ask({ Authorization: `Bearer ${TOKEN}` }), 426);
   // The instructions need no token.
-  const greeting = await fetch(`http://127.0.0.1:${house.port}/`);
+  const greeting = await fetch(`http://127.0.0.1:${server.port}/`);
   assertEquals([greeting.status, (await greeting.text()).includes(TOKEN)], [200, false]);
-  assertEquals(house.warnings, []);
-  await eventually(() => house.chat.size === 0, "all clients have left");
+  assertEquals(server.warnings, []);
+  await eventually(() => server.chat.size === 0, "all clients have left");
 });
 
 Deno.test("ChatClient connects with the token, and does not without it", async () => {
-  await using house = await House.open({ access: { token: TOKEN } });
-  const ann = new ChatClient(house.url, { nick: "Ann", room: "red", access: TOKEN });
-  await soon(ann.say("hello"), "an answer");
+  await using server = await TestServer.open({ access: { token: TOKEN } });
+  const ann = new ChatClient(server.url, { nick: "Ann", room: "red", access: TOKEN });
+  await withDeadline(ann.say("hello"), "an answer");
   await ann.close();
   for (const access of [undefined, "wrong-token", "wröng"]) {
-    const eve = new ChatClient(house.url, { nick: "Eve", access });
+    const eve = new ChatClient(server.url, { nick: "Eve", access });
     const lost = new Promise<void>((resolve) =>
       eve.on("state", ({ state }) => state === "offline" && resolve())
     );
-    await soon(lost, "the refusal");
+    await withDeadline(lost, "the refusal");
     await eve.close();
   }
-  await eventually(() => house.chat.size === 0, "all clients have left");
+  await eventually(() => server.chat.size === 0, "all clients have left");
 });
 
 Deno.test("wrong tokens count as connections of an address", async () => {
-  const flood: ChatOptions["flood"] = { connections: { many: 5, seconds: 50 } };
-  await using house = await House.open({ access: { token: TOKEN }, flood });
+  const flood: ChatOptions["rateLimits"] = { connections: { count: 5, seconds: 50 } };
+  await using server = await TestServer.open({ access: { token: TOKEN }, rateLimits: flood });
   for (let i = 0; i < 5; i++) {
-    assertEquals((await knock(house.port, { Authorization: `Bearer wrong-${i}-x` })).status, 401);
+    assertEquals(
+      (await requestUpgrade(server.port, { Authorization: `Bearer wrong-${i}-x` })).status,
+      401,
+    );
   }
-  const { status, header } = await knock(house.port, { Authorization: `Bearer ${TOKEN}` });
+  const { status, header } = await requestUpgrade(server.port, {
+    Authorization: `Bearer ${TOKEN}`,
+  });
   assertEquals([status, header("retry-after")], [429, "10"]);
-  const asked = await fetch(`http://127.0.0.1:${house.port}/ws`);
+  const asked = await fetch(`http://127.0.0.1:${server.port}/ws`);
   await asked.body?.cancel();
   assertEquals(asked.status, 429);
 });
 
 Deno.test("too many connections get 429 for their address, 503 for the server, with Retry-After", async () => {
   const behind = { "X-Forwarded-For": "198.51.100.1" };
-  await using house = await House.open({
+  await using server = await TestServer.open({
     trustProxy: ["private"],
-    crowd: { connections: 3, perAddress: 2 },
+    connectionLimits: { maxConnections: 3, maxPerAddress: 2 },
   });
-  const people = [await house.connect(), await house.connect()];
-  const { status, text, header } = await knock(house.port);
+  const people = [await server.connect(), await server.connect()];
+  const { status, text, header } = await requestUpgrade(server.port);
   assertEquals([status, header("retry-after")], [429, "30"]);
   assertEquals(
     text,
     "Too many connections from your address (2). Try again in 30 seconds.\n",
   );
-  assertEquals((await knock(house.port, behind)).status, 101);
-  await eventually(() => house.chat.size === 2, "the client behind the proxy has left");
-  await people.pop()!.leave();
-  await eventually(() => house.chat.size === 1, "one client has left");
-  people.push(await house.connect());
-  await people[0]!.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
-  await people[1]!.leave();
-  await eventually(() => house.chat.size === 1, "one client has left");
-  const other = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+  assertEquals((await requestUpgrade(server.port, behind)).status, 101);
+  await eventually(() => server.chat.size === 2, "the client behind the proxy has left");
+  await people.pop()!.disconnect();
+  await eventually(() => server.chat.size === 1, "one client has left");
+  people.push(await server.connect());
+  await people[0]!.request("Ann", "Using nickname: Ann\nType /help for list of commands.");
+  await people[1]!.disconnect();
+  await eventually(() => server.chat.size === 1, "one client has left");
+  const other = await Deno.connect({ hostname: "127.0.0.1", port: server.port });
   const lines = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
   await other.write(new TextEncoder().encode(`${lines}X-Forwarded-For: 198.51.100.2\r\n\r\n`));
-  await eventually(() => house.chat.size === 2, "the other client is connected");
-  await house.connect();
-  const full = await knock(house.port, behind);
+  await eventually(() => server.chat.size === 2, "the other client is connected");
+  await server.connect();
+  const full = await requestUpgrade(server.port, behind);
   assertEquals([full.status, full.header("retry-after")], [503, "30"]);
   assertEquals(full.text, "The server is full. Try again in 30 seconds.\n");
   other.close();
 });
 
 Deno.test("an untrusted proxy is logged once, and the limit of one address does not apply to its clients", async () => {
-  await using house = await House.open();
+  await using server = await TestServer.open();
   for (let i = 0; i < 3; i++) {
-    assertEquals((await knock(house.port, { "X-Forwarded-For": "198.51.100.1" })).status, 101);
+    assertEquals(
+      (await requestUpgrade(server.port, { "X-Forwarded-For": "198.51.100.1" })).status,
+      101,
+    );
   }
-  assertEquals(house.warnings.length, 1);
-  assertMatch(house.warnings[0]!, /--trust-proxy/);
+  assertEquals(server.warnings.length, 1);
+  assertMatch(server.warnings[0]!, /--trust-proxy/);
 });
 
 Deno.test("startChat rejects an option outside its range with a RangeError", async () => {
@@ -209,16 +231,16 @@ Deno.test("startChat rejects an option outside its range with a RangeError", asy
     { access: { token: "short" } },
     { access: { origins: ["nonsense"] } },
     { trustProxy: ["nonsense"] },
-    { crowd: { connections: 0 } },
-    { crowd: { perAddress: 1.5 } },
-    { flood: { messages: { many: 0, seconds: 1 } } },
-    { flood: { messages: { many: 1, seconds: NaN } } },
-    { flood: { together: -1 } },
-    { flood: { unnamed: 0 } },
-    { limits: { unread: 1000 } },
+    { connectionLimits: { maxConnections: 0 } },
+    { connectionLimits: { maxPerAddress: 1.5 } },
+    { rateLimits: { messages: { count: 0, seconds: 1 } } },
+    { rateLimits: { messages: { count: 1, seconds: NaN } } },
+    { rateLimits: { together: -1 } },
+    { rateLimits: { unnamed: 0 } },
+    { limits: { maxUnsentBytes: 1000 } },
   ];
   for (const options of wrong) {
-    await assertRejects(() => House.open({ kv, ...options }), RangeError, undefined);
+    await assertRejects(() => TestServer.open({ kv, ...options }), RangeError, undefined);
   }
 });
 
@@ -231,7 +253,7 @@ for (const workers of [1, 2]) {
         undefined,
         { CHAT_CERT: tls("cert.pem"), CHAT_KEY: tls("key.pem") },
       );
-      const said = server.said;
+      const said = server.output;
       assert(said.includes(`https://127.0.0.1:${server.port}/`), said);
       assert(!said.includes(TOKEN), said);
       using client = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(tls("ca.pem"))] });
@@ -257,12 +279,12 @@ for (const workers of [1, 2]) {
         socket.onerror = (event) => reject(new Error((event as ErrorEvent).message));
       });
       assertEquals(
-        await soon(heard, "the welcome"),
+        await withDeadline(heard, "the welcome"),
         "Using nickname: Ann\nType /help for list of commands.",
       );
       const closed = new Promise((resolve) => socket.onclose = resolve);
       socket.close();
-      await soon(closed, "the close");
+      await withDeadline(closed, "the close");
       assertEquals((await server.stop()).code, 0);
     }
     await Deno.remove(folder, { recursive: true });
@@ -278,44 +300,47 @@ Deno.test("the program takes origins, token and limits from flags and variables"
   const authorization = { Authorization: `Bearer ${TOKEN}` };
   for (const n of ["one", "two"]) {
     const headers = { ...authorization, Origin: `https://${n}.example` };
-    assertEquals((await knock(server.port, headers)).status, 101);
+    assertEquals((await requestUpgrade(server.port, headers)).status, 101);
   }
-  assertEquals((await knock(server.port, { Origin: "https://three.example" })).status, 403);
-  assertEquals((await knock(server.port)).status, 401);
+  assertEquals(
+    (await requestUpgrade(server.port, { Origin: "https://three.example" })).status,
+    403,
+  );
+  assertEquals((await requestUpgrade(server.port)).status, 401);
   const encoded = btoa(TOKEN).replaceAll("=", "");
-  const ann = await Person.connect(server.url, ["chat.v1", `chat.token.${encoded}`]);
+  const ann = await TextClient.connect(server.url, ["chat.v1", `chat.token.${encoded}`]);
   for (const text of ["a", "b", "c"]) {
     if (text === "a") {
-      ann.say('{"type":"login","nick":"Ann"}', '{"type":"join","room":"red"}');
+      ann.send('{"type":"login","nick":"Ann"}', '{"type":"join","room":"red"}');
       await ann.next();
       await ann.next();
     }
-    ann.say(`{"type":"message","text":"${text}"}`);
+    ann.send(`{"type":"message","text":"${text}"}`);
     assertMatch(await ann.next(), text === "c" ? /"code":"too-fast"/ : /"type":"message"/);
   }
-  const bob = await Person.connect(server.url, ["chat.v1", `chat.token.${encoded}`]);
-  assertEquals((await knock(server.port, authorization)).status, 429);
-  await ann.leave();
-  await bob.leave();
+  const bob = await TextClient.connect(server.url, ["chat.v1", `chat.token.${encoded}`]);
+  assertEquals((await requestUpgrade(server.port, authorization)).status, 429);
+  await ann.disconnect();
+  await bob.disconnect();
 });
 
 Deno.test("Instance releases the place of a socket that does not open in time, once", async () => {
   const clock = new AdjustedClock({ delayOf: (ms) => ms === OPENING_MS ? "held" : ms });
   const late = clock.held;
-  await using house = await House.open({ clock });
+  await using server = await TestServer.open({ clock });
   const guest = { limiter: undefined, left: 0, failed: 0, leave: () => {}, fail: () => {} };
   guest.leave = () => void guest.left++;
   guest.fail = () => void guest.failed++;
   const socket = new FakeSocket(WebSocket.CONNECTING);
-  house.chat.accept(socket, { protocol: "", guest });
+  server.chat.accept(socket, { subprotocol: "", admission: guest });
   assertEquals([guest.failed, late.length], [0, 1]);
   late[0]!.run();
   assertEquals(guest.failed, 1);
   // A socket that opens later is not counted, so it is closed.
   socket.open();
-  assertEquals([socket.closeCodes, house.chat.size], [[1013], 0]);
+  assertEquals([socket.closeCodes, server.chat.size], [[1013], 0]);
 
   late.length = 0;
-  await house.enter("Ann");
+  await server.login("Ann");
   assertEquals(late, [], "no timer is left for a socket that opened");
 });

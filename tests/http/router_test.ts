@@ -1,20 +1,21 @@
 /** The HTTP routes, and malformed handshakes and frames, over real sockets. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { House, soon } from "../support/test_server.ts";
+import { TestServer } from "../support/test_server.ts";
+import { withDeadline } from "../support/wait.ts";
 
-async function ask(house: House, path: string, init: RequestInit = {}) {
-  const response = await fetch(`http://127.0.0.1:${house.port}${path}`, init);
+async function ask(server: TestServer, path: string, init: RequestInit = {}) {
+  const response = await fetch(`http://127.0.0.1:${server.port}${path}`, init);
   return { status: response.status, headers: response.headers, text: await response.text() };
 }
 
 /** Sends bytes to the port, and returns everything that comes back until the server disconnects. */
-async function raw(house: House, ...parts: (string | number[])[]): Promise<string> {
-  using peer = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+async function raw(server: TestServer, ...parts: (string | number[])[]): Promise<string> {
+  using peer = await Deno.connect({ hostname: "127.0.0.1", port: server.port });
   for (const part of parts) {
     const bytes = typeof part === "string" ? new TextEncoder().encode(part) : new Uint8Array(part);
     await peer.write(bytes);
   }
-  const text = await soon(
+  const text = await withDeadline(
     new Response(peer.readable).text().catch(() => ""),
     "the server to disconnect",
   );
@@ -26,52 +27,52 @@ const HANDSHAKE =
   `${UPGRADE}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`;
 
 Deno.test("GET / without HTML returns how to connect", async () => {
-  await using house = await House.open();
-  const { status, text, headers } = await ask(house, "/");
+  await using server = await TestServer.open();
+  const { status, text, headers } = await ask(server, "/");
   assertEquals(status, 200);
-  assert(text.includes(`websocat ${house.url}`), text);
+  assert(text.includes(`websocat ${server.url}`), text);
   assertEquals(headers.get("content-type"), "text/plain; charset=utf-8");
-  assertEquals((await ask(house, "/", { method: "HEAD" })).status, 200);
+  assertEquals((await ask(server, "/", { method: "HEAD" })).status, 200);
 });
 
 Deno.test("an unknown path gets 404, another method 405, and /ws without an upgrade 426", async () => {
-  await using house = await House.open();
-  assertEquals((await ask(house, "/admin")).status, 404);
-  assertEquals((await ask(house, "/ws/x")).status, 404);
+  await using server = await TestServer.open();
+  assertEquals((await ask(server, "/admin")).status, 404);
+  assertEquals((await ask(server, "/ws/x")).status, 404);
   for (const path of ["/", "/ws", "/healthz"]) {
-    const { status, headers } = await ask(house, path, { method: "POST", body: "x" });
+    const { status, headers } = await ask(server, path, { method: "POST", body: "x" });
     assertEquals([status, headers.get("allow")], [405, "GET, HEAD"]);
   }
-  assertEquals((await ask(house, "/ws")).status, 426);
+  assertEquals((await ask(server, "/ws")).status, 426);
 });
 
 Deno.test("/healthz returns 200 while the chat is open, and 503 when it is closed", async () => {
-  await using house = await House.open();
-  assertEquals((await ask(house, "/healthz")).status, 200);
-  await house.chat.close();
-  const { status, headers } = await ask(house, "/healthz");
+  await using server = await TestServer.open();
+  assertEquals((await ask(server, "/healthz")).status, 200);
+  await server.chat.close();
+  const { status, headers } = await ask(server, "/healthz");
   assertEquals([status, headers.get("retry-after")], [503, "1"]);
   const answer = await raw(
-    house,
+    server,
     HANDSHAKE.replace("Connection: Upgrade", "Connection: close, Upgrade"),
   );
   assertMatch(answer, /^HTTP\/1\.1 503 /);
 });
 
 Deno.test("an incomplete handshake is rejected with one line or waits, and others keep chatting", async () => {
-  await using house = await House.open();
-  const ann = await house.enter("Ann", "red");
-  using waiting = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+  await using server = await TestServer.open();
+  const ann = await server.login("Ann", "red");
+  using waiting = await Deno.connect({ hostname: "127.0.0.1", port: server.port });
   await waiting.write(new TextEncoder().encode(UPGRADE));
-  const answer = await raw(house, `${UPGRADE.replace("Upgrade\r\n", "close, Upgrade\r\n")}\r\n`);
+  const answer = await raw(server, `${UPGRADE.replace("Upgrade\r\n", "close, Upgrade\r\n")}\r\n`);
   assertMatch(answer, /^HTTP\/1\.1 400 /);
   assertMatch(answer, /Not a WebSocket handshake: .*\n$/);
-  await ann.asks("still here", "Ann: still here");
+  await ann.request("still here", "Ann: still here");
 });
 
 Deno.test("a malformed frame closes only the connection that sent it", async () => {
-  await using house = await House.open();
-  const ann = await house.enter("Ann", "red");
+  await using server = await TestServer.open();
+  const ann = await server.login("Ann", "red");
   const MASK = [0, 0, 0, 0];
   for (
     const frame of [
@@ -83,16 +84,16 @@ Deno.test("a malformed frame closes only the connection that sent it", async () 
       [0x80, 0x81, ...MASK, 0x41], // a continuation without a beginning
     ]
   ) {
-    assertMatch(await raw(house, HANDSHAKE, frame), /^HTTP\/1\.1 101 /);
-    await ann.asks("still here", "Ann: still here");
+    assertMatch(await raw(server, HANDSHAKE, frame), /^HTTP\/1\.1 101 /);
+    await ann.request("still here", "Ann: still here");
   }
-  assertEquals(house.chat.size, 1);
+  assertEquals(server.chat.size, 1);
 });
 
 Deno.test("a fragmented message is shown whole, and never in part", async () => {
-  await using house = await House.open();
-  const ann = await house.enter("Ann", "red");
-  using peer = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+  await using server = await TestServer.open();
+  const ann = await server.login("Ann", "red");
+  using peer = await Deno.connect({ hostname: "127.0.0.1", port: server.port });
   const frame = (head: number, text: string) =>
     peer.write(
       new Uint8Array([head, 0x80 | text.length, 0, 0, 0, 0, ...new TextEncoder().encode(text)]),
@@ -100,12 +101,12 @@ Deno.test("a fragmented message is shown whole, and never in part", async () => 
   await peer.write(new TextEncoder().encode(HANDSHAKE));
   await frame(0x81, "Bob");
   await frame(0x81, "/join red");
-  await ann.hears("Bob joined room.");
+  await ann.expect("Bob joined room.");
   await frame(0x01, "hel");
-  await ann.hearsNothingElse();
+  await ann.expectNothingElse();
   await frame(0x80, "lo");
-  await ann.hears("Bob: hello");
+  await ann.expect("Bob: hello");
   await frame(0x01, "never fin");
   peer.close();
-  await ann.hears("Bob left room.");
+  await ann.expect("Bob left room.");
 });

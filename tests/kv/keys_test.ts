@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { KEYS } from "../../chat/kv/key_forms.ts";
 import * as keys from "../../chat/kv/keys.ts";
-import { PROJECT } from "../support/test_server.ts";
+import { PROJECT } from "../support/processes.ts";
 
 /** One key of each form; the parts that vary are named as in the form. */
 const SAMPLES: Readonly<Record<keyof typeof KEYS, Deno.KvKey>> = {

@@ -11,7 +11,7 @@ import {
 } from "../../chat/kv/limits.ts";
 import { serialize } from "node:v8";
 import { Random } from "../support/random.ts";
-import { DenoKv, needs } from "../support/test_server.ts";
+import { DenoKv, testWithProgram } from "../support/processes.ts";
 
 /** What KV says of a commit: the error, or nothing when it took it. */
 async function errorOf(kv: Deno.Kv, mutations: Deno.KvMutation[]): Promise<Error | undefined> {
@@ -140,20 +140,24 @@ Deno.test("isRefusal knows each reason for which the local KV refuses a commit",
   await areRefusals(kv);
 });
 
-needs("denokv", "isRefusal knows each reason for which denokv refuses a commit", async () => {
-  await using server = await DenoKv.start();
-  Deno.env.set("DENO_KV_ACCESS_TOKEN", DenoKv.TOKEN);
-  using kv = await Deno.openKv(server.url);
-  await areRefusals(kv);
-  // Ten checks are taken, and a commit with eleven is refused by the server alone.
-  const checking = (checks: number) => {
-    const atomic = kv.atomic().set(["a"], 1);
-    for (let i = 0; i < checks; i++) atomic.check({ key: ["no", i], versionstamp: null });
-    return atomic.commit();
-  };
-  assert((await checking(10)).ok);
-  assert(isRefusal(await checking(11).catch((error) => error)));
-});
+testWithProgram(
+  "denokv",
+  "isRefusal knows each reason for which denokv refuses a commit",
+  async () => {
+    await using server = await DenoKv.start();
+    Deno.env.set("DENO_KV_ACCESS_TOKEN", DenoKv.TOKEN);
+    using kv = await Deno.openKv(server.url);
+    await areRefusals(kv);
+    // Ten checks are taken, and a commit with eleven is refused by the server alone.
+    const checking = (checks: number) => {
+      const atomic = kv.atomic().set(["a"], 1);
+      for (let i = 0; i < checks; i++) atomic.check({ key: ["no", i], versionstamp: null });
+      return atomic.commit();
+    };
+    assert((await checking(10)).ok);
+    assert(isRefusal(await checking(11).catch((error) => error)));
+  },
+);
 
 Deno.test("isRefusal takes a file that is locked, broken or closed for an outage", async () => {
   const folder = await Deno.makeTempDir();

@@ -7,7 +7,10 @@ import type { ChatOptions } from "../../chat/mod.ts";
 import { nicknameFrom } from "../../chat/nicknames/names.ts";
 import { compactingAfter } from "../support/fake_clock.ts";
 import { Random } from "../support/random.ts";
-import { DenoKv, eventually, House, needs, type Person } from "../support/test_server.ts";
+import { DenoKv, testWithProgram } from "../support/processes.ts";
+import { TestServer } from "../support/test_server.ts";
+import type { TextClient } from "../support/text_client.ts";
+import { eventually } from "../support/wait.ts";
 
 /** A clock on which history is compacted soon, and not after a second. */
 const quick = compactingAfter(50);
@@ -15,8 +18,8 @@ const quick = compactingAfter(50);
 const PEOPLE = 60;
 
 const LARGEST: Partial<ChatOptions> = {
-  limits: { nickname: OPTIONS["max-nickname"].max, room: OPTIONS["max-room"].max },
-  flood: "off",
+  limits: { maxNicknameChars: OPTIONS["max-nickname"].max, maxRoomChars: OPTIONS["max-room"].max },
+  rateLimits: "off",
   clock: quick,
 };
 
@@ -48,19 +51,19 @@ function nicknames(random: Random, most: number): string[] {
 
 /** All say something at once; each must get exactly this. */
 async function allAsk(
-  people: Person[],
+  people: TextClient[],
   line: (i: number) => string,
   answer: (i: number) => string,
 ) {
-  people.forEach((person, i) => person.say(line(i)));
-  for (const [i, person] of people.entries()) await person.hears(answer(i));
+  people.forEach((client, i) => client.send(line(i)));
+  for (const [i, client] of people.entries()) await client.expect(answer(i));
 }
 
 /** Everything that can be done with names, by all at once. Nothing of it may fail. */
 async function useLongNames(options: Partial<ChatOptions>, seed: number): Promise<void> {
   const random = new Random(seed);
-  await using house = await House.open({ ...LARGEST, ...options });
-  const people = await Promise.all(Array.from({ length: PEOPLE }, () => house.connect()));
+  await using server = await TestServer.open({ ...LARGEST, ...options });
+  const people = await Promise.all(Array.from({ length: PEOPLE }, () => server.connect()));
   const first = nicknames(random, PEOPLE), second = nicknames(new Random(seed + 1000), PEOPLE);
   const uses = (i: number) => `Using nickname: ${first[i]}\nType /help for list of commands.`;
   await allAsk(people, (i) => `guest${i}`, (i) => uses(i).replace(first[i]!, `guest${i}`));
@@ -77,7 +80,7 @@ async function useLongNames(options: Partial<ChatOptions>, seed: number): Promis
   // All that happened in the rooms gets into history.
   const kept = async () => {
     let said = 0;
-    for await (const { value } of house.kv.list<{ events: unknown[] }>({ prefix: ["log"] })) {
+    for await (const { value } of server.kv.list<{ events: unknown[] }>({ prefix: ["log"] })) {
       said += value.events.length;
     }
     return said === 2 * PEOPLE;
@@ -85,22 +88,22 @@ async function useLongNames(options: Partial<ChatOptions>, seed: number): Promis
   await eventually(kept, "history holds everything that was said", 10_000);
   // One room for all.
   const shared = "💚".repeat(OPTIONS["max-room"].max);
-  for (const person of people) person.say(`/join ${shared}`);
+  for (const client of people) client.send(`/join ${shared}`);
   const areIn = () =>
-    people.every(({ transcript }) => transcript.includes(`Joined chat room "${shared}"`));
+    people.every(({ received: transcript }) => transcript.includes(`Joined chat room "${shared}"`));
   await eventually(areIn, "all are in one room", 10_000);
-  await house.leave();
+  await server.disconnectAll();
   const gone = async () =>
-    (await house.rows()).every(([first]) => /^(instance|beat)$/.test(String(first)));
+    (await server.connectionKeys()).every(([first]) => /^(instance|beat)$/.test(String(first)));
   await eventually(gone, "nothing is left of those who have gone", 10_000);
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 }
 
 Deno.test("the longest names, used by many at once, are no more than KV takes", async () => {
   for (let seed = 1; seed <= 3; seed++) await useLongNames({}, seed);
 });
 
-needs(
+testWithProgram(
   "denokv",
   "the longest names, used by many at once, are no more than denokv takes",
   async () => {

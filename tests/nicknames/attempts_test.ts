@@ -7,9 +7,9 @@ import {
   RIGHT_PASSWORD_REFUND,
 } from "../../chat/nicknames/registrations.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
-import { Speaker } from "../support/json_client.ts";
+import { JsonClient } from "../support/json_client.ts";
 import { openTwo, register, SECRET, valuesOf } from "../support/registrations.ts";
-import { House } from "../support/test_server.ts";
+import { TestServer } from "../support/test_server.ts";
 
 Deno.test("wrong passwords for one nickname are limited over all instances, and the right one waits, too", async () => {
   const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
@@ -17,18 +17,21 @@ Deno.test("wrong passwords for one nickname are limited over all instances, and 
   await using houses = await openTwo(kv, { clock });
   await register(houses.one, "Ann");
   const people = await Promise.all(
-    Array.from({ length: 40 }, (_, i) => Speaker.connect(i % 2 === 0 ? houses.one : houses.other)),
+    Array.from(
+      { length: 40 },
+      (_, i) => JsonClient.connect(i % 2 === 0 ? houses.one : houses.other),
+    ),
   );
-  const guess = (speaker: Speaker, password: string) =>
-    speaker.asks({ type: "identify", nick: "Ann", password });
+  const guess = (client: JsonClient, password: string) =>
+    client.request({ type: "identify", nick: "Ann", password });
   const codes = await Promise.all(
-    people.map(async (speaker, i) => (await guess(speaker, `wrong-horse-${i}`)).code),
+    people.map(async (client, i) => (await guess(client, `wrong-horse-${i}`)).code),
   );
   const wrong = codes.filter((code) => code === "wrong-password").length;
   assert(wrong > 0 && wrong <= RATE_PER_NICKNAME.burst, `${wrong} guesses were made`);
   assert(codes.every((code) => code === "wrong-password" || code === "too-many-attempts"));
   clock.advance(RATE_PER_NICKNAME.ms);
-  const [ann, bob] = people as [Speaker, Speaker];
+  const [ann, bob] = people as [JsonClient, JsonClient];
   for (let i = 0; i < RATE_PER_NICKNAME.burst; i++) {
     assertEquals((await guess(people[2 + i]!, "wrong-horse")).code, "wrong-password");
   }
@@ -46,81 +49,90 @@ Deno.test("wrong passwords for one nickname are limited over all instances, and 
 
 Deno.test("passwords from one address are limited over all nicknames", async () => {
   const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
-  await using house = await House.open({ clock, trustProxy: ["private"] });
+  await using server = await TestServer.open({ clock, trustProxy: ["private"] });
   const from = async (address: string) => {
     const headers = { "X-Forwarded-For": address };
-    return new Speaker(await house.connect("", { protocols: ["chat.v1"], headers }));
+    return new JsonClient(await server.connect("", { protocols: ["chat.v1"], headers }));
   };
   const eve = await from("198.51.100.1");
   const guess = (i: number) => ({ type: "identify", nick: `Ann ${i}`, password: SECRET });
-  for (let i = 0; i < RATE_PER_ADDRESS.burst; i++) await eve.isRefused(guess(i), "not-registered");
-  await eve.isRefused(guess(99), "too-many-attempts");
+  for (let i = 0; i < RATE_PER_ADDRESS.burst; i++) {
+    await eve.expectError(guess(i), "not-registered");
+  }
+  await eve.expectError(guess(99), "too-many-attempts");
   clock.advance(RATE_PER_ADDRESS.ms / RATE_PER_ADDRESS.burst);
-  await eve.isRefused(guess(99), "not-registered");
-  await eve.isRefused(guess(99), "too-many-attempts");
+  await eve.expectError(guess(99), "not-registered");
+  await eve.expectError(guess(99), "too-many-attempts");
   const mallory = await from("198.51.100.1");
-  await mallory.isRefused(guess(98), "too-many-attempts");
+  await mallory.expectError(guess(98), "too-many-attempts");
   // An unusable password costs no attempt, and other addresses do not wait.
-  await eve.isRefused({ ...guess(1), password: "two words" }, "bad-password");
+  await eve.expectError({ ...guess(1), password: "two words" }, "bad-password");
   const bob = await from("198.51.100.2");
-  await bob.isRefused(guess(1), "not-registered");
-  assertEquals((await valuesOf(house.kv, "attempts")).size, 0);
+  await bob.expectError(guess(1), "not-registered");
+  assertEquals((await valuesOf(server.kv, "attempts")).size, 0);
 });
 
 Deno.test("a right password costs a quarter of an attempt", async () => {
   const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
-  await using house = await House.open({ flood: { nicks: "off" }, clock, trustProxy: ["private"] });
+  await using server = await TestServer.open({
+    rateLimits: { nicks: "off" },
+    clock,
+    trustProxy: ["private"],
+  });
   const headers = { "X-Forwarded-For": "198.51.100.1" };
-  const ann = new Speaker(await house.connect("", { protocols: ["chat.v1"], headers }));
-  await ann.asks({ type: "login", nick: "Ann" });
-  await ann.asks({ type: "register", password: SECRET });
+  const ann = new JsonClient(await server.connect("", { protocols: ["chat.v1"], headers }));
+  await ann.request({ type: "login", nick: "Ann" });
+  await ann.request({ type: "register", password: SECRET });
   clock.advance(RATE_PER_ADDRESS.ms / RATE_PER_ADDRESS.burst);
   const change = { type: "password", password: SECRET, new: SECRET };
   const most = Math.floor((RATE_PER_ADDRESS.burst - 1) / (1 - RIGHT_PASSWORD_REFUND)) + 1;
-  for (let i = 0; i < most; i++) assertEquals((await ann.asks(change)).type, "ok", `${i}`);
-  await ann.isRefused(change, "too-many-attempts");
+  for (let i = 0; i < most; i++) assertEquals((await ann.request(change)).type, "ok", `${i}`);
+  await ann.expectError(change, "too-many-attempts");
   // Other addresses do not wait.
-  const bob = await Speaker.enter(house, "Bob");
-  await bob.isRefused({ type: "identify", nick: "Ann", password: "wrong-horse" }, "wrong-password");
+  const bob = await JsonClient.login(server, "Bob");
+  await bob.expectError(
+    { type: "identify", nick: "Ann", password: "wrong-horse" },
+    "wrong-password",
+  );
 });
 
 Deno.test("an address registers five nicknames a day, over all instances and restarts", async () => {
   const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
   using kv = await Deno.openKv(":memory:");
   const options = { clock, trustProxy: ["private"], passwordRounds: 1 };
-  const from = async (house: House, address: string, nick: string) => {
+  const from = async (server: TestServer, address: string, nick: string) => {
     const headers = { "X-Forwarded-For": address };
-    const speaker = new Speaker(await house.connect("", { protocols: ["chat.v1"], headers }));
-    assertEquals((await speaker.asks({ type: "login", nick })).type, "welcome");
-    return speaker;
+    const client = new JsonClient(await server.connect("", { protocols: ["chat.v1"], headers }));
+    assertEquals((await client.request({ type: "login", nick })).type, "welcome");
+    return client;
   };
   const register = { type: "register", password: SECRET };
-  const passes = async (house: House, address: string, nick: string) =>
-    assertEquals((await (await from(house, address, nick)).asks(register)).type, "ok", nick);
+  const passes = async (server: TestServer, address: string, nick: string) =>
+    assertEquals((await (await from(server, address, nick)).request(register)).type, "ok", nick);
   {
     await using houses = await openTwo(kv, options);
     for (let i = 0; i < 5; i++) {
       await passes(i % 2 === 0 ? houses.one : houses.other, "198.51.100.1", `Eve ${i}`);
     }
-    for (const house of [houses.one, houses.other]) {
-      const eve = await from(house, "198.51.100.1", house === houses.one ? "Mallory" : "Trudy");
-      const { code, message, retryAfter } = await eve.asks(register);
+    for (const server of [houses.one, houses.other]) {
+      const eve = await from(server, "198.51.100.1", server === houses.one ? "Mallory" : "Trudy");
+      const { code, message, retryAfter } = await eve.request(register);
       assertEquals([code, message, retryAfter], [
         "registration-limit",
         "Too many nicknames were registered from your address. " +
         "Try again in 5 hours.",
         4.8 * 3_600_000,
       ]);
-      await eve.hearsNothingElse();
+      await eve.expectNothingElse();
     }
     await passes(houses.one, "198.51.100.2", "Ann");
   }
-  await using house = await House.open({ kv, ...options });
-  const eve = await from(house, "198.51.100.1", "Mallory");
-  await eve.isRefused(register, "registration-limit");
+  await using server = await TestServer.open({ kv, ...options });
+  const eve = await from(server, "198.51.100.1", "Mallory");
+  await eve.expectError(register, "registration-limit");
   clock.advance(4.8 * 3_600_000);
-  assertEquals((await eve.asks(register)).type, "ok");
-  await (await from(house, "198.51.100.1", "Trudy")).isRefused(register, "registration-limit");
+  assertEquals((await eve.request(register)).type, "ok");
+  await (await from(server, "198.51.100.1", "Trudy")).expectError(register, "registration-limit");
   // The rows store hashes of addresses.
   const stored = [...(await valuesOf(kv, "registrations")).keys()];
   assertEquals(stored.length, 2);
@@ -129,10 +141,10 @@ Deno.test("an address registers five nicknames a day, over all instances and res
 
 Deno.test("registrations from the local machine are limited only if the operator sets a limit", async () => {
   const registered = async (flood: RateLimitSettings | "off" | undefined) => {
-    await using house = await House.open({ flood, passwordRounds: 1 });
+    await using server = await TestServer.open({ rateLimits: flood, passwordRounds: 1 });
     for (let i = 0; i < 7; i++) {
-      const ann = await Speaker.enter(house, `Ann ${i}`);
-      const { type, code } = await ann.asks({ type: "register", password: SECRET });
+      const ann = await JsonClient.login(server, `Ann ${i}`);
+      const { type, code } = await ann.request({ type: "register", password: SECRET });
       if (type !== "ok") return [i, code];
     }
     return [7];
@@ -140,7 +152,7 @@ Deno.test("registrations from the local machine are limited only if the operator
   assertEquals(await registered(undefined), [7]);
   assertEquals(await registered("off"), [7]);
   assertEquals(await registered({ registrations: "off" }), [7]);
-  assertEquals(await registered({ registrations: { many: 3, seconds: 86_400 } }), [
+  assertEquals(await registered({ registrations: { count: 3, seconds: 86_400 } }), [
     3,
     "registration-limit",
   ]);

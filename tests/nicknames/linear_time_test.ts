@@ -11,7 +11,7 @@ import type { Handler } from "../../chat/session/handler.ts";
 import { Imitation } from "../../chat/nicknames/imitation.ts";
 import { encodeJson } from "../../chat/delivery/json.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
-import { limitsFrom, sizeOf } from "../../chat/base/limits.ts";
+import { limitsFrom, utf8Size } from "../../chat/base/limits.ts";
 import { OPTIONS } from "../../chat/base/options.ts";
 import { PlainText } from "../../chat/session/plain_text.ts";
 import { foldNickname, nicknameFrom, roomFrom } from "../../chat/nicknames/names.ts";
@@ -48,7 +48,7 @@ const HEADERS = [
 
 /** Returns hostile texts of about `bytes` bytes of UTF-8. */
 function hostile(bytes: number): string[] {
-  const of = (unit: string, part = 1) => unit.repeat(Math.floor(bytes * part / sizeOf(unit, 0)));
+  const of = (unit: string, part = 1) => unit.repeat(Math.floor(bytes * part / utf8Size(unit, 0)));
   return [
     " ",
     "\n",
@@ -114,7 +114,10 @@ function assertEachFast(what: string, texts: string[], run: (text: string) => un
   }
 }
 
-const limits = limitsFrom({ nickname: OPTIONS["max-nickname"].max, room: OPTIONS["max-room"].max });
+const limits = limitsFrom({
+  maxNicknameChars: OPTIONS["max-nickname"].max,
+  maxRoomChars: OPTIONS["max-room"].max,
+});
 
 /** Returns a connection in a room, or before its login if `nick` is empty. */
 function connectionOf(nick: string): Connection {
@@ -157,7 +160,7 @@ Deno.test("names of any length and content are checked in linear time", () => {
   assertEachFast("foldNickname", names, foldNickname);
   assertEachFast("claims", names, (name) => confusables.claims(name));
   assertEachFast("isReserved", names, (name) => confusables.isReserved(name));
-  assertEachFast("Imitation", names, (name) => imitation.isOne(name));
+  assertEachFast("Imitation", names, (name) => imitation.matches(name));
   assertEachFast("readingOfRoom", names, (name) => confusables.readingOfRoom(name));
   assertEachFast("lookOfRoom", names, (name) => confusables.lookOfRoom(name));
 });
@@ -204,7 +207,7 @@ Deno.test("a frame of chat.v1 is handled in linear time", () => {
   const parts = { ...rejecting(), limits, graceMs: 0, retentionMs: 0 };
   const requests = new ChatV1(parts);
   const handle = (nick: string, frame: string) => {
-    const most = limits.inboxFrames;
+    const most = limits.maxInboxFrames;
     const connection = connectionOf(nick);
     for (const line of requests.split(connection, frame, FRAME_BYTES).slice(0, most)) {
       const request = requests.parse(connection, line);

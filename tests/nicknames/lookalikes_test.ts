@@ -1,7 +1,7 @@
 /** Lookalikes: which nicknames clients may have at the same time, on all instances of one KV. */
 import { assert, assertEquals } from "@std/assert";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
-import { Speaker } from "../support/json_client.ts";
+import { JsonClient } from "../support/json_client.ts";
 import { Random } from "../support/random.ts";
 import {
   alikeReply,
@@ -12,38 +12,39 @@ import {
   valuesOf,
   welcomeReply,
 } from "../support/registrations.ts";
-import { eventually, House } from "../support/test_server.ts";
+import { TestServer } from "../support/test_server.ts";
+import { eventually } from "../support/wait.ts";
 
 Deno.test("a lookalike of an online nickname is refused on every instance, in both orders", async () => {
   using kv = await Deno.openKv(":memory:");
   await using houses = await openTwo(kv);
-  const ann = await houses.one.enter("Jenny");
+  const ann = await houses.one.login("Jenny");
   const eve = await houses.other.connect();
-  await eve.asks("Јenny", alikeReply("Јenny"));
-  await eve.asks("ЈЕΝΝΥ", alikeReply("ЈЕΝΝΥ"));
-  await eve.asks("Evе", welcomeReply("Evе"));
+  await eve.request("Јenny", alikeReply("Јenny"));
+  await eve.request("ЈЕΝΝΥ", alikeReply("ЈЕΝΝΥ"));
+  await eve.request("Evе", welcomeReply("Evе"));
   // The nickname with a Cyrillic letter also claims the ASCII nickname that it looks like.
-  await ann.asks("/nick Eve", takenReply("Eve"));
-  await ann.asks("/nick Εve", alikeReply("Εve"));
-  await eve.asks("/nick Bob", "Nickname is: Bob");
-  await ann.asks("/nick Eve", "Nickname is: Eve");
+  await ann.request("/nick Eve", takenReply("Eve"));
+  await ann.request("/nick Εve", alikeReply("Εve"));
+  await eve.request("/nick Bob", "Nickname is: Bob");
+  await ann.request("/nick Eve", "Nickname is: Eve");
 });
 
 Deno.test("ASCII nicknames that look alike are different nicknames, as the contract requires", async () => {
-  await using house = await House.open();
-  for (const nick of ["l1", "11", "rn", "m", "O0", "00", "Ia", "la"]) await house.enter(nick);
-  assertEquals(house.warnings, []);
+  await using server = await TestServer.open();
+  for (const nick of ["l1", "11", "rn", "m", "O0", "00", "Ia", "la"]) await server.login(nick);
+  assertEquals(server.warnings, []);
 });
 
 Deno.test("a reserved nickname is refused with one line", async () => {
-  await using house = await House.open();
-  const eve = await house.connect();
-  await eve.asks(
+  await using server = await TestServer.open();
+  const eve = await server.connect();
+  await eve.request(
     "аdmin",
     '"аdmin" is reserved. Choose another nickname.',
   );
-  await eve.asks("Eve", welcomeReply("Eve"));
-  await eve.asks(
+  await eve.request("Eve", welcomeReply("Eve"));
+  await eve.request(
     "/nick Server",
     '"Server" is reserved. Choose another nickname.',
   );
@@ -70,23 +71,23 @@ Deno.test("fuzz: no two clients with confusable nicknames are online at the same
   };
   using kv = await Deno.openKv(":memory:");
   await using houses = await openTwo(kv);
-  const online = new Map<string, Speaker>();
+  const online = new Map<string, JsonClient>();
   let refused = 0;
   for (let i = 0; i < 400; i++) {
-    const house = random.percent(50) ? houses.one : houses.other;
+    const server = random.percent(50) ? houses.one : houses.other;
     const nick = Array.from({ length: 2 }, () => random.pick(letters)).join("");
     const leaving = random.percent(30) ? [...online.keys()][0] : undefined;
     if (leaving !== undefined) {
-      await online.get(leaving)!.person.leave();
+      await online.get(leaving)!.connection.disconnect();
       online.delete(leaving);
     }
-    const speaker = await Speaker.connect(house);
-    const { type, code } = await speaker.asks({ type: "login", nick });
-    if (type === "welcome") online.set(nick, speaker);
+    const client = await JsonClient.connect(server);
+    const { type, code } = await client.request({ type: "login", nick });
+    if (type === "welcome") online.set(nick, client);
     else {
       assertEquals(code, "nickname-taken", `seed ${seed}: ${nick}`);
       refused++;
-      await speaker.person.leave();
+      await client.connection.disconnect();
     }
     for (const other of online.keys()) {
       if (other === nick || !online.has(nick)) continue;
@@ -95,7 +96,7 @@ Deno.test("fuzz: no two clients with confusable nicknames are online at the same
     }
   }
   assert(refused > 40 && online.size > 20, `${refused} refused, ${online.size} online`);
-  for (const { person } of online.values()) await person.leave();
+  for (const { connection: client } of online.values()) await client.disconnect();
   await eventually(async () => (await valuesOf(kv, "nick")).size === 0, "all claims are gone");
 });
 
@@ -115,30 +116,30 @@ Deno.test("exactly one of a hundred concurrent logins with lookalikes succeeds, 
     "ϲoϲo",
   ];
   const people = await Promise.all(Array.from({ length: 100 }, async (_, i) => {
-    const speaker = await Speaker.connect(i % 2 === 0 ? houses.one : houses.other);
-    return { speaker, nick: spellings[i % spellings.length]! };
+    const client = await JsonClient.connect(i % 2 === 0 ? houses.one : houses.other);
+    return { speaker: client, nick: spellings[i % spellings.length]! };
   }));
   const replies = await Promise.all(
-    people.map(({ speaker, nick }) => speaker.asks({ type: "login", nick })),
+    people.map(({ speaker: client, nick }) => client.request({ type: "login", nick })),
   );
   assertEquals(replies.filter(({ type }) => type === "welcome").length, 1);
   assertEquals(replies.filter(({ code }) => code === "nickname-taken").length, 99);
 });
 
 Deno.test("claims of connections and registrations that do not exist are deleted", async () => {
-  await using house = await House.open();
-  const { kv } = house;
+  await using server = await TestServer.open();
+  const { kv } = server;
   // An older version of the program removed a connection, and knew only one of its claims.
   await kv.set(["nick", "coco"], "01GONE");
   await kv.set(["nick", "/coco"], "01GONE");
   await kv.set(["nick", "ann"], { kept: "ann" });
-  const cy = await house.enter("сосо");
-  await cy.asks("/nick Ann", "Nickname is: Ann");
+  const cy = await server.login("сосо");
+  await cy.request("/nick Ann", "Nickname is: Ann");
   // Claims and registrations in an unknown form stay.
   await kv.set(["nick", "bob"], { v: 9 });
   await kv.set(["nick", "dora"], { kept: "dora" });
   await kv.set(["account", "dora"], { v: 9, secret: true });
-  await cy.asks("/nick Bob", alikeReply("Bob"));
-  await cy.asks("/nick Dora", registeredReply("Dora"));
-  await cy.asks(`/identify ${SECRET}`, '"Dora" is not registered.');
+  await cy.request("/nick Bob", alikeReply("Bob"));
+  await cy.request("/nick Dora", registeredReply("Dora"));
+  await cy.request(`/identify ${SECRET}`, '"Dora" is not registered.');
 });

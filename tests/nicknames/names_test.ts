@@ -108,7 +108,7 @@ Deno.test("nicknameFrom rejects blank, unassigned and private characters, and lo
 
 Deno.test("nicknameFrom rejects a nickname that folds to a command, or to more than a key holds", () => {
   for (const typed of ["／help", "\u{fdfa}".repeat(100)]) {
-    assert(!nicknameFrom(typed, limitsFrom({ nickname: 128 })).ok, typed);
+    assert(!nicknameFrom(typed, limitsFrom({ maxNicknameChars: 128 })).ok, typed);
   }
 });
 

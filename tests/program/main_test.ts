@@ -2,16 +2,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Flag, OPTIONS, variableOf } from "../../chat/base/options.ts";
 import config from "../../deno.json" with { type: "json" };
-import {
-  eventually,
-  Person,
-  PROJECT,
-  rowsOf,
-  runDeno,
-  runServer,
-  ServerProcess,
-  soon,
-} from "../support/test_server.ts";
+import { connectionKeys } from "../support/kv_rows.ts";
+import { PROJECT, runDeno, runServer, ServerProcess } from "../support/processes.ts";
+import { TextClient } from "../support/text_client.ts";
+import { eventually, withDeadline } from "../support/wait.ts";
 
 Deno.test("--help shows every option of the table, --version the version", async () => {
   const { code, stdout } = await runServer(["--help"]);
@@ -154,11 +148,11 @@ Deno.test("the program answers 503 while KV does not answer, then prints one lin
 Deno.test("a flag overrides its variable, and the variable overrides the default", async () => {
   const env = { CHAT_KV: "/there/is/no/such/folder/kv", CHAT_MAX_ROOM: "3" };
   await using server = await ServerProcess.start(["--kv", ":memory:"], undefined, env);
-  const ann = await Person.connect(server.url);
-  ann.say("Ann", "/join four");
+  const ann = await TextClient.connect(server.url);
+  ann.send("Ann", "/join four");
   await ann.next();
-  await ann.hears("Room name too long: 4 characters, maximum 3.");
-  await ann.leave();
+  await ann.expect("Room name too long: 4 characters, maximum 3.");
+  await ann.disconnect();
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -167,23 +161,23 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     const path = `${folder}/kv`;
     {
       await using server = await ServerProcess.start(["--kv", path, "--limits", "messages=off"]);
-      const ann = await Person.connect(server.url);
-      ann.say("Ann", "/join red");
+      const ann = await TextClient.connect(server.url);
+      ann.send("Ann", "/join red");
       await ann.next();
       await ann.next();
-      for (let i = 0; i < 50; i++) ann.say(`word ${i}`);
-      await ann.hears("Ann: word 0");
+      for (let i = 0; i < 50; i++) ann.send(`word ${i}`);
+      await ann.expect("Ann: word 0");
       const { code } = await server.stop(signal);
       assertEquals(code, 0);
       const words = Array.from({ length: 49 }, (_, i) => `Ann: word ${i + 1}`);
       // Messages that arrived before the signal, in order and each once.
       const heard: string[] = [];
-      assertEquals((await soon(ann.closed, "the close")).code, 1012);
-      while (heard.length < 49 && ann.waiting > 0) heard.push(await ann.next());
+      assertEquals((await withDeadline(ann.closed, "the close")).code, 1012);
+      while (heard.length < 49 && ann.unreadCount > 0) heard.push(await ann.next());
       assertEquals(heard, words.slice(0, heard.length));
     }
     using kv = await Deno.openKv(path);
-    assertEquals(await rowsOf(kv), []);
+    assertEquals(await connectionKeys(kv), []);
     kv.close();
     await Deno.remove(folder, { recursive: true });
   });
@@ -204,7 +198,7 @@ function startDev(flags: string[], watched?: string) {
   }).spawn();
   const out = linesOf(process.stdout), errors = linesOf(process.stderr);
   const url = async () => {
-    const line = await soon(out.next(), "the server to listen", 60_000);
+    const line = await withDeadline(out.next(), "the server to listen", 60_000);
     return /ws:[^ ]+/.exec(line)![0];
   };
   return {
@@ -213,7 +207,7 @@ function startDev(flags: string[], watched?: string) {
     async stop(signal: Deno.Signal) {
       const sinceMs = performance.now();
       process.kill(signal);
-      const status = await soon(process.status, "the server to end");
+      const status = await withDeadline(process.status, "the server to end");
       const ms = performance.now() - sinceMs;
       // These lines are Deno's.
       const printed = [...await out.rest(), ...await errors.rest()]
@@ -263,27 +257,27 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     const path = `${folder}/kv`;
     {
       await using server = startDev(["--kv", path]);
-      const ann = await Person.connect(await server.url());
-      await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
-      await ann.asks("/join red", 'Joined chat room "red"');
-      await ann.asks("the last word", "Ann: the last word");
+      const ann = await TextClient.connect(await server.url());
+      await ann.request("Ann", "Using nickname: Ann\nType /help for list of commands.");
+      await ann.request("/join red", 'Joined chat room "red"');
+      await ann.request("the last word", "Ann: the last word");
       const { status, ms, printed } = await server.stop(signal);
-      assertEquals((await soon(ann.closed, "the close")).code, 1012);
+      assertEquals((await withDeadline(ann.closed, "the close")).code, 1012);
       assertEquals(printed, []);
       assertEquals(status.code, signal === "SIGINT" ? 0 : 143);
       assert(ms < 5_000, `the shutdown took ${ms} ms`);
     }
     {
       using kv = await Deno.openKv(path);
-      assertEquals(await rowsOf(kv), []);
+      assertEquals(await connectionKeys(kv), []);
       kv.close();
     }
     await using server = startDev(["--kv", path]);
-    const bob = await Person.connect(await server.url());
-    bob.say("Bob", "/join red", "/history");
+    const bob = await TextClient.connect(await server.url());
+    bob.send("Bob", "/join red", "/history");
     for (let i = 0; i < 2; i++) await bob.next();
     assertMatch(await bob.next(), /Ann: the last word$/);
-    await bob.leave();
+    await bob.disconnect();
     await Deno.remove(folder, { recursive: true });
   });
 }
@@ -291,13 +285,13 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 Deno.test("under `deno run --watch` the server restarts when a file changes, and SIGTERM still ends it", async () => {
   const file = await Deno.makeTempFile();
   await using server = startDev(["--kv", ":memory:"], file);
-  const ann = await Person.connect(await server.url());
+  const ann = await TextClient.connect(await server.url());
   await Deno.writeTextFile(file, "changed");
   const url = await server.url();
-  assertEquals((await soon(ann.closed, "the close")).code, 1012);
-  const again = await Person.connect(url);
-  await again.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
-  await again.leave();
+  assertEquals((await withDeadline(ann.closed, "the close")).code, 1012);
+  const again = await TextClient.connect(url);
+  await again.request("Ann", "Using nickname: Ann\nType /help for list of commands.");
+  await again.disconnect();
   const { status, printed } = await server.stop("SIGTERM");
   assertEquals([status.code, printed], [143, []]);
   await Deno.remove(file);
@@ -308,16 +302,16 @@ Deno.test("SIGTERM drains two thousand connections within five seconds", async (
   {
     await using server = await ServerProcess.start(["--kv", `${folder}/kv`]);
     const people = await Promise.all(
-      Array.from({ length: 2000 }, () => Person.connect(server.url)),
+      Array.from({ length: 2000 }, () => TextClient.connect(server.url)),
     );
-    await Promise.all(people.map(async (person, i) => {
-      person.say(`person ${i}`);
-      await person.next();
+    await Promise.all(people.map(async (client, i) => {
+      client.send(`person ${i}`);
+      await client.next();
     }));
     // Each waits for its join, or the server sends two million join events.
-    await Promise.all(people.map(async (person, i) => {
-      person.say(`/join room${i % 100}`);
-      while (!(await person.next()).startsWith("Joined"));
+    await Promise.all(people.map(async (client, i) => {
+      client.send(`/join room${i % 100}`);
+      while (!(await client.next()).startsWith("Joined"));
     }));
     const started = performance.now();
     const { code } = await server.stop("SIGTERM");
@@ -328,7 +322,7 @@ Deno.test("SIGTERM drains two thousand connections within five seconds", async (
     assertEquals(new Set(codes), new Set([1012]));
   }
   using kv = await Deno.openKv(`${folder}/kv`);
-  assertEquals(await rowsOf(kv), []);
+  assertEquals(await connectionKeys(kv), []);
   kv.close();
   await Deno.remove(folder, { recursive: true });
 });
@@ -338,24 +332,24 @@ Deno.test("the next start removes the rows of a killed process: no members, and 
   const flags = ["--kv", `${folder}/kv`];
   const ann = await (async () => {
     await using server = await ServerProcess.start(flags);
-    const ann = await Person.connect(server.url);
-    ann.say("Ann", "/join red");
+    const ann = await TextClient.connect(server.url);
+    ann.send("Ann", "/join red");
     await ann.next();
     await ann.next();
     await server.stop("SIGKILL");
     return ann;
   })();
-  await soon(ann.closed, "the end of the connection");
+  await withDeadline(ann.closed, "the end of the connection");
   {
     await using server = await ServerProcess.start(flags);
-    const again = await Person.connect(server.url);
-    await again.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
-    await again.asks("/ls", "No rooms yet. Type /join {room} to start one.");
-    await again.leave();
+    const again = await TextClient.connect(server.url);
+    await again.request("Ann", "Using nickname: Ann\nType /help for list of commands.");
+    await again.request("/ls", "No rooms yet. Type /join {room} to start one.");
+    await again.disconnect();
     assertEquals((await server.stop()).code, 0);
   }
   using kv = await Deno.openKv(`${folder}/kv`);
-  assertEquals(await rowsOf(kv), []);
+  assertEquals(await connectionKeys(kv), []);
   kv.close();
   await Deno.remove(folder, { recursive: true });
 });
@@ -370,11 +364,11 @@ Deno.test("deno task bundle makes one file that runs by itself, with the page an
       ["--kv", ":memory:"],
       ["run", "--no-config", "--unstable-kv", "--allow-net", file],
     );
-    const ann = await Person.connect(server.url);
-    await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
-    await ann.asks("/join red", 'Joined chat room "red"');
-    await ann.asks("hello", "Ann: hello");
-    await ann.leave();
+    const ann = await TextClient.connect(server.url);
+    await ann.request("Ann", "Using nickname: Ann\nType /help for list of commands.");
+    await ann.request("/join red", 'Joined chat room "red"');
+    await ann.request("hello", "Ann: hello");
+    await ann.disconnect();
     // The bundle contains the page and the client.
     for (
       const path of [
@@ -397,9 +391,9 @@ Deno.test("deno task bundle makes one file that runs by itself, with the page an
       ["--kv", `${folder}/kv`, "--workers", "2"],
       ["run", "--no-config", "--unstable-kv", "--unstable-net", "-A", file],
     );
-    const ann = await Person.connect(server.url);
-    await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
-    await ann.leave();
+    const ann = await TextClient.connect(server.url);
+    await ann.request("Ann", "Using nickname: Ann\nType /help for list of commands.");
+    await ann.disconnect();
     assertEquals((await server.stop()).code, 0);
   }
   await Deno.remove(folder, { recursive: true });
@@ -407,9 +401,9 @@ Deno.test("deno task bundle makes one file that runs by itself, with the page an
 
 Deno.test("`deno task start` needs no other permissions, and passes flags on", async () => {
   await using server = await ServerProcess.start(["--kv", ":memory:"], ["task", "start"]);
-  const ann = await Person.connect(server.url);
-  await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
-  await ann.leave();
+  const ann = await TextClient.connect(server.url);
+  await ann.request("Ann", "Using nickname: Ann\nType /help for list of commands.");
+  await ann.disconnect();
   assertEquals((await server.stop()).code, 0);
 });
 
@@ -428,10 +422,10 @@ Deno.test({
     };
     {
       await using server = await ServerProcess.start(["--kv", `${folder}/kv`]);
-      const ann = await Person.connect(server.url);
-      ann.say("Ann");
+      const ann = await TextClient.connect(server.url);
+      ann.send("Ann");
       await ann.next();
-      await ann.leave();
+      await ann.disconnect();
       const found = await modes();
       assert(Object.keys(found).length > 1, JSON.stringify(found));
       for (const [name, mode] of Object.entries(found)) assertEquals([name, mode], [name, "600"]);

@@ -81,13 +81,13 @@ Deno.test({
 Deno.test("readSettings returns the defaults of the table without arguments and variables", () => {
   const { port, hostname, workers, tls, chat } = settingsOf([]);
   assertEquals([port, hostname, workers, tls], [OPTIONS.port.default, "0.0.0.0", 1, undefined]);
-  assertEquals(chat.history, OPTIONS.history.default);
-  assertEquals(chat.maxHistory, OPTIONS["max-history"].default);
-  assertEquals(chat.limits?.message, OPTIONS["max-message"].default);
+  assertEquals(chat.historySeconds, OPTIONS.history.default);
+  assertEquals(chat.maxHistoryBytes, OPTIONS["max-history"].default);
+  assertEquals(chat.limits?.maxMessageBytes, OPTIONS["max-message"].default);
   assertEquals(chat.maxMemoryBytes, OPTIONS["max-memory"].default);
   // An explicit limit also applies to loopback addresses, so the default must stay unset.
-  assertEquals(chat.crowd?.connections, undefined);
-  assertEquals(chat.crowd?.perAddress, undefined);
+  assertEquals(chat.connectionLimits?.maxConnections, undefined);
+  assertEquals(chat.connectionLimits?.maxPerAddress, undefined);
 });
 
 Deno.test("readSettings reads each numeric option from its flag and its variable, within its range", () => {
@@ -115,8 +115,8 @@ Deno.test("readSettings reads off as no limit of a size, and as no time of a dur
     "--registered=off",
     "--max-memory=off",
   ]);
-  assertEquals([chat.history, chat.grace, chat.registered], [0, 0, 0]);
-  assertEquals([chat.maxHistory, chat.maxMemoryBytes], [Infinity, undefined]);
+  assertEquals([chat.historySeconds, chat.graceSeconds, chat.registrationSeconds], [0, 0, 0]);
+  assertEquals([chat.maxHistoryBytes, chat.maxMemoryBytes], [Infinity, undefined]);
 });
 
 Deno.test("readSettings names the variable that holds an invalid value", () => {

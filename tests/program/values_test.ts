@@ -48,8 +48,8 @@ Deno.test("parseRateLimits reads off, on, and a list of limits", () => {
   assertEquals(parseRateLimits("off"), "off");
   assertEquals(parseRateLimits("on"), {});
   const settings: RateLimitSettings = {
-    messages: { many: 5, seconds: 1 },
-    room: { many: 9, seconds: 120 },
+    messages: { count: 5, seconds: 1 },
+    room: { count: 9, seconds: 120 },
     joins: "off",
     together: 3,
     unnamed: 300,
@@ -59,7 +59,7 @@ Deno.test("parseRateLimits reads off, on, and a list of limits", () => {
     parseRateLimits("messages=5/1s, room=9/2m,joins=off,together=3,unnamed=5m,connections=off"),
     settings,
   );
-  const registrations: Allowance = { many: 5, seconds: 86_400 };
+  const registrations: Allowance = { count: 5, seconds: 86_400 };
   assertEquals(parseRateLimits("registrations=5/1d"), { registrations });
   assertEquals(parseRateLimits("registrations=off"), { registrations: "off" });
   for (

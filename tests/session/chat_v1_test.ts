@@ -3,20 +3,17 @@ import { assert, assertEquals } from "@std/assert";
 import { encodeJson, encodeReply } from "../../chat/delivery/json.ts";
 import { hashToken } from "../../chat/base/tokens.ts";
 import { shown } from "../../chat/delivery/text.ts";
-import {
-  countingKv,
-  eventually,
-  House,
-  type Person,
-  PROJECT,
-  soon,
-} from "../support/test_server.ts";
+import { countingKv } from "../support/faulty_kv.ts";
+import { PROJECT } from "../support/processes.ts";
+import { TestServer } from "../support/test_server.ts";
+import type { TextClient } from "../support/text_client.ts";
+import { eventually, withDeadline } from "../support/wait.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
-import { type Line, Speaker } from "../support/json_client.ts";
+import { JsonClient, type JsonObject } from "../support/json_client.ts";
 
 /** Returns a `chat.v1` client; each line of a frame counts as a frame. */
-async function connect(house: House): Promise<Person> {
-  return await house.connect("", "chat.v1");
+async function connect(server: TestServer): Promise<TextClient> {
+  return await server.connect("", "chat.v1");
 }
 
 /** Numbers IDs and tokens in order of appearance: they differ in every run. */
@@ -51,63 +48,65 @@ Deno.test("every session in PROTOCOL.md is what the server really sends", async 
   const text = await Deno.readTextFile(new URL("chat/docs/PROTOCOL.md", PROJECT));
   const sessions = [...text.matchAll(/<!-- replayed(: [^>]*)? -->\n\n```text\n([^]*?)```/g)];
   assert(sessions.length >= 6, `${sessions.length} sessions`);
-  let house: House | undefined, written = new Names(), seen = new Names();
-  let last: Person | undefined;
+  let server: TestServer | undefined, written = new Names(), seen = new Names();
+  let last: TextClient | undefined;
   for (const [, note, session] of sessions) {
     const resumes = session!.includes('"resume"');
     if (!resumes) {
-      await house?.[Symbol.asyncDispose]();
-      house = await House.open();
+      await server?.[Symbol.asyncDispose]();
+      server = await TestServer.open();
       written = new Names();
       seen = new Names();
     }
-    const person = await connect(house!);
+    const client = await connect(server!);
     for (const line of session!.trimEnd().split("\n")) {
       const rest = line.slice(2);
       if (line.startsWith("> ")) {
         written.in(rest);
-        person.say(Names.translate(rest, written, seen));
+        client.send(Names.translate(rest, written, seen));
       } else {
         assert(line.startsWith("< "), `neither a request nor a reply: ${line}`);
-        assertEquals(seen.in(await person.next()), written.in(rest), `${note ?? ""} ${line}`);
+        assertEquals(seen.in(await client.next()), written.in(rest), `${note ?? ""} ${line}`);
       }
     }
-    assertEquals(person.waiting, 0, "more came than is written");
+    assertEquals(client.unreadCount, 0, "more came than is written");
     if (resumes) assertEquals((await last!.closed).code, 4001);
-    last = person;
+    last = client;
   }
-  await house?.[Symbol.asyncDispose]();
+  await server?.[Symbol.asyncDispose]();
 });
 
 /** Returns Ann, who sends wrong input, and one other client of each protocol. */
-async function company(house: House): Promise<{ ann: Speaker; bob: Speaker; tim: Person }> {
-  const bob = await Speaker.enter(house, "Bob", "red");
-  const tim = await house.enter("Tim", "red");
-  await bob.hears({ type: "joined", nick: "Tim" });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  await bob.hears({ type: "joined", nick: "Ann" });
-  await tim.hears("Ann joined room.");
+async function company(
+  server: TestServer,
+): Promise<{ ann: JsonClient; bob: JsonClient; tim: TextClient }> {
+  const bob = await JsonClient.login(server, "Bob", "red");
+  const tim = await server.login("Tim", "red");
+  await bob.expect({ type: "joined", nick: "Tim" });
+  const ann = await JsonClient.login(server, "Ann", "red");
+  await bob.expect({ type: "joined", nick: "Ann" });
+  await tim.expect("Ann joined room.");
   return { ann, bob, tim };
 }
 
 /** Checks that each frame gets exactly one error, and that other clients receive nothing. */
 async function refusesEach(cases: Iterable<[frame: string, code: string, ref?: unknown]>) {
-  await using house = await House.open({ flood: "off" });
-  const { ann, bob, tim } = await company(house);
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const { ann, bob, tim } = await company(server);
   for (const [frame, code, ref] of cases) {
-    ann.say(frame);
+    ann.send(frame);
     const { message, ...rest } = await ann.next();
     assertEquals(rest, { type: "error", code, ...ref === undefined ? {} : { ref } }, frame);
     assert(typeof message === "string" && message.length > 5, message);
-    await ann.hearsNothingElse();
+    await ann.expectNothingElse();
   }
   // Ann is still in the room, under the same nickname.
-  await ann.says("still here");
-  await bob.hears({ type: "message", nick: "Ann", room: "red", text: "still here" });
-  await tim.hears("Ann: still here");
-  await bob.hearsNothingElse();
-  await tim.hearsNothingElse();
-  assertEquals(house.warnings, []);
+  await ann.sendMessage("still here");
+  await bob.expect({ type: "message", nick: "Ann", room: "red", text: "still here" });
+  await tim.expect("Ann: still here");
+  await bob.expectNothingElse();
+  await tim.expectNothingElse();
+  assertEquals(server.warnings, []);
 }
 
 /** Returns JSON of so many levels. */
@@ -138,13 +137,13 @@ Deno.test("a request nested too deep is malformed, and unknown nested fields are
     [`{"type":"ping","ref":"r","x":${nested(16)}}`, "malformed", "r"],
     [`{"type":"ping","ref":"r","x":${nested(8, '{"a":[', "]}")}}`, "malformed", "r"],
   ]);
-  await using house = await House.open({ flood: "off" });
-  const ann = await Speaker.connect(house);
-  ann.say(`{"type":"ping","ref":"r","x":${nested(15)}}`);
-  await ann.hears({ type: "pong", ref: "r" });
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const ann = await JsonClient.connect(server);
+  ann.send(`{"type":"ping","ref":"r","x":${nested(15)}}`);
+  await ann.expect({ type: "pong", ref: "r" });
   // Brackets in strings do not count as levels.
-  ann.say(JSON.stringify({ type: "ping", ref: "s", x: `\\"${"[{".repeat(100)}`, '{"[\\': "\\" }));
-  await ann.hears({ type: "pong", ref: "s" });
+  ann.send(JSON.stringify({ type: "ping", ref: "s", x: `\\"${"[{".repeat(100)}`, '{"[\\': "\\" }));
+  await ann.expect({ type: "pong", ref: "s" });
 });
 
 Deno.test("a duplicate key is malformed, also if it is written with escapes", async () => {
@@ -162,8 +161,8 @@ Deno.test("a duplicate key is malformed, also if it is written with escapes", as
 });
 
 Deno.test("duplicate keys inside an unknown field are ignored", async () => {
-  await using house = await House.open();
-  const ann = await Speaker.connect(house);
+  await using server = await TestServer.open();
+  const ann = await JsonClient.connect(server);
   for (
     const field of [
       '"x":{"a":1,"a":2}',
@@ -173,7 +172,7 @@ Deno.test("duplicate keys inside an unknown field are ignored", async () => {
       '"__proto__":{"type":"login"},"constructor":1',
     ]
   ) {
-    ann.say(`{"type":"ping",${field},"ref":1}`);
+    ann.send(`{"type":"ping",${field},"ref":1}`);
     assertEquals(await ann.next(), { type: "pong", ref: 1 }, field);
   }
 });
@@ -277,8 +276,8 @@ Deno.test("a field that is too long, empty or excluded by another field is rejec
 });
 
 Deno.test("an error repeats at most a short part of a long value", async () => {
-  await using house = await House.open();
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await TestServer.open();
+  const ann = await JsonClient.login(server, "Ann", "red");
   const long = "x".repeat(60_000);
   for (
     const request of [
@@ -289,7 +288,7 @@ Deno.test("an error repeats at most a short part of a long value", async () => {
       { type: "history", room: long },
     ]
   ) {
-    const { type, message } = await ann.asks(request);
+    const { type, message } = await ann.request(request);
     assertEquals(type, "error");
     assert(message.length < 300, `${message.length} characters: ${message.slice(0, 40)}…`);
   }
@@ -318,18 +317,18 @@ Deno.test("an invalid ref is rejected without a ref, and the longest valid ref i
     [ping(JSON.stringify("x".repeat(2 ** 20))), "too-long"],
     [ping(JSON.stringify("x".repeat(256 * 1024))), "too-long"],
   ]);
-  await using house = await House.open({ flood: "off" });
-  const ann = await Speaker.connect(house);
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const ann = await JsonClient.connect(server);
   const limit = ["x".repeat(64), "\u0000\n\"\\'", "\ud83d\ude00", "__proto__", "", "1", 1, 0, -1];
   for (const ref of [...limit, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER]) {
-    ann.say({ type: "ping", ref });
+    ann.send({ type: "ping", ref });
     assertEquals(await ann.next(), { type: "pong", ref });
   }
 });
 
 Deno.test("the requests of one frame are handled in order, wrong ones included", async () => {
-  await using house = await House.open();
-  const { ann, bob, tim } = await company(house);
+  await using server = await TestServer.open();
+  const { ann, bob, tim } = await company(server);
   const lines = [
     '{"type":"message","text":"one","ref":1}\r',
     "what?",
@@ -342,8 +341,8 @@ Deno.test("the requests of one frame are handled in order, wrong ones included",
     '{"type":"message","text":"BOO","ref":6}',
     "",
   ];
-  ann.say(lines.join("\n"));
-  await ann.hears(
+  ann.send(lines.join("\n"));
+  await ann.expect(
     { type: "error", code: "malformed" },
     { type: "message", text: "one", nick: "Ann" },
     { type: "ok", ref: 1 },
@@ -356,30 +355,30 @@ Deno.test("the requests of one frame are handled in order, wrong ones included",
     { type: "ok", ref: 5 },
     { type: "error", code: "not-in-room", ref: 6 },
   );
-  await ann.hearsNothingElse();
-  await bob.hears(
+  await ann.expectNothingElse();
+  await bob.expect(
     { type: "message", text: "one", nick: "Ann" },
     { type: "nick", to: "Anna" },
     { type: "message", text: "two", nick: "Anna" },
     { type: "left", nick: "Anna" },
   );
-  await bob.hearsNothingElse();
-  await tim.hears("Ann: one", "Ann is now known as Anna.", "Anna: two", "Anna left room.");
-  await tim.hearsNothingElse();
+  await bob.expectNothingElse();
+  await tim.expect("Ann: one", "Ann is now known as Anna.", "Anna: two", "Anna left room.");
+  await tim.expectNothingElse();
 });
 
 Deno.test("a frame of line breaks holds no request", async () => {
-  await using house = await House.open();
-  const { ann, bob, tim } = await company(house);
-  ann.say("\n", "\r\n", "\n\n\n", " \n\t\n", "\n".repeat(10_000));
-  await ann.hearsNothingElse();
-  await bob.hearsNothingElse();
-  await tim.hearsNothingElse();
+  await using server = await TestServer.open();
+  const { ann, bob, tim } = await company(server);
+  ann.send("\n", "\r\n", "\n\n\n", " \n\t\n", "\n".repeat(10_000));
+  await ann.expectNothingElse();
+  await bob.expectNothingElse();
+  await tim.expectNothingElse();
 });
 
 Deno.test("a text is delivered exactly as it was sent, whatever its characters are", async () => {
-  await using house = await House.open({ flood: "off" });
-  const { ann, bob, tim } = await company(house);
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const { ann, bob, tim } = await company(server);
   const limit = 16_384;
   const texts = [
     ...["a\nb\r\nc", "\n", "\u0000", "\u0000\u0001\u001f\u007f\u0085", "😀👩‍👩‍👧", "e\u0301 \u202e"],
@@ -387,31 +386,31 @@ Deno.test("a text is delivered exactly as it was sent, whatever its characters a
     ...["é".repeat(limit / 2), "😀".repeat(limit / 4), "日".repeat(5_461), "\u0000".repeat(6_000)],
   ];
   for (const text of texts) {
-    await ann.says(text);
-    await bob.hears({ type: "message", nick: "Ann", text });
-    await tim.hears(`Ann: ${shown(text)}`);
-    const heard = await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text });
+    await ann.sendMessage(text);
+    await bob.expect({ type: "message", nick: "Ann", text });
+    await tim.expect(`Ann: ${shown(text)}`);
+    const heard = await ann.requestAll({ type: "direct", to: "Bob", text });
     assertEquals(heard.map(({ type }) => type), ["direct", "ok"]);
     assertEquals(heard[0]!.text, text);
-    await bob.hears({ type: "direct", nick: "Ann", text });
+    await bob.expect({ type: "direct", nick: "Ann", text });
   }
-  const { events } = await bob.asks({ type: "history", limit: 100 });
-  assertEquals(events.map(({ text }: Line) => text), texts);
-  await bob.hearsNothingElse();
-  await tim.hearsNothingElse();
+  const { events } = await bob.request({ type: "history", limit: 100 });
+  assertEquals(events.map(({ text }: JsonObject) => text), texts);
+  await bob.expectNothingElse();
+  await tim.expectNothingElse();
 });
 
 Deno.test("a lone surrogate is replaced in a text, and rejected in every other field", async () => {
-  await using house = await House.open();
-  const { ann, bob, tim } = await company(house);
+  await using server = await TestServer.open();
+  const { ann, bob, tim } = await company(server);
   const half = JSON.stringify("\ud83d");
-  ann.say(`{"type":"message","text":${half}}`);
-  await ann.hears({ type: "message", text: "\ufffd" });
-  await bob.hears({ type: "message", text: "\ufffd" });
-  await tim.hears("Ann: \ufffd");
-  ann.say(`{"type":"direct","to":"Bob","text":${half}}`);
-  await ann.hears({ type: "direct", to: "Bob", text: "\ufffd" });
-  await bob.hears({ type: "direct", text: "\ufffd" });
+  ann.send(`{"type":"message","text":${half}}`);
+  await ann.expect({ type: "message", text: "\ufffd" });
+  await bob.expect({ type: "message", text: "\ufffd" });
+  await tim.expect("Ann: \ufffd");
+  ann.send(`{"type":"direct","to":"Bob","text":${half}}`);
+  await ann.expect({ type: "direct", to: "Bob", text: "\ufffd" });
+  await bob.expect({ type: "direct", text: "\ufffd" });
   for (
     const [request, code] of [
       [`{"type":"message","text":"BOO","cid":${half}}`, "bad-request"],
@@ -425,15 +424,15 @@ Deno.test("a lone surrogate is replaced in a text, and rejected in every other f
       [`{"type":"message","text":"BOO","room":"${"x".repeat(63)}😀"}`, "not-in-room"],
     ] as const
   ) {
-    ann.say(request);
+    ann.send(request);
     const { type, code: given } = await ann.next();
     assertEquals([request, type, given], [request, "error", code]);
   }
-  await bob.asks({ type: "history" });
-  await bob.hearsNothingElse();
-  await tim.hearsNothingElse();
-  for (const { person } of [ann, bob]) {
-    for (const frame of person.transcript) assert(!/\\ud[89a-f]/i.test(frame), frame);
+  await bob.request({ type: "history" });
+  await bob.expectNothingElse();
+  await tim.expectNothingElse();
+  for (const { connection: client } of [ann, bob]) {
+    for (const frame of client.received) assert(!/\\ud[89a-f]/i.test(frame), frame);
   }
 });
 
@@ -450,9 +449,9 @@ Deno.test("a lone surrogate that an older version stored is replaced when it is 
 });
 
 Deno.test("before the login, only pings are answered", async () => {
-  await using house = await House.open();
-  const bob = await Speaker.enter(house, "Bob", "red");
-  const ann = await Speaker.connect(house);
+  await using server = await TestServer.open();
+  const bob = await JsonClient.login(server, "Bob", "red");
+  const ann = await JsonClient.connect(server);
   for (
     const request of [
       { type: "join", room: "red" },
@@ -468,28 +467,28 @@ Deno.test("before the login, only pings are answered", async () => {
       { type: "history" },
       { type: "history", room: "red" },
     ]
-  ) await ann.isRefused(request, "not-named");
-  assertEquals(await ann.asks({ type: "ping" }), { type: "pong", ref: "ref 13" });
+  ) await ann.expectError(request, "not-named");
+  assertEquals(await ann.request({ type: "ping" }), { type: "pong", ref: "ref 13" });
   for (const nick of ["bob", "ＢＯＢ"]) {
-    await ann.isRefused({ type: "login", nick }, "nickname-taken");
+    await ann.expectError({ type: "login", nick }, "nickname-taken");
   }
   for (const nick of ["", "/x", "x".repeat(33), "a\u0000"]) {
-    await ann.isRefused({ type: "login", nick }, "bad-nickname");
+    await ann.expectError({ type: "login", nick }, "bad-nickname");
   }
-  const welcome = await ann.asks({ type: "login", nick: "Ann" });
+  const welcome = await ann.request({ type: "login", nick: "Ann" });
   assertEquals([welcome.type, welcome.nick, "room" in welcome], ["welcome", "Ann", false]);
-  await bob.hearsNothingElse();
+  await bob.expectNothingElse();
 });
 
 Deno.test("an invalid resume token is rejected, and other clients are not disturbed", async () => {
-  await using house = await House.open({ flood: "off" });
-  const bob = await Speaker.connect(house);
-  const { token } = await bob.asks({ type: "login", nick: "Bob" });
-  bob.say({ type: "join", room: "red" });
-  await bob.hears({ type: "joined" });
-  const ann = await Speaker.connect(house);
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const bob = await JsonClient.connect(server);
+  const { token } = await bob.request({ type: "login", nick: "Bob" });
+  bob.send({ type: "join", room: "red" });
+  await bob.expect({ type: "joined" });
+  const ann = await JsonClient.connect(server);
   const stored = new Set<string>();
-  for await (const { key } of house.kv.list({ prefix: ["resume"] })) {
+  for await (const { key } of server.kv.list({ prefix: ["resume"] })) {
     for (const part of key) if (/^[\w-]{43}$/.test(String(part))) stored.add(String(part));
   }
   assert(stored.size > 0 && !stored.has(token));
@@ -499,37 +498,37 @@ Deno.test("an invalid resume token is rejected, and other clients are not distur
     ...["", " ", "x", "x".repeat(43), "x".repeat(60_000), token.slice(1), `${token} `, `${token}=`],
     ...[token.toUpperCase(), "\u0000".repeat(43), "../../../etc/passwd", "__proto__", "Bob"],
   ];
-  for (const token of tokens) await ann.isRefused({ type: "resume", token }, "bad-token");
-  assertEquals((await ann.asks({ type: "login", nick: "Ann" })).type, "welcome");
-  await bob.says("still here");
-  await bob.hearsNothingElse();
+  for (const token of tokens) await ann.expectError({ type: "resume", token }, "bad-token");
+  assertEquals((await ann.request({ type: "login", nick: "Ann" })).type, "welcome");
+  await bob.sendMessage("still here");
+  await bob.expectNothingElse();
 });
 
 Deno.test("a binary frame closes the connection with 1003 and a huge one with 1009, and other clients see only a leave", async () => {
-  await using house = await House.open({ grace: 0 });
-  const bob = await Speaker.enter(house, "Bob", "red");
-  const tim = await house.enter("Tim", "red");
-  await bob.hears({ type: "joined", nick: "Tim" });
+  await using server = await TestServer.open({ graceSeconds: 0 });
+  const bob = await JsonClient.login(server, "Bob", "red");
+  const tim = await server.login("Tim", "red");
+  await bob.expect({ type: "joined", nick: "Tim" });
   const huge = JSON.stringify({ type: "message", text: "x".repeat(5 * 1024 * 1024) });
   const binary = new TextEncoder().encode('{"type":"ping"}');
   for (const [frame, code] of [[binary, 1003], [new Uint8Array(0), 1003], [huge, 1009]] as const) {
-    const ann = await Speaker.enter(house, "Ann", "red");
-    await bob.hears({ type: "joined", nick: "Ann" });
-    ann.person.say(frame, '{"type":"message","text":"BOO"}');
-    assertEquals((await soon(ann.person.closed, "the close")).code, code);
-    await bob.hears({ type: "left", nick: "Ann" });
-    await tim.hears("Ann joined room.", "Ann left room.");
+    const ann = await JsonClient.login(server, "Ann", "red");
+    await bob.expect({ type: "joined", nick: "Ann" });
+    ann.connection.send(frame, '{"type":"message","text":"BOO"}');
+    assertEquals((await withDeadline(ann.connection.closed, "the close")).code, code);
+    await bob.expect({ type: "left", nick: "Ann" });
+    await tim.expect("Ann joined room.", "Ann left room.");
   }
-  await bob.hearsNothingElse();
-  await tim.hearsNothingElse();
+  await bob.expectNothingElse();
+  await tim.expectNothingElse();
 });
 
 Deno.test("a message sent again with the same cid is delivered once, and gets the first reply again", async () => {
-  await using house = await House.open();
-  const { ann, bob, tim } = await company(house);
+  await using server = await TestServer.open();
+  const { ann, bob, tim } = await company(server);
   const say = (ref: number, type = "message") => ({ type, text: `try ${ref}`, cid: "a", ref });
   // First in one frame, then one after the other, then as another kind.
-  ann.say([say(1), say(2), say(3)].map((each) => JSON.stringify(each)).join("\n"));
+  ann.send([say(1), say(2), say(3)].map((each) => JSON.stringify(each)).join("\n"));
   const heard = [await ann.next(), await ann.next(), await ann.next(), await ann.next()];
   const { id } = heard[0]!;
   assertEquals(heard.map(({ type, id, ref }) => [type, id, ref]), [
@@ -539,38 +538,38 @@ Deno.test("a message sent again with the same cid is delivered once, and gets th
     ["ok", id, 3],
   ]);
   assertEquals(heard[0]!.cid, "a");
-  ann.say(say(4));
+  ann.send(say(4));
   assertEquals(await ann.next(), { type: "ok", ref: 4, id });
-  ann.say(say(5, "action"));
+  ann.send(say(5, "action"));
   assertEquals(await ann.next(), { type: "ok", ref: 5, id });
-  await bob.hears({ type: "message", text: "try 1", cid: "a" });
+  await bob.expect({ type: "message", text: "try 1", cid: "a" });
   // The same cid of another client is another message.
-  await bob.says("mine", { cid: "a" });
-  await ann.hears({ type: "message", nick: "Bob", cid: "a" });
-  await bob.hearsNothingElse();
-  await ann.hearsNothingElse();
-  await tim.hears("Ann: try 1", "Bob: mine");
-  await tim.hearsNothingElse();
+  await bob.sendMessage("mine", { cid: "a" });
+  await ann.expect({ type: "message", nick: "Bob", cid: "a" });
+  await bob.expectNothingElse();
+  await ann.expectNothingElse();
+  await tim.expect("Ann: try 1", "Bob: mine");
+  await tim.expectNothingElse();
 });
 
 Deno.test("the cid of a rejected message is not remembered", async () => {
-  await using house = await House.open();
-  const ann = await Speaker.enter(house, "Ann");
-  const bob = await Speaker.enter(house, "Bob", "red");
+  await using server = await TestServer.open();
+  const ann = await JsonClient.login(server, "Ann");
+  const bob = await JsonClient.login(server, "Bob", "red");
   const words = { type: "message", text: "hello", cid: "a" };
-  await ann.isRefused(words, "not-in-room");
-  await ann.isRefused({ ...words, type: "direct", to: "Cy" }, "not-online");
-  ann.say({ type: "join", room: "red" });
-  await ann.hears({ type: "joined" });
-  await bob.hears({ type: "joined" });
-  await ann.isRefused({ ...words, room: "blue" }, "not-in-room");
-  await ann.isRefused({ ...words, text: "x".repeat(16_385) }, "too-long");
-  const id = await ann.says("hello", { cid: "a" });
-  await bob.hears({ type: "message", text: "hello", cid: "a", id });
-  assertEquals((await ann.asks(words)).id, id);
-  await ann.hearsUntilAnswer({ ...words, type: "direct", to: "Bob" });
-  await bob.hears({ type: "direct", text: "hello", cid: "a" });
-  await bob.hearsNothingElse();
+  await ann.expectError(words, "not-in-room");
+  await ann.expectError({ ...words, type: "direct", to: "Cy" }, "not-online");
+  ann.send({ type: "join", room: "red" });
+  await ann.expect({ type: "joined" });
+  await bob.expect({ type: "joined" });
+  await ann.expectError({ ...words, room: "blue" }, "not-in-room");
+  await ann.expectError({ ...words, text: "x".repeat(16_385) }, "too-long");
+  const id = await ann.sendMessage("hello", { cid: "a" });
+  await bob.expect({ type: "message", text: "hello", cid: "a", id });
+  assertEquals((await ann.request(words)).id, id);
+  await ann.requestAll({ ...words, type: "direct", to: "Bob" });
+  await bob.expect({ type: "direct", text: "hello", cid: "a" });
+  await bob.expectNothingElse();
 });
 
 Deno.test("the cid of a message that could not be stored is not remembered", async () => {
@@ -583,37 +582,37 @@ Deno.test("the cid of a message that could not be stored is not remembered", asy
     if (faults++ < 3) clock.monotonicAheadMs += 10_000;
     throw new Error("away");
   });
-  await using house = await House.open({ kv: faulty, clock });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  const bob = await Speaker.enter(house, "Bob", "red");
-  await ann.hears({ type: "joined" });
+  await using server = await TestServer.open({ kv: faulty, clock });
+  const ann = await JsonClient.login(server, "Ann", "red");
+  const bob = await JsonClient.login(server, "Bob", "red");
+  await ann.expect({ type: "joined" });
   away = true;
   const words = { type: "message", text: "hello", cid: "a" };
-  ann.say([1, 2].map((ref) => JSON.stringify({ ...words, ref })).join("\n"));
+  ann.send([1, 2].map((ref) => JSON.stringify({ ...words, ref })).join("\n"));
   const answers = [await ann.next(), await ann.next()];
   assertEquals(answers.map(({ code }) => code), ["unavailable", "unavailable"]);
   assertEquals(answers.map(({ ref }) => ref).sort(), [1, 2]);
   away = false;
-  const heard = await ann.hearsUntilAnswer(words);
+  const heard = await ann.requestAll(words);
   assertEquals(heard.map(({ type }) => type), ["message", "ok"]);
-  await bob.hears({ type: "message", text: "hello" });
-  await bob.hearsNothingElse();
+  await bob.expect({ type: "message", text: "hello" });
+  await bob.expectNothingElse();
 });
 
 Deno.test("the last 512 cids of a client are remembered", async () => {
-  await using house = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  const first = await ann.says("first", { cid: "first" });
-  for (let i = 0; i < 511; i++) ann.say({ type: "message", text: "x", cid: `${i}` });
-  for (let i = 0; i < 511; i++) await ann.hears({ type: "message", cid: `${i}` });
-  assertEquals((await ann.asks({ type: "message", text: "first", cid: "first" })).id, first);
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const ann = await JsonClient.login(server, "Ann", "red");
+  const first = await ann.sendMessage("first", { cid: "first" });
+  for (let i = 0; i < 511; i++) ann.send({ type: "message", text: "x", cid: `${i}` });
+  for (let i = 0; i < 511; i++) await ann.expect({ type: "message", cid: `${i}` });
+  assertEquals((await ann.request({ type: "message", text: "first", cid: "first" })).id, first);
 });
 
 Deno.test("a direct message sent again with the same cid is delivered once, and gets the first reply again", async () => {
-  await using house = await House.open();
-  const { ann, bob, tim } = await company(house);
+  await using server = await TestServer.open();
+  const { ann, bob, tim } = await company(server);
   const words = { type: "direct", text: "psst", cid: "a" };
-  ann.say(
+  ann.send(
     [1, 2].map((ref) => JSON.stringify({ ...words, to: "Bob", ref })).join("\n"),
     { ...words, to: "bob", ref: 3 },
   );
@@ -621,37 +620,37 @@ Deno.test("a direct message sent again with the same cid is delivered once, and 
   answers.push(await ann.next());
   const { id } = echo!;
   assertEquals([echo!.type, echo!.to, echo!.cid], ["direct", "Bob", "a"]);
-  await bob.hears({ type: "direct", nick: "Ann", text: "psst", id, cid: "a" });
-  await bob.hearsNothingElse();
-  await ann.hearsNothingElse();
-  await tim.hearsNothingElse();
+  await bob.expect({ type: "direct", nick: "Ann", text: "psst", id, cid: "a" });
+  await bob.expectNothingElse();
+  await ann.expectNothingElse();
+  await tim.expectNothingElse();
   assertEquals(answers, [1, 2, 3].map((ref) => ({ type: "ok", ref, id })));
 });
 
 Deno.test("an empty cid of a direct message is handled as that of a room message", async () => {
-  await using house = await House.open();
-  const ann = await Speaker.enter(house, "Ann", "red");
+  await using server = await TestServer.open();
+  const ann = await JsonClient.login(server, "Ann", "red");
   const times = async (request: object) => {
-    const heard: Line[] = [];
-    for (let i = 0; i < 2; i++) heard.push(...await ann.hearsUntilAnswer(request));
+    const heard: JsonObject[] = [];
+    for (let i = 0; i < 2; i++) heard.push(...await ann.requestAll(request));
     return heard.map(({ type, code }) => [type === request["type" as keyof object], code]);
   };
   assertEquals(
     await times({ type: "direct", to: "Cy", text: "hi", cid: "" }),
     [[false, "bad-request"], [false, "bad-request"]],
   );
-  const cy = await Speaker.enter(house, "Cy");
+  const cy = await JsonClient.login(server, "Cy");
   const direct = await times({ type: "direct", to: "Cy", text: "hi", cid: "" });
   const message = await times({ type: "message", text: "hi", cid: "" });
   assertEquals(direct, message);
-  cy.person.socket.close();
+  cy.connection.socket.close();
 });
 
 Deno.test("a message for another room than the client's is rejected, also after the client moved", async () => {
-  await using house = await House.open();
-  const { ann, bob, tim } = await company(house);
-  const blue = await Speaker.enter(house, "Cy", "blue");
-  ann.say(
+  await using server = await TestServer.open();
+  const { ann, bob, tim } = await company(server);
+  const blue = await JsonClient.login(server, "Cy", "blue");
+  ann.send(
     { type: "message", text: "one", room: "red", ref: 1 },
     { type: "join", room: "blue", ref: 2 },
     { type: "message", text: "BOO", room: "red", ref: 3 },
@@ -660,7 +659,7 @@ Deno.test("a message for another room than the client's is rejected, also after 
     { type: "leave", ref: 6 },
     { type: "message", text: "BOO", room: "blue", ref: 7 },
   );
-  await ann.hears(
+  await ann.expect(
     { type: "message", text: "one" },
     { type: "ok", ref: 1 },
     { type: "left", room: "red" },
@@ -674,30 +673,30 @@ Deno.test("a message for another room than the client's is rejected, also after 
     { type: "ok", ref: 6 },
     { type: "error", code: "not-in-room", ref: 7 },
   );
-  await ann.hearsNothingElse();
-  await bob.hears({ text: "one" }, { type: "left", nick: "Ann" });
-  await bob.hearsNothingElse();
-  await tim.hears("Ann: one", "Ann left room.");
-  await tim.hearsNothingElse();
-  await blue.hears({ type: "joined" }, { type: "action", text: "waves" }, { type: "left" });
-  await blue.hearsNothingElse();
+  await ann.expectNothingElse();
+  await bob.expect({ text: "one" }, { type: "left", nick: "Ann" });
+  await bob.expectNothingElse();
+  await tim.expect("Ann: one", "Ann left room.");
+  await tim.expectNothingElse();
+  await blue.expect({ type: "joined" }, { type: "action", text: "waves" }, { type: "left" });
+  await blue.expectNothingElse();
 });
 
 Deno.test("a room name leads to the same room in every Unicode composition", async () => {
-  await using house = await House.open();
+  await using server = await TestServer.open();
   const room = "cafe\u0301";
-  const ann = await Speaker.connect(house);
-  await ann.asks({ type: "login", nick: "Ann" });
-  ann.say({ type: "join", room });
-  await ann.hears({ type: "joined", room: "caf\u00e9" });
-  await ann.says("one", { room: "caf\u00e9" });
-  await ann.says("two", { room });
-  assertEquals((await ann.asks({ type: "history", room })).events.length, 2);
+  const ann = await JsonClient.connect(server);
+  await ann.request({ type: "login", nick: "Ann" });
+  ann.send({ type: "join", room });
+  await ann.expect({ type: "joined", room: "caf\u00e9" });
+  await ann.sendMessage("one", { room: "caf\u00e9" });
+  await ann.sendMessage("two", { room });
+  assertEquals((await ann.request({ type: "history", room })).events.length, 2);
 });
 
 Deno.test("300 requests sent at once get one reply each, in order, and other clients see the same order", async () => {
-  await using house = await House.open({ flood: "off" });
-  const { ann, bob, tim } = await company(house);
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const { ann, bob, tim } = await company(server);
   const requests = Array.from({ length: 300 }, (_, ref) => {
     if (ref % 50 === 17) return { type: "ping", ref };
     if (ref % 50 === 27) return { type: "nick", nick: `Ann${ref}`, ref };
@@ -705,23 +704,24 @@ Deno.test("300 requests sent at once get one reply each, in order, and other cli
     return { type: ref % 3 === 0 ? "action" : "message", text: `${ref}`, ref };
   });
   for (let i = 0; i < 300; i += 30) {
-    ann.say(requests.slice(i, i + 20).map((each) => JSON.stringify(each)).join("\n"));
-    ann.say(...requests.slice(i + 20, i + 30));
+    ann.send(requests.slice(i, i + 20).map((each) => JSON.stringify(each)).join("\n"));
+    ann.send(...requests.slice(i + 20, i + 30));
   }
-  const heard: Line[] = [];
+  const heard: JsonObject[] = [];
   const answered = new Map<unknown, number>();
   while (answered.size < 300) {
     const line = await ann.next();
     heard.push(line);
     if ("ref" in line) answered.set(line.ref, (answered.get(line.ref) ?? 0) + 1);
   }
-  await ann.hearsNothingElse();
+  await ann.expectNothingElse();
   assert([...answered.values()].every((times) => times === 1));
   // All replies except errors wait for earlier messages.
   const inOrder = heard.filter(({ type, ref }) => ref !== undefined && type !== "error");
   assertEquals(inOrder.map(({ ref }) => ref), inOrder.map(({ ref }) => ref).sort((a, b) => a - b));
   const said = requests.flatMap((each) => "text" in each ? [each.text!] : []);
-  const texts = (lines: Line[]) => lines.flatMap(({ text }) => text === undefined ? [] : [text]);
+  const texts = (lines: JsonObject[]) =>
+    lines.flatMap(({ text }) => text === undefined ? [] : [text]);
   assertEquals(texts(heard), said);
   // A reply follows its event and has the event's ID.
   for (const [at, { type, ref, id }] of heard.entries()) {
@@ -732,100 +732,100 @@ Deno.test("300 requests sent at once get one reply each, in order, and other cli
   const events = heard.filter(({ ref }) => ref === undefined);
   assertEquals(events.map(({ id }) => id), events.map(({ id }) => id).sort());
   for (const event of events) assertEquals(await bob.next(), event);
-  await bob.hearsNothingElse();
+  await bob.expectNothingElse();
   let nick = "Ann";
   for (const { type, text, to } of events) {
-    if (type === "nick") await tim.hears(`${nick} is now known as ${nick = to}.`);
-    else await tim.hears(type === "action" ? `* ${nick} ${text}` : `${nick}: ${text}`);
+    if (type === "nick") await tim.expect(`${nick} is now known as ${nick = to}.`);
+    else await tim.expect(type === "action" ? `* ${nick} ${text}` : `${nick}: ${text}`);
   }
-  await tim.hearsNothingElse();
+  await tim.expectNothingElse();
 });
 
 Deno.test("a request without a ref gets a reply only if it fails", async () => {
-  await using house = await House.open();
-  const { ann } = await company(house);
-  ann.say({ type: "ping" }, { type: "message", text: "one" }, { type: "nick", nick: "Anna" });
-  ann.say({ type: "dance" }, { type: "leave" }, { type: "nick", nick: "Ann" }, { type: "leave" });
-  await ann.hears(
+  await using server = await TestServer.open();
+  const { ann } = await company(server);
+  ann.send({ type: "ping" }, { type: "message", text: "one" }, { type: "nick", nick: "Anna" });
+  ann.send({ type: "dance" }, { type: "leave" }, { type: "nick", nick: "Ann" }, { type: "leave" });
+  await ann.expect(
     { type: "message", text: "one" },
     { type: "nick", to: "Anna" },
     { type: "error", code: "unknown-type" },
     { type: "left" },
     { type: "error", code: "not-in-room" },
   );
-  await ann.hearsNothingElse();
+  await ann.expectNothingElse();
 });
 
 Deno.test("plain-text and chat.v1 clients of one room see the same events, and no other client sees them", async () => {
-  await using house = await House.open();
-  const elsewhere = await Speaker.enter(house, "Eve", "blue");
-  const nowhere = await house.enter("Nora");
-  const tim = await house.enter("Tim", "red");
-  const ann = await Speaker.enter(house, "Ann", "red");
-  await tim.hears("Ann joined room.");
-  await tim.asks("hello", "Tim: hello");
-  await ann.hears({ type: "message", room: "red", nick: "Tim", text: "hello" });
-  await ann.says("hi");
-  await tim.hears("Ann: hi");
-  await tim.asks("/me waves", "* Tim waves");
-  await ann.hears({ type: "action", room: "red", nick: "Tim", text: "waves" });
-  ann.say({ type: "action", text: "bows" });
-  await ann.hears({ type: "action", nick: "Ann", text: "bows" });
-  await tim.hears("* Ann bows");
-  await tim.asks("/nick Tom", "Nickname is: Tom");
-  await ann.hears({ type: "nick", room: "red", nick: "Tim", to: "Tom" });
-  ann.say({ type: "nick", nick: "Anna" });
-  await ann.hears({ type: "nick", nick: "Ann", to: "Anna" });
-  await tim.hears("Ann is now known as Anna.");
-  await tim.asks("/msg Anna psst", "[to Anna] psst");
-  await ann.hears({ type: "direct", nick: "Tom", text: "psst" });
-  ann.say({ type: "direct", to: "tom", text: "what?" });
-  await ann.hears({ type: "direct", nick: "Anna", to: "Tom", text: "what?" });
-  await tim.hears("[from Anna] what?");
-  await tim.asks("/ls", "Tom\nAnna");
-  assertEquals((await ann.asks({ type: "members" })).nicks, ["Tom", "Anna"]);
-  await tim.asks("/who anna", 'Anna is in room "red".');
-  assertEquals((await ann.asks({ type: "who", nick: "tom" })).room, "red");
-  assertEquals((await ann.asks({ type: "who", nick: "nora" })).room, null);
+  await using server = await TestServer.open();
+  const elsewhere = await JsonClient.login(server, "Eve", "blue");
+  const nowhere = await server.login("Nora");
+  const tim = await server.login("Tim", "red");
+  const ann = await JsonClient.login(server, "Ann", "red");
+  await tim.expect("Ann joined room.");
+  await tim.request("hello", "Tim: hello");
+  await ann.expect({ type: "message", room: "red", nick: "Tim", text: "hello" });
+  await ann.sendMessage("hi");
+  await tim.expect("Ann: hi");
+  await tim.request("/me waves", "* Tim waves");
+  await ann.expect({ type: "action", room: "red", nick: "Tim", text: "waves" });
+  ann.send({ type: "action", text: "bows" });
+  await ann.expect({ type: "action", nick: "Ann", text: "bows" });
+  await tim.expect("* Ann bows");
+  await tim.request("/nick Tom", "Nickname is: Tom");
+  await ann.expect({ type: "nick", room: "red", nick: "Tim", to: "Tom" });
+  ann.send({ type: "nick", nick: "Anna" });
+  await ann.expect({ type: "nick", nick: "Ann", to: "Anna" });
+  await tim.expect("Ann is now known as Anna.");
+  await tim.request("/msg Anna psst", "[to Anna] psst");
+  await ann.expect({ type: "direct", nick: "Tom", text: "psst" });
+  ann.send({ type: "direct", to: "tom", text: "what?" });
+  await ann.expect({ type: "direct", nick: "Anna", to: "Tom", text: "what?" });
+  await tim.expect("[from Anna] what?");
+  await tim.request("/ls", "Tom\nAnna");
+  assertEquals((await ann.request({ type: "members" })).nicks, ["Tom", "Anna"]);
+  await tim.request("/who anna", 'Anna is in room "red".');
+  assertEquals((await ann.request({ type: "who", nick: "tom" })).room, "red");
+  assertEquals((await ann.request({ type: "who", nick: "nora" })).room, null);
   const rooms = [{ room: "blue", people: 1 }, { room: "red", people: 2 }];
-  assertEquals((await ann.asks({ type: "rooms" })).rooms, rooms);
-  await tim.asks("/quit", 'Left chat room "red"');
-  await ann.hears({ type: "left", room: "red", nick: "Tom" });
-  await ann.says("alone");
-  await tim.hearsNothingElse();
-  await tim.asks("/join red", 'Joined chat room "red"');
-  await ann.hears({ type: "joined", room: "red", nick: "Tom" });
-  ann.say({ type: "leave" });
-  await ann.hears({ type: "left", nick: "Anna" });
-  await tim.hears("Anna left room.");
-  await tim.asks("alone", "Tom: alone");
-  await ann.hearsNothingElse();
-  await elsewhere.hearsNothingElse();
-  await nowhere.hearsNothingElse();
+  assertEquals((await ann.request({ type: "rooms" })).rooms, rooms);
+  await tim.request("/quit", 'Left chat room "red"');
+  await ann.expect({ type: "left", room: "red", nick: "Tom" });
+  await ann.sendMessage("alone");
+  await tim.expectNothingElse();
+  await tim.request("/join red", 'Joined chat room "red"');
+  await ann.expect({ type: "joined", room: "red", nick: "Tom" });
+  ann.send({ type: "leave" });
+  await ann.expect({ type: "left", nick: "Anna" });
+  await tim.expect("Anna left room.");
+  await tim.request("alone", "Tom: alone");
+  await ann.expectNothingElse();
+  await elsewhere.expectNothingElse();
+  await nowhere.expectNothingElse();
 });
 
 Deno.test("a client that closes with 1000 or without a code leaves at once, and its nickname is free", async () => {
-  await using house = await House.open();
-  const { bob, tim } = await company(house);
+  await using server = await TestServer.open();
+  const { bob, tim } = await company(server);
   for (const code of [1000, undefined]) {
-    const cy = await Speaker.enter(house, "Cy", "red");
-    await bob.hears({ type: "joined", nick: "Cy" });
-    cy.person.socket.close(code);
-    await bob.hears({ type: "left", nick: "Cy" });
-    await tim.hears("Cy joined room.", "Cy left room.");
-    await bob.isRefused({ type: "who", nick: "Cy" }, "not-online");
+    const cy = await JsonClient.login(server, "Cy", "red");
+    await bob.expect({ type: "joined", nick: "Cy" });
+    cy.connection.socket.close(code);
+    await bob.expect({ type: "left", nick: "Cy" });
+    await tim.expect("Cy joined room.", "Cy left room.");
+    await bob.expectError({ type: "who", nick: "Cy" }, "not-online");
   }
-  await bob.hearsNothingElse();
-  await tim.hearsNothingElse();
+  await bob.expectNothingElse();
+  await tim.expectNothingElse();
 });
 
 /** Connects over plain TCP, so that the client can disconnect without a close frame. */
-async function comeInByHand(house: House, ...requests: object[]): Promise<Deno.TcpConn> {
-  const conn = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+async function comeInByHand(server: TestServer, ...requests: object[]): Promise<Deno.TcpConn> {
+  const conn = await Deno.connect({ hostname: "127.0.0.1", port: server.port });
   const encoder = new TextEncoder();
   await conn.write(encoder.encode([
     "GET / HTTP/1.1",
-    `Host: 127.0.0.1:${house.port}`,
+    `Host: 127.0.0.1:${server.port}`,
     "Connection: Upgrade",
     "Upgrade: websocket",
     "Sec-WebSocket-Version: 13",
@@ -848,53 +848,53 @@ async function comeInByHand(house: House, ...requests: object[]): Promise<Deno.T
 }
 
 Deno.test("a dropped client keeps its room and nickname for the grace, and then leaves once", async () => {
-  await using house = await House.open({ grace: 0.3 });
-  const { bob, tim } = await company(house);
+  await using server = await TestServer.open({ graceSeconds: 0.3 });
+  const { bob, tim } = await company(server);
   const conn = await comeInByHand(
-    house,
+    server,
     { type: "login", nick: "Cy", padding: "x".repeat(100) },
     { type: "join", room: "red" },
   );
-  await bob.hears({ type: "joined", nick: "Cy" });
-  await tim.hears("Cy joined room.");
-  const { size } = house.chat;
+  await bob.expect({ type: "joined", nick: "Cy" });
+  await tim.expect("Cy joined room.");
+  const { size } = server.chat;
   conn.close();
-  await eventually(() => house.chat.size < size, "the end is noticed");
+  await eventually(() => server.chat.size < size, "the end is noticed");
   // Other clients see no leave.
-  assertEquals((await bob.asks({ type: "members" })).nicks, ["Bob", "Tim", "Ann", "Cy"]);
-  const other = await Speaker.connect(house);
-  await other.isRefused({ type: "login", nick: "cy" }, "nickname-taken");
-  await bob.hears({ type: "left", nick: "Cy", room: "red" });
-  await tim.hears("Cy left room.");
-  assertEquals((await bob.asks({ type: "members" })).nicks, ["Bob", "Tim", "Ann"]);
-  assertEquals((await other.asks({ type: "login", nick: "Cy" })).type, "welcome");
-  await bob.hearsNothingElse();
-  await tim.hearsNothingElse();
+  assertEquals((await bob.request({ type: "members" })).nicks, ["Bob", "Tim", "Ann", "Cy"]);
+  const other = await JsonClient.connect(server);
+  await other.expectError({ type: "login", nick: "cy" }, "nickname-taken");
+  await bob.expect({ type: "left", nick: "Cy", room: "red" });
+  await tim.expect("Cy left room.");
+  assertEquals((await bob.request({ type: "members" })).nicks, ["Bob", "Tim", "Ann"]);
+  assertEquals((await other.request({ type: "login", nick: "Cy" })).type, "welcome");
+  await bob.expectNothingElse();
+  await tim.expectNothingElse();
 });
 
 Deno.test("without a grace, a dropped client leaves at once", async () => {
-  await using house = await House.open({ grace: 0 });
-  const { bob } = await company(house);
+  await using server = await TestServer.open({ graceSeconds: 0 });
+  const { bob } = await company(server);
   const conn = await comeInByHand(
-    house,
+    server,
     { type: "login", nick: "Cy", padding: "x".repeat(100) },
     { type: "join", room: "red" },
   );
-  await bob.hears({ type: "joined", nick: "Cy" });
+  await bob.expect({ type: "joined", nick: "Cy" });
   conn.close();
-  await bob.hears({ type: "left", nick: "Cy" });
-  await bob.hearsNothingElse();
+  await bob.expect({ type: "left", nick: "Cy" });
+  await bob.expectNothingElse();
 });
 
 Deno.test("chat.v1 is chosen from the offered subprotocols, only unknown ones are rejected, and none means plain text", async () => {
-  await using house = await House.open();
+  await using server = await TestServer.open();
   for (const offered of ["chat.v1", ["chat.v2", "chat.v1"], ["chat.v1", "chat.v2"]]) {
-    const person = await house.connect("", offered);
-    assertEquals(person.socket.protocol, "chat.v1");
-    await new Speaker(person).hearsNothingElse();
+    const client = await server.connect("", offered);
+    assertEquals(client.socket.protocol, "chat.v1");
+    await new JsonClient(client).expectNothingElse();
   }
   const by = async (protocols?: string) => {
-    const conn = await Deno.connect({ hostname: "127.0.0.1", port: house.port });
+    const conn = await Deno.connect({ hostname: "127.0.0.1", port: server.port });
     const lines = [
       ...["GET / HTTP/1.1", "Host: x", "Connection: Upgrade", "Upgrade: websocket"],
       ...["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="],
@@ -912,6 +912,6 @@ Deno.test("chat.v1 is chosen from the offered subprotocols, only unknown ones ar
   assertEquals(await by("chat.v2"), ["400", undefined]);
   assertEquals(await by("CHAT.V1, chat.v11"), ["400", undefined]);
   assertEquals(await by(), ["101", undefined]);
-  const person = await house.connect();
-  await person.asks("Tim", "Using nickname: Tim\nType /help for list of commands.");
+  const client = await server.connect();
+  await client.request("Tim", "Using nickname: Tim\nType /help for list of commands.");
 });

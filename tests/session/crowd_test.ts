@@ -3,15 +3,17 @@
  * clients that never read, handshakes that never end. Other clients must not be disturbed.
  */
 import { assert, assertEquals } from "@std/assert";
-import { eventually, Person, residentBytes, ServerProcess, soon } from "../support/test_server.ts";
-import { Speaker } from "../support/json_client.ts";
-import { handshake, textFrame } from "../support/raw_socket.ts";
+import { residentBytes, ServerProcess } from "../support/processes.ts";
+import { TextClient } from "../support/text_client.ts";
+import { eventually, withDeadline } from "../support/wait.ts";
+import { JsonClient } from "../support/json_client.ts";
+import { textFrame, upgradeRequest } from "../support/raw_socket.ts";
 
 const encoder = new TextEncoder();
 
 /** Returns a handshake without the empty line at its end. */
 function unfinishedHandshake(port: number): string {
-  return handshake(port).slice(0, -"\r\n".length);
+  return upgradeRequest(port).slice(0, -"\r\n".length);
 }
 
 async function open(port: number, ...parts: (string | Uint8Array)[]): Promise<Deno.TcpConn> {
@@ -43,18 +45,18 @@ async function openAll(many: number, one: (i: number) => Promise<Deno.TcpConn>) 
 }
 
 /** Returns the milliseconds until a client receives its own message. */
-async function echo(person: Person, nick: string, text: string): Promise<number> {
+async function echo(client: TextClient, nick: string, text: string): Promise<number> {
   const since = performance.now();
-  person.say(text);
-  while (await person.next() !== `${nick}: ${text}`);
+  client.send(text);
+  while (await client.next() !== `${nick}: ${text}`);
   return performance.now() - since;
 }
 
-async function enter(server: ServerProcess, nick: string, room: string): Promise<Person> {
-  const person = await Person.connect(server.url);
-  person.say(nick, `/join ${room}`);
-  while (!(await person.next()).startsWith("Joined"));
-  return person;
+async function enter(server: ServerProcess, nick: string, room: string): Promise<TextClient> {
+  const client = await TextClient.connect(server.url);
+  client.send(nick, `/join ${room}`);
+  while (!(await client.next()).startsWith("Joined"));
+  return client;
 }
 
 Deno.test("5,000 silent connections and 1,000 unfinished handshakes do not disturb other clients", async () => {
@@ -62,7 +64,7 @@ Deno.test("5,000 silent connections and 1,000 unfinished handshakes do not distu
   const ann = await enter(server, "Ann", "red");
   const before = await residentBytes(server.process.pid);
   const silent = await openAll(5_000, async () => {
-    const peer = await open(server.port, handshake(server.port));
+    const peer = await open(server.port, upgradeRequest(server.port));
     await peer.read(new Uint8Array(512));
     return peer;
   });
@@ -85,8 +87,8 @@ Deno.test("5,000 silent connections and 1,000 unfinished handshakes do not distu
   assert(took[45]! < 100, `nine of ten took ${took[45]} ms`);
   while (await ann.next() !== "Bob: word 49");
   for (const peer of [...silent, ...begun]) peer.close();
-  await ann.leave();
-  await bob.leave();
+  await ann.disconnect();
+  await bob.disconnect();
   assertEquals((await server.stop()).code, 0);
 });
 
@@ -96,12 +98,13 @@ Deno.test("500 clients that never read are disconnected after 30 s, memory is bo
   ]);
   const ann = await enter(server, "Ann", "red");
   const bob = await enter(server, "Bob", "red");
-  const cy = new Speaker(await Person.connect(server.url, "chat.v1"));
-  await cy.asks({ type: "login", nick: "Cy" });
-  await cy.hearsUntilAnswer({ type: "join", room: "red" });
+  const cy = new JsonClient(await TextClient.connect(server.url, "chat.v1"));
+  await cy.request({ type: "login", nick: "Cy" });
+  await cy.requestAll({ type: "join", room: "red" });
   const deaf = await openAll(
     500,
-    (i) => open(server.port, handshake(server.port), textFrame(`deaf${i}`), textFrame("/join red")),
+    (i) =>
+      open(server.port, upgradeRequest(server.port), textFrame(`deaf${i}`), textFrame("/join red")),
   );
   let joined = 0, left = 0;
   const heard: string[] = [];
@@ -120,7 +123,7 @@ Deno.test("500 clients that never read are disconnected after 30 s, memory is bo
   while (left < deaf.length) {
     assert(Date.now() < until, `${left} of ${deaf.length} were let go`);
     // 16 MB: far more than the system and the server buffer for one client. KV stores all of it, too.
-    if (said < 1_000) { for (let i = 0; i < 8; i++) ann.say(`${said++}${padding}`); }
+    if (said < 1_000) { for (let i = 0; i < 8; i++) ann.send(`${said++}${padding}`); }
     else await new Promise((resolve) => setTimeout(resolve, 20));
     slowest = Math.max(slowest, await echo(ann, "Ann", `${said++}`));
     if (said % 90 === 0) most = Math.max(most, await residentBytes(server.process.pid));
@@ -129,8 +132,8 @@ Deno.test("500 clients that never read are disconnected after 30 s, memory is bo
   most = Math.max(most, await residentBytes(server.process.pid));
   if (Deno.env.get("SHOW")) console.log({ said, slowest, MiB: most / 2 ** 20 });
   assert(most < 700 * 2 ** 20, `${most / 2 ** 20} MiB`);
-  ann.say("the end");
-  await soon(listening, "Bob to hear the end");
+  ann.send("the end");
+  await withDeadline(listening, "Bob to hear the end");
   assertEquals(heard, [...Array.from({ length: said }, (_, i) => `${i}`), "the end"]);
   let times = 0;
   while (true) {
@@ -142,7 +145,7 @@ Deno.test("500 clients that never read are disconnected after 30 s, memory is bo
   }
   assertEquals(times, said);
   for (const peer of deaf) peer.close();
-  await Promise.all([ann, bob, cy.person].map((person) => person.leave()));
+  await Promise.all([ann, bob, cy.connection].map((client) => client.disconnect()));
   assertEquals((await server.stop()).code, 0);
 });
 
@@ -166,7 +169,7 @@ Deno.test({
     for (const each of peers) if (each.status === "fulfilled") each.value.close();
     const comesIn = async () => {
       try {
-        await (await enter(server, `Bob${Math.random()}`, "blue")).leave();
+        await (await enter(server, `Bob${Math.random()}`, "blue")).disconnect();
         return true;
       } catch {
         return false;
@@ -174,7 +177,7 @@ Deno.test({
     };
     await eventually(comesIn, "others can come in again");
     await echo(ann, "Ann", "all is well");
-    await ann.leave();
+    await ann.disconnect();
     assertEquals((await server.stop()).code, 0);
   },
 });

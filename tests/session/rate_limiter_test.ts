@@ -8,61 +8,64 @@ import {
   type RateLimitSettings,
   rateLimitsFrom,
 } from "../../chat/base/limits.ts";
-import { eventually, House, Person, ServerProcess, soon } from "../support/test_server.ts";
+import { ServerProcess } from "../support/processes.ts";
+import { TestServer } from "../support/test_server.ts";
+import { TextClient } from "../support/text_client.ts";
+import { eventually, withDeadline } from "../support/wait.ts";
 import { AdjustedClock, FakeClock } from "../support/fake_clock.ts";
-import { Speaker } from "../support/json_client.ts";
+import { JsonClient } from "../support/json_client.ts";
 
-const few: Allowance = { many: 5, seconds: 50 };
+const few: Allowance = { count: 5, seconds: 50 };
 const WAIT =
   /^(Not sent: you are sending too fast\. Wait \d+ seconds?|Too many commands\. Wait \d+ seconds? and try again)\.$/;
 
 Deno.test("a client that sends too fast is asked to wait, loses nothing else, and can continue after the wait", async () => {
   const clock = new AdjustedClock();
-  await using house = await House.open({ clock, flood: { messages: few } });
-  const ann = await house.enter("Ann", "red");
-  const bob = await house.enter("Bob", "red");
-  await ann.hears("Bob joined room.");
-  for (let i = 0; i < 5; i++) await ann.asks(`word ${i}`, `Ann: word ${i}`);
+  await using server = await TestServer.open({ clock, rateLimits: { messages: few } });
+  const ann = await server.login("Ann", "red");
+  const bob = await server.login("Bob", "red");
+  await ann.expect("Bob joined room.");
+  for (let i = 0; i < 5; i++) await ann.request(`word ${i}`, `Ann: word ${i}`);
   const refusal = "Not sent: you are sending too fast. Wait 10 seconds.";
-  await ann.asks("one too many", refusal);
-  await ann.asks("/me is impatient", refusal);
-  await ann.asks("/msg Bob psst", refusal);
+  await ann.request("one too many", refusal);
+  await ann.request("/me is impatient", refusal);
+  await ann.request("/msg Bob psst", refusal);
   // Commands, and other clients, are not limited by it.
-  await ann.asks("/room", "red");
-  for (let i = 0; i < 5; i++) await bob.hears(`Ann: word ${i}`);
-  await bob.asks("all is well", "Bob: all is well");
-  await ann.hears("Bob: all is well");
+  await ann.request("/room", "red");
+  for (let i = 0; i < 5; i++) await bob.expect(`Ann: word ${i}`);
+  await bob.request("all is well", "Bob: all is well");
+  await ann.expect("Bob: all is well");
   clock.monotonicAheadMs += 10_001;
-  await ann.asks("patient", "Ann: patient");
-  await bob.hears("Ann: patient");
-  await bob.hearsNothingElse();
+  await ann.request("patient", "Ann: patient");
+  await bob.expect("Ann: patient");
+  await bob.expectNothingElse();
 });
 
 Deno.test("a client that ignores 128 rejections is disconnected with 1008 and leaves its room", async () => {
-  await using house = await House.open({ flood: { messages: few } });
-  const bob = await house.enter("Bob", "red");
-  const mad = await house.enter("Mad", "red");
-  await bob.hears("Mad joined room.");
-  for (let i = 0; i < 1_000; i++) mad.say(`BUY ${i}`);
-  const { code, reason } = await soon(mad.closed, "the close");
+  await using server = await TestServer.open({ rateLimits: { messages: few } });
+  const bob = await server.login("Bob", "red");
+  const mad = await server.login("Mad", "red");
+  await bob.expect("Mad joined room.");
+  for (let i = 0; i < 1_000; i++) mad.send(`BUY ${i}`);
+  const { code, reason } = await withDeadline(mad.closed, "the close");
   // Deno resets a connection whose client sends after a close: then the code may be unknown (0).
   if (code !== 0) {
     assertEquals([code, reason], [1008, "rate limit ignored"]);
   }
-  for (let i = 0; i < 5; i++) await bob.hears(`Mad: BUY ${i}`);
-  await bob.hears("Mad left room.");
-  await bob.hearsNothingElse();
-  const refusals = mad.transcript.filter((line) => WAIT.test(line));
+  for (let i = 0; i < 5; i++) await bob.expect(`Mad: BUY ${i}`);
+  await bob.expect("Mad left room.");
+  await bob.expectNothingElse();
+  const refusals = mad.received.filter((line) => WAIT.test(line));
   assertEquals(refusals.length, code === 0 ? refusals.length : 129);
-  await eventually(() => house.chat.size === 1, "Mad is gone");
-  assertEquals(house.warnings, []);
+  await eventually(() => server.chat.size === 1, "Mad is gone");
+  assertEquals(server.warnings, []);
 });
 
 Deno.test("in chat.v1 every rejected request gets its ref, the code too-fast and retryAfter", async () => {
-  await using house = await House.open({
-    flood: { messages: few, joins: few, commands: { many: 8, seconds: 80 }, nicks: few },
+  await using server = await TestServer.open({
+    rateLimits: { messages: few, joins: few, commands: { count: 8, seconds: 80 }, nicks: few },
   });
-  const ann = await Speaker.enter(house, "Ann", "red");
+  const ann = await JsonClient.login(server, "Ann", "red");
   const tooFast = (ref: number, message: RegExp, least: number, most: number) => async () => {
     const { retryAfter, message: said, ...rest } = await ann.next();
     assertEquals(rest, { type: "error", ref, code: "too-fast" });
@@ -70,80 +73,82 @@ Deno.test("in chat.v1 every rejected request gets its ref, the code too-fast and
     assert(retryAfter > least && retryAfter <= most, `${retryAfter} ms`);
   };
   for (let ref = 0; ref < 5; ref++) {
-    ann.say({ type: ref % 2 === 0 ? "message" : "action", text: "x", ref });
-    await ann.hears({ text: "x" }, { type: "ok", ref });
+    ann.send({ type: ref % 2 === 0 ? "message" : "action", text: "x", ref });
+    await ann.expect({ text: "x" }, { type: "ok", ref });
   }
-  ann.say({ type: "direct", to: "Ann", text: "x", ref: 5 });
+  ann.send({ type: "direct", to: "Ann", text: "x", ref: 5 });
   await tooFast(5, /^Not sent: /, 9_000, 10_000)();
   for (let i = 0; i < 8; i++) {
     const malformed = i % 3 === 0;
-    ann.say(malformed ? "nonsense" : { type: "ping", ref: i });
-    await ann.hears(malformed ? { code: "malformed" } : { type: "pong" });
+    ann.send(malformed ? "nonsense" : { type: "ping", ref: i });
+    await ann.expect(malformed ? { code: "malformed" } : { type: "pong" });
   }
-  ann.say("nonsense", { type: "rooms", ref: 7 });
-  await ann.hears({ type: "error", code: "too-fast" });
+  ann.send("nonsense", { type: "rooms", ref: 7 });
+  await ann.expect({ type: "error", code: "too-fast" });
   await tooFast(7, /^Too many commands\. /, 9_000, 10_000)();
   // The login and the first join were charged before.
   for (let i = 0; i < 4; i++) {
-    ann.say({ type: "nick", nick: `Ann${i}`, ref: i }, { type: "join", room: `r${i}`, ref: i });
-    await ann.hears({ type: "nick" }, { type: "ok" }, { type: "left" }, { type: "joined" }, {
+    ann.send({ type: "nick", nick: `Ann${i}`, ref: i }, { type: "join", room: `r${i}`, ref: i });
+    await ann.expect({ type: "nick" }, { type: "ok" }, { type: "left" }, { type: "joined" }, {
       type: "ok",
     });
   }
-  ann.say({ type: "nick", nick: "Anna", ref: 8 });
+  ann.send({ type: "nick", nick: "Anna", ref: 8 });
   await tooFast(8, /^Too many commands\. /, 9_000, 10_000)();
-  ann.say({ type: "join", room: "blue", ref: 9 });
+  ann.send({ type: "join", room: "blue", ref: 9 });
   await tooFast(9, /^Too many commands\. /, 9_000, 10_000)();
 });
 
 Deno.test("nicknames tried at login are limited, too", async () => {
-  await using house = await House.open({ flood: { nicks: few } });
-  const ann = await house.connect();
+  await using server = await TestServer.open({ rateLimits: { nicks: few } });
+  const ann = await server.connect();
   for (let i = 0; i < 5; i++) {
-    ann.say("/bad");
+    ann.send("/bad");
     assertMatch(await ann.next(), /^Nicknames cannot start with/);
   }
-  ann.say("Ann");
+  ann.send("Ann");
   assertMatch(await ann.next(), WAIT);
 });
 
 Deno.test("a long message costs several, and rejected frames are charged, too", async () => {
-  await using house = await House.open({
-    flood: { messages: { many: 30, seconds: 300 }, commands: few },
+  await using server = await TestServer.open({
+    rateLimits: { messages: { count: 30, seconds: 300 }, commands: few },
   });
-  const ann = await house.enter("Ann", "red");
+  const ann = await server.login("Ann", "red");
   const long = "x".repeat(15_000);
-  for (let i = 0; i < 2; i++) await ann.asks(long, `Ann: ${long}`);
-  ann.say("short");
+  for (let i = 0; i < 2; i++) await ann.request(long, `Ann: ${long}`);
+  ann.send("short");
   assertMatch(await ann.next(), WAIT);
   const tooLong = "x".repeat(20_000);
-  for (let i = 0; i < 500; i++) ann.say(tooLong);
-  const { code } = await soon(ann.closed, "the close");
+  for (let i = 0; i < 500; i++) ann.send(tooLong);
+  const { code } = await withDeadline(ann.closed, "the close");
   assert(code === 1008 || code === 0, `${code}`);
 });
 
 Deno.test("/ls in a large room costs more than in a small one", async () => {
-  await using house = await House.open({ flood: { commands: { many: 6, seconds: 60 } } });
-  await Promise.all(Array.from({ length: 250 }, (_, i) => house.enter(`p${i}`, "red")));
-  const ann = await house.enter("Ann");
-  await ann.asks("/join red", 'Joined chat room "red"');
+  await using server = await TestServer.open({
+    rateLimits: { commands: { count: 6, seconds: 60 } },
+  });
+  await Promise.all(Array.from({ length: 250 }, (_, i) => server.login(`p${i}`, "red")));
+  const ann = await server.login("Ann");
+  await ann.request("/join red", 'Joined chat room "red"');
   for (let i = 0; i < 2; i++) {
-    ann.say("/ls");
+    ann.send("/ls");
     assertEquals((await ann.next()).split("\n").length, 251);
   }
-  ann.say("/ls");
+  ann.send("/ls");
   assertMatch(await ann.next(), WAIT);
 });
 
 Deno.test("with default limits, thirty pasted lines, or twenty in one frame, are delivered whole", async () => {
-  await using house = await House.open();
-  const ann = await house.enter("Ann", "red");
+  await using server = await TestServer.open();
+  const ann = await server.login("Ann", "red");
   const lines = Array.from({ length: 30 }, (_, i) => `line ${i} ${"of a poem ".repeat(10)}`);
-  ann.say(...lines);
-  await ann.hears(...lines.map((line) => `Ann: ${line}`));
-  const bob = await Speaker.enter(house, "Bob", "blue");
+  ann.send(...lines);
+  await ann.expect(...lines.map((line) => `Ann: ${line}`));
+  const bob = await JsonClient.login(server, "Bob", "blue");
   const text = lines.slice(0, 20).join("\n");
-  for (let i = 0; i < 3; i++) await bob.says(text);
+  for (let i = 0; i < 3; i++) await bob.sendMessage(text);
 });
 
 Deno.test("messageCost is 1, and 1 more for each started KiB on the wire; four line breaks are as much as 1 KiB", () => {
@@ -157,31 +162,36 @@ Deno.test("messageCost is 1, and 1 more for each started KiB on the wire; four l
 });
 
 Deno.test("a message of escaped characters costs what each reader is sent", async () => {
-  await using house = await House.open({ flood: { messages: { many: 8, seconds: 80 } } });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  await ann.says("\u0001".repeat(1024));
-  for (let i = 0; i < 2; i++) await ann.says("short");
-  const refused = await ann.asks({ type: "message", text: "short" });
+  await using server = await TestServer.open({
+    rateLimits: { messages: { count: 8, seconds: 80 } },
+  });
+  const ann = await JsonClient.login(server, "Ann", "red");
+  await ann.sendMessage("\u0001".repeat(1024));
+  for (let i = 0; i < 2; i++) await ann.sendMessage("short");
+  const refused = await ann.request({ type: "message", text: "short" });
   assertEquals([refused.code, refused.retryAfter > 8_000], ["too-fast", true]);
 });
 
 Deno.test("messages to one room are limited for all senders together, and other rooms are not affected", async () => {
   const clock = new AdjustedClock();
-  await using house = await House.open({
+  await using server = await TestServer.open({
     clock,
-    flood: { room: { many: 10, seconds: 10 }, messages: "off" },
+    rateLimits: { room: { count: 10, seconds: 10 }, messages: "off" },
   });
-  const [ann, bob] = [await Speaker.enter(house, "Ann", "red"), await house.enter("Bob", "red")];
-  await ann.hears({ type: "joined", nick: "Bob" });
-  const cy = await house.enter("Cy", "blue");
+  const [ann, bob] = [
+    await JsonClient.login(server, "Ann", "red"),
+    await server.login("Bob", "red"),
+  ];
+  await ann.expect({ type: "joined", nick: "Bob" });
+  const cy = await server.login("Cy", "blue");
   for (let i = 0; i < 5; i++) {
-    await ann.says(`a${i}`);
-    await bob.asks(`b${i}`, `Ann: a${i}`, `Bob: b${i}`);
-    await ann.hears({ type: "message", nick: "Bob" });
+    await ann.sendMessage(`a${i}`);
+    await bob.request(`b${i}`, `Ann: a${i}`, `Bob: b${i}`);
+    await ann.expect({ type: "message", nick: "Bob" });
   }
   const tooFast = "Not sent: you are sending too fast. Wait 1 second.";
-  await bob.asks("eleventh", tooFast);
-  const { type, code, message, retryAfter, ...rest } = await ann.asks({
+  await bob.request("eleventh", tooFast);
+  const { type, code, message, retryAfter, ...rest } = await ann.request({
     type: "action",
     text: "waves",
     cid: "once",
@@ -189,33 +199,33 @@ Deno.test("messages to one room are limited for all senders together, and other 
   assertEquals([type, code, message], ["error", "too-fast", tooFast]);
   assert(retryAfter > 800 && retryAfter <= 1_000, `${retryAfter} ms`);
   assertEquals(Object.keys(rest), ["ref"]);
-  await cy.asks("all is well", "Cy: all is well");
+  await cy.request("all is well", "Cy: all is well");
   clock.monotonicAheadMs += 1_001;
   // A rejected message is not remembered, and no later one of the client is delivered before the wait.
-  await ann.hearsUntilAnswer({ type: "action", text: "waves", cid: "once" });
-  await bob.hears("* Ann waves");
-  await bob.asks("and now Bob", tooFast);
-  await bob.hearsNothingElse();
+  await ann.requestAll({ type: "action", text: "waves", cid: "once" });
+  await bob.expect("* Ann waves");
+  await bob.request("and now Bob", tooFast);
+  await bob.expectNothingElse();
 });
 
 Deno.test("direct messages to one user are limited for all senders together", async () => {
-  await using house = await House.open({ flood: { room: { many: 4, seconds: 40 } } });
-  const [ann, bob, cy] = await Promise.all(["Ann", "Bob", "Cy"].map((nick) => house.enter(nick)));
+  await using server = await TestServer.open({ rateLimits: { room: { count: 4, seconds: 40 } } });
+  const [ann, bob, cy] = await Promise.all(["Ann", "Bob", "Cy"].map((nick) => server.login(nick)));
   for (let i = 0; i < 2; i++) {
     for (const [nick, from] of [["Ann", ann!], ["Bob", bob!]] as const) {
-      await from.asks(`/msg Cy ${i}`, `[to Cy] ${i}`);
-      await cy!.hears(`[from ${nick}] ${i}`);
+      await from.request(`/msg Cy ${i}`, `[to Cy] ${i}`);
+      await cy!.expect(`[from ${nick}] ${i}`);
     }
   }
   const tooFast = "Not sent: you are sending too fast. Wait 10 seconds.";
-  for (const from of [ann!, bob!]) await from.asks("/msg Cy more", tooFast);
-  await cy!.asks("/msg Ann but I may", "[to Ann] but I may");
-  await ann!.hears("[from Cy] but I may");
-  await cy!.hearsNothingElse();
+  for (const from of [ann!, bob!]) await from.request("/msg Cy more", tooFast);
+  await cy!.request("/msg Ann but I may", "[to Ann] but I may");
+  await ann!.expect("[from Cy] but I may");
+  await cy!.expectNothingElse();
 });
 
 Deno.test("RateLimiter.charge is a debt of the connection and of its address", () => {
-  const { clock, comesIn } = street({ commands: { many: 10, seconds: 10 }, together: 2 });
+  const { clock, comesIn } = street({ commands: { count: 10, seconds: 10 }, together: 2 });
   const [ann, bob, cy] = [comesIn(), comesIn(), comesIn("203.0.113.7")];
   assertEquals(ann.limiter!.take("command", 1), 0);
   ann.limiter!.charge("command", 29);
@@ -229,14 +239,14 @@ Deno.test("RateLimiter.charge is a debt of the connection and of its address", (
 });
 
 Deno.test("a page of history is charged by its bytes, and the next request waits for that debt", async () => {
-  await using house = await House.open({
-    flood: { messages: "off", room: "off", commands: { many: 30, seconds: 30 } },
+  await using server = await TestServer.open({
+    rateLimits: { messages: "off", room: "off", commands: { count: 30, seconds: 30 } },
   });
-  const ann = await Speaker.enter(house, "Ann", "red");
-  for (let i = 0; i < 20; i++) await ann.says("x".repeat(16_000));
+  const ann = await JsonClient.login(server, "Ann", "red");
+  for (let i = 0; i < 20; i++) await ann.sendMessage("x".repeat(16_000));
   let bytes = 0, refused;
   while (refused === undefined) {
-    const reply = await ann.asks({ type: "history", limit: 100 });
+    const reply = await ann.request({ type: "history", limit: 100 });
     if (reply.type === "error") refused = reply;
     else bytes += JSON.stringify(reply).length;
     assert(bytes < 2_000_000, `${bytes} bytes`);
@@ -246,12 +256,12 @@ Deno.test("a page of history is charged by its bytes, and the next request waits
   assertEquals(refused.code, "too-fast");
   assert(refused.retryAfter > 30_000, `${refused.retryAfter} ms`);
   // Messages are not limited by it.
-  await ann.says("still here");
+  await ann.sendMessage("still here");
 });
 
 Deno.test("lists that are too long are cut, and say so", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await House.open({ kv, flood: "off", grace: 0 });
+  await using server = await TestServer.open({ kv, rateLimits: "off", graceSeconds: 0 });
   const long = "x".repeat(1_000);
   for (let i = 0; i < 1_000; i += 20) {
     const atomic = kv.atomic();
@@ -261,8 +271,8 @@ Deno.test("lists that are too long are cut, and say so", async () => {
     }
     await atomic.commit();
   }
-  const [ann, bob] = [await Speaker.connect(house), await house.enter("Bob")];
-  await ann.asks({ type: "login", nick: "Ann" });
+  const [ann, bob] = [await JsonClient.connect(server), await server.login("Bob")];
+  await ann.request({ type: "login", nick: "Ann" });
   const check = (names: string[], more: number) => {
     const bytes = names.join("\n").length;
     assert(bytes > 250_000 && bytes <= 256 * 1024, `${bytes} bytes`);
@@ -271,15 +281,15 @@ Deno.test("lists that are too long are cut, and say so", async () => {
   for (const where of ["rooms", "members"]) {
     if (where === "members") {
       // Two more members, who connected last.
-      await ann.hearsUntilAnswer({ type: "join", room: "red" });
-      await bob.asks("/join red", 'Joined chat room "red"');
-      await ann.hears({ type: "joined", nick: "Bob" });
+      await ann.requestAll({ type: "join", room: "red" });
+      await bob.request("/join red", 'Joined chat room "red"');
+      await ann.expect({ type: "joined", nick: "Bob" });
     }
-    const { rooms = [], nicks, more } = await ann.asks({ type: where });
+    const { rooms = [], nicks, more } = await ann.request({ type: where });
     assertEquals(more, true);
     const names = nicks ?? rooms.map(({ room }: { room: string }) => room);
     check(names, 1_000 - names.length);
-    bob.say("/ls");
+    bob.send("/ls");
     const lines = (await bob.next()).split("\n");
     const [, rest] = /^… and (\d+) more$/.exec(lines.at(-1)!) ?? [];
     check(lines.slice(0, -1), Number(rest) - (where === "members" ? 2 : 0));
@@ -291,10 +301,10 @@ Deno.test("with limits off, no action is counted", async () => {
   const guest = flood.admit("198.51.100.1", false);
   // There is no limiter at all, not even for rooms.
   assertEquals([guest.limiter, flood.addresses], [undefined, 0]);
-  await using house = await House.open({ flood: "off" });
-  const ann = await house.enter("Ann", "red");
-  for (let i = 0; i < 1_000; i++) ann.say(`word ${i}`);
-  for (let i = 0; i < 1_000; i++) await ann.hears(`Ann: word ${i}`);
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const ann = await server.login("Ann", "red");
+  for (let i = 0; i < 1_000; i++) ann.send(`word ${i}`);
+  for (let i = 0; i < 1_000; i++) await ann.expect(`Ann: word ${i}`);
 });
 
 /** Returns an AdmissionControl with a fake clock, and functions that use it. */
@@ -315,7 +325,7 @@ function street(settings: RateLimitSettings = {}, crowd: ConnectionSettings = {}
 }
 
 Deno.test("Admission.fail ends the count once, and charges the address as for many connections", () => {
-  const { flood, enter, comesIn } = street({ connections: { many: 45, seconds: 45 } });
+  const { flood, enter, comesIn } = street({ connections: { count: 45, seconds: 45 } });
   const [first, second] = [comesIn(), comesIn()];
   first.fail();
   first.leave();
@@ -341,7 +351,7 @@ Deno.test("the connections of one address may do ten times as much as one, and o
 
 Deno.test("new connections of an address are limited, and more so after one of them was disconnected", () => {
   const { clock, enter, comesIn } = street({
-    connections: { many: 30, seconds: 30 },
+    connections: { count: 30, seconds: 30 },
     messages: few,
   });
   for (let i = 0; i < 29; i++) comesIn();
@@ -360,7 +370,7 @@ Deno.test("new connections of an address are limited, and more so after one of t
 });
 
 Deno.test("connections are limited in total and per address, and one that leaves does not count any more", () => {
-  const { enter, comesIn, flood } = street({}, { connections: 3, perAddress: 2 });
+  const { enter, comesIn, flood } = street({}, { maxConnections: 3, maxPerAddress: 2 });
   const first = comesIn();
   comesIn();
   const turned = enter();
@@ -395,8 +405,8 @@ Deno.test("loopback addresses are limited only where the settings say so", () =>
   assertEquals(plain.flood.addresses, 0);
   for (
     const { enter } of [
-      street({ connections: { many: 5, seconds: 5 } }),
-      street({}, { perAddress: 5 }),
+      street({ connections: { count: 5, seconds: 5 } }),
+      street({}, { maxPerAddress: 5 }),
     ]
   ) {
     for (let i = 0; i < 5; i++) assert("limiter" in enter("127.0.0.1", true));
@@ -410,33 +420,33 @@ Deno.test("a connection that does not log in within a minute is disconnected, af
     delayOf: (ms) => ms < 20_000 || ms > 60_000 ? ms : "held",
   });
   const waits = clock.held;
-  await using house = await House.open({ clock });
-  const silent = await house.connect();
-  const program = await house.connect("", "chat.v1");
-  const ann = await house.enter("Ann");
-  const gone = await house.connect();
-  await gone.leave();
+  await using server = await TestServer.open({ clock });
+  const silent = await server.connect();
+  const program = await server.connect("", "chat.v1");
+  const ann = await server.login("Ann");
+  const gone = await server.connect();
+  await gone.disconnect();
   assertEquals(waits.length, 1, "one timer for all");
   clock.monotonicAheadMs += 30_000;
-  const late = await house.connect();
-  await late.asks(
+  const late = await server.connect();
+  await late.request(
     "/bad",
     'Nicknames cannot start with "/". Type the nickname that you want to use.',
   );
   clock.monotonicAheadMs += 31_000;
   waits.shift()!.run();
-  await silent.hears("Disconnected: no nickname within 60 seconds.");
-  assertEquals((await soon(silent.closed, "the close")).code, 1008);
-  await program.hears(
+  await silent.expect("Disconnected: no nickname within 60 seconds.");
+  assertEquals((await withDeadline(silent.closed, "the close")).code, 1008);
+  await program.expect(
     '{"type":"error","code":"too-late","message":"Disconnected: no nickname within 60 seconds."}',
   );
-  assertEquals((await soon(program.closed, "the close")).code, 1008);
-  await ann.hearsNothingElse();
+  assertEquals((await withDeadline(program.closed, "the close")).code, 1008);
+  await ann.expectNothingElse();
   clock.monotonicAheadMs += 30_000;
   waits.shift()!.run();
-  await late.hears("Disconnected: no nickname within 60 seconds.");
-  await soon(late.closed, "the close");
-  assertEquals([waits.length, house.chat.size], [0, 1]);
+  await late.expect("Disconnected: no nickname within 60 seconds.");
+  await withDeadline(late.closed, "the close");
+  assertEquals([waits.length, server.chat.size], [0, 1]);
 });
 
 Deno.test("a client that floods and reconnects does not raise the p99 of a room of 100 above 100 ms", async () => {
@@ -446,10 +456,10 @@ Deno.test("a client that floods and reconnects does not raise the p99 of a room 
   const sent = new Map<string, number>();
   const took: number[] = [];
   const room = await Promise.all(Array.from({ length: 100 }, async (_, i) => {
-    const person = await Person.connect(server.url);
-    person.say(`p${i}`, "/join red");
-    while (!(await person.next()).startsWith("Joined"));
-    return person;
+    const client = await TextClient.connect(server.url);
+    client.send(`p${i}`, "/join red");
+    while (!(await client.next()).startsWith("Joined"));
+    return client;
   }));
   for (const { socket } of room) {
     const heard = socket.onmessage!.bind(socket);
@@ -463,10 +473,10 @@ Deno.test("a client that floods and reconnects does not raise the p99 of a room 
   let floods = 0;
   const flooding = (async () => {
     while (!stop.it) {
-      const mad = await Person.connect(server.url);
-      mad.say(`mad ${floods}`, "/join red");
-      for (let i = 0; i < 2_000 && mad.socket.readyState === 1; i++) mad.say(`BUY BUY BUY ${i}`);
-      await soon(mad.closed, "the close");
+      const mad = await TextClient.connect(server.url);
+      mad.send(`mad ${floods}`, "/join red");
+      for (let i = 0; i < 2_000 && mad.socket.readyState === 1; i++) mad.send(`BUY BUY BUY ${i}`);
+      await withDeadline(mad.closed, "the close");
       floods++;
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
@@ -477,7 +487,7 @@ Deno.test("a client that floods and reconnects does not raise the p99 of a room 
     for (let word = 0; word < 100; word++) {
       const i = word % 10, text = `word ${round} ${word}`;
       sent.set(`p${i}: ${text}`, performance.now());
-      room[i]!.say(text);
+      room[i]!.send(text);
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
     await eventually(() => took.length === 100 * 100, "everybody heard everything");
@@ -491,6 +501,6 @@ Deno.test("a client that floods and reconnects does not raise the p99 of a room 
   if (Deno.env.get("SHOW")) console.log({ rounds, floods });
   assert(floods >= 3, `${floods} floods`);
   assert(rounds.at(-1)! < 100, `p99 was ${rounds} ms`);
-  await Promise.all(room.map((person) => person.leave()));
+  await Promise.all(room.map((client) => client.disconnect()));
   assertEquals((await server.stop()).code, 0);
 });

@@ -1,15 +1,11 @@
 /** Missed events that a client is told when it resumes, and the cids that the server remembers. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AdjustedClock, compactingAfter } from "../support/fake_clock.ts";
-import {
-  countingKv,
-  eventually,
-  House,
-  kvWith,
-  type Person,
-  soon,
-} from "../support/test_server.ts";
-import { type Line, Speaker } from "../support/json_client.ts";
+import { countingKv, kvWith } from "../support/faulty_kv.ts";
+import { TestServer } from "../support/test_server.ts";
+import type { TextClient } from "../support/text_client.ts";
+import { eventually, withDeadline } from "../support/wait.ts";
+import { JsonClient, type JsonObject } from "../support/json_client.ts";
 
 /** Where a client resumes: on the same server, or on a second one with these options. */
 const WAYS = [
@@ -23,10 +19,10 @@ const WAYS = [
 class Houses implements AsyncDisposable {
   readonly #way: typeof WAYS[number];
   readonly #kv: Deno.Kv;
-  readonly first: House;
-  #second: House | undefined;
+  readonly first: TestServer;
+  #second: TestServer | undefined;
 
-  private constructor(way: typeof WAYS[number], kv: Deno.Kv, first: House) {
+  private constructor(way: typeof WAYS[number], kv: Deno.Kv, first: TestServer) {
     this.#way = way;
     this.#kv = kv;
     this.first = first;
@@ -36,11 +32,11 @@ class Houses implements AsyncDisposable {
     const kv = await Deno.openKv(":memory:");
     const clock = compactingAfter(way === WAYS[2] ? Infinity : 20);
     const options = { kv, local: false, clock, ...history === undefined ? {} : { history } };
-    return new Houses(way, kv, await House.open(options));
+    return new Houses(way, kv, await TestServer.open(options));
   }
 
   /** Returns the server where the client resumes, after compaction if the way asks for it. */
-  async second(history?: number): Promise<House> {
+  async second(history?: number): Promise<TestServer> {
     if (this.#way === WAYS[0]) return this.first;
     if (this.#way === WAYS[1]) {
       const isCompacted = async () =>
@@ -50,7 +46,7 @@ class Houses implements AsyncDisposable {
     }
     if (this.#way === WAYS[3]) await this.first.chat.close();
     const options = history === undefined ? {} : { history };
-    return this.#second ??= await House.open({ kv: this.#kv, local: false, ...options });
+    return this.#second ??= await TestServer.open({ kv: this.#kv, local: false, ...options });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -65,38 +61,41 @@ async function rowsOf(kv: Deno.Kv, first: string): Promise<Deno.KvEntry<unknown>
 }
 
 /** Returns a client that has logged in, and its token. */
-async function login(house: House, nick: string): Promise<{ speaker: Speaker; token: string }> {
-  const speaker = await Speaker.connect(house);
-  const { token } = await speaker.asks({ type: "login", nick });
-  return { speaker, token };
+async function login(
+  server: TestServer,
+  nick: string,
+): Promise<{ speaker: JsonClient; token: string }> {
+  const client = await JsonClient.connect(server);
+  const { token } = await client.request({ type: "login", nick });
+  return { speaker: client, token };
 }
 
-async function join(speaker: Speaker, room: string): Promise<string> {
-  const heard = await speaker.hearsUntilAnswer({ type: "join", room });
+async function join(client: JsonClient, room: string): Promise<string> {
+  const heard = await client.requestAll({ type: "join", room });
   return heard.at(-1)!.id;
 }
 
 /** Drops a connection without a departure. */
-async function drop({ person }: Speaker): Promise<void> {
-  person.socket.close(4000);
-  await person.closed;
+async function drop({ connection: client }: JsonClient): Promise<void> {
+  client.socket.close(4000);
+  await client.closed;
 }
 
 /** Resumes. Returns the client and the lines up to and including `resumed`. */
 async function resume(
-  house: House,
+  server: TestServer,
   token: string,
   seen: object,
-): Promise<{ speaker: Speaker; missed: Line[]; end: Line; welcome: Line }> {
-  const speaker = await Speaker.connect(house);
-  const welcome = await speaker.asks({ type: "resume", token, ...seen });
+): Promise<{ speaker: JsonClient; missed: JsonObject[]; end: JsonObject; welcome: JsonObject }> {
+  const client = await JsonClient.connect(server);
+  const welcome = await client.request({ type: "resume", token, ...seen });
   assertEquals(welcome.type, "welcome", JSON.stringify(welcome));
-  const missed: Line[] = [];
-  while (missed.at(-1)?.type !== "resumed") missed.push(await speaker.next());
-  return { speaker, missed: missed.slice(0, -1), end: missed.at(-1)!, welcome };
+  const missed: JsonObject[] = [];
+  while (missed.at(-1)?.type !== "resumed") missed.push(await client.next());
+  return { speaker: client, missed: missed.slice(0, -1), end: missed.at(-1)!, welcome };
 }
 
-function briefly(lines: Line[]): string[] {
+function briefly(lines: JsonObject[]): string[] {
   return lines.map(({ type, room, nick, text, to }) =>
     [type, room, nick, to && `to ${to}`, text].filter((each) => each !== undefined).join(" ")
   );
@@ -107,35 +106,35 @@ for (const way of WAYS) {
     const name = `${way}${history === 0 ? ", without history" : ""}`;
     Deno.test(`a message is not delivered again for the same cid: ${name}`, async () => {
       await using houses = await Houses.open(way, history);
-      const bob = await Speaker.enter(houses.first, "Bob", "red");
+      const bob = await JsonClient.login(houses.first, "Bob", "red");
       const { speaker: ann, token } = await login(houses.first, "Ann");
       await join(ann, "red");
-      await bob.hears({ type: "joined", nick: "Ann" });
+      await bob.expect({ type: "joined", nick: "Ann" });
       const message = { type: "message", text: "once", cid: "a" };
       const action = { type: "action", text: "waves", cid: "b" };
       const direct = { type: "direct", to: "Bob", text: "psst", cid: "a" };
       const ids: string[] = [];
       for (const words of [message, action, direct]) {
-        ids.push((await ann.hearsUntilAnswer(words)).at(-1)!.id);
+        ids.push((await ann.requestAll(words)).at(-1)!.id);
       }
-      await bob.hears({ text: "once" }, { text: "waves" }, { text: "psst" });
+      await bob.expect({ text: "once" }, { text: "waves" }, { text: "psst" });
       // The client saw the events, but not the replies.
       await drop(ann);
-      const house = await houses.second(history);
+      const server = await houses.second(history);
       const seen = { last: ids[1], direct: "", sent: ids[2] };
-      const { speaker: again, missed } = await resume(house, token, seen);
+      const { speaker: again, missed } = await resume(server, token, seen);
       assertEquals(missed, []);
       for (const [i, words] of [message, action, direct].entries()) {
-        assertEquals(await again.asks(words), { type: "ok", ref: `ref ${2 + i}`, id: ids[i] });
+        assertEquals(await again.request(words), { type: "ok", ref: `ref ${2 + i}`, id: ids[i] });
       }
       // A new message is delivered next to the other clients.
-      await again.says("new", { cid: "c" });
+      await again.sendMessage("new", { cid: "c" });
       if (way !== "after a restart") {
-        await bob.hears({ text: "new" });
-        await bob.hearsNothingElse();
+        await bob.expect({ text: "new" });
+        await bob.expectNothingElse();
       }
       if (history !== 0) {
-        const { events } = await again.asks({ type: "history" });
+        const { events } = await again.request({ type: "history" });
         assertEquals(briefly(events), [
           "message red Ann once",
           "action red Ann waves",
@@ -147,22 +146,22 @@ for (const way of WAYS) {
 
   Deno.test(`missed events of a room end with the client's own leave, and those of the next room follow: ${way}`, async () => {
     await using houses = await Houses.open(way);
-    const bob = await Speaker.enter(houses.first, "Bob", "red");
-    const cy = await Speaker.enter(houses.first, "Cy", "blue");
-    await cy.says("before Ann came");
+    const bob = await JsonClient.login(houses.first, "Bob", "red");
+    const cy = await JsonClient.login(houses.first, "Cy", "blue");
+    await cy.sendMessage("before Ann came");
     const { speaker: ann, token } = await login(houses.first, "Ann");
     const last = await join(ann, "red");
-    await bob.says("one").catch(() => {});
-    await ann.hears({ text: "one" });
+    await bob.sendMessage("one").catch(() => {});
+    await ann.expect({ text: "one" });
     await join(ann, "blue");
-    await bob.hears({ type: "left", nick: "Ann" });
-    await bob.says("not for Ann");
-    await cy.hears({ type: "joined", nick: "Ann" });
-    await cy.says("two");
-    await ann.hears({ text: "two" });
+    await bob.expect({ type: "left", nick: "Ann" });
+    await bob.sendMessage("not for Ann");
+    await cy.expect({ type: "joined", nick: "Ann" });
+    await cy.sendMessage("two");
+    await ann.expect({ text: "two" });
     await drop(ann);
-    const house = await houses.second();
-    const { speaker: again, missed, end, welcome } = await resume(house, token, { last });
+    const server = await houses.second();
+    const { speaker: again, missed, end, welcome } = await resume(server, token, { last });
     assertEquals(welcome.room, "blue");
     assertEquals(briefly(missed), [
       "message red Bob one",
@@ -173,48 +172,48 @@ for (const way of WAYS) {
     assertEquals(end, { type: "resumed", recovered: true, missed: 4 });
     // After the new room's last event, no event is told again.
     await drop(again);
-    const third = await resume(house, welcome.token, { last: missed.at(-1)!.id });
+    const third = await resume(server, welcome.token, { last: missed.at(-1)!.id });
     assertEquals([third.missed, third.end.recovered], [[], true]);
   });
 
   Deno.test(`a missed own leave is told, and no later event of that room: ${way}`, async () => {
     await using houses = await Houses.open(way);
-    const bob = await Speaker.enter(houses.first, "Bob", "red");
+    const bob = await JsonClient.login(houses.first, "Bob", "red");
     const { speaker: ann, token } = await login(houses.first, "Ann");
     const last = await join(ann, "red");
-    await bob.hears({ type: "joined", nick: "Ann" });
-    await bob.says("one");
-    await ann.hears({ text: "one" });
-    await ann.hearsUntilAnswer({ type: "leave" });
-    await bob.hears({ type: "left", nick: "Ann" });
-    await bob.says("not for Ann");
+    await bob.expect({ type: "joined", nick: "Ann" });
+    await bob.sendMessage("one");
+    await ann.expect({ text: "one" });
+    await ann.requestAll({ type: "leave" });
+    await bob.expect({ type: "left", nick: "Ann" });
+    await bob.sendMessage("not for Ann");
     await drop(ann);
-    const house = await houses.second();
-    const { speaker: again, missed, end, welcome } = await resume(house, token, { last });
+    const server = await houses.second();
+    const { speaker: again, missed, end, welcome } = await resume(server, token, { last });
     assertEquals(welcome.room, undefined);
     assertEquals(briefly(missed), ["message red Bob one", "left red Ann"]);
     assertEquals(end, { type: "resumed", recovered: true, missed: 2 });
     // A client that saw its own leave missed nothing.
     await drop(again);
-    const third = await resume(house, welcome.token, { last: missed[1]!.id });
+    const third = await resume(server, welcome.token, { last: missed[1]!.id });
     assertEquals([third.missed, third.end.recovered], [[], true]);
   });
 
   Deno.test(`missed direct messages that the client sent are told once each: ${way}`, async () => {
     await using houses = await Houses.open(way);
-    const bob = await Speaker.enter(houses.first, "Bob");
+    const bob = await JsonClient.login(houses.first, "Bob");
     const { speaker: ann, token } = await login(houses.first, "Ann");
     const sent: string[] = [];
     for (const text of ["one", "two"]) {
-      sent.push((await ann.hearsUntilAnswer({ type: "direct", to: "bob", text })).at(-1)!.id);
-      await bob.hears({ type: "direct", text });
+      sent.push((await ann.requestAll({ type: "direct", to: "bob", text })).at(-1)!.id);
+      await bob.expect({ type: "direct", text });
     }
-    await bob.hearsUntilAnswer({ type: "direct", to: "Ann", text: "three" });
+    await bob.requestAll({ type: "direct", to: "Ann", text: "three" });
     const { id } = await ann.next();
-    await ann.hearsUntilAnswer({ type: "direct", to: "Ann", text: "to herself" });
-    await bob.hearsNothingElse();
+    await ann.requestAll({ type: "direct", to: "Ann", text: "to herself" });
+    await bob.expectNothingElse();
     await drop(ann);
-    const house = await houses.second();
+    const server = await houses.second();
     const all = [
       "direct Ann to Bob one",
       "direct Ann to Bob two",
@@ -236,35 +235,35 @@ for (const way of WAYS) {
         [{ direct: id }, all.slice(3)],
       ] as const
     ) {
-      const { speaker, missed, end, welcome } = await resume(house, now, seen);
+      const { speaker: client, missed, end, welcome } = await resume(server, now, seen);
       assertEquals(briefly(missed), told, JSON.stringify(seen));
       assertEquals(end, { type: "resumed", recovered: true, missed: told.length });
       now = welcome.token;
-      await drop(speaker);
+      await drop(client);
     }
   });
 }
 
 Deno.test("IDs of no event, or of another client's, do not count as seen", async () => {
-  await using house = await House.open();
-  const bob = await Speaker.enter(house, "Bob", "blue");
-  const foreign = await bob.says("elsewhere");
-  const { speaker: ann, token } = await login(house, "Ann");
+  await using server = await TestServer.open();
+  const bob = await JsonClient.login(server, "Bob", "blue");
+  const foreign = await bob.sendMessage("elsewhere");
+  const { speaker: ann, token } = await login(server, "Ann");
   await join(ann, "red");
-  await ann.says("one");
-  await bob.hearsUntilAnswer({ type: "direct", to: "Ann", text: "psst" });
+  await ann.sendMessage("one");
+  await bob.requestAll({ type: "direct", to: "Ann", text: "psst" });
   const received = (await ann.next()).id;
-  const sent = (await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: "hm" })).at(-1)!.id;
-  const last = await ann.says("two");
-  await bob.hears({ type: "direct" });
-  const strange = await bob.says("elsewhere, later");
+  const sent = (await ann.requestAll({ type: "direct", to: "Bob", text: "hm" })).at(-1)!.id;
+  const last = await ann.sendMessage("two");
+  await bob.expect({ type: "direct" });
+  const strange = await bob.sendMessage("elsewhere, later");
   await drop(ann);
   const good = { last, direct: received, sent };
   let now = token;
   const isRecovered = async (seen: object) => {
-    const { speaker, end, welcome } = await resume(house, now, seen);
+    const { speaker: client, end, welcome } = await resume(server, now, seen);
     now = welcome.token;
-    await drop(speaker);
+    await drop(client);
     return [end.recovered, end.reason];
   };
   assertEquals(await isRecovered(good), [true, undefined]);
@@ -298,33 +297,33 @@ Deno.test("IDs of no event, or of another client's, do not count as seen", async
 });
 
 Deno.test("a client that names no last event is told the events of its present room, and that others may be missing", async () => {
-  await using house = await House.open();
-  const { speaker: ann, token } = await login(house, "Ann");
+  await using server = await TestServer.open();
+  const { speaker: ann, token } = await login(server, "Ann");
   await join(ann, "red");
   await join(ann, "blue");
-  await ann.says("hello");
+  await ann.sendMessage("hello");
   await drop(ann);
-  const { missed, end, welcome, speaker } = await resume(house, token, {});
+  const { missed, end, welcome, speaker: client } = await resume(server, token, {});
   assertEquals(briefly(missed), ["joined blue Ann", "message blue Ann hello"]);
   const from = missed[0]!.id;
   assertEquals(end, { type: "resumed", recovered: false, missed: 2, reason: "expired", from });
-  await speaker.hearsUntilAnswer({ type: "leave" });
-  await drop(speaker);
-  const out = await resume(house, welcome.token, {});
+  await client.requestAll({ type: "leave" });
+  await drop(client);
+  const out = await resume(server, welcome.token, {});
   assertEquals([out.missed, out.end.recovered], [[], false]);
 });
 
 Deno.test("without history, only missed direct messages are told", async () => {
-  await using house = await House.open({ history: 0 });
-  const bob = await Speaker.enter(house, "Bob");
-  const { speaker: ann, token } = await login(house, "Ann");
-  await bob.hearsUntilAnswer({ type: "direct", to: "Ann", text: "psst" });
-  await ann.hears({ type: "direct" });
-  const out = await resume(house, token, {});
+  await using server = await TestServer.open({ historySeconds: 0 });
+  const bob = await JsonClient.login(server, "Bob");
+  const { speaker: ann, token } = await login(server, "Ann");
+  await bob.requestAll({ type: "direct", to: "Ann", text: "psst" });
+  await ann.expect({ type: "direct" });
+  const out = await resume(server, token, {});
   assertEquals(briefly(out.missed), ["direct Bob psst"]);
   assertEquals(out.end, { type: "resumed", recovered: true, missed: 1 });
   const last = await join(out.speaker, "red");
-  const back = await resume(house, out.welcome.token, { last });
+  const back = await resume(server, out.welcome.token, { last });
   assertEquals(briefly(back.missed), ["direct Bob psst"]);
   assertEquals(back.end, { type: "resumed", recovered: false, missed: 1, reason: "history-off" });
 });
@@ -332,13 +331,13 @@ Deno.test("without history, only missed direct messages are told", async () => {
 const HOW = /^To reconnect within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
 
 /** Resumes in plain text. Returns the lines of missed events, the summary line, and the next token. */
-async function back(house: House, token: string, last: string) {
-  const person = await house.connect(`?resume=${token}&last=${last}`);
-  assertMatch(await person.next(), /^Welcome back, Ann\./);
-  const next = HOW.exec(await person.next())![1]!;
+async function back(server: TestServer, token: string, last: string) {
+  const client = await server.connect(`?resume=${token}&last=${last}`);
+  assertMatch(await client.next(), /^Welcome back, Ann\./);
+  const next = HOW.exec(await client.next())![1]!;
   const lines: string[] = [];
-  do lines.push(await person.next()); while (!/missed (message|more)/.test(lines.at(-1)!));
-  return { person, token: next, lines };
+  do lines.push(await client.next()); while (!/missed (message|more)/.test(lines.at(-1)!));
+  return { person: client, token: next, lines };
 }
 
 function split(line: string): [place: string, text: string] {
@@ -346,39 +345,39 @@ function split(line: string): [place: string, text: string] {
   return [line.slice(0, at), line.slice(at + 1)];
 }
 
-async function place(person: Person, text: string): Promise<string> {
-  const [place, told] = split(await person.next());
+async function place(client: TextClient, text: string): Promise<string> {
+  const [place, told] = split(await client.next());
   assertEquals(told, text);
   return place;
 }
 
 Deno.test("in plain text the position in front of a line names the last events of the room, received and sent", async () => {
-  await using house = await House.open();
-  const bob = await house.enter("Bob", "red");
-  const ann = await house.connect("?resume=");
-  ann.say("Ann");
+  await using server = await TestServer.open();
+  const bob = await server.login("Bob", "red");
+  const ann = await server.connect("?resume=");
+  ann.send("Ann");
   await ann.next();
   const token = HOW.exec(await ann.next())![1]!;
   const places = [""];
   const hears = async (...texts: string[]) => {
     for (const text of texts) places.push(await place(ann, text));
   };
-  ann.say("/join red");
+  ann.send("/join red");
   await hears('Joined chat room "red"');
-  await bob.hears("Ann joined room.");
-  await bob.asks("one", "Bob: one");
+  await bob.expect("Ann joined room.");
+  await bob.request("one", "Bob: one");
   await hears("Bob: one");
-  await bob.asks("/msg Ann psst", "[to Ann] psst");
+  await bob.request("/msg Ann psst", "[to Ann] psst");
   await hears("[from Bob] psst");
-  ann.say("/msg Bob what?");
+  ann.send("/msg Bob what?");
   await hears("[to Bob] what?");
-  await bob.hears("[from Ann] what?");
-  await bob.asks("two", "Bob: two");
+  await bob.expect("[from Ann] what?");
+  await bob.request("two", "Bob: two");
   await hears("Bob: two");
-  ann.say("/quit");
+  ann.send("/quit");
   await hears('Left chat room "red"');
-  await bob.hears("Ann left room.");
-  await bob.asks("three", "Bob: three");
+  await bob.expect("Ann left room.");
+  await bob.request("three", "Bob: three");
   const texts = [
     'Joined chat room "red"',
     "Bob: one",
@@ -389,7 +388,7 @@ Deno.test("in plain text the position in front of a line names the last events o
   ];
   let now = token;
   for (let seen = 1; seen <= texts.length; seen++) {
-    const { person, token: next, lines } = await back(house, now, places[seen]!);
+    const { person: client, token: next, lines } = await back(server, now, places[seen]!);
     const missed = texts.slice(seen);
     assertEquals(lines.slice(0, -1).map((line) => split(line)[1]), missed, `after ${seen}`);
     assertEquals(lines.slice(0, -1).map((line) => split(line)[0]), places.slice(seen + 1));
@@ -397,57 +396,60 @@ Deno.test("in plain text the position in front of a line names the last events o
       ? "No missed messages."
       : `${missed.length} missed ${missed.length === 1 ? "message" : "messages"} above.`;
     assertEquals(lines.at(-1), end);
-    person.socket.close(4000);
-    await person.closed;
+    client.socket.close(4000);
+    await client.closed;
     now = next;
   }
   // A word that is not a position, or that names no event, does not count as seen.
   for (
     const strange of ["zzzz", "_", "z_b_c_d", "z_zzz", `${places[3]}0`, "~", "x".repeat(300)]
   ) {
-    const { person, token: next, lines } = await back(house, now, strange);
+    const { person: client, token: next, lines } = await back(server, now, strange);
     assertMatch(lines.at(-1)!, /^You may have missed more/, strange);
-    person.socket.close(4000);
-    await person.closed;
+    client.socket.close(4000);
+    await client.closed;
     now = next;
   }
 });
 
 Deno.test("only a close with 1000 or without a code is a departure", async () => {
-  await using house = await House.open();
-  const bob = await house.enter("Bob", "red");
-  const closings: [name: string, close: (speaker: Speaker) => void, codes: number[]][] = [
-    ["3000", ({ person }) => person.socket.close(3000), [3000]],
-    ["4999", ({ person }) => person.socket.close(4999), [4999]],
-    ["1003", ({ person }) => person.say(new Uint8Array([1])), [1003]],
-    ["1009", ({ person }) => person.say("x".repeat(4 * 1024 * 1024 + 1)), [1009, 1006]],
+  await using server = await TestServer.open();
+  const bob = await server.login("Bob", "red");
+  const closings: [name: string, close: (client: JsonClient) => void, codes: number[]][] = [
+    ["3000", ({ connection: client }) => client.socket.close(3000), [3000]],
+    ["4999", ({ connection: client }) => client.socket.close(4999), [4999]],
+    ["1003", ({ connection: client }) => client.send(new Uint8Array([1])), [1003]],
+    ["1009", ({ connection: client }) => client.send("x".repeat(4 * 1024 * 1024 + 1)), [
+      1009,
+      1006,
+    ]],
     [
       "1008",
       // More requests than may be pending.
-      ({ person }) => person.say('{"type":"rooms"}\n'.repeat(3_000)),
+      ({ connection: client }) => client.send('{"type":"rooms"}\n'.repeat(3_000)),
       [1008, 1006, 0],
     ],
   ];
   for (const [name, close, codes] of closings) {
-    const { speaker, token } = await login(house, "Ann");
-    const last = await join(speaker, "red");
-    await bob.hears("Ann joined room.");
-    close(speaker);
-    const { code } = await soon(speaker.person.closed, "the close");
+    const { speaker: client, token } = await login(server, "Ann");
+    const last = await join(client, "red");
+    await bob.expect("Ann joined room.");
+    close(client);
+    const { code } = await withDeadline(client.connection.closed, "the close");
     assert(codes.includes(code), `${name}: closed with ${code}`);
-    const { speaker: again, end, welcome } = await resume(house, token, { last });
+    const { speaker: again, end, welcome } = await resume(server, token, { last });
     assertEquals([welcome.room, end.recovered], ["red", true], name);
-    await bob.hearsNothingElse();
-    again.person.socket.close(1000);
-    await bob.hears("Ann left room.");
-    const late = await Speaker.connect(house);
-    await late.isRefused({ type: "resume", token: welcome.token }, "bad-token");
+    await bob.expectNothingElse();
+    again.connection.socket.close(1000);
+    await bob.expect("Ann left room.");
+    const late = await JsonClient.connect(server);
+    await late.expectError({ type: "resume", token: welcome.token }, "bad-token");
   }
-  const { speaker } = await login(house, "Ann");
-  await join(speaker, "red");
-  await bob.hears("Ann joined room.");
-  speaker.person.socket.close();
-  await bob.hears("Ann left room.");
+  const { speaker: client } = await login(server, "Ann");
+  await join(client, "red");
+  await bob.expect("Ann joined room.");
+  client.connection.socket.close();
+  await bob.expect("Ann left room.");
 });
 
 Deno.test("a message that is being stored while its session is taken over is delivered once", async () => {
@@ -458,9 +460,9 @@ Deno.test("a message that is being stored while its session is taken over is del
     held++;
     await gate;
   });
-  await using one = await House.open({ kv: slow.kv, local: false });
-  await using other = await House.open({ kv, local: false });
-  const bob = await Speaker.enter(other, "Bob", "red");
+  await using one = await TestServer.open({ kv: slow.kv, local: false });
+  await using other = await TestServer.open({ kv, local: false });
+  const bob = await JsonClient.login(other, "Bob", "red");
   for (
     const words of [
       { type: "message", text: "once", cid: "a" },
@@ -470,22 +472,22 @@ Deno.test("a message that is being stored while its session is taken over is del
   ) {
     const { speaker: ann, token } = await login(one, "Ann");
     const last = await join(ann, "red");
-    await bob.hears({ type: "joined", nick: "Ann" });
+    await bob.expect({ type: "joined", nick: "Ann" });
     const { promise, resolve } = Promise.withResolvers<void>();
     [gate, held] = [promise, 0];
-    ann.say(words);
+    ann.send(words);
     await eventually(() => held > 0, "a commit is held");
     const { speaker: again } = await resume(other, token, { last });
-    const { type, id } = (await again.hearsUntilAnswer(words)).at(-1)!;
+    const { type, id } = (await again.requestAll(words)).at(-1)!;
     assertEquals([type, typeof id], ["ok", "string"]);
     gate = undefined;
     resolve();
-    await soon(ann.person.closed, "the end of the old connection");
-    await bob.hears({ type: words.type, text: words.text, id });
-    again.person.socket.close(1000);
-    await bob.hears({ type: "left", nick: "Ann" });
+    await withDeadline(ann.connection.closed, "the end of the old connection");
+    await bob.expect({ type: words.type, text: words.text, id });
+    again.connection.socket.close(1000);
+    await bob.expect({ type: "left", nick: "Ann" });
   }
-  await bob.hearsNothingElse();
+  await bob.expectNothingElse();
 });
 
 /** Returns a KV that records the `expireIn` of its rows. */
@@ -510,15 +512,15 @@ Deno.test("direct messages, and rows that only resuming needs, are kept for the 
     using kv = await Deno.openKv(":memory:");
     const noting = notingKv(kv);
     const clock = compactingAfter(20);
-    await using house = await House.open({
+    await using server = await TestServer.open({
       ...{ kv: noting.kv, clock },
-      ...history === undefined ? {} : { history },
+      ...history === undefined ? {} : { historySeconds: history },
     });
-    const bob = await Speaker.enter(house, "Bob", "red");
-    const ann = await Speaker.enter(house, "Ann", "red");
-    await bob.hears({ type: "joined", nick: "Ann" });
-    await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: "psst", cid: "a" });
-    await ann.says("hello", { cid: "a" });
+    const bob = await JsonClient.login(server, "Bob", "red");
+    const ann = await JsonClient.login(server, "Ann", "red");
+    await bob.expect({ type: "joined", nick: "Ann" });
+    await ann.requestAll({ type: "direct", to: "Bob", text: "psst", cid: "a" });
+    await ann.sendMessage("hello", { cid: "a" });
     const isWritten = async () => (await rowsOf(kv, "sent")).length > 0;
     await eventually(isWritten, "it is compacted");
     const hour = 3_600_000;
@@ -532,31 +534,39 @@ Deno.test("direct messages, and rows that only resuming needs, are kept for the 
     else assert(log! > week - hour && log! <= week, `log: ${log}`);
     // Room messages are not among the rows that only resuming needs.
     assert(!JSON.stringify(await rowsOf(kv, "own")).includes("hello"));
-    assertEquals(house.warnings, []);
+    assertEquals(server.warnings, []);
   }
 });
 
 Deno.test("without grace and history, only the feed row of a direct message is kept", async () => {
-  await using house = await House.open({ history: 0, grace: 0, clock: compactingAfter(20) });
-  const bob = await Speaker.enter(house, "Bob");
-  const ann = await Speaker.enter(house, "Ann");
-  await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: "psst", cid: "a" });
-  await bob.hears({ type: "direct" });
-  await house.chat.close();
+  await using server = await TestServer.open({
+    historySeconds: 0,
+    graceSeconds: 0,
+    clock: compactingAfter(20),
+  });
+  const bob = await JsonClient.login(server, "Bob");
+  const ann = await JsonClient.login(server, "Ann");
+  await ann.requestAll({ type: "direct", to: "Bob", text: "psst", cid: "a" });
+  await bob.expect({ type: "direct" });
+  await server.chat.close();
   for (const kind of ["direct", "sent", "own", "said", "fold"]) {
-    assertEquals(await rowsOf(house.kv, kind), [], kind);
+    assertEquals(await rowsOf(server.kv, kind), [], kind);
   }
 });
 
 Deno.test("old feed rows that an earlier instance compacted are removed by the next one", async () => {
   using kv = await Deno.openKv(":memory:");
   {
-    await using house = await House.open({ kv, clock: compactingAfter(20), flood: "off" });
-    const bob = await Speaker.enter(house, "Bob");
-    const ann = await Speaker.enter(house, "Ann");
+    await using server = await TestServer.open({
+      kv,
+      clock: compactingAfter(20),
+      rateLimits: "off",
+    });
+    const bob = await JsonClient.login(server, "Bob");
+    const ann = await JsonClient.login(server, "Ann");
     for (let i = 0; i < 100; i++) {
-      await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: `psst ${i}` });
-      await bob.hears({ type: "direct" });
+      await ann.requestAll({ type: "direct", to: "Bob", text: `psst ${i}` });
+      await bob.expect({ type: "direct" });
     }
     const last = async () => JSON.stringify(await rowsOf(kv, "direct")).includes("psst 99");
     await eventually(last, "all is compacted");
@@ -570,13 +580,13 @@ Deno.test("old feed rows that an earlier instance compacted are removed by the n
   };
   {
     // Other instances may be ten minutes behind, and clocks may be wrong by two hours.
-    await using _house = await House.open({ kv, clock: later(129) });
-    await using _other = await House.open({ kv, clock: later(129) });
+    await using _house = await TestServer.open({ kv, clock: later(129) });
+    await using _other = await TestServer.open({ kv, clock: later(129) });
   }
   assertEquals((await rowsOf(kv, "feed")).length, before);
-  await using house = await House.open({ kv, clock: later(131) });
+  await using server = await TestServer.open({ kv, clock: later(131) });
   await eventually(async () => (await rowsOf(kv, "feed")).length === 0, "they are removed");
-  assertEquals(house.warnings, []);
+  assertEquals(server.warnings, []);
 });
 
 Deno.test("direct messages that an earlier version kept for longer are removed, and others are not", async () => {
@@ -589,7 +599,7 @@ Deno.test("direct messages that an earlier version kept for longer are removed, 
   await kv.set(["direct", "01A", "a2"], row(299));
   await kv.set(["direct", "01B", "a1"], { v: 2 });
   await kv.set(["log", "01A", "a1"], row(302));
-  await using _house = await House.open({ kv });
+  await using _house = await TestServer.open({ kv });
   const keys = async () => (await rowsOf(kv, "direct")).map(({ key }) => key.slice(1).join(" "));
   await eventually(async () => (await keys()).length < 3, "it is removed");
   assertEquals(await keys(), ["01A a2", "01B a1"]);
@@ -600,24 +610,24 @@ Deno.test("after a long outage, expired events count as missing", async () => {
   using kv = await Deno.openKv(":memory:");
   let token: string, last: string;
   {
-    await using house = await House.open({ kv, clock: compactingAfter(20) });
-    const bob = await Speaker.enter(house, "Bob");
-    const ann = await login(house, "Ann");
+    await using server = await TestServer.open({ kv, clock: compactingAfter(20) });
+    const bob = await JsonClient.login(server, "Bob");
+    const ann = await login(server, "Ann");
     token = ann.token;
     last = await join(ann.speaker, "red");
-    await bob.hearsUntilAnswer({ type: "direct", to: "Ann", text: "psst" });
-    await house.chat.close();
+    await bob.requestAll({ type: "direct", to: "Ann", text: "psst" });
+    await server.chat.close();
   }
   const clock = new AdjustedClock();
   clock.wallAheadMs = 5 * 3_600_000;
-  await using house = await House.open({ kv, clock });
-  const { missed, end } = await resume(house, token, { last });
+  await using server = await TestServer.open({ kv, clock });
+  const { missed, end } = await resume(server, token, { last });
   assertEquals([missed, end.recovered, end.reason], [[], false, "expired"]);
 });
 
 Deno.test("while earlier cids cannot be read, a message with a cid is rejected and not delivered twice", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using one = await House.open({ kv, local: false });
+  await using one = await TestServer.open({ kv, local: false });
   let isAway = false;
   const list: Deno.Kv["list"] = (selector, options) => {
     if (isAway && "prefix" in selector && selector.prefix[0] === "own") throw new Error("away");
@@ -626,41 +636,41 @@ Deno.test("while earlier cids cannot be read, a message with a cid is rejected a
   const faulty = kvWith(kv, { list });
   // The clock runs twenty times as fast: retries last eight seconds.
   const clock = new AdjustedClock({ speed: 20 });
-  await using other = await House.open({ kv: faulty, local: false, clock });
+  await using other = await TestServer.open({ kv: faulty, local: false, clock });
   const { speaker: ann, token } = await login(one, "Ann");
   await join(ann, "red");
-  const bob = await Speaker.enter(other, "Bob", "red");
+  const bob = await JsonClient.login(other, "Bob", "red");
   const message = { type: "message", text: "once", cid: "a" };
   const direct = { type: "direct", to: "Bob", text: "psst", cid: "b" };
-  const id = (await ann.hearsUntilAnswer(message)).at(-1)!.id;
-  const sent = (await ann.hearsUntilAnswer(direct)).at(-1)!.id;
-  await bob.hears({ text: "once" }, { text: "psst" });
+  const id = (await ann.requestAll(message)).at(-1)!.id;
+  const sent = (await ann.requestAll(direct)).at(-1)!.id;
+  await bob.expect({ text: "once" }, { text: "psst" });
   await drop(ann);
   isAway = true;
   const { speaker: again, end } = await resume(other, token, { last: id, direct: "", sent });
   assertEquals([end.recovered, end.reason], [false, "unavailable"]);
-  await again.isRefused(message, "unavailable");
-  await again.isRefused(direct, "unavailable");
+  await again.expectError(message, "unavailable");
+  await again.expectError(direct, "unavailable");
   isAway = false;
-  assertEquals((await again.asks(message)).id, id);
-  assertEquals((await again.asks(direct)).id, sent);
-  await bob.hearsNothingElse();
+  assertEquals((await again.request(message)).id, id);
+  assertEquals((await again.request(direct)).id, sent);
+  await bob.expectNothingElse();
 });
 
 Deno.test("the newest missed direct messages are told, up to 512 KiB on the wire", async () => {
-  await using house = await House.open({ flood: "off" });
-  const { speaker: ann, token: annToken } = await login(house, "Ann");
-  const { speaker: bob, token: bobToken } = await login(house, "Bob");
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const { speaker: ann, token: annToken } = await login(server, "Ann");
+  const { speaker: bob, token: bobToken } = await login(server, "Bob");
   // Each takes 30,000 bytes in JSON: 17 fit.
   const text = '"'.repeat(15_000);
   for (let i = 10; i < 30; i++) {
-    await ann.hearsUntilAnswer({ type: "direct", to: "Bob", text: `${i}${text}` });
-    await bob.hears({ type: "direct", nick: "Ann" });
+    await ann.requestAll({ type: "direct", to: "Bob", text: `${i}${text}` });
+    await bob.expect({ type: "direct", nick: "Ann" });
   }
   await drop(ann);
   await drop(bob);
   for (const token of [annToken, bobToken]) {
-    const { missed, end } = await resume(house, token, { direct: "" });
+    const { missed, end } = await resume(server, token, { direct: "" });
     assertEquals([end.recovered, end.reason, end.from], [false, "too-many", missed[0]!.id]);
     const numbers = missed.map((line) => Number(line.text.slice(0, 2)));
     assertEquals(numbers, Array.from({ length: 17 }, (_, i) => 13 + i));

@@ -2,18 +2,24 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ARRIVED_MS } from "../../chat/session/resume.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
-import { countingKv, eventually, House, type Person } from "../support/test_server.ts";
+import { countingKv } from "../support/faulty_kv.ts";
+import { TestServer } from "../support/test_server.ts";
+import type { TextClient } from "../support/text_client.ts";
+import { eventually } from "../support/wait.ts";
 
 const HOW = /^To reconnect within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
 
 /** Returns a plain-text client that can resume and is in the room, and its token. */
-async function enter(house: House, nick: string): Promise<{ person: Person; token: string }> {
-  const person = await house.connect("?resume=");
-  await person.asks(nick, `Using nickname: ${nick}\nType /help for list of commands.`);
-  const [, token] = HOW.exec(await person.next())!;
-  person.say("/join red");
-  assertMatch(await person.next(), /^[a-u]\w+ Joined chat room "red"$/);
-  return { person, token: token! };
+async function enter(
+  server: TestServer,
+  nick: string,
+): Promise<{ person: TextClient; token: string }> {
+  const client = await server.connect("?resume=");
+  await client.request(nick, `Using nickname: ${nick}\nType /help for list of commands.`);
+  const [, token] = HOW.exec(await client.next())!;
+  client.send("/join red");
+  assertMatch(await client.next(), /^[a-u]\w+ Joined chat room "red"$/);
+  return { person: client, token: token! };
 }
 
 function idOf(line: string): string {
@@ -21,35 +27,38 @@ function idOf(line: string): string {
 }
 
 /** Returns a `chat.v1` client in the room, and its token. */
-async function login(house: House, nick: string): Promise<{ person: Person; token: string }> {
-  const person = await house.connect("", "chat.v1");
-  person.say(`{"type":"login","nick":"${nick}"}`, '{"type":"join","room":"red"}');
-  const { token } = JSON.parse(await person.next());
-  assertEquals(JSON.parse(await person.next()).type, "joined");
-  return { person, token };
+async function login(
+  server: TestServer,
+  nick: string,
+): Promise<{ person: TextClient; token: string }> {
+  const client = await server.connect("", "chat.v1");
+  client.send(`{"type":"login","nick":"${nick}"}`, '{"type":"join","room":"red"}');
+  const { token } = JSON.parse(await client.next());
+  assertEquals(JSON.parse(await client.next()).type, "joined");
+  return { person: client, token };
 }
 
-async function resume(house: House, token: string, last?: string): Promise<Person> {
-  const person = await house.connect("", "chat.v1");
-  person.say(JSON.stringify({ type: "resume", token, last, ref: "back" }));
-  return person;
+async function resume(server: TestServer, token: string, last?: string): Promise<TextClient> {
+  const client = await server.connect("", "chat.v1");
+  client.send(JSON.stringify({ type: "resume", token, last, ref: "back" }));
+  return client;
 }
 
 Deno.test("a plain-text client that resumes gets its nickname, its room and the events it missed", async () => {
-  await using house = await House.open();
-  const bob = await house.enter("Bob", "red");
-  const { person: ann, token } = await enter(house, "Ann");
-  await bob.hears("Ann joined room.");
-  await bob.asks("one", "Bob: one");
+  await using server = await TestServer.open();
+  const bob = await server.login("Bob", "red");
+  const { person: ann, token } = await enter(server, "Ann");
+  await bob.expect("Ann joined room.");
+  await bob.request("one", "Bob: one");
   const one = await ann.next();
   assertMatch(one, /^\w+ Bob: one$/);
   // 4000 is a drop, not a departure.
   ann.socket.close(4000);
   await ann.closed;
-  await bob.asks("two", "Bob: two");
-  await bob.asks("/me waves", "* Bob waves");
-  await bob.asks("/msg Ann psst", "[to Ann] psst");
-  const again = await house.connect(`?resume=${token}&last=${idOf(one)}`);
+  await bob.request("two", "Bob: two");
+  await bob.request("/me waves", "* Bob waves");
+  await bob.request("/msg Ann psst", "[to Ann] psst");
+  const again = await server.connect(`?resume=${token}&last=${idOf(one)}`);
   assertEquals(await again.next(), 'Welcome back, Ann. You are in room "red".');
   const [, next] = HOW.exec(await again.next())!;
   assert(next !== token);
@@ -59,64 +68,64 @@ Deno.test("a plain-text client that resumes gets its nickname, its room and the 
     "* Bob waves",
     "[from Bob] psst",
   ]);
-  await again.hears("3 missed messages above.");
-  again.say("I am back");
+  await again.expect("3 missed messages above.");
+  again.send("I am back");
   assertMatch(await again.next(), /^\w+ Ann: I am back$/);
   // Bob saw no leave.
-  await bob.hears("Ann: I am back");
-  await bob.asks("/ls", "Bob\nAnn");
-  await again.leave();
-  await bob.hears("Ann left room.");
+  await bob.expect("Ann: I am back");
+  await bob.request("/ls", "Bob\nAnn");
+  await again.disconnect();
+  await bob.expect("Ann left room.");
 });
 
 Deno.test("a plain-text client that resumes without its position is told that it may have missed events", async () => {
-  await using house = await House.open();
-  const { person: ann, token } = await enter(house, "Ann");
-  ann.say("hello");
+  await using server = await TestServer.open();
+  const { person: ann, token } = await enter(server, "Ann");
+  ann.send("hello");
   await ann.next();
-  const again = await house.connect(`?resume=${token}`);
+  const again = await server.connect(`?resume=${token}`);
   assertEquals(await again.next(), 'Welcome back, Ann. You are in room "red".');
   assertMatch(await again.next(), HOW);
-  await again.hears("You may have missed more. Type /history to see recent messages.");
+  await again.expect("You may have missed more. Type /history to see recent messages.");
   assertEquals((await ann.closed).code, 4001);
 });
 
 Deno.test("an invalid token gets one line, and the client can log in", async () => {
-  await using house = await House.open();
+  await using server = await TestServer.open();
   for (const token of ["nonsense", "A".repeat(43), "%00", "../..", "A".repeat(5000)]) {
-    const ann = await house.connect(`?resume=${token}`);
-    await ann.hears(
+    const ann = await server.connect(`?resume=${token}`);
+    await ann.expect(
       "This session has expired. Type the nickname that you want to use.",
     );
-    await ann.asks("Ann", "Using nickname: Ann\nType /help for list of commands.");
+    await ann.request("Ann", "Using nickname: Ann\nType /help for list of commands.");
     assertMatch(await ann.next(), HOW);
-    await ann.leave();
+    await ann.disconnect();
     const left = async () =>
-      (await house.rows()).filter(([first]) => !/instance$|beat/.test(String(first)));
+      (await server.connectionKeys()).filter(([first]) => !/instance$|beat/.test(String(first)));
     await eventually(async () => (await left()).length === 0, "nothing is left of it");
   }
 });
 
 Deno.test("without ?resume=, a plain-text client gets no token and leaves at once when it drops", async () => {
-  await using house = await House.open();
-  const bob = await house.enter("Bob", "red");
-  const ann = await house.enter("Ann", "red");
-  await bob.hears("Ann joined room.");
+  await using server = await TestServer.open();
+  const bob = await server.login("Bob", "red");
+  const ann = await server.login("Ann", "red");
+  await bob.expect("Ann joined room.");
   ann.socket.close(4000);
-  await bob.hears("Ann left room.");
+  await bob.expect("Ann left room.");
 });
 
 Deno.test("a used token ends when its client has been connected for a while, even if it only reads", async () => {
   const clock = new AdjustedClock({ delayOf: (ms) => ms === ARRIVED_MS ? "held" : ms });
   const later = clock.held;
-  await using house = await House.open({ clock });
-  const { token } = await enter(house, "Ann");
-  const again = await house.connect(`?resume=${token}`);
+  await using server = await TestServer.open({ clock });
+  const { token } = await enter(server, "Ann");
+  const again = await server.connect(`?resume=${token}`);
   assertEquals(await again.next(), 'Welcome back, Ann. You are in room "red".');
   const [, next] = HOW.exec(await again.next())!;
   await again.next();
   // The reply with the new token may have been lost, so the old token still works.
-  const third = await house.connect(`?resume=${token}`);
+  const third = await server.connect(`?resume=${token}`);
   assertEquals(await third.next(), 'Welcome back, Ann. You are in room "red".');
   const [, newest] = HOW.exec(await third.next())!;
   await third.next();
@@ -125,57 +134,58 @@ Deno.test("a used token ends when its client has been connected for a while, eve
   // The timer of the second connection must not confirm the token of the third.
   later[0]!.run();
   later[1]!.run();
-  const known = async () => (await house.rows()).filter(([first]) => first === "resume").length;
+  const known = async () =>
+    (await server.connectionKeys()).filter(([first]) => first === "resume").length;
   await eventually(async () => await known() === 1, "one token is left");
   for (const old of [token, next!]) {
-    const eve = await house.connect(`?resume=${old}`);
+    const eve = await server.connect(`?resume=${old}`);
     assertMatch(await eve.next(), /^This session has expired/);
   }
-  const fourth = await house.connect(`?resume=${newest}`);
+  const fourth = await server.connect(`?resume=${newest}`);
   assertEquals(await fourth.next(), 'Welcome back, Ann. You are in room "red".');
 });
 
 Deno.test("a used token ends with the client's first request over the new connection", async () => {
-  await using house = await House.open();
-  const { person: ann, token } = await login(house, "Ann");
-  const again = await resume(house, token);
+  await using server = await TestServer.open();
+  const { person: ann, token } = await login(server, "Ann");
+  const again = await resume(server, token);
   assertEquals((await ann.closed).code, 4001);
   const welcome = JSON.parse(await again.next());
   assertEquals(JSON.parse(await again.next()).type, "joined");
   assertEquals(JSON.parse(await again.next()), { type: "resumed", recovered: true, missed: 1 });
-  await again.asks('{"type":"ping","ref":1}', '{"type":"pong","ref":1}');
-  const thief = await resume(house, token);
+  await again.request('{"type":"ping","ref":1}', '{"type":"pong","ref":1}');
+  const thief = await resume(server, token);
   assertMatch(await thief.next(), /"ref":"back","code":"bad-token"/);
   // The client is not disturbed, and the other socket has no session.
-  await again.asks('{"type":"ping","ref":2}', '{"type":"pong","ref":2}');
-  thief.say('{"type":"members","ref":1}');
+  await again.request('{"type":"ping","ref":2}', '{"type":"pong","ref":2}');
+  thief.send('{"type":"members","ref":1}');
   assertMatch(await thief.next(), /"code":"not-named"/);
-  const third = await resume(house, welcome.token);
+  const third = await resume(server, welcome.token);
   assertEquals(JSON.parse(await third.next()).nick, "Ann");
 });
 
 Deno.test("a used token still works if the reply with the new one was lost", async () => {
-  await using house = await House.open();
-  const { token } = await login(house, "Ann");
+  await using server = await TestServer.open();
+  const { token } = await login(server, "Ann");
   for (let i = 0; i < 3; i++) {
-    const again = await resume(house, token);
+    const again = await resume(server, token);
     assertMatch(await again.next(), /"nick":"Ann","room":"red"/);
   }
 });
 
 Deno.test("an event ID of another room gives no events of that room, and none from before the client's join", async () => {
-  await using house = await House.open();
-  const bob = await house.enter("Bob", "blue");
-  await bob.asks("a secret", "Bob: a secret");
-  const cy = await login(house, "Cy");
-  cy.person.say('{"type":"message","text":"before Ann","ref":1}');
+  await using server = await TestServer.open();
+  const bob = await server.login("Bob", "blue");
+  await bob.request("a secret", "Bob: a secret");
+  const cy = await login(server, "Cy");
+  cy.person.send('{"type":"message","text":"before Ann","ref":1}');
   await cy.person.next();
   const foreign = JSON.parse(await cy.person.next()).id;
-  const { person: ann, token } = await login(house, "Ann");
-  cy.person.say('{"type":"message","text":"after"}');
+  const { person: ann, token } = await login(server, "Ann");
+  cy.person.send('{"type":"message","text":"after"}');
   await ann.next();
   for (const last of [foreign, "a", "zzzz", "~", "\u0000"]) {
-    const again = await resume(house, token, last);
+    const again = await resume(server, token, last);
     const lines: Record<string, unknown>[] = [];
     do lines.push(JSON.parse(await again.next())); while (lines.at(-1)!.type !== "resumed");
     const texts = lines.flatMap(({ text }) => text === undefined ? [] : [text]);
@@ -188,17 +198,17 @@ Deno.test("an event ID of another room gives no events of that room, and none fr
 
 Deno.test("expired events are reported as missing", async () => {
   const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
-  await using house = await House.open({ clock, history: 60 });
-  const bob = await house.enter("Bob", "red");
-  const { person: ann, token } = await login(house, "Ann");
-  const last = JSON.parse(ann.transcript.at(-1)!).id;
-  await bob.hears("Ann joined room.");
+  await using server = await TestServer.open({ clock, historySeconds: 60 });
+  const bob = await server.login("Bob", "red");
+  const { person: ann, token } = await login(server, "Ann");
+  const last = JSON.parse(ann.received.at(-1)!).id;
+  await bob.expect("Ann joined room.");
   ann.socket.close(4000);
   await ann.closed;
-  await bob.asks("long ago", "Bob: long ago");
+  await bob.request("long ago", "Bob: long ago");
   clock.advance(61_000);
-  await bob.asks("just now", "Bob: just now");
-  const again = await resume(house, token, last);
+  await bob.request("just now", "Bob: just now");
+  const again = await resume(server, token, last);
   await again.next();
   const { text, id } = JSON.parse(await again.next());
   assertEquals(text, "just now");
@@ -214,17 +224,17 @@ Deno.test("expired events are reported as missing", async () => {
 Deno.test("Resume recovers every event after the wall clock jumped by an hour, in either direction", async () => {
   for (const jump of [3_600_000, -3_600_000]) {
     const clock = new AdjustedClock();
-    await using house = await House.open({ clock, history: 3600 });
-    const bob = await house.enter("Bob", "red");
-    const { person: ann, token } = await login(house, "Ann");
-    const last = JSON.parse(ann.transcript.at(-1)!).id;
-    await bob.hears("Ann joined room.");
+    await using server = await TestServer.open({ clock, historySeconds: 3600 });
+    const bob = await server.login("Bob", "red");
+    const { person: ann, token } = await login(server, "Ann");
+    const last = JSON.parse(ann.received.at(-1)!).id;
+    await bob.expect("Ann joined room.");
     ann.socket.close(4000);
     await ann.closed;
-    await bob.asks("before", "Bob: before");
+    await bob.request("before", "Bob: before");
     clock.wallAheadMs = jump;
-    await bob.asks("after", "Bob: after");
-    const again = await resume(house, token, last);
+    await bob.request("after", "Bob: after");
+    const again = await resume(server, token, last);
     await again.next();
     assertEquals([JSON.parse(await again.next()).text, JSON.parse(await again.next()).text], [
       "before",
@@ -246,18 +256,18 @@ Deno.test("Resume keeps a session for the whole grace after the last drop, whate
     clock.monotonicAheadMs += 5_000;
     throw new Error("away");
   });
-  await using house = await House.open({ kv: faulty, clock, grace: 30 });
-  const bob = await house.enter("Bob", "red");
-  const { person: ann, token } = await login(house, "Ann");
-  await bob.hears("Ann joined room.");
+  await using server = await TestServer.open({ kv: faulty, clock, graceSeconds: 30 });
+  const bob = await server.login("Bob", "red");
+  const { person: ann, token } = await login(server, "Ann");
+  await bob.expect("Ann joined room.");
   ann.socket.close(4000);
   await ann.closed;
   await eventually(() => waits.length === 1, "the place is kept");
   away = true;
-  const inVain = await resume(house, token);
+  const inVain = await resume(server, token);
   assertEquals(JSON.parse(await inVain.next()).code, "unavailable");
   away = false;
-  const again = await resume(house, token);
+  const again = await resume(server, token);
   const welcome = JSON.parse(await again.next());
   assertEquals(welcome.type, "welcome");
   again.socket.close(4000);
@@ -266,8 +276,8 @@ Deno.test("Resume keeps a session for the whole grace after the last drop, whate
   // The grace of the first drop, and of the failed resume, is over.
   const last = waits.pop()!;
   for (const { run } of waits.splice(0)) run();
-  for (let i = 0; i < 5; i++) await bob.asks(`word ${i}`, `Bob: word ${i}`);
-  const back = await resume(house, welcome.token);
+  for (let i = 0; i < 5; i++) await bob.request(`word ${i}`, `Bob: word ${i}`);
+  const back = await resume(server, welcome.token);
   const { type, token: newest } = JSON.parse(await back.next());
   assertEquals(type, "welcome");
   back.socket.close(4000);
@@ -275,8 +285,8 @@ Deno.test("Resume keeps a session for the whole grace after the last drop, whate
   await eventually(() => waits.length === 1, "the place is kept once more");
   last.run();
   waits.pop()!.run();
-  await bob.hears("Ann left room.");
-  const late = await resume(house, newest);
+  await bob.expect("Ann left room.");
+  const late = await resume(server, newest);
   assertEquals(JSON.parse(await late.next()).code, "bad-token");
 });
 
@@ -291,11 +301,11 @@ Deno.test("Resume does not take a session from the newer socket of a client that
   });
   const clock = new AdjustedClock({ delayOf: (ms) => ms === 5_000 ? "held" : ms });
   const waits = clock.held;
-  await using one = await House.open({ kv: slow, clock });
-  await using other = await House.open({ kv, clock, sweepSilent: false });
-  const bob = await other.enter("Bob", "red");
+  await using one = await TestServer.open({ kv: slow, clock });
+  await using other = await TestServer.open({ kv, clock, cleanUpSilent: false });
+  const bob = await other.login("Bob", "red");
   const { person: ann, token } = await login(other, "Ann");
-  await bob.hears("Ann joined room.");
+  await bob.expect("Ann joined room.");
   ann.socket.close(4000);
   await ann.closed;
   const opened = Promise.withResolvers<void>();
@@ -314,39 +324,39 @@ Deno.test("Resume does not take a session from the newer socket of a client that
   await eventually(() => one.chat.size === 0, "the first socket is gone");
   waits.pop()!.run();
   for (let i = 0; i < 5; i++) {
-    await bob.asks(`word ${i}`, `Bob: word ${i}`);
+    await bob.request(`word ${i}`, `Bob: word ${i}`);
     assertEquals(JSON.parse(await again.next()).text, `word ${i}`);
   }
   assertEquals(again.socket.readyState, WebSocket.OPEN);
 });
 
 Deno.test("without history, the client is told that events may be missing", async () => {
-  await using house = await House.open({ history: 0 });
-  const { person: ann, token } = await login(house, "Ann");
-  const again = await resume(house, token, JSON.parse(ann.transcript.at(-1)!).id);
+  await using server = await TestServer.open({ historySeconds: 0 });
+  const { person: ann, token } = await login(server, "Ann");
+  const again = await resume(server, token, JSON.parse(ann.received.at(-1)!).id);
   assertMatch(await again.next(), /"nick":"Ann","room":"red".*"history":0/);
   assertMatch(await again.next(), /"recovered":false,"missed":0,"reason":"history-off"/);
-  await again.asks(
+  await again.request(
     '{"type":"history","ref":1}',
     '{"type":"error","ref":1,"code":"history-off","message":"This server keeps no history."}',
   );
 });
 
 Deno.test("of too many missed events the newest are told, and the rest is reported as missing", async () => {
-  await using house = await House.open({ flood: "off" });
-  const bob = await house.enter("Bob", "red");
-  const { person: ann, token } = await login(house, "Ann");
-  await bob.hears("Ann joined room.");
-  const last = JSON.parse(ann.transcript.at(-1)!).id;
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const bob = await server.login("Bob", "red");
+  const { person: ann, token } = await login(server, "Ann");
+  await bob.expect("Ann joined room.");
+  const last = JSON.parse(ann.received.at(-1)!).id;
   ann.socket.close(4000);
   await ann.closed;
   const words = Array.from({ length: 1200 }, (_, i) => `word ${i}`);
   for (let i = 0; i < words.length; i += 100) {
     const some = words.slice(i, i + 100);
-    bob.say(...some);
-    await bob.hears(...some.map((word) => `Bob: ${word}`));
+    bob.send(...some);
+    await bob.expect(...some.map((word) => `Bob: ${word}`));
   }
-  const again = await resume(house, token, last);
+  const again = await resume(server, token, last);
   await again.next();
   const got: string[] = [];
   for (let i = 0; i < 1000; i++) got.push(JSON.parse(await again.next()).text);
@@ -358,32 +368,32 @@ Deno.test("sessions survive a graceful restart, and other clients see no leave",
   using kv = await Deno.openKv(":memory:");
   let token: string, last: string;
   {
-    await using house = await House.open({ kv });
-    const ann = await login(house, "Ann");
+    await using server = await TestServer.open({ kv });
+    const ann = await login(server, "Ann");
     ({ token } = ann);
-    last = JSON.parse(ann.person.transcript.at(-1)!).id;
-    await house.chat.close();
+    last = JSON.parse(ann.person.received.at(-1)!).id;
+    await server.chat.close();
     assertEquals((await ann.person.closed).code, 1012);
   }
-  await using house = await House.open({ kv });
-  const bob = await house.enter("Bob", "red");
-  await bob.asks("/ls", "Ann\nBob");
-  const ann = await resume(house, token, last);
+  await using server = await TestServer.open({ kv });
+  const bob = await server.login("Bob", "red");
+  await bob.request("/ls", "Ann\nBob");
+  const ann = await resume(server, token, last);
   assertMatch(await ann.next(), /"nick":"Ann","room":"red"/);
   assertEquals(JSON.parse(await ann.next()).nick, "Bob");
   assertEquals(JSON.parse(await ann.next()), { type: "resumed", recovered: true, missed: 1 });
-  await bob.hearsNothingElse();
+  await bob.expectNothingElse();
 });
 
 Deno.test("of two sockets with the same token one gets the session, and the other is told", async () => {
-  await using house = await House.open();
-  const { token } = await login(house, "Ann");
-  const both = await Promise.all([resume(house, token), resume(house, token)]);
+  await using server = await TestServer.open();
+  const { token } = await login(server, "Ann");
+  const both = await Promise.all([resume(server, token), resume(server, token)]);
   await eventually(() => both.some(({ socket }) => socket.readyState === 3), "one was closed");
   const [open] = both.filter(({ socket }) => socket.readyState === 1);
-  open!.say('{"type":"members","ref":"m"}');
+  open!.send('{"type":"members","ref":"m"}');
   await eventually(
-    () => open!.transcript.some((line) => line.includes('"nicks":["Ann"]')),
+    () => open!.received.some((line) => line.includes('"nicks":["Ann"]')),
     "it is there",
   );
 });

@@ -3,20 +3,21 @@ import { assertEquals } from "@std/assert";
 import { RoomLookalikes } from "../../chat/storage/room_lookalikes.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
 import { systemClock } from "../../chat/base/clock.ts";
-import { eventually, House } from "../support/test_server.ts";
-import { Speaker } from "../support/json_client.ts";
+import { TestServer } from "../support/test_server.ts";
+import { eventually } from "../support/wait.ts";
+import { JsonClient } from "../support/json_client.ts";
 
 /** Joins, and returns the name of the room that the client is in then, or the error code. */
-async function join(speaker: Speaker, room: string): Promise<string> {
-  const heard = await speaker.hearsUntilAnswer({ type: "join", room });
+async function join(client: JsonClient, room: string): Promise<string> {
+  const heard = await client.requestAll({ type: "join", room });
   const joined = heard.findLast(({ type }) => type === "joined");
   return joined?.room ?? heard.at(-1)!.code;
 }
 
 Deno.test("a room name that reads as ASCII, or has other spaces, leads to the room of the ASCII name", async () => {
-  await using house = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(house, "Ann", "general");
-  const bob = await Speaker.enter(house, "Bob");
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const ann = await JsonClient.login(server, "Ann", "general");
+  const bob = await JsonClient.login(server, "Bob");
   const lookalikes = [
     "gеnеrаl",
     "ｇｅｎｅｒａｌ",
@@ -28,9 +29,9 @@ Deno.test("a room name that reads as ASCII, or has other spaces, leads to the ro
   ];
   for (const name of lookalikes) {
     assertEquals(await join(bob, name), "general", name);
-    await ann.hears({ type: "joined", room: "general", nick: "Bob" });
-    await bob.hearsUntilAnswer({ type: "leave" });
-    await ann.hears({ type: "left", room: "general", nick: "Bob" });
+    await ann.expect({ type: "joined", room: "general", nick: "Bob" });
+    await bob.requestAll({ type: "leave" });
+    await ann.expect({ type: "left", room: "general", nick: "Bob" });
   }
   assertEquals(await join(bob, "the\u3000 red\u00a0room"), "the red room");
   for (const blank of [" ", "\u00a0\u2003", "\u3000"]) {
@@ -39,17 +40,17 @@ Deno.test("a room name that reads as ASCII, or has other spaces, leads to the ro
 });
 
 Deno.test("ASCII room names that differ in one character, or in case, are different rooms", async () => {
-  await using house = await House.open();
-  const ann = await Speaker.enter(house, "Ann");
+  await using server = await TestServer.open();
+  const ann = await JsonClient.login(server, "Ann");
   for (const name of ["l1", "11", "Red", "red", "rn", "m"]) {
     assertEquals(await join(ann, name), name);
   }
 });
 
 Deno.test("the second of two room names that look alike leads to the room of the first", async () => {
-  await using house = await House.open({ flood: "off" });
-  const ann = await Speaker.enter(house, "Ann");
-  const bob = await Speaker.enter(house, "Bob");
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const ann = await JsonClient.login(server, "Ann");
+  const bob = await JsonClient.login(server, "Bob");
   const alike = [
     ["привет", "пpивeт"],
     ["Привет", "Пpивeт"],
@@ -68,31 +69,31 @@ Deno.test("the second of two room names that look alike leads to the room of the
 });
 
 Deno.test("a lookalike of the current room's name works for messages and for history", async () => {
-  await using house = await House.open();
-  const ann = await Speaker.enter(house, "Ann", "привет");
-  await ann.says("hi", { room: "пpивeт" });
-  const { room, events } = await ann.asks({ type: "history", room: " пpивeт" });
+  await using server = await TestServer.open();
+  const ann = await JsonClient.login(server, "Ann", "привет");
+  await ann.sendMessage("hi", { room: "пpивeт" });
+  const { room, events } = await ann.request({ type: "history", room: " пpивeт" });
   assertEquals([room, events.length], ["привет", 1]);
-  await ann.isRefused({ type: "message", text: "BOO", room: "пока" }, "not-in-room");
-  await ann.isRefused({ type: "history", room: "пока" }, "not-allowed");
+  await ann.expectError({ type: "message", text: "BOO", room: "пока" }, "not-in-room");
+  await ann.expectError({ type: "history", room: "пока" }, "not-allowed");
 });
 
 Deno.test("with open history a lookalike of a room's name returns the history of that room", async () => {
-  await using house = await House.open({ openHistory: true });
-  const ann = await Speaker.enter(house, "Ann", "привет");
-  const bob = await Speaker.enter(house, "Bob");
-  await ann.says("hi");
-  const { room, events } = await bob.asks({ type: "history", room: "пpивeт" });
+  await using server = await TestServer.open({ openHistory: true });
+  const ann = await JsonClient.login(server, "Ann", "привет");
+  const bob = await JsonClient.login(server, "Bob");
+  await ann.sendMessage("hi");
+  const { room, events } = await bob.request({ type: "history", room: "пpивeт" });
   assertEquals([room, events.length], ["привет", 1]);
 });
 
 Deno.test("concurrent joins by names that look alike end in one room", async () => {
-  await using house = await House.open({ flood: "off" });
+  await using server = await TestServer.open({ rateLimits: "off" });
   const people = await Promise.all(
-    Array.from({ length: 8 }, (_, i) => Speaker.enter(house, `p${i}`)),
+    Array.from({ length: 8 }, (_, i) => JsonClient.login(server, `p${i}`)),
   );
   for (const [i, each] of people.entries()) {
-    each.say({ type: "join", room: i % 2 ? "привет" : "пpивeт" });
+    each.send({ type: "join", room: i % 2 ? "привет" : "пpивeт" });
   }
   const rooms = await Promise.all(people.map(async (each) => {
     let line = await each.next();
@@ -100,29 +101,29 @@ Deno.test("concurrent joins by names that look alike end in one room", async () 
     return line.room;
   }));
   assertEquals(new Set(rooms).size, 1);
-  const heard = await people[0]!.hearsUntilAnswer({ type: "rooms" });
+  const heard = await people[0]!.requestAll({ type: "rooms" });
   assertEquals(heard.at(-1)!.rooms, [{ room: rooms[0], people: 8 }]);
 });
 
 Deno.test("the lookalike row of an empty room expires with its history, and a join keeps it", async () => {
-  await using house = await House.open();
-  const ann = await Speaker.enter(house, "Ann", "привет");
+  await using server = await TestServer.open();
+  const ann = await JsonClient.login(server, "Ann", "привет");
   const look = ["room_look", new Confusables().lookOfRoom("привет")!];
-  const row = async () => (await house.kv.get<{ v: 1; room: string; empty: boolean }>(look)).value;
+  const row = async () => (await server.kv.get<{ v: 1; room: string; empty: boolean }>(look)).value;
   assertEquals((await row())?.empty, false);
-  await ann.hearsUntilAnswer({ type: "leave" });
+  await ann.requestAll({ type: "leave" });
   await eventually(async () => (await row())?.empty === true, "the row may expire");
   assertEquals(await join(ann, "пpивeт"), "привет");
   assertEquals(await row(), { v: 1, room: "привет", empty: false });
 });
 
 Deno.test("without history the lookalike row is removed with the room", async () => {
-  await using house = await House.open({ history: 0 });
-  const ann = await Speaker.enter(house, "Ann", "привет");
-  await ann.hearsUntilAnswer({ type: "leave" });
+  await using server = await TestServer.open({ historySeconds: 0 });
+  const ann = await JsonClient.login(server, "Ann", "привет");
+  await ann.requestAll({ type: "leave" });
   const rows = async () => {
     const found = [];
-    for await (const { key } of house.kv.list({ prefix: ["room_look"] })) found.push(key);
+    for await (const { key } of server.kv.list({ prefix: ["room_look"] })) found.push(key);
     return found.length;
   };
   await eventually(async () => await rows() === 0, "the row is removed");

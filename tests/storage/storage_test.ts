@@ -6,7 +6,10 @@ import { Feed } from "../../chat/feed/feed.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
 import { foldNickname } from "../../chat/nicknames/names.ts";
 import { type NewUsername, Storage } from "../../chat/storage/storage.ts";
-import { countingKv, eventually, feedParts, rowsOf } from "../support/test_server.ts";
+import { countingKv } from "../support/faulty_kv.ts";
+import { feedParts } from "../support/feed_parts.ts";
+import { connectionKeys } from "../support/kv_rows.ts";
+import { eventually } from "../support/wait.ts";
 
 const confusables = new Confusables();
 
@@ -35,7 +38,7 @@ async function open(kv: Deno.Kv, instance = "01A") {
   const feed = new Feed(parts);
   const storage = new Storage({ kv, feed, clock: systemClock, instance, ...NAMES });
   await feed.open();
-  const person = async (id: string, nick: string, room?: string) => {
+  const client = async (id: string, nick: string, room?: string) => {
     storage.createConnection(id);
     assertEquals((await storage.setUsername(id, named(nick))).outcome, "done");
     if (room !== undefined) assertEquals((await storage.setRoom(id, room)).outcome, "done");
@@ -44,7 +47,7 @@ async function open(kv: Deno.Kv, instance = "01A") {
     storage,
     feed,
     events,
-    person,
+    person: client,
     [Symbol.asyncDispose]: async () => {
       await storage.deleteAll(false);
       await feed.close();
@@ -62,8 +65,8 @@ async function keysOf(kv: Deno.Kv, ...prefix: Deno.KvKey): Promise<string[]> {
 
 Deno.test("Storage writes and removes every row together with its mirror", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await open(kv);
-  const { storage } = house;
+  await using server = await open(kv);
+  const { storage } = server;
   const mirrored = async (...rows: string[]) => {
     assertEquals(await keysOf(kv, "row"), rows);
     const mirror = await keysOf(kv, "reverse_lookup");
@@ -89,9 +92,9 @@ Deno.test("Storage writes and removes every row together with its mirror", async
 
 Deno.test("Storage publishes one event for each change, in the order of the changes", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await open(kv);
-  const { storage, events } = house;
-  await house.person("1", "Ann", "red");
+  await using server = await open(kv);
+  const { storage, events } = server;
+  await server.person("1", "Ann", "red");
   await storage.setUsername("1", named("Anna"));
   await storage.removeRoom("1");
   await storage.setUsername("1", named("Ann"));
@@ -111,8 +114,8 @@ Deno.test("Storage publishes one event for each change, in the order of the chan
 
 Deno.test("Storage.setUsername gives a nickname to exactly one of a hundred concurrent connections", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await open(kv);
-  const { storage } = house;
+  await using server = await open(kv);
+  const { storage } = server;
   const ids = Array.from({ length: 100 }, (_, i) => `id${i}`);
   ids.forEach((id) => storage.createConnection(id));
   const outcomes = await Promise.all(
@@ -127,9 +130,9 @@ Deno.test("Storage.setUsername gives a nickname to exactly one of a hundred conc
 
 Deno.test("Storage.setUsername commits the other operations of a batch in which one check fails", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await open(kv);
-  const { storage } = house;
-  await house.person("0", "Ann");
+  await using server = await open(kv);
+  const { storage } = server;
+  await server.person("0", "Ann");
   const ids = Array.from({ length: 20 }, (_, i) => `id${i}`);
   ids.forEach((id) => storage.createConnection(id));
   const outcomes = await Promise.all(
@@ -143,10 +146,10 @@ Deno.test("Storage.setUsername commits the other operations of a batch in which 
 
 Deno.test("Storage frees a nickname when its holder takes another one or is deleted", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await open(kv);
-  const { storage } = house;
-  await house.person("1", "Ann");
-  await house.person("2", "Bob");
+  await using server = await open(kv);
+  const { storage } = server;
+  await server.person("1", "Ann");
+  await server.person("2", "Bob");
   assertEquals((await storage.setUsername("2", named("Ann"))).outcome, "conflict");
   await storage.setUsername("1", named("Cy"));
   assertEquals((await storage.setUsername("2", named("ANN"))).outcome, "done");
@@ -156,22 +159,22 @@ Deno.test("Storage frees a nickname when its holder takes another one or is dele
 
 Deno.test("Storage.setUsername lets a connection change the case of its own nickname", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await open(kv);
-  await house.person("1", "ann");
-  assertEquals((await house.storage.setUsername("1", named("Ann"))).outcome, "done");
-  assertEquals((await house.storage.getRecordByConnection("1"))?.nick, "Ann");
+  await using server = await open(kv);
+  await server.person("1", "ann");
+  assertEquals((await server.storage.setUsername("1", named("Ann"))).outcome, "done");
+  assertEquals((await server.storage.getRecordByConnection("1"))?.nick, "Ann");
   assertEquals(await keysOf(kv, "nick"), ["ann"]);
 });
 
 Deno.test("Storage.getConnectionIdsByRoom reads a room with one list, in order of connection IDs", async () => {
   using kv = await Deno.openKv(":memory:");
   const counting = countingKv(kv);
-  await using house = await open(counting.kv);
+  await using server = await open(counting.kv);
   const ids = Array.from({ length: 300 }, (_, i) => `id${String(999 - i)}`);
-  await Promise.all(ids.map((id) => house.person(id, `nick ${id}`, "red")));
-  await house.person("id0", "elsewhere", "blue");
+  await Promise.all(ids.map((id) => server.person(id, `nick ${id}`, "red")));
+  await server.person("id0", "elsewhere", "blue");
   const { gets, lists } = counting.use;
-  const people = await house.storage.getConnectionIdsByRoom("red");
+  const people = await server.storage.getConnectionIdsByRoom("red");
   assertEquals([...people.keys()], ids.toReversed());
   assertEquals(people.get("id999"), "nick id999");
   assertEquals([counting.use.gets - gets, counting.use.lists - lists], [0, 1]);
@@ -180,11 +183,11 @@ Deno.test("Storage.getConnectionIdsByRoom reads a room with one list, in order o
 Deno.test("Storage.listRooms returns each room with members once, by name, with one list", async () => {
   using kv = await Deno.openKv(":memory:");
   const counting = countingKv(kv);
-  await using house = await open(counting.kv);
-  const { storage } = house;
-  await house.person("1", "Ann", "red");
-  await house.person("2", "Bob", "red");
-  await house.person("3", "Cy", "blue");
+  await using server = await open(counting.kv);
+  const { storage } = server;
+  await server.person("1", "Ann", "red");
+  await server.person("2", "Bob", "red");
+  await server.person("3", "Cy", "blue");
   const { gets, lists } = counting.use;
   assertEquals([...await storage.listRooms()], [["blue", 1], ["red", 2]]);
   assertEquals([counting.use.gets - gets, counting.use.lists - lists], [0, 1]);
@@ -240,24 +243,24 @@ Deno.test("Storage.cleanUp removes all rows of a dead instance once, and announc
 
 Deno.test("Storage skips rows in forms that it does not know", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await open(kv);
-  await house.person("1", "Ann", "red");
+  await using server = await open(kv);
+  await server.person("1", "Ann", "red");
   await kv.set(["reverse_lookup", "room_red", "2"], { v: 9, who: "?" });
   await kv.set(["reverse_lookup", "room_red", "3"], "text");
   await kv.set(["room", "strange"], "not a number");
   await kv.set(["nick", "bob"], { not: "an id" });
-  assertEquals([...await house.storage.getConnectionIdsByRoom("red")], [["1", "Ann"]]);
-  assertEquals([...await house.storage.listRooms()], [["red", 1]]);
-  assertEquals(await house.storage.getConnectionByNickname("bob"), undefined);
+  assertEquals([...await server.storage.getConnectionIdsByRoom("red")], [["1", "Ann"]]);
+  assertEquals([...await server.storage.listRooms()], [["red", 1]]);
+  assertEquals(await server.storage.getConnectionByNickname("bob"), undefined);
   await kv.delete(["reverse_lookup", "room_red", "2"]);
   await kv.delete(["reverse_lookup", "room_red", "3"]);
 });
 
 Deno.test("Storage.setRoom throws a TypeError for a connection that does not exist", async () => {
   using kv = await Deno.openKv(":memory:");
-  await using house = await open(kv);
-  await assertRejects(() => house.storage.setRoom("nobody", "red"), TypeError);
-  assert((await rowsOf(kv)).every(([first]) => first === "instance"));
+  await using server = await open(kv);
+  await assertRejects(() => server.storage.setRoom("nobody", "red"), TypeError);
+  assert((await connectionKeys(kv)).every(([first]) => first === "instance"));
 });
 
 Deno.test("Storage.apply lets the committed one of several takeover attempts have the connection", async () => {
@@ -268,7 +271,7 @@ Deno.test("Storage.apply lets the committed one of several takeover attempts hav
   // A feed that never settles an operation.
   const feed = { submit: () => {} } as unknown as Feed;
   const storage = new Storage({ kv, feed, clock: systemClock, instance: "01B", ...NAMES });
-  const found = (await storage.find("first"))!;
+  const found = (await storage.findResumable("first"))!;
   for (const token of ["a", "b", "c"]) void storage.takeOver(found, token);
   storage.cancelTakeover("1", "c");
   const takeover: RoomEvent = {

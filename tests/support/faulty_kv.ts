@@ -80,7 +80,7 @@ export type Commit = () => Promise<Deno.KvCommitResult | Deno.KvCommitError>;
  * Returns a KV that calls `through` for each commit: `through` may repeat the commit, delay it, or
  * lose its answer.
  */
-export function committingThrough(
+export function interceptCommits(
   kv: Deno.Kv,
   through: (commit: Commit) => ReturnType<Commit>,
 ): Deno.Kv {
@@ -95,7 +95,7 @@ export function committingThrough(
 }
 
 /** Commits twice, as the KV Connect client does when the answer to the first commit is lost. */
-export async function repeating(commit: Commit): ReturnType<Commit> {
+export async function commitTwice(commit: Commit): ReturnType<Commit> {
   await commit();
   return await commit();
 }

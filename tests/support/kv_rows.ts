@@ -15,7 +15,7 @@ const CONNECTION_KEYS = [
 ];
 
 /** Returns the keys that belong to connections and instances. */
-export async function rowsOf(kv: Deno.Kv): Promise<Deno.KvKey[]> {
+export async function connectionKeys(kv: Deno.Kv): Promise<Deno.KvKey[]> {
   const keys: Deno.KvKey[] = [];
   for (const first of CONNECTION_KEYS) {
     for await (const { key } of kv.list({ prefix: [first] })) keys.push(key);
@@ -24,7 +24,7 @@ export async function rowsOf(kv: Deno.Kv): Promise<Deno.KvKey[]> {
 }
 
 /** Returns the counter of history bytes: that of a stream, or the total if no stream is named. */
-export async function counterOf(kv: Deno.Kv, ...stream: string[]): Promise<number> {
+export async function historyCounter(kv: Deno.Kv, ...stream: string[]): Promise<number> {
   const { value } = await kv.get<Deno.KvU64>(["history_bytes", ...stream]);
   return Number(BigInt.asIntN(64, value?.value ?? 0n));
 }
@@ -33,7 +33,7 @@ export async function counterOf(kv: Deno.Kv, ...stream: string[]): Promise<numbe
  * Returns how many bytes of history a KV holds, and the IDs of the rows, sorted. Asserts that rows,
  * index rows and counters agree.
  */
-export async function kept(kv: Deno.Kv): Promise<{ bytes: number; ids: string[] }> {
+export async function checkedHistory(kv: Deno.Kv): Promise<{ bytes: number; ids: string[] }> {
   const sums: Record<string, number> = {};
   const ids: string[] = [];
   let bytes = 0;
@@ -48,10 +48,10 @@ export async function kept(kv: Deno.Kv): Promise<{ bytes: number; ids: string[] 
   const counters: Record<string, number> = {};
   for await (const { key } of kv.list({ prefix: ["history_bytes"] })) {
     const [, kind, name] = key as string[];
-    if (name !== undefined) counters[`${kind} ${name}`] = await counterOf(kv, kind!, name);
+    if (name !== undefined) counters[`${kind} ${name}`] = await historyCounter(kv, kind!, name);
   }
   assertEquals(counters, sums, "each stream's counter is the sum of its rows");
-  assertEquals(await counterOf(kv), bytes, "the total counter is the sum of all rows");
+  assertEquals(await historyCounter(kv), bytes, "the total counter is the sum of all rows");
   for (const kind of ["log", "people", "direct", "sent", "own"]) {
     for await (const { key } of kv.list({ prefix: [kind] })) {
       assert(ids.includes(String(key[2])), `row ${String(key[2])} has an index row`);

@@ -1,5 +1,5 @@
 /** Programs that tests run: the server, denokv, and Deno itself. */
-import { eventually, sleep, soon } from "./wait.ts";
+import { eventually, sleep, withDeadline } from "./wait.ts";
 
 /** The project's folder. */
 export const PROJECT = new URL("../../", import.meta.url);
@@ -35,7 +35,7 @@ export async function runDeno(
     .catch(() => {});
   const output = process.output();
   try {
-    const { code, stdout, stderr } = await soon(output, "Deno to end", 60_000);
+    const { code, stdout, stderr } = await withDeadline(output, "Deno to end", 60_000);
     const decoder = new TextDecoder();
     return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
   } catch (error) {
@@ -61,13 +61,13 @@ export class ServerProcess implements AsyncDisposable {
   readonly url: string;
   readonly process: Deno.ChildProcess;
   /** What it printed until it listened. */
-  readonly said: string;
+  readonly output: string;
   readonly #rest: Promise<unknown>;
   #isAlive = true;
 
   private constructor(process: Deno.ChildProcess, said: string, rest: Promise<unknown>) {
     this.process = process;
-    this.said = said;
+    this.output = said;
     const port = this.port = Number(/:(\d+)\//.exec(said)![1]);
     this.url = `ws://127.0.0.1:${port}/`;
     this.#rest = rest;
@@ -96,7 +96,7 @@ export class ServerProcess implements AsyncDisposable {
     const output = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
     let said = "";
     while (!/:(\d+)\//.test(said)) {
-      const { done, value } = await soon(output.read(), "the server to listen", 60_000);
+      const { done, value } = await withDeadline(output.read(), "the server to listen", 60_000);
       if (done) throw new Error(`The server ended before it listened: ${said}`);
       said += value;
     }
@@ -109,7 +109,7 @@ export class ServerProcess implements AsyncDisposable {
   /** Sends a signal, and waits until the process has ended. */
   async stop(signal: Deno.Signal = "SIGTERM"): Promise<Deno.CommandStatus> {
     if (this.#isAlive) this.process.kill(signal);
-    const status = await soon(this.process.status, "the server to end");
+    const status = await withDeadline(this.process.status, "the server to end");
     await this.#rest;
     return status;
   }
@@ -197,7 +197,7 @@ export class DenoKv implements AsyncDisposable {
  * Defines a test that needs a program. Where the program is not installed the test is ignored, and
  * its title says why. With `CI` set it is not ignored, and fails.
  */
-export function needs(program: string, name: string, fn: () => Promise<void>): void {
+export function testWithProgram(program: string, name: string, fn: () => Promise<void>): void {
   const ignore = !isInstalled(program) && Deno.env.get("CI") === undefined;
   Deno.test({
     name: ignore ? `${name} (ignored: ${program} is not installed)` : name,
@@ -218,7 +218,7 @@ function isInstalled(program: string): boolean {
 }
 
 /** Returns how many bytes of memory a process uses now, and the most it used (Linux only). */
-export function memoryOf(pid: number): { peak: number; now: number } {
+export function memoryBytes(pid: number): { peak: number; now: number } {
   const status = Deno.readTextFileSync(`/proc/${pid}/status`);
   const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)![1]);
   return { peak: kib("VmHWM") * 1024, now: kib("VmRSS") * 1024 };
@@ -233,6 +233,6 @@ export async function residentBytes(pid: number): Promise<number> {
 }
 
 /** Returns how many file descriptors a process has open (Linux only). */
-export function descriptorsOf(pid: number): number {
+export function openDescriptors(pid: number): number {
   return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
 }

@@ -6,13 +6,17 @@
 import { assert } from "@std/assert";
 import type { Buffer } from "node:buffer";
 import { connect, type Socket } from "node:net";
-import { sleep, soon } from "./wait.ts";
+import { sleep, withDeadline } from "./wait.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 /** Returns the bytes of a WebSocket handshake for a server on this machine, as text. */
-export function handshake(port: number, headers: Record<string, string> = {}, path = "/"): string {
+export function upgradeRequest(
+  port: number,
+  headers: Record<string, string> = {},
+  path = "/",
+): string {
   const all = {
     Host: `127.0.0.1:${port}`,
     Upgrade: "websocket",
@@ -26,14 +30,18 @@ export function handshake(port: number, headers: Record<string, string> = {}, pa
 }
 
 /** Sends a handshake, returns the response's status, text and headers, and closes the connection. */
-export async function knock(port: number, headers: Record<string, string> = {}, path = "/") {
+export async function requestUpgrade(
+  port: number,
+  headers: Record<string, string> = {},
+  path = "/",
+) {
   using socket = await Deno.connect({ hostname: "127.0.0.1", port });
-  await socket.write(encoder.encode(handshake(port, headers, path)));
+  await socket.write(encoder.encode(upgradeRequest(port, headers, path)));
   let response = "";
   const responseDecoder = new TextDecoder();
   const bytes = new Uint8Array(4096);
   while (!/\r\n\r\n(?:HTTP|.+\n$|$)/s.test(response) || !isWhole(response)) {
-    const n = await soon(socket.read(bytes), "a response");
+    const n = await withDeadline(socket.read(bytes), "a response");
     if (n === null) break;
     response += responseDecoder.decode(bytes.subarray(0, n));
   }
@@ -57,7 +65,7 @@ export class RawReader implements Disposable {
   #lines: string[] = [];
   readonly #bytesPerSecond: number;
   /** How many bytes were read. */
-  read = 0;
+  bytesRead = 0;
 
   private constructor(socket: Deno.TcpConn, bytesPerSecond: number) {
     this.#socket = socket;
@@ -71,7 +79,7 @@ export class RawReader implements Disposable {
     const headers: Record<string, string> = protocol === ""
       ? {}
       : { "Sec-WebSocket-Protocol": protocol };
-    await socket.write(encoder.encode(handshake(port, headers)));
+    await socket.write(encoder.encode(upgradeRequest(port, headers)));
     let headEnd = -1;
     while ((headEnd = decoder.decode(reader.#bytes).indexOf("\r\n\r\n")) < 0) await reader.#take();
     const response = decoder.decode(reader.#bytes.subarray(0, headEnd));
@@ -114,7 +122,7 @@ export class RawReader implements Disposable {
   async #take(): Promise<boolean> {
     const n = await this.#socket.read(this.#buffer);
     if (n === null) return false;
-    this.read += n;
+    this.bytesRead += n;
     const ms = n / this.#bytesPerSecond * 1000;
     if (ms >= 1) await sleep(ms);
     const bytes = new Uint8Array(this.#bytes.length + n);
@@ -182,7 +190,7 @@ export class RawSocket {
     const socket = connect(port, "127.0.0.1");
     // An error is always followed by "close".
     socket.on("error", () => {});
-    socket.write(handshake(port));
+    socket.write(upgradeRequest(port));
     const head = await new Promise<string>((resolve) => {
       socket.once("data", (data: Buffer) => resolve(data.toString("latin1")));
       socket.once("close", () => resolve(""));

@@ -1,5 +1,6 @@
 /** What tests of registered nicknames share: the fixed replies, two instances, and a registration. */
-import { eventually, House } from "./test_server.ts";
+import { TestServer } from "./test_server.ts";
+import { eventually } from "./wait.ts";
 
 /** A usable password. */
 export const SECRET = "correct-horse";
@@ -32,9 +33,9 @@ export function alikeReply(nick: string): string {
 }
 
 /** Opens two instances on one KV. */
-export async function openTwo(kv: Deno.Kv, options: Parameters<typeof House.open>[0] = {}) {
-  const one = await House.open({ kv, local: false, ...options });
-  const other = await House.open({ kv, local: false, ...options });
+export async function openTwo(kv: Deno.Kv, options: Parameters<typeof TestServer.open>[0] = {}) {
+  const one = await TestServer.open({ kv, local: false, ...options });
+  const other = await TestServer.open({ kv, local: false, ...options });
   return {
     one,
     other,
@@ -46,12 +47,12 @@ export async function openTwo(kv: Deno.Kv, options: Parameters<typeof House.open
 }
 
 /** Registers a nickname by a client that then disconnects. */
-export async function register(house: House, nick: string, password = SECRET): Promise<void> {
-  const person = await house.enter(nick);
-  await person.asks(`/register ${password}`, ownedReply(nick));
-  await person.leave();
+export async function register(server: TestServer, nick: string, password = SECRET): Promise<void> {
+  const client = await server.login(nick);
+  await client.request(`/register ${password}`, ownedReply(nick));
+  await client.disconnect();
   await eventually(async () => {
-    const holder = (await house.kv.get(["nick", nick.toLowerCase()])).value;
+    const holder = (await server.kv.get(["nick", nick.toLowerCase()])).value;
     return typeof holder === "object";
   }, `the registration keeps ${nick}`);
 }

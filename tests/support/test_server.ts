@@ -1,18 +1,11 @@
 /** A chat server in the test's own process, on a free port of this machine. */
 import { type Chat, type ChatOptions, startChat } from "../../chat/mod.ts";
-import { rowsOf } from "./kv_rows.ts";
-import { Person, type Protocols } from "./text_client.ts";
-import { soon } from "./wait.ts";
-
-export * from "./faulty_kv.ts";
-export * from "./feed_parts.ts";
-export * from "./kv_rows.ts";
-export * from "./processes.ts";
-export * from "./text_client.ts";
-export * from "./wait.ts";
+import { connectionKeys } from "./kv_rows.ts";
+import { type Protocols, TextClient } from "./text_client.ts";
+import { withDeadline } from "./wait.ts";
 
 /** A chat server in this process. At the end of a test it disconnects its clients, and closes. */
-export class House implements AsyncDisposable {
+export class TestServer implements AsyncDisposable {
   readonly kv: Deno.Kv;
   readonly chat: Chat;
   readonly port: number;
@@ -20,7 +13,7 @@ export class House implements AsyncDisposable {
   /** Every warning that the chat logged, in order. */
   readonly warnings: string[];
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
-  readonly #people: Person[] = [];
+  readonly #clients: TextClient[] = [];
   readonly #ownsKv: boolean;
 
   private constructor(kv: Deno.Kv, chat: Chat, warnings: string[], ownsKv: boolean) {
@@ -37,43 +30,46 @@ export class House implements AsyncDisposable {
   }
 
   /** Starts a server. Without `options.kv` it uses a new KV in memory, and closes it at the end. */
-  static async open(options: Partial<ChatOptions> = {}): Promise<House> {
+  static async open(options: Partial<ChatOptions> = {}): Promise<TestServer> {
     const kv = options.kv ?? await Deno.openKv(":memory:");
     const warnings: string[] = [];
     const log = { log: () => {}, warn: (message: string) => void warnings.push(message) };
     // Few rounds of hashing: in tests nobody guesses passwords.
     const chat = await startChat({ local: true, log, passwordRounds: 1000, ...options, kv });
-    return new House(kv, chat, warnings, options.kv === undefined);
+    return new TestServer(kv, chat, warnings, options.kv === undefined);
   }
 
   /** Connects a client, which sends nothing. `path` is appended to the URL: a path or a query. */
-  async connect(path = "", protocols: Protocols = []): Promise<Person> {
-    const person = await Person.connect(this.url + path, protocols);
-    this.#people.push(person);
-    return person;
+  async connect(path = "", protocols: Protocols = []): Promise<TextClient> {
+    const client = await TextClient.connect(this.url + path, protocols);
+    this.#clients.push(client);
+    return client;
   }
 
   /** Connects a plain-text client, logs it in, and joins a room if one is given. */
-  async enter(nick: string, room?: string): Promise<Person> {
-    const person = await this.connect();
-    await person.asks(nick, `Using nickname: ${nick}\nType /help for list of commands.`);
-    if (room !== undefined) await person.asks(`/join ${room}`, `Joined chat room "${room}"`);
-    return person;
+  async login(nick: string, room?: string): Promise<TextClient> {
+    const client = await this.connect();
+    await client.request(nick, `Using nickname: ${nick}\nType /help for list of commands.`);
+    if (room !== undefined) await client.request(`/join ${room}`, `Joined chat room "${room}"`);
+    return client;
   }
 
   /** Returns the keys that belong to connections and instances. */
-  async rows(): Promise<Deno.KvKey[]> {
-    return await rowsOf(this.kv);
+  async connectionKeys(): Promise<Deno.KvKey[]> {
+    return await connectionKeys(this.kv);
   }
 
   /** Closes the sockets of all clients, and waits until they are closed. */
-  async leave(): Promise<void> {
-    for (const { socket } of this.#people) if (socket.readyState <= 1) socket.close();
-    await soon(Promise.all(this.#people.map(({ closed }) => closed)), "all connections to end");
+  async disconnectAll(): Promise<void> {
+    for (const { socket } of this.#clients) if (socket.readyState <= 1) socket.close();
+    await withDeadline(
+      Promise.all(this.#clients.map(({ closed }) => closed)),
+      "all connections to end",
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.leave();
+    await this.disconnectAll();
     await this.chat.close();
     await this.#server.shutdown();
     if (this.#ownsKv) this.kv.close();

@@ -1,6 +1,6 @@
 /** A client of the plain-text protocol over a real WebSocket. */
 import { assertEquals } from "@std/assert";
-import { soon } from "./wait.ts";
+import { withDeadline } from "./wait.ts";
 
 /** Subprotocols to ask for, and request headers. */
 export type Protocols =
@@ -9,11 +9,11 @@ export type Protocols =
   | { protocols: string[]; headers: Record<string, string> };
 
 /** A WebSocket whose frames are kept until the test reads them. */
-export class Person {
+export class TextClient {
   readonly socket: WebSocket;
   readonly #frames: string[] = [];
   /** Every frame that was received, in order. */
-  readonly transcript: string[] = [];
+  readonly received: string[] = [];
   #wake = (): void => {};
   /** Resolves when the socket is closed. */
   readonly closed: Promise<CloseEvent>;
@@ -24,18 +24,18 @@ export class Person {
       // A frame of chat.v1 may hold many objects, one a line.
       const frames = socket.protocol === "" ? [data] : data.split("\n");
       this.#frames.push(...frames);
-      this.transcript.push(...frames);
+      this.received.push(...frames);
       this.#wake();
     };
     this.closed = new Promise((resolve) => socket.onclose = resolve);
   }
 
   /** Connects, and sends nothing. */
-  static async connect(url: string, protocols: Protocols = []): Promise<Person> {
+  static async connect(url: string, protocols: Protocols = []): Promise<TextClient> {
     // Deno's WebSocket takes headers. The types of browsers, which the page's tests use, do not.
     const socket = new WebSocket(url, protocols as string[]);
-    const person = new Person(socket);
-    await soon(
+    const client = new TextClient(socket);
+    await withDeadline(
       new Promise<void>((resolve, reject) => {
         socket.onopen = () => resolve();
         socket.onerror = (event) => reject(new Error((event as ErrorEvent).message));
@@ -43,52 +43,52 @@ export class Person {
       `a connection to ${url}`,
     );
     socket.onerror = null;
-    return person;
+    return client;
   }
 
   /** Sends frames. */
-  say(...frames: (string | Uint8Array<ArrayBuffer>)[]): void {
+  send(...frames: (string | Uint8Array<ArrayBuffer>)[]): void {
     for (const frame of frames) this.socket.send(frame);
   }
 
   /** How many frames were received and not read yet. */
-  get waiting(): number {
+  get unreadCount(): number {
     return this.#frames.length;
   }
 
   /** Returns the next frame, or the next line of a frame of chat.v1. Waits until it arrives. */
   async next(): Promise<string> {
     while (this.#frames.length === 0) {
-      await soon(new Promise<void>((resolve) => this.#wake = resolve), "a frame");
+      await withDeadline(new Promise<void>((resolve) => this.#wake = resolve), "a frame");
     }
     return this.#frames.shift()!;
   }
 
   /** Asserts that the next frames are exactly these. */
-  async hears(...frames: string[]): Promise<void> {
+  async expect(...frames: string[]): Promise<void> {
     for (const frame of frames) assertEquals(await this.next(), frame);
   }
 
   /** Sends a line, and asserts that the next frames are exactly these. */
-  async asks(line: string, ...frames: string[]): Promise<void> {
-    this.say(line);
-    await this.hears(...frames);
+  async request(line: string, ...frames: string[]): Promise<void> {
+    this.send(line);
+    await this.expect(...frames);
   }
 
   /**
    * Asserts that no frame arrived that the test did not read: the answer to a command comes next. An
    * event of another client counts only if the test has seen another client receive it.
    */
-  async hearsNothingElse(): Promise<void> {
-    this.say("/nick");
+  async expectNothingElse(): Promise<void> {
+    this.send("/nick");
     const answer = await this.next();
     assertEquals(answer.slice(0, 17), "Current nickname:");
     assertEquals(this.#frames, []);
   }
 
   /** Closes the socket. Resolves when it is closed. */
-  async leave(): Promise<CloseEvent> {
+  async disconnect(): Promise<CloseEvent> {
     this.socket.close();
-    return await soon(this.closed, "the end of a connection");
+    return await withDeadline(this.closed, "the end of a connection");
   }
 }

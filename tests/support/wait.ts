@@ -13,7 +13,11 @@ export function sleep(ms: number): Promise<void> {
  *
  * @throws {Error} after `ms` milliseconds. `what` stands in its message.
  */
-export async function soon<T>(wanted: Promise<T>, what: string, ms = DEADLINE_MS): Promise<T> {
+export async function withDeadline<T>(
+  wanted: Promise<T>,
+  what: string,
+  ms = DEADLINE_MS,
+): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`Timed out waiting for ${what}`)), ms);
