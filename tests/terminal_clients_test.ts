@@ -44,7 +44,7 @@ for (const [program, args] of Object.entries(CLIENTS)) {
       await eventually(() => server.chat.size === 2, `${program} is connected`);
       await types("John", "Using nickname: John", "Type /help for list of commands.");
       await types("/help", "Commands available:", "/quit", "sent to everyone else in the room.");
-      await types("/ls", "There are no rooms yet.");
+      await types("/ls", "No rooms yet.");
       await types("/join chalice", 'Joined chat room "chalice"');
       await jenny.request("/join chalice", 'Joined chat room "chalice"');
       await shows("Jenny joined room.");

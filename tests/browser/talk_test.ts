@@ -317,7 +317,7 @@ browserTest("the page has the commands of plain text, with answers", async (brow
       ["/help", "/join room – join or create a room"],
       ["/NICK", "Current nickname: Ann"],
       ["/nick Anna", "Nickname is: Anna"],
-      ["/nick bob", 'The nickname "bob" is taken.'],
+      ["/nick bob", '"bob" is taken.'],
       ["/nick", "Current nickname: Anna"],
       ["/room", "lobby"],
       ["/ls", "Anna"],

@@ -158,7 +158,7 @@ testWithProgram(
       const line = `into the void ${what}`;
       const shownOrReported = asks(ann!, line, new RegExp(`^(Not sent.*|a0: ${line})$`));
       await pause(1000);
-      const answered = asks(bob!, "/who nobody", /^(Not done|Nobody called "nobody")/);
+      const answered = asks(bob!, "/who nobody", /^(That did not work|No one named "nobody")/);
       await back();
       await shownOrReported();
       await answered();

@@ -31,7 +31,7 @@ const USUAL_REPEAT_PERCENT = 2;
 
 /** Replies to commands, as opposed to events. */
 const REPLY =
-  /^(Using nickname|A nickname|Nicknames cannot|Nickname is|Not |The nickname|Cannot send)/;
+  /^(Using nickname|Nicknames cannot|Nickname is|Not |That did not work|"[^"]*" (is|looks)|Cannot send)/;
 
 /** A client with a socket on one of the instances. */
 class Client extends FakeSocket {
@@ -368,7 +368,7 @@ class Simulation {
     if (!client.isConnected) return;
     const missing = client.said.filter((word) => !words.has(word)).length;
     const told = client.frames.filter((frame) =>
-      /^(Not sent|Cannot send|Using|Not done|The nick)/.test(frame)
+      /^(Not sent|Cannot send|Using|That did not work|"[^"]*" (is taken|is reg|looks))/.test(frame)
     );
     assert(missing <= told.length, `${client.name} was not told about an unsent message`);
   }
