@@ -62,15 +62,15 @@ export interface InstanceParts {
   /** How many nicknames an address may register; `undefined`: unlimited. */
   readonly registrationRate: Rate | undefined;
   /** Milliseconds for which messages are kept; 0: they are not. */
-  readonly retention: number;
+  readonly historyMs: number;
   /** Bytes that history may take in KV; `Infinity`: unlimited. */
-  readonly maxHistory: number;
+  readonly maxHistoryBytes: number;
   /** Whether every user may read the history of every room. */
   readonly openHistory: boolean;
   /** Milliseconds for which a dropped session can be resumed; 0: it cannot. */
-  readonly grace: number;
+  readonly graceMs: number;
   /** Milliseconds for which an unused registration is kept; 0: nicknames cannot be registered. */
-  readonly registered: number;
+  readonly registrationMs: number;
   readonly confusables: Confusables;
   readonly passwords: Passwords;
   /** The number of times that the memory guard has looked; absent: there is no guard. */
@@ -95,16 +95,16 @@ export class Instance {
   readonly #canResume: boolean;
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
-    const { clock, limits, confusables, grace, log: { log, warn } } = parts;
+    const { clock, limits, confusables, graceMs: grace, log: { log, warn } } = parts;
     const { kv } = parts.handles;
-    const retention = retentionOf(parts.retention, grace);
+    const retention = retentionOf(parts.historyMs, grace);
     this.#canResume = grace > 0;
     const sender = this.#sender = new Sender(limits, clock);
     this.#history = new History({
       kv: parts.handles.history,
       clock,
       retention,
-      maxBytes: parts.maxHistory,
+      maxBytes: parts.maxHistoryBytes,
       shards: parts.handles.shards.length,
       shardOf: (name) => this.#feed.shardOf(name),
       feedRowMs: FEED_ROW_MS,
@@ -133,8 +133,8 @@ export class Instance {
       feed,
       clock,
       instance: id,
-      registrationMs: parts.registered || DEFAULT_REGISTRATION_MS,
-      emptyRoomMs: parts.retention,
+      registrationMs: parts.registrationMs || DEFAULT_REGISTRATION_MS,
+      emptyRoomMs: parts.historyMs,
       foldNickname,
       lookOfRoom: (name) => confusables.lookOfRoom(name),
     });
@@ -167,7 +167,7 @@ export class Instance {
       storage,
       confusables,
       passwords: parts.passwords,
-      lifetimeMs: parts.registered,
+      lifetimeMs: parts.registrationMs,
       registrationRate: parts.registrationRate,
     });
     const handler = new Handler({
@@ -186,7 +186,7 @@ export class Instance {
       protocols: {
         plainText: new PlainText(protocolParts, false),
         resumableText: new PlainText(protocolParts, true),
-        chatV1: new ChatV1({ ...protocolParts, retentionMs: parts.retention }),
+        chatV1: new ChatV1({ ...protocolParts, retentionMs: parts.historyMs }),
       },
       handler,
       sender,

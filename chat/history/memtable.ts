@@ -8,8 +8,6 @@
 import { afterCommit, type LoggedEvent, maxStoredBytes, type RoomEvent } from "../feed/events.ts";
 import type { Stream } from "../kv/keys.ts";
 
-export type { Stream } from "../kv/keys.ts";
-
 /** Events by the name of their stream; each list is in the order of the feed. */
 export type Streams = Map<string, { readonly stream: Stream; readonly entries: LoggedEvent[] }>;
 

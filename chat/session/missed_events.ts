@@ -9,7 +9,7 @@ import type { Clock } from "../base/clock.ts";
 import { encodedEventBytes, MAX_RESUME_BYTES } from "../delivery/encoded_size.ts";
 import type { LoggedEvent } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
-import type { Stream } from "../history/memtable.ts";
+import type { Stream } from "../kv/keys.ts";
 import { MAX_CLOCK_ERROR_MS } from "../history/retention.ts";
 import { cidKey, MAX_CIDS, rememberCid, type Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";

@@ -41,8 +41,8 @@ export interface RequestType {
   read(value: object): ReadRequest | z.ZodError;
 }
 
-/** Characters of a `ref`, a `cid` or an event ID. */
-const MAX_ID_CHARS = 64;
+/** UTF-16 code units of a `ref`, a `cid` or an event ID. */
+const MAX_ID_UNITS = 64;
 
 /** Code units of a name, a password or a token. Shorter ones that are too long have their own code. */
 const MAX_FIELD_UNITS = 64 * 1024;
@@ -52,12 +52,16 @@ export const MAX_FRAME_BYTES = 256 * 1024;
 
 const DEFAULT_PAGE_EVENTS = 50;
 
+// `max` of zod counts code points: four bytes of UTF-8 each would pass as one character.
+const atMost = (units: number) =>
+  z.string().refine((value) => value.length <= units, `must have at most ${units} characters`);
+
 // A lone surrogate cannot be written in UTF-8: strict JSON parsers refuse the whole line.
-const wellFormed = z.string().refine((value) => value.isWellFormed(), "has half a character");
-const short = wellFormed.max(MAX_ID_CHARS);
+const short = atMost(MAX_ID_UNITS)
+  .refine((value) => value.isWellFormed(), "has half a character");
 const cid = short.min(1).optional();
-const bounded = z.string().max(MAX_FIELD_UNITS);
-const text = z.string().min(1).max(MAX_FRAME_BYTES).overwrite((sent) => sent.toWellFormed());
+const bounded = atMost(MAX_FIELD_UNITS);
+const text = atMost(MAX_FRAME_BYTES).min(1).overwrite((sent) => sent.toWellFormed());
 
 const ref = z.union([short, z.int()]).optional();
 

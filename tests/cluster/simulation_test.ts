@@ -81,7 +81,7 @@ class Simulation {
   readonly #hosts: Host[] = [];
   readonly #clients: Client[] = [];
   readonly #visitors: Visitor[] = [];
-  readonly #keep: { grace: number; history: number };
+  readonly #keep: { graceSeconds: number; historySeconds: number };
   #ids = 0;
   #words = 0;
 
@@ -89,7 +89,7 @@ class Simulation {
     this.#random = new Random(seed);
     this.#hub = new Hub(kv, this.#world, this.#random);
     const history = this.#random.percent(10) ? 0 : 7 * 86_400;
-    this.#keep = { grace: this.#random.pick([10, 30]), history };
+    this.#keep = { graceSeconds: this.#random.pick([10, 30]), historySeconds: history };
   }
 
   async run(): Promise<void> {
@@ -383,7 +383,7 @@ class Simulation {
       const said = log.filter(({ event: { kind, room: where } }) =>
         kind === "message" && where === room
       ).map(({ eventId: at }) => at);
-      assertEquals(kept, this.#keep.history === 0 ? [] : said, `the history of ${room}`);
+      assertEquals(kept, this.#keep.historySeconds === 0 ? [] : said, `the history of ${room}`);
     }
     // Every row is counted once.
     await keptHistory(this.kv);

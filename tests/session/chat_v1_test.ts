@@ -308,7 +308,12 @@ Deno.test("an invalid ref is rejected without a ref, and the longest valid ref i
     "1e300",
     "-1e-5",
   ];
-  const more = ["9007199254740993", JSON.stringify("x".repeat(65)), JSON.stringify("é".repeat(65))];
+  const more = [
+    "9007199254740993",
+    JSON.stringify("x".repeat(65)),
+    JSON.stringify("é".repeat(65)),
+    JSON.stringify("😀".repeat(33)),
+  ];
   await refusesEach([
     ...[...bad, ...more].map((ref): [string, string] => [ping(ref), "bad-request"]),
     // The request is not carried out.

@@ -359,7 +359,7 @@ Deno.test("new connections of an address are limited, and more so after one of t
   assertEquals(enter(), {
     status: 429,
     why: "Too many new connections from your address. Try again in 1 second.",
-    seconds: 1,
+    retryAfterSeconds: 1,
   });
   comesIn("203.0.113.7");
   clock.advance(25_000);
