@@ -96,11 +96,17 @@ export function addressOf({ port }: { port: number }): string {
 }
 
 /** Posts many messages to a room. Returns their author. */
-export async function fillRoom(server: TestServer, room: string, many: number): Promise<TextClient> {
+export async function fillRoom(
+  server: TestServer,
+  room: string,
+  many: number,
+): Promise<TextClient> {
   const bob = await server.login("Bob", room);
   for (let i = 1; i <= many; i++) {
     bob.send(`message ${i}`);
-    if (i % 200 === 0) await eventually(() => bob.unreadCount >= i, "the messages are posted", 60_000);
+    if (i % 200 === 0) {
+      await eventually(() => bob.unreadCount >= i, "the messages are posted", 60_000);
+    }
   }
   await eventually(() => bob.unreadCount >= many, "all messages are posted", 60_000);
   return bob;

@@ -174,7 +174,9 @@ browserTest("a line with the date begins each day", async (browser) => {
     clock.wallAheadMs = -days * 86_400_000;
     await using then = await TestServer.open({ kv, clock, rateLimits: "off" });
     const bob = await then.login("Bob", "lobby");
-    for (const n of [1, 2]) await bob.request(`${days} days ago, ${n}`, `Bob: ${days} days ago, ${n}`);
+    for (const n of [1, 2]) {
+      await bob.request(`${days} days ago, ${n}`, `Bob: ${days} days ago, ${n}`);
+    }
   }
   const server = await TestServer.open({ kv, rateLimits: "off" });
   const ann = await BrowserUser.open(browser);

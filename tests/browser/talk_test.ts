@@ -294,14 +294,14 @@ browserTest(
     await using server = await TestServer.open();
     const ann = await BrowserUser.open(browser);
     await ann.logIn(`${addressOf(server)}#${"x".repeat(300)}`, "Ann");
-    await ann.waitForText("room name", "#status");
+    await ann.waitForText("Room name", "#status");
     await ann.waitForText("You're not in a room", "#empty");
     assertEquals(await ann.page.$("#composer:not([hidden])"), null);
     await ann.fill("#joinRoom", "lobby");
     await ann.page.keyboard.press("Enter");
     await ann.waitForTitle("#lobby · Parley");
     await ann.send(`/join ${"x".repeat(300)}`);
-    await ann.waitForText("room name", ".note");
+    await ann.waitForText("Room name", ".note");
     await ann.waitForTitle("#lobby · Parley");
     await ann.close();
   },
