@@ -145,7 +145,7 @@ export class Instance {
       isLocal: parts.local,
       cleanUpSilent: parts.cleanUpSilent,
       graceMs: grace,
-      cleanUp: (dead, claim, everybody) => storage.cleanUp(dead, claim, everybody),
+      cleanUp: (dead, claim, includeResumable) => storage.cleanUp(dead, claim, includeResumable),
       setShared: (isShared) => feed.setShared(isShared),
       onLost: lost,
       warn,

@@ -27,14 +27,14 @@ export interface PeersParts {
   /** The ID of this instance. */
   readonly instance: string;
   /**
-   * Removes the connections of a dead instance: all (`everybody`), or those that cannot be resumed.
+   * Removes the connections of a dead instance that cannot be resumed, and with `includeResumable` all.
    * Every commit includes `claim`, which only one instance can hold. Returns how many connections were
    * removed (`gone`) and how many are left; `undefined` if the claim was lost or KV failed.
    */
   cleanUp(
     instance: string,
     claim: Deno.AtomicCheck,
-    everybody: boolean,
+    includeResumable: boolean,
   ): Promise<{ gone: number; left: number } | undefined>;
   /** Called after each look with whether any other instance exists. */
   setShared(isShared: boolean): Promise<void>;

@@ -22,7 +22,7 @@ export interface CleanUpParts {
 
 /**
  * Removes the connections of the dead instance `instance`. Connections that a token can resume stay,
- * unless `everybody` is set. `claim` is the check under which all of it is done. Returns how many
+ * unless `includeResumable` is set. `claim` is the check under which all of it is done. Returns how many
  * connections were removed (`gone`) and how many stay (`left`); `undefined` if the claim was lost or
  * KV failed: then the cleanup must be repeated.
  *
@@ -32,7 +32,7 @@ export async function cleanUp(
   { kv, clock, rows, rooms, changes }: CleanUpParts,
   instance: string,
   claim: Deno.AtomicCheck,
-  everybody: boolean,
+  includeResumable: boolean,
 ): Promise<{ gone: number; left: number } | undefined> {
   const removals: Promise<"gone" | "resumed" | "failed">[] = [];
   const leftRooms = new Set<string>();
@@ -42,7 +42,7 @@ export async function cleanUp(
     const connection = rows.parse(String(key[2]), value);
     const { id, room } = connection;
     const isResumable = connection.tokens.length > 0;
-    if (!everybody && isResumable) {
+    if (!includeResumable && isResumable) {
       left++;
       continue;
     }

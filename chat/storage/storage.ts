@@ -358,11 +358,11 @@ export class Storage {
   cleanUp(
     instance: string,
     claim: Deno.AtomicCheck,
-    everybody: boolean,
+    includeResumable: boolean,
   ): Promise<{ gone: number; left: number } | undefined> {
     const { kv, clock } = this.#parts;
     const parts = { kv, clock, rows: this.#rows, rooms: this.#rooms, changes: this.#changes };
-    return cleanUp(parts, instance, claim, everybody);
+    return cleanUp(parts, instance, claim, includeResumable);
   }
 
   /** See {@linkcode Changes.settleUncertain}. */
