@@ -18,7 +18,7 @@ export const ERROR_CODES = {
   "nickname-taken": { when: "another user has the nickname or a lookalike", retryAfter: false },
   "nickname-registered": { when: "the nickname needs its password", retryAfter: false },
   "already-registered": { when: "the client has registered this nickname", retryAfter: false },
-  "not-registered": { when: "nobody has registered the nickname", retryAfter: false },
+  "not-registered": { when: "the nickname is not registered", retryAfter: false },
   "not-identified": { when: "the client's nickname is not registered to it", retryAfter: false },
   "wrong-password": { when: "the password does not match", retryAfter: false },
   "bad-password": { when: "the password breaks a rule", retryAfter: false },

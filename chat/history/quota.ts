@@ -1,6 +1,6 @@
 /**
  * The quota of history: counts the bytes of its rows, per stream and in all, and decides when rows are
- * removed: the oldest ones over the quota, and those whose time is over.
+ * removed: the oldest ones over the quota, and those that have expired.
  *
  * Each row of history has an index row, which is written and removed in the same commit as the row
  * and its part of the counters, so the counters are right after a crash. The quota does not know what

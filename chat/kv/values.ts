@@ -41,7 +41,7 @@ export function addToCount(key: Deno.KvKey, change: number): Deno.KvMutation {
   return { type: "sum", key, value: new Deno.KvU64(BigInt.asUintN(64, BigInt(change))) };
 }
 
-/** The room that names with one look lead to. `empty`: nobody is in it, and the row expires. */
+/** The room for all names that look alike. `empty`: the room has no members, and the row expires. */
 export interface RoomLookValue {
   readonly v: 1;
   readonly room: string;

@@ -79,7 +79,6 @@ export class ChatV1 implements Protocol {
   parse(connection: Connection, line: string): ParsedRequest {
     const { type, request, ref, rejection } = readRequest(line);
     const { action = "command", allowed, waitsForMessages = false, maxReplyBytes } = type ?? {};
-    const cost = Math.max(costOf(line.length), messageCost(request?.text ?? ""));
     const wrongTime = connection.isNamed
       ? allowed === "before login" ? alreadyNamed : undefined
       : allowed === "after login"
@@ -87,7 +86,7 @@ export class ChatV1 implements Protocol {
       : undefined;
     return {
       action,
-      cost,
+      cost: () => Math.max(costOf(line.length), messageCost(request?.text ?? "")),
       rejection: rejection ?? wrongTime,
       waitsForMessages,
       maxReplyBytes,

@@ -31,9 +31,10 @@ export interface Handshake {
 
 /** A request that the protocol has understood, or knows to be wrong. */
 export interface ParsedRequest {
-  /** The rate limit that the request counts for, and how much it costs there. */
+  /** The rate limit that the request counts for. */
   readonly action: ActionKind;
-  readonly cost: number;
+  /** Returns how much it costs there. It reads the whole text: without limits it is not called. */
+  cost(): number;
   /** The reason why the request is wrong; then it is charged, rejected and not run. */
   readonly rejection?: Rejection;
   /** Whether the request waits until the client's earlier messages have been delivered. */
@@ -263,8 +264,8 @@ export class Connection {
   }
 
   #start(request: ParsedRequest): void | Promise<void> {
-    const { action, cost } = request;
-    const waitMs = this.limiter?.take(action, cost) ?? 0;
+    const { action } = request;
+    const waitMs = this.limiter?.take(action, request.cost()) ?? 0;
     if (waitMs === DISCONNECT) return this.close(CLOSE.rateLimitIgnored);
     if (waitMs > 0) return request.reject(rejection.tooFast(action === "message", waitMs));
     if (request.rejection !== undefined) return request.reject(request.rejection);

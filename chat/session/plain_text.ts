@@ -63,7 +63,7 @@ export class PlainText implements Protocol {
     if (!this.resumable || token === "") return undefined;
     return {
       action: "command",
-      cost: 1,
+      cost: () => 1,
       waitsForMessages: false,
       maxReplyBytes: MAX_RESUME_BYTES,
       run: () => this.#resume(connection, token),
@@ -87,7 +87,7 @@ export class PlainText implements Protocol {
     if (line.startsWith("/")) return this.#parseCommand(connection, line.slice(1));
     return {
       action: "message",
-      cost: messageCost(line),
+      cost: () => messageCost(line),
       waitsForMessages: false,
       run: () => this.#sayLine(connection, line),
       reject: (why) => this.reject(connection, why),
@@ -142,7 +142,7 @@ export class PlainText implements Protocol {
     const [identify, rest = ""] = IDENTIFY.exec(line) ?? [];
     return {
       action: "nick",
-      cost: costOf(line.length),
+      cost: () => costOf(line.length),
       waitsForMessages: false,
       run: () =>
         identify === undefined
@@ -161,7 +161,7 @@ export class PlainText implements Protocol {
     const kind = typeof action === "function" ? action(firstWordOf(rest)) : action;
     return {
       action: kind,
-      cost: kind === "message" ? messageCost(line) : costOf(line.length),
+      cost: () => kind === "message" ? messageCost(line) : costOf(line.length),
       waitsForMessages: true,
       maxReplyBytes: command?.maxReplyBytes,
       run: () =>
