@@ -2,7 +2,7 @@
  * Every way in which the server closes a connection: the close code, the reason that the client is
  * sent, and whether the client should reconnect.
  *
- * Codes are those of RFC 6455 (section 7.4.1) and the IANA registry, and one of our own. The
+ * Codes are those of RFC 6455 (section 7.4.1) and the IANA registry, and two of our own. The
  * documents list them, and a test compares the lists. This file closes nothing.
  */
 
@@ -27,6 +27,7 @@ export const CLOSE = {
   slowHandshake: { code: 1013, reason: "the handshake took too long", reconnect: true },
   lowMemory: { code: 1013, reason: "the server is short of memory", reconnect: true },
   takenOver: { code: 4001, reason: "session resumed on another connection", reconnect: false },
+  ended: { code: 4002, reason: "session ended by its user", reconnect: false },
 } as const satisfies Record<string, CloseReason>;
 
 /** Returns how a connection is closed that sent a frame of more than `maxBytes`. */

@@ -26,6 +26,8 @@ export interface Limits {
   readonly maxRoomChars: number;
   /** Longest room name, in bytes of UTF-8. It is part of a KV key, which ends at 2 KiB. */
   readonly maxRoomBytes: number;
+  /** Rooms that a user may be in at the same time, over all of its sessions. */
+  readonly maxRooms: number;
   /** Longest line, in bytes of UTF-8. The server answers a longer line with an error. */
   readonly maxMessageBytes: number;
   /**
@@ -56,6 +58,8 @@ export interface LimitSettings {
   readonly maxNicknameChars?: number;
   /** Code points of a room name (`--max-room`). */
   readonly maxRoomChars?: number;
+  /** Rooms that a user may be in (`--max-rooms`). */
+  readonly maxRooms?: number;
   /** Bytes of a message (`--max-message`). */
   readonly maxMessageBytes?: number;
   /** Unsent bytes of a connection (`--max-unread`). */
@@ -118,6 +122,8 @@ export interface RetentionSettings {
   readonly graceSeconds?: number;
   /** Seconds for which an unused registration is kept (`--registered`); 0: no registrations. */
   readonly registrationSeconds?: number;
+  /** Seconds for which users may edit and delete their own messages (`--edit`); 0: not at all. */
+  readonly editSeconds?: number;
 }
 
 /** {@linkcode RetentionSettings} with all defaults, in milliseconds. */
@@ -128,6 +134,7 @@ export interface RetentionLimits {
   readonly openHistory: boolean;
   readonly graceMs: number;
   readonly registrationMs: number;
+  readonly editMs: number;
 }
 
 /**
@@ -142,10 +149,12 @@ export function retentionFrom(settings: RetentionSettings = {}): RetentionLimits
     openHistory = false,
     graceSeconds: grace = OPTIONS.grace.default,
     registrationSeconds: registered = OPTIONS.registered.default,
+    editSeconds: edit = OPTIONS.edit.default,
   } = settings;
   assertDuration("historySeconds", history, "history");
   assertDuration("graceSeconds", grace, "grace");
   assertDuration("registrationSeconds", registered, "registered");
+  assertDuration("editSeconds", edit, "edit");
   if (maxHistory !== Infinity) assertInRange("maxHistoryBytes", maxHistory, "max-history");
   return {
     historyMs: history * 1000,
@@ -153,6 +162,7 @@ export function retentionFrom(settings: RetentionSettings = {}): RetentionLimits
     openHistory,
     graceMs: grace * 1000,
     registrationMs: registered * 1000,
+    editMs: edit * 1000,
   };
 }
 
@@ -169,11 +179,13 @@ export function limitsFrom(settings: LimitSettings = {}, trusted: boolean = fals
   const {
     maxNicknameChars: nickname = OPTIONS["max-nickname"].default,
     maxRoomChars: room = OPTIONS["max-room"].default,
+    maxRooms: rooms = OPTIONS["max-rooms"].default,
     maxMessageBytes: message = OPTIONS["max-message"].default,
     maxUnsentBytes: unread = OPTIONS["max-unread"].default,
   } = settings;
   assertInRange("maxNicknameChars", nickname, "max-nickname");
   assertInRange("maxRoomChars", room, "max-room");
+  assertInRange("maxRooms", rooms, "max-rooms");
   assertInRange("maxMessageBytes", message, "max-message");
   assertInRange("maxUnsentBytes", unread, "max-unread");
   return {
@@ -181,6 +193,7 @@ export function limitsFrom(settings: LimitSettings = {}, trusted: boolean = fals
     maxNicknameBytes: nickname * 4,
     maxRoomChars: room,
     maxRoomBytes: room * 4,
+    maxRooms: rooms,
     maxMessageBytes: message,
     maxFrameBytes: 64 * 1024,
     // Few, because all messages of a commit are shown at once: one connection gets a small share of it.

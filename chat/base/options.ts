@@ -101,6 +101,13 @@ export const OPTIONS = {
     max: 3650 * DAY,
     help: "Registered nicknames expire after this long unused.",
   },
+  edit: {
+    kind: "duration",
+    default: DAY,
+    min: 0,
+    max: 3650 * DAY,
+    help: "How long users can edit and delete their own messages.",
+  },
   reserved: {
     kind: "text",
     value: "NAMES",
@@ -117,6 +124,14 @@ export const OPTIONS = {
   },
   // 256 are 1,024 bytes of UTF-8 in a KV key of 2 KiB.
   "max-room": { kind: "count", default: 64, min: 1, max: 256, help: "Characters of a room name." },
+  "max-rooms": {
+    kind: "count",
+    default: 50,
+    min: 1,
+    // The rooms of a registered user are one KV value of 64 KiB.
+    max: 200,
+    help: "Rooms that a user is in at the same time.",
+  },
   "max-message": {
     kind: "count",
     default: 16 * KIB,

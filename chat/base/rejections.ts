@@ -27,9 +27,20 @@ export const ERROR_CODES = {
   "registration-off": { when: "the server registers no nicknames", retryAfter: false },
   "registration-limit": { when: "an address registered too many nicknames", retryAfter: true },
   "bad-room": { when: "the room name breaks a rule", retryAfter: false },
-  "not-in-room": { when: "the client is in no room, or in another one", retryAfter: false },
+  "not-in-room": { when: "the client is not in this room", retryAfter: false },
+  "too-many-rooms": {
+    when: "the user is in as many rooms as the server allows",
+    retryAfter: false,
+  },
+  "too-many-sessions": { when: "the user has as many sessions as possible", retryAfter: false },
+  "no-such-session": { when: "the user has no session of this ID", retryAfter: false },
+  "no-such-message": {
+    when: "there is no such message of the client, or no longer",
+    retryAfter: false,
+  },
+  "edit-too-late": { when: "the message is too old to be edited or deleted", retryAfter: false },
   "not-online": { when: "no online user has this nickname", retryAfter: false },
-  "not-allowed": { when: "the client asks for the history of another room", retryAfter: false },
+  "not-allowed": { when: "the client may not read this history", retryAfter: false },
   "history-off": { when: "the server keeps no history", retryAfter: false },
   "bad-token": { when: "the session of this token has expired", retryAfter: false },
   "unavailable": { when: "storage does not answer", retryAfter: true },
@@ -86,7 +97,11 @@ export const rejection = {
   tooLate: (seconds: number) =>
     reject("too-late", `Disconnected: no nickname within ${seconds} seconds.`),
   nicknameTaken: (nick: string) =>
-    reject("nickname-taken", `"${nick}" is taken. Choose another nickname.`),
+    reject(
+      "nickname-taken",
+      `"${nick}" is taken. Choose another nickname. If it is you on another device, register ` +
+        "the nickname there. Then you can use it on both.",
+    ),
   nicknameAlike: (nick: string) =>
     reject(
       "nickname-taken",
@@ -104,11 +119,6 @@ export const rejection = {
     "Nicknames cannot look like the beginning or end of one of the server's own lines.",
   ),
   nicknameTooLong: reject("bad-nickname", "Nickname too long once its ligatures are expanded."),
-  onlineAlready: (nick: string) =>
-    reject(
-      "nickname-taken",
-      `You are already connected as "${nick}" elsewhere. Close that tab or device first.`,
-    ),
   registeredAlready: (nick: string) =>
     reject("already-registered", `You have already registered "${nick}".`),
   registrationOff: reject("registration-off", "This server registers no nicknames."),
@@ -137,6 +147,14 @@ export const rejection = {
   ),
   notInRoom: reject("not-in-room", "You are not in a room."),
   notInThatRoom: (room: string) => reject("not-in-room", `You are not in room "${quoted(room)}".`),
+  tooManyRooms: (max: number) =>
+    reject("too-many-rooms", `You are in ${max} rooms already. Leave one first.`),
+  tooManySessions: (max: number) =>
+    reject("too-many-sessions", `You have ${max} sessions already. End one of them first.`),
+  noSuchSession: reject("no-such-session", "You have no such session."),
+  noSuchMessage: reject("no-such-message", "You have no such message here. It may be deleted."),
+  editTooLate: reject("edit-too-late", "This message is too old to be changed."),
+  editOff: reject("edit-too-late", "Messages cannot be changed on this server."),
   notOnline: (nick: string) => reject("not-online", `No one named "${nick}" is online.`),
   notAllowed: (room: string) => reject("not-allowed", `Join "${quoted(room)}" to see its history.`),
   historyOff: reject("history-off", "This server keeps no history."),

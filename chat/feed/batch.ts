@@ -8,21 +8,22 @@ import { estimateStoredBytes, type RoomEvent } from "./events.ts";
 import { addMutation, type CommitSize, keyBytes, MAX_KEY_BYTES } from "../kv/limits.ts";
 
 /**
- * How an operation ended: `done` (committed, and its event delivered here), `conflict` (one of its
+ * How an operation ended: `done` (committed, and its events delivered here), `conflict` (one of its
  * own checks failed, and nothing of it was written), or `failed` (KV did not answer or refused it;
  * after a lost answer it may have been written).
  */
 export type Outcome = "done" | "conflict" | "failed";
 
-/** A change of state, an event, or both. All of it is committed, or nothing. */
+/** A change of state, events, or both. All of it is committed, or nothing. */
 export interface Operation {
   /** What must hold for it to be committed: checks of at most {@linkcode MAX_CHECKS} keys. */
   readonly checks?: readonly Deno.AtomicCheck[];
   readonly mutations?: readonly Deno.KvMutation[];
-  readonly event?: RoomEvent;
-  /** Estimated bytes of the event, once {@linkcode bytesOfEvent} has computed them. */
+  /** Events of one session, in the order in which they are delivered. */
+  readonly events?: readonly RoomEvent[];
+  /** Estimated bytes of the events, once {@linkcode bytesOfEvents} has computed them. */
   eventBytes?: number;
-  /** Called exactly once, with the event ID if an event was delivered. It must not throw. */
+  /** Called exactly once, with the ID of the first event if one was delivered. It must not throw. */
   readonly settle: (outcome: Outcome, eventId?: string) => void;
 }
 
@@ -85,7 +86,7 @@ export function takeBatch(
       break;
     }
     const size = sizeOf(operation);
-    const eventSize = bytesOfEvent(operation);
+    const eventSize = bytesOfEvents(operation);
     const isFull = total.mutations + size.mutations > MAX_BATCH_MUTATIONS ||
       total.keyBytes + size.keyBytes > MAX_BATCH_KEY_BYTES ||
       total.bytes + size.bytes > MAX_BATCH_BYTES || eventBytes + eventSize > maxEventBytes;
@@ -128,26 +129,26 @@ export function batchOf(operations: Operation[]): Batch {
 
 /**
  * The operations that a batch passes over. Others must wait behind them: operations of the same
- * connection, those that write a key which one of these checks or writes, and those that check a key
+ * session, those that write a key which one of these checks or writes, and those that check a key
  * which one of these writes.
  */
 class PassedOver {
   readonly operations: Operation[] = [];
-  readonly #connections = new Set<string>();
+  readonly #sessions = new Set<string>();
   readonly #checked = new Set<string>();
   readonly #written = new Set<string>();
 
   add(operation: Operation): void {
-    const { event, checks, mutations } = operation;
+    const { events = [], checks, mutations } = operation;
     this.operations.push(operation);
-    if (event !== undefined) this.#connections.add(event.id);
+    for (const { id } of events) this.#sessions.add(id);
     for (const { key } of checks ?? []) this.#checked.add(keyText(key));
     for (const { key } of mutations ?? []) this.#written.add(keyText(key));
   }
 
   /** Returns whether one of these must be committed before the operation. */
-  mustPrecede({ event, checks = [], mutations = [] }: Operation): boolean {
-    if (event !== undefined && this.#connections.has(event.id)) return true;
+  mustPrecede({ events = [], checks = [], mutations = [] }: Operation): boolean {
+    if (events.some(({ id }) => this.#sessions.has(id))) return true;
     return checks.some(({ key }) => this.#written.has(keyText(key))) ||
       mutations.some(({ key }) => {
         const text = keyText(key);
@@ -158,7 +159,7 @@ class PassedOver {
 
 const EMPTY: CommitSize = { mutations: 0, keyBytes: 0, bytes: 0 };
 
-/** Returns the part of KV's limits that an operation uses, without its event. */
+/** Returns the part of KV's limits that an operation uses, without its events. */
 function sizeOf({ checks, mutations }: Operation): CommitSize {
   // Most operations are messages.
   if (checks === undefined && mutations === undefined) return EMPTY;
@@ -168,11 +169,10 @@ function sizeOf({ checks, mutations }: Operation): CommitSize {
   return size;
 }
 
-/** Returns the estimated bytes of an operation's event, and keeps them in the operation. */
-export function bytesOfEvent(operation: Operation): number {
-  return operation.eventBytes ??= operation.event === undefined
-    ? 0
-    : estimateStoredBytes(operation.event);
+/** Returns the estimated bytes of an operation's events, and keeps them in the operation. */
+export function bytesOfEvents(operation: Operation): number {
+  return operation.eventBytes ??= (operation.events ?? [])
+    .reduce((bytes, event) => bytes + estimateStoredBytes(event), 0);
 }
 
 /** Returns a key as text, for comparison with other keys. */

@@ -16,7 +16,7 @@ import type { FeedRowValue } from "../kv/values.ts";
 import { type Batch, batchOf, keyText, type Operation } from "./batch.ts";
 import { pack, type StoredEvent } from "./events.ts";
 import type { ShardReader } from "./reader.ts";
-import { hasEvent, settleAll, type ShardContext } from "./shard_parts.ts";
+import { hasEvents, settleAll, type ShardContext } from "./shard_parts.ts";
 
 /** The key that makes a commit succeed at most once: see the head of this file. */
 type Guard = "notify" | "commitGuard";
@@ -136,7 +136,7 @@ export class Committer {
   }
 
   #chooseGuard(operations: readonly Operation[]): Guard {
-    return !this.#reader.isShared() && operations.some(hasEvent) ? "notify" : "commitGuard";
+    return !this.#reader.isShared() && operations.some(hasEvents) ? "notify" : "commitGuard";
   }
 
   #guardCheck(guard: Guard): Deno.AtomicCheck {
@@ -160,9 +160,10 @@ export class Committer {
     }
     if (guard === "commitGuard") atomic.set(this.#guardKey, n);
     const events: StoredEvent[] = [];
-    for (const { mutations, event } of operations) {
+    for (const operation of operations) {
+      const { mutations } = operation;
       if (mutations !== undefined) atomic.mutate(...mutations.filter((each) => !isSum(each)));
-      if (event !== undefined) events.push(pack(event));
+      if (operation.events !== undefined) events.push(...operation.events.map(pack));
     }
     if (events.length > 0) {
       const row: FeedRowValue = { v: 1, from: instance, n, events };
@@ -174,7 +175,7 @@ export class Committer {
 
   async #succeeded({ n, guard, operations }: Commit, versionstamp: string): Promise<void> {
     if (guard === "commitGuard") this.#guardVersionstamp = versionstamp;
-    if (!operations.some(hasEvent)) return settleAll(operations, "done");
+    if (!operations.some(hasEvents)) return settleAll(operations, "done");
     if (guard === "commitGuard") {
       // Rows of other instances may stand before this one, so it is delivered when it is read.
       this.#reader.awaitRead(n, operations);
@@ -274,7 +275,7 @@ export class Committer {
     else this.#reader.enterSharedMode();
     // Also when no try seemed to fail: KV Connect's client repeats a commit whose answer was lost, and
     // then reports that its check failed.
-    if (!operations.some(hasEvent) && hasSucceeded) {
+    if (!operations.some(hasEvents) && hasSucceeded) {
       settleAll(operations, "done");
       return false;
     }

@@ -6,34 +6,73 @@
  */
 
 /** Every kind of event, as it is stored. Append only: rows outlive programs. */
-const EVENT_KINDS = ["message", "action", "join", "leave", "nick", "direct", "resume"] as const;
+const EVENT_KINDS = [
+  "message",
+  "action",
+  "join",
+  "leave",
+  "nick",
+  "direct",
+  "resume",
+  "edit",
+  "delete",
+  "read",
+] as const;
 
 /**
- * The kind of an event. `message` and `action` (`/me`) are sent to a room; `join`, `leave` and `nick`
- * change its members; `direct` is sent to one connection. `resume` is sent to no client: from then on
- * another instance, or another socket, has the connection.
+ * The kind of an event.
+ *
+ * - `message` and `action` (`/me`) are sent to a room.
+ * - `join`, `leave` and `nick` change its members. A `nick` may also change the user: the session has
+ *   signed in to a registration, or out of it.
+ * - `edit` and `delete` change an earlier message of the same author, in a room or to one user.
+ * - `direct` is a message to one user. All sessions of both users receive it.
+ * - `read` moves a user's read marker. Only the sessions of that user receive it.
+ * - `resume` is sent to no client: from then on another instance, or another socket, has the session.
  */
 export type EventKind = typeof EVENT_KINDS[number];
+
+/** A user as events and lists name it. */
+export interface UserRef {
+  /** The user's ID: that of its registration or, for an unregistered user, of its session. */
+  readonly user: string;
+  readonly nick: string;
+  /** Whether the user has signed in to a registered nickname. */
+  readonly isRegistered: boolean;
+}
 
 /** An event. All kinds have the same fields, which keeps property access fast. */
 export interface RoomEvent {
   readonly kind: EventKind;
-  /** Empty for `direct`, and for a connection in no room. */
+  /** Empty for `direct`, for what belongs to direct messages, and for a session in no room. */
   readonly room: string;
-  /** The ID of the connection that caused it; for `direct` that of the receiver. */
+  /** The ID of the session that caused it. */
   readonly id: string;
+  /** The user ID of the author's registration; empty: the author is not registered. */
+  readonly account: string;
   /** The nickname of the author; for `nick` the old one. */
   readonly nick: string;
-  /** The message; for `nick` the new nickname; for `resume` the instance that has it now; else empty. */
+  /** The message, or its new text; for `resume` the instance that has the session now; else empty. */
   readonly text: string;
   /** Unix milliseconds of the request, by the clock of the author's instance. */
   readonly time: number;
   /** The ID that the client gave its message, or empty. For `resume` the hash of the new token. */
   readonly cid: string;
-  /** Only for `direct`: the connection of the author, if it can be resumed. */
-  readonly from?: string;
-  /** Only for `direct`: the nickname of the receiver, as the receiver writes it. */
-  readonly to?: string;
+  /**
+   * For `nick`: the user from then on. For `direct`: the receiver. For `edit`, `delete` and `read`
+   * outside rooms: the other user of the conversation.
+   */
+  readonly to?: UserRef;
+  /** For `edit` and `delete`: the ID of the message. For `read`: the ID up to which all is read. */
+  readonly target?: string;
+  /**
+   * For `join` and `leave`: another session of the user is in the room, so the room is not told. Only
+   * the session itself is.
+   */
+  readonly isQuiet?: boolean;
+  /** Only in history. Unix milliseconds at which the message was edited or deleted; absent: never. */
+  readonly editedAt?: number;
+  readonly deletedAt?: number;
 }
 
 /** An event and its ID. */
@@ -46,48 +85,126 @@ export interface LoggedEvent {
 /** An event in the form of a feed row. */
 export type StoredEvent = readonly (string | number)[];
 
+/** Returns the ID of the user that an event is by. */
+export function authorOf({ account, id }: Pick<RoomEvent, "account" | "id">): string {
+  return account || id;
+}
+
+/** Returns the author of an event; for `nick` with the old nickname. */
+export function authorRef({ account, id, nick }: RoomEvent): UserRef {
+  return { user: account || id, nick, isRegistered: account !== "" };
+}
+
+/** Fields of a stored event before those that only some kinds have. */
+const COMMON_FIELDS = 8;
+
 /** Returns the stored form of an event. It is a tuple, because field names would double the row. */
 export function pack(event: RoomEvent): StoredEvent {
-  const { kind, room, id, nick, text, time, cid } = event;
-  if (kind === "direct") {
-    return [kind, room, id, nick, text, time, cid, event.from ?? "", event.to ?? ""];
-  }
+  const { kind, room, id, nick, text, time, cid, account } = event;
+  const own = ownFields(event);
+  if (own.length > 0) return [kind, room, id, nick, text, time, cid, account, ...own];
+  if (account !== "") return [kind, room, id, nick, text, time, cid, account];
   return cid === "" ? [kind, room, id, nick, text, time] : [kind, room, id, nick, text, time, cid];
+}
+
+/** Returns the stored fields that only events of this kind have. */
+function ownFields(event: RoomEvent): (string | number)[] {
+  const { kind, to, target = "", isQuiet, editedAt = 0, deletedAt = 0 } = event;
+  switch (kind) {
+    case "message":
+    case "action":
+      return editedAt + deletedAt === 0 ? [] : [editedAt, deletedAt];
+    case "join":
+    case "leave":
+      return isQuiet ? [1] : [];
+    case "nick":
+      return storedUser(to);
+    case "direct":
+      return [...storedUser(to), editedAt, deletedAt];
+    case "edit":
+    case "delete":
+    case "read":
+      return [target, ...to === undefined ? [] : storedUser(to)];
+    case "resume":
+      return [];
+    default:
+      return kind satisfies never;
+  }
+}
+
+function storedUser(to: UserRef | undefined): (string | number)[] {
+  return to === undefined ? [] : [to.user, to.nick, Number(to.isRegistered)];
 }
 
 /** Returns the event in a stored form; `undefined` for a form or kind of another version. */
 export function unpack(stored: unknown): RoomEvent | undefined {
   if (!Array.isArray(stored) || stored.length < 6) return undefined;
-  const [kind, room, id, nick, text, time, cid = ""] = stored as unknown[];
+  const [name, room, id, nick, text, time, cid = "", account = ""] = stored as unknown[];
   if (
     typeof room !== "string" || typeof id !== "string" || typeof nick !== "string" ||
-    typeof text !== "string" || typeof time !== "number" || typeof cid !== "string"
+    typeof text !== "string" || typeof time !== "number" || typeof cid !== "string" ||
+    typeof account !== "string"
   ) return undefined;
-  const known = EVENT_KINDS.find((each) => each === kind);
-  if (known !== "direct") return known && { kind: known, room, id, nick, text, time, cid };
-  // Rows of earlier versions have neither.
-  const [from, to] = stored.slice(7).map(String);
-  return { kind: known, room, id, nick, text, time, cid, from: from || undefined, to };
+  const kind = EVENT_KINDS.find((each) => each === name);
+  if (kind === undefined) return undefined;
+  const event = { kind, room, id, account, nick, text, time, cid };
+  const own = stored.slice(COMMON_FIELDS) as unknown[];
+  switch (kind) {
+    case "message":
+    case "action":
+      return own.length === 0 ? event : { ...event, ...revisedAt(own) };
+    case "join":
+    case "leave":
+      return own[0] === 1 ? { ...event, isQuiet: true } : event;
+    case "nick": {
+      // Earlier versions stored the new nickname in place of the text, and changed no user.
+      const to = userFrom(own) ?? { user: account || id, nick: text, isRegistered: account !== "" };
+      return { ...event, text: "", to };
+    }
+    case "direct": {
+      const to = userFrom(own);
+      // Earlier versions sent direct messages to sessions, which are over.
+      return to && { ...event, to, ...revisedAt(own.slice(3)) };
+    }
+    case "edit":
+    case "delete":
+    case "read":
+      return { ...event, target: String(own[0]), to: userFrom(own.slice(1)) };
+    case "resume":
+      return event;
+    default:
+      return kind satisfies never;
+  }
+}
+
+function userFrom([user, nick, isRegistered]: unknown[]): UserRef | undefined {
+  if (typeof user !== "string" || typeof nick !== "string") return undefined;
+  return { user, nick, isRegistered: isRegistered === 1 };
+}
+
+function revisedAt([editedAt, deletedAt]: unknown[]): Pick<RoomEvent, "editedAt" | "deletedAt"> {
+  return { editedAt: Number(editedAt) || undefined, deletedAt: Number(deletedAt) || undefined };
 }
 
 /** Returns an upper bound of the bytes of an event in a KV value (V8's serialisation). */
-export function estimateStoredBytes(
-  { kind, room, id, nick, text, cid, from, to }: RoomEvent,
-): number {
+export function estimateStoredBytes(event: RoomEvent): number {
+  const { room, id, nick, text, cid, account, to, target } = event;
   // 40: the tuple itself, its kind and its time.
   let bytes = 40 + estimateStringBytes(room) + estimateStringBytes(id) +
     estimateStringBytes(nick) + estimateStringBytes(text);
   if (cid !== "") bytes += estimateStringBytes(cid);
-  if (kind === "direct") {
-    bytes += 8 + estimateStringBytes(from ?? "") + estimateStringBytes(to ?? "");
-  }
+  if (account !== "") bytes += estimateStringBytes(account) + 5;
+  if (to !== undefined) bytes += estimateStringBytes(to.user) + estimateStringBytes(to.nick) + 32;
+  if (target !== undefined) bytes += estimateStringBytes(target) + 10;
   return bytes;
 }
 
 /** Returns a wider bound that is quicker to compute, to bound memory and rows with every event. */
-export function maxStoredBytes({ kind, room, id, nick, text, cid, from, to }: RoomEvent): number {
-  const direct = kind === "direct" ? (from ?? "").length + (to ?? "").length : 0;
-  return 80 + 2 * (room.length + id.length + nick.length + text.length + cid.length + direct);
+export function maxStoredBytes(event: RoomEvent): number {
+  const { room, id, nick, text, cid, account, to, target } = event;
+  const more = to === undefined ? 0 : to.user.length + to.nick.length + 16;
+  return 80 + (target?.length ?? 0) +
+    2 * (room.length + id.length + nick.length + text.length + cid.length + account.length + more);
 }
 
 /**

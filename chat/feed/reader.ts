@@ -186,14 +186,10 @@ export class ShardReader {
     const { index, parts } = this.#context;
     const prefix = eventIdPrefix(versionstamp);
     let i = 0;
-    for (const { event, settle } of operations) {
-      if (event === undefined) {
-        settle("done");
-        continue;
-      }
-      const id = eventId(prefix, i++);
-      this.#frames += parts.deliver(event, id, index);
-      settle("done", id);
+    for (const { events = [], settle } of operations) {
+      const first = events.length === 0 ? undefined : eventId(prefix, i);
+      for (const event of events) this.#frames += parts.deliver(event, eventId(prefix, i++), index);
+      settle("done", first);
       if (this.#frames >= MAX_FRAMES_PER_TURN) await this.#yield();
     }
     await this.#endCommit(versionstamp);

@@ -6,7 +6,7 @@
  * a row would be delivered twice or never. A shard does not know rooms or sockets.
  */
 import { retry } from "../kv/retry.ts";
-import { type Batch, bytesOfEvent, type Operation, takeBatch } from "./batch.ts";
+import { type Batch, bytesOfEvents, type Operation, takeBatch } from "./batch.ts";
 import { Committer, storageFailure } from "./committer.ts";
 import { ShardReader } from "./reader.ts";
 import { settleAll, type ShardContext, type ShardParts } from "./shard_parts.ts";
@@ -140,5 +140,5 @@ export class Shard {
 
 /** Returns an estimate of the bytes of memory that a message holds while it is queued. */
 function queuedBytes(operation: Operation): number {
-  return operation.mutations === undefined ? bytesOfEvent(operation) : 0;
+  return operation.mutations === undefined ? bytesOfEvents(operation) : 0;
 }

@@ -61,6 +61,6 @@ export function settleAll(operations: readonly Operation[], outcome: Outcome): v
 }
 
 /** Returns whether an operation announces something. */
-export function hasEvent(operation: Operation): boolean {
-  return operation.event !== undefined;
+export function hasEvents({ events = [] }: Operation): boolean {
+  return events.length > 0;
 }

@@ -7,14 +7,30 @@
  */
 
 /**
- * A kind of stream of history, as it is spelled in keys: the messages of a room (`log`); joins, leaves
- * and renames in a room (`people`); the direct messages that a connection received (`direct`) and those
- * that it sent (`sent`); its joins, leaves and messages with a `cid` (`own`).
+ * A kind of stream of history, as it is spelled in keys:
+ *
+ * - `log`: the messages of a room, as they are after edits and deletions.
+ * - `people`: the joins, leaves, renames, edits and deletions in a room, without texts.
+ * - `conversation`: the direct messages between two registered users (see {@linkcode conversationOf}).
+ * - `direct`: all direct messages that a user sent or received; only to resume sessions.
+ * - `own`: the joins and leaves of a session, and its messages with a `cid`, without texts.
+ * - `sent`: written by earlier versions, and only removed any more.
  */
-export type StreamKind = "log" | "people" | "direct" | "sent" | "own";
+export type StreamKind = "log" | "people" | "conversation" | "direct" | "sent" | "own";
 
-/** A stream of history: its kind, and the room or the connection that it belongs to. */
+/** A stream of history: its kind, and the room, session, user or conversation that it belongs to. */
 export type Stream = readonly [StreamKind, string];
+
+/** Returns the name of the conversation of two users, given by their IDs in either order. */
+export function conversationOf(user: string, other: string): string {
+  return user < other ? `${user}_${other}` : `${other}_${user}`;
+}
+
+/**
+ * The name under which all direct messages and read markers are submitted to the feed: one shard gives
+ * them one order, so one ID says up to where a client has received them.
+ */
+export const DIRECT_FEED_NAME = "direct messages";
 
 /** The part of a table row's key that tells a connection's nickname. */
 export function usernameSortKey(nickname: string): string {

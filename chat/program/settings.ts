@@ -84,10 +84,12 @@ export function readSettings(
       openHistory: values.switch("open-history"),
       graceSeconds: values.number("grace"),
       registrationSeconds: values.number("registered"),
+      editSeconds: values.number("edit"),
       reserved: readReserved(values.given("reserved")),
       limits: {
         maxNicknameChars: values.number("max-nickname"),
         maxRoomChars: values.number("max-room"),
+        maxRooms: values.number("max-rooms"),
         maxMessageBytes: values.number("max-message"),
         maxUnsentBytes: values.number("max-unread"),
       },
