@@ -108,6 +108,7 @@ export class Instance {
       shards: parts.handles.shards.length,
       shardOf: (name) => this.#feed.shardOf(name),
       feedRowMs: FEED_ROW_MS,
+      submit: (name, operation) => this.#feed.submit(name, operation),
       warn,
     });
     const history = this.#history;

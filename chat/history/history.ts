@@ -6,6 +6,7 @@
  * holds. History does not know which client may read what.
  */
 import type { Clock } from "../base/clock.ts";
+import type { Operation } from "../feed/batch.ts";
 import type { LoggedEvent, RoomEvent } from "../feed/events.ts";
 import { historyRowsBefore, historyRowsBetween, type Stream, type StreamKind } from "../kv/keys.ts";
 import { eachWithTimeout } from "../kv/retry.ts";
@@ -29,8 +30,16 @@ export interface HistoryParts {
   shardOf(name: string): number;
   /** Milliseconds for which a feed row must be kept. */
   readonly feedRowMs: number;
+  /** Submits an operation to the feed: see Feed.submit. */
+  submit(name: string, operation: Operation): void;
   /** Tells the operator of a fault on the server's side. */
   warn(message: string): void;
+}
+
+/** How a revision ended. `eventId`: the ID of the `edit` or `delete`, if it is `done`. */
+export interface Revision {
+  readonly outcome: "done" | "not-found" | "failed";
+  readonly eventId?: string;
 }
 
 /** A row of history as it is read. */
@@ -212,6 +221,65 @@ export class History {
    */
   async evictedAfter(seen: readonly (readonly [Stream, string])[]): Promise<string> {
     return await this.#quota.evictedAfter(seen);
+  }
+
+  /**
+   * Returns an event of a stream as it is now: an edited message has its new text, a deleted one has no
+   * text. Returns `undefined` if there is no such event, or its time is over, or the ID is not one.
+   *
+   * @throws {TypeError} for a stream with events of several shards.
+   * @throws when KV cannot be read.
+   */
+  find(_stream: Stream, _eventId: string): Promise<LoggedEvent | undefined> {
+    throw new Error("to be written");
+  }
+
+  /**
+   * Returns whether nothing is missing in a stream after an event ID: an event at or before it is still
+   * kept, and none after it was removed for the quota. For `log`, an event in `people` will also do.
+   *
+   * @throws when KV cannot be read.
+   */
+  isReached(_stream: Stream, _eventId: string): Promise<boolean> {
+    throw new Error("to be written");
+  }
+
+  /**
+   * Returns how many messages of a stream after an event ID are not by the user `except` and not
+   * deleted, at most `limit`. Looks at a bounded number of events.
+   *
+   * @throws when KV cannot be read.
+   */
+  countAfter(
+    _stream: Stream,
+    _after: string,
+    _options: { readonly limit: number; readonly except: string },
+  ): Promise<number> {
+    throw new Error("to be written");
+  }
+
+  /**
+   * Returns a string that is not earlier than the ID of any event delivered so far in the shard of a
+   * name, as given to `submit`. Empty if neither history nor resuming is on.
+   */
+  latestId(_name: string): string {
+    throw new Error("to be written");
+  }
+
+  /**
+   * Edits or deletes a message: `event` is the `edit` or `delete`, and its `target` the ID of a message
+   * in `stream`. The caller has checked that its author may do that. Rewrites all rows that hold the
+   * text, whatever stream they are in, in one operation with the event, which also has `checks`.
+   *
+   * `not-found`: there is no such message, or it is deleted, or its time is over. `failed`: KV does not
+   * answer, or one of `checks` failed.
+   */
+  revise(
+    _stream: Stream,
+    _event: RoomEvent,
+    _checks: readonly Deno.AtomicCheck[] = [],
+  ): Promise<Revision> {
+    throw new Error("to be written");
   }
 
   /** Stops. Another instance compacts what is left. */
