@@ -70,7 +70,8 @@ export interface RoomEvent {
   readonly target?: string;
   /**
    * For `join` and `leave`: another session of the user is in the room, so the room is not told. Only
-   * the session itself is.
+   * the session itself is. For `nick`: both users have other sessions in the room, so no client is told.
+   * The event only keeps lists of members right.
    */
   readonly isQuiet?: boolean;
   /** Only in history. Unix milliseconds at which the message was edited or deleted; absent: never. */
@@ -122,7 +123,7 @@ function ownFields(event: RoomEvent): (string | number)[] {
       if (to === undefined) return isQuiet ? [1] : [];
       return [Number(isQuiet ?? false), ...storedUser(to)];
     case "nick":
-      return storedUser(to);
+      return isQuiet ? [...storedUser(to), 1] : storedUser(to);
     case "direct":
       return [...storedUser(to), editedAt, deletedAt];
     case "edit":
@@ -164,7 +165,7 @@ export function unpack(stored: unknown): RoomEvent | undefined {
     case "nick": {
       // Earlier versions stored the new nickname in place of the text, and changed no user.
       const to = userFrom(own) ?? { user: account || id, nick: text, isRegistered: account !== "" };
-      return { ...event, text: "", to };
+      return { ...event, text: "", to, isQuiet: own[3] === 1 || undefined };
     }
     case "direct": {
       const to = userFrom(own);
