@@ -182,12 +182,16 @@ export class Instance {
       clock,
       openHistory: parts.openHistory,
     });
-    const protocolParts = { handler, sender, limits, graceMs: grace };
     this.#connections = new Connections({
       protocols: {
-        plainText: new PlainText(protocolParts, false),
-        resumableText: new PlainText(protocolParts, true),
-        chatV1: new ChatV1({ ...protocolParts, retentionMs: parts.historyMs }),
+        plainText: new PlainText({ handler, limits }),
+        chatV1: new ChatV1({
+          handler,
+          sender,
+          limits,
+          graceMs: grace,
+          retentionMs: parts.historyMs,
+        }),
       },
       handler,
       sender,

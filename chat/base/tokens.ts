@@ -5,7 +5,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 
-/** Returns a new token: 256 random bits in base64url, 43 characters that a URL may hold. */
+/** Returns a new token: 256 random bits in base64url, which are 43 characters. */
 export function newToken(): string {
   return randomBytes(32).toString("base64url");
 }

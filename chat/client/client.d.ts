@@ -6,14 +6,26 @@
  * grow, compared as strings.
  */
 
+/**
+ * A user. `user` is stable and opaque: compare it, never the nickname. It is the ID of a registration,
+ * or else of a session. `registered` says that the user has signed in to a registered nickname.
+ */
+export interface User {
+  readonly user: string;
+  readonly nick: string;
+  readonly registered?: true;
+}
+
 /** The fields of text posted to a room. `cid` is the ID that its sender gave it. */
-export interface RoomText {
+export interface RoomText extends User {
   readonly id: string;
   readonly room: string;
-  readonly nick: string;
   readonly text: string;
   readonly time: number;
   readonly cid?: string;
+  /** When it was edited, or deleted, which leaves the text empty. */
+  readonly edited?: number;
+  readonly deleted?: number;
 }
 
 /** A message in a room. */
@@ -26,54 +38,113 @@ export interface ActionEvent extends RoomText {
   readonly type: "action";
 }
 
-/** A user entered the room. */
-export interface JoinedEvent {
+/** A user entered the room, with the first of their sessions. */
+export interface JoinedEvent extends User {
   readonly type: "joined";
   readonly id: string;
   readonly room: string;
-  readonly nick: string;
   readonly time: number;
 }
 
-/** A user left the room. */
-export interface LeftEvent {
+/** A user left the room, with the last of their sessions. */
+export interface LeftEvent extends User {
   readonly type: "left";
   readonly id: string;
   readonly room: string;
-  readonly nick: string;
   readonly time: number;
 }
 
-/** A user of the room changed nicknames from `nick` to `to`. */
-export interface NickEvent {
+/** A member of the room is called `to.nick` from now on, and is the user `to.user`. */
+export interface NickEvent extends User {
   readonly type: "nick";
   readonly id: string;
   readonly room: string;
-  readonly nick: string;
-  readonly to: string;
+  readonly to: User;
   readonly time: number;
 }
 
-/** A direct message. `to` is present only on the sender's own copy. */
-export interface DirectEvent {
+/** A direct message to the user `to`. Every session of both users receives it. */
+export interface DirectEvent extends User {
   readonly type: "direct";
   readonly id: string;
-  readonly nick: string;
+  readonly to: User;
   readonly text: string;
   readonly time: number;
-  readonly to?: string;
   readonly cid?: string;
+  /** It is kept like history: both users are registered. */
+  readonly kept?: true;
+  readonly edited?: number;
+  readonly deleted?: number;
+}
+
+/** The author changed the message `target`, in a room or (with `to`) between two users. */
+export interface EditedEvent extends User {
+  readonly type: "edited";
+  readonly id: string;
+  readonly room?: string;
+  readonly to?: User;
+  readonly target: string;
+  readonly text: string;
+  readonly time: number;
+}
+
+/** The message `target` was deleted, in a room or (with `to`) between two users. */
+export interface DeletedEvent extends User {
+  readonly type: "deleted";
+  readonly id: string;
+  readonly room?: string;
+  readonly to?: User;
+  readonly target: string;
+  readonly time: number;
+}
+
+/** Another session of this user has read a room, or the messages with a user, up to the event `id`. */
+export interface ReadEvent {
+  readonly type: "read";
+  readonly room?: string;
+  readonly with?: string;
+  readonly id: string;
+}
+
+/** A room that the user is in. `unread`: at most 100, which means that or more. */
+export interface RoomState {
+  readonly room: string;
+  /** This session receives the events of the room. */
+  readonly joined: boolean;
+  readonly read?: string;
+  readonly unread?: number;
+}
+
+/** The user of a conversation, and how much of it is unread. */
+export interface ConversationState extends User {
+  readonly read?: string;
+  readonly unread?: number;
 }
 
 /**
- * The end of a replay: `missed` events were delivered before it. With `recovered: false` events may be
- * missing before the event `from`, or before this event if there is no `from`.
+ * The session began, or was resumed. A registered user learns here which rooms and conversations its
+ * other sessions have: `rooms` that are not `joined` can be joined.
+ */
+export interface WelcomeEvent extends User {
+  readonly type: "welcome";
+  readonly rooms: readonly RoomState[];
+  readonly directs: readonly ConversationState[];
+}
+
+/**
+ * The client is back after a lost connection: `missed` events of the room, or without `room` of the
+ * direct messages, were delivered before it. With `recovered: false` events may be missing before the
+ * event `from`, or before this event if there is no `from`.
  *
- * Reasons: `expired`, `too-many`, `history-off`, `unavailable`; `forgotten` means that the server lost
- * all its data and its IDs start again.
+ * If the session was lost, the client has logged in, joined and read the history again. Then
+ * `recovered` says that no message is missing; joins and leaves are not told.
+ *
+ * Reasons: `expired`, `too-many`, `history-off`, `unavailable`, `not-in-room`; `forgotten` means that
+ * the server lost all its data and its IDs start again.
  */
 export interface ResumedEvent {
   readonly type: "resumed";
+  readonly room?: string;
   readonly recovered: boolean;
   readonly missed: number;
   readonly reason?: string;
@@ -85,8 +156,7 @@ export interface ResumedEvent {
  * the messages from the history and delivered `filled` of them, in order, before this event. With
  * `recovered: false` messages may be missing (`too-many`, `history-off`, `unavailable`).
  *
- * Joins, leaves and renames are not recovered: call {@linkcode ChatClient.members} for the present
- * members.
+ * Joins, leaves and renames are not recovered: call {@linkcode Room.members} for the present members.
  */
 export interface GapEvent {
   readonly type: "gap";
@@ -113,7 +183,7 @@ export type StateEvent =
   | {
     readonly type: "state";
     readonly state: "closed";
-    readonly reason: "closed" | "detached" | "taken-over";
+    readonly reason: "closed" | "detached" | "taken-over" | "ended";
   };
 
 /** An error that answers no call, such as a refused login or a malformed line. */
@@ -135,6 +205,10 @@ export type RoomEvent = RoomMessageEvent | ActionEvent | JoinedEvent | LeftEvent
 export type ChatEvent =
   | RoomEvent
   | DirectEvent
+  | EditedEvent
+  | DeletedEvent
+  | ReadEvent
+  | WelcomeEvent
   | ResumedEvent
   | GapEvent
   | StateEvent
@@ -145,10 +219,10 @@ export type ChatEvent =
 export type EventOf<T extends ChatEvent["type"] | "*"> = T extends "*" ? ChatEvent
   : Extract<ChatEvent, { type: T }>;
 
-/** The room that a user is in; `null` outside all rooms. */
-export interface WhoReply {
-  readonly nick: string;
-  readonly room: string | null;
+/** A user and the rooms that they are in. */
+export interface WhoReply extends User {
+  readonly rooms: readonly string[];
+  readonly online: boolean;
 }
 
 /** A room that has members. */
@@ -160,37 +234,47 @@ export interface RoomReply {
 /** The members of a room. `more` is present if they are too many for one reply. */
 export interface MembersReply {
   readonly room: string;
-  readonly nicks: string[];
+  readonly members: readonly User[];
   readonly more?: true;
 }
 
-/** A page of history, oldest first. `more`: the server has further messages in that direction. */
-export interface HistoryReply {
-  readonly room: string;
-  readonly events: (RoomMessageEvent | ActionEvent)[];
+/**
+ * A page of history, oldest first. `more`: the server has further messages in that direction. After a
+ * query with `after`, `complete` says that nothing is missing between that event and the page.
+ */
+export interface HistoryReply<Message = RoomMessageEvent | ActionEvent> {
+  readonly events: readonly Message[];
   readonly more: boolean;
+  readonly complete?: boolean;
 }
 
 /** The messages that `history` asks for: the newest, or those next to an ID. */
 export interface HistoryQuery {
-  readonly room?: string;
   readonly before?: string;
   readonly after?: string;
   /** From 1 to 100, default 50. */
   readonly limit?: number;
 }
 
+/** A session of this user, on this or another device. `since`: Unix milliseconds. */
+export interface SessionInfo {
+  readonly session: string;
+  readonly since: number;
+  readonly protocol: "text" | "chat.v1";
+  readonly current?: true;
+}
+
 /**
  * What a client needs to resume, also after a reload: plain data for `JSON.stringify`. The tokens are
- * secrets: anyone who has one can take over the session. `grace` is in seconds.
+ * secrets: anyone who has one can take over the session. `grace` is in seconds. `rooms` has the ID of
+ * the last event seen in each room, or `null`.
  */
 export interface Session {
   readonly tokens: string[];
+  readonly user: string;
   readonly nick: string;
-  readonly room?: string;
-  readonly last?: string;
+  readonly rooms: Readonly<Record<string, string | null>>;
   readonly direct?: string;
-  readonly sent?: string;
   readonly grace: number;
 }
 
@@ -231,8 +315,8 @@ export interface ClientOptions {
   readonly nick: string;
   /** The password of the nickname, if it is registered. The client keeps it in memory only. */
   readonly password?: string;
-  /** The room to enter after the login. The room of a saved session overrides it. */
-  readonly room?: string;
+  /** The rooms to enter after the login. The rooms of a saved session override them. */
+  readonly rooms?: readonly string[];
   /** Where the session is saved: after each frame that changed it. */
   readonly session?: SessionStore;
   /** The access token of a private server. It is sent as a WebSocket subprotocol. */
@@ -252,7 +336,7 @@ export interface ClientOptions {
  *
  * - `offline`: a question got no reply in time, or the connection was lost
  * - `full`: too many calls are waiting
- * - `replaced`: a later `join`, `leave` or `rename` replaced this one before it was sent
+ * - `replaced`: a later `join` or `leave` of the room, or `rename`, replaced this one before it was sent
  * - `unknown`: the session was lost before the reply came; the message may have been delivered
  * - `closed`: the client is closed
  * - `malformed`: the server sent a line that is not `chat.v1`
@@ -264,6 +348,79 @@ export class ChatError extends Error {
   readonly code: string;
   /** Milliseconds to wait before the next attempt; 0 or undefined if unknown. */
   readonly retryAfter: number | undefined;
+}
+
+/** A room, as one client uses it. `client.room(name)` returns it, whether the client is in it or not. */
+export interface Room {
+  /** The name, as the server writes it once the client is in the room. */
+  readonly name: string;
+
+  /** Whether the client is in the room, or will return to it. */
+  readonly joined: boolean;
+
+  /**
+   * Calls the listener for each event of a type in this room, or with `"*"` for every one. Returns a
+   * function that removes the listener.
+   */
+  on<T extends ChatEvent["type"] | "*">(
+    type: T,
+    listener: (event: EventOf<T>) => void,
+  ): () => void;
+
+  /**
+   * Posts a message. Returns the ID of the event.
+   *
+   * @throws {ChatError} `unknown`: it may have been delivered; any other code: it was not
+   */
+  say(text: string): Promise<{ id: string }>;
+
+  /** Posts an action, such as `waves`, in the same way as {@linkcode Room.say}. */
+  act(text: string): Promise<{ id: string }>;
+
+  /** Replaces the text of one's own message. */
+  edit(id: string, text: string): Promise<void>;
+
+  /** Deletes one's own message for good. */
+  delete(id: string): Promise<void>;
+
+  /** Tells the user's other sessions that everything up to an event is read. Registered users only. */
+  markRead(id: string): Promise<void>;
+
+  /** Returns the members. */
+  members(): Promise<MembersReply>;
+
+  /** Returns a page of messages: the newest by default, or those just before or after an ID. */
+  history(query?: HistoryQuery): Promise<HistoryReply>;
+
+  /** Leaves the room. */
+  leave(): Promise<void>;
+}
+
+/** The direct messages with one user. `client.direct(user)` returns it. */
+export interface Conversation {
+  /** The ID of the other user. */
+  readonly user: string;
+
+  /** Calls the listener for each event of a type in this conversation. */
+  on<T extends ChatEvent["type"] | "*">(
+    type: T,
+    listener: (event: EventOf<T>) => void,
+  ): () => void;
+
+  /** Sends a message, as {@linkcode Room.say} does. `kept`: like history; else until both are gone. */
+  say(text: string): Promise<{ id: string; kept?: true }>;
+
+  /** Replaces the text of one's own kept message. */
+  edit(id: string, text: string): Promise<void>;
+
+  /** Deletes one's own kept message for good. */
+  delete(id: string): Promise<void>;
+
+  /** Tells the user's other sessions that everything up to an event is read. */
+  markRead(id: string): Promise<void>;
+
+  /** Returns a page of messages that are kept. Registered users only. */
+  history(query?: HistoryQuery): Promise<HistoryReply<DirectEvent>>;
 }
 
 /**
@@ -281,11 +438,17 @@ export class ChatClient {
    */
   constructor(url: string | URL, options: ClientOptions);
 
+  /** The ID of this user; empty before the first login. */
+  get user(): string;
+
   /** The nickname, as the server last confirmed it. */
   get nick(): string;
 
-  /** The room that the client is in or will return to; `undefined` outside all rooms. */
-  get room(): string | undefined;
+  /** Whether the user has signed in to a registered nickname. */
+  get registered(): boolean;
+
+  /** The names of the rooms that the client is in or will return to, in the order of joining. */
+  get rooms(): readonly string[];
 
   /** The state of the connection. */
   get state(): StateEvent["state"];
@@ -308,25 +471,17 @@ export class ChatClient {
    */
   events(options?: { limit?: number }): AsyncGenerator<ChatEvent, void, void>;
 
-  /**
-   * Posts a message to the room that the client is in, earlier calls of `join` and `leave` included.
-   * Returns the ID of the event.
-   *
-   * @throws {ChatError} `unknown`: it may have been delivered; any other code: it was not
-   */
-  say(text: string): Promise<{ id: string }>;
+  /** Enters a further room. */
+  join(room: string): Promise<Room>;
 
-  /** Posts an action, such as `waves`, in the same way as {@linkcode ChatClient.say}. */
-  act(text: string): Promise<{ id: string }>;
+  /** Returns a room, to speak in it and listen to it. It sends nothing. */
+  room(name: string): Room;
 
-  /** Sends a direct message to a user in any room, in the same way as {@linkcode ChatClient.say}. */
-  tell(nick: string, text: string): Promise<{ id: string }>;
+  /** Returns the conversation with a user, given by its ID. It sends nothing. */
+  direct(user: string): Conversation;
 
-  /** Enters a room and leaves the one before. */
-  join(room: string): Promise<void>;
-
-  /** Leaves the room. */
-  leave(): Promise<void>;
+  /** Sends a direct message to the user who has a nickname, as {@linkcode Conversation.say} does. */
+  tell(nick: string, text: string): Promise<{ id: string; kept?: true }>;
 
   /** Changes the nickname. If the server refused the nickname at login, logs in with this one. */
   rename(nick: string): Promise<void>;
@@ -361,17 +516,17 @@ export class ChatClient {
    */
   unregister(password: string): Promise<void>;
 
-  /** Returns the room that a user is in. */
+  /** Returns the user who has a nickname, and their rooms. */
   who(nick: string): Promise<WhoReply>;
 
   /** Returns the rooms that have members, ordered by name. */
-  rooms(): Promise<RoomReply[]>;
+  list(): Promise<RoomReply[]>;
 
-  /** Returns the members of the client's room. */
-  members(): Promise<MembersReply>;
+  /** Returns the user's sessions. */
+  sessions(): Promise<SessionInfo[]>;
 
-  /** Returns a page of messages: the newest by default, or those just before or after an ID. */
-  history(query?: HistoryQuery): Promise<HistoryReply>;
+  /** Ends another session of the user, such as a device that was lost. */
+  endSession(session: string): Promise<void>;
 
   /** Returns the milliseconds that a round trip to the server took, waiting for a connection included. */
   ping(): Promise<number>;

@@ -11,14 +11,7 @@ import type { Clock } from "../base/clock.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import { encodeGap, encodeJson } from "./json.ts";
 import { SlowReaders } from "./slow_readers.ts";
-import {
-  type Gap,
-  lineFor,
-  newRoom,
-  type RoomSubscribers,
-  setFor,
-  type Subscriber,
-} from "./subscriber.ts";
+import { type Gap, newRoom, type RoomSubscribers, setFor, type Subscriber } from "./subscriber.ts";
 import { encodeText, isMemberChange, ownReply } from "./text.ts";
 import type { Writer } from "./writer.ts";
 
@@ -87,7 +80,7 @@ export class Rooms {
       if (self !== undefined && self.wire === "json") room.mustReceive.add(self);
     }
     if (self !== undefined && self.wire !== "json") {
-      this.#writer.show(self, encodeText(event, true), eventId);
+      this.#writer.send(self, encodeText(event, true));
     }
     const frames = room === undefined ? 1 : room.text.size;
     if (room !== undefined && frames > 0) {
@@ -175,11 +168,7 @@ export class Rooms {
     eventId: string,
     text: string,
   ): void {
-    if (subscriber.heldEvents !== undefined) return this.#writer.show(subscriber, text, eventId);
-    const { room: lastShown } = subscriber.position;
-    subscriber.position.room = eventId;
-    if (this.#writer.sendIfItFits(subscriber, lineFor(subscriber, text))) return;
-    subscriber.position.room = lastShown;
+    if (this.#writer.sendIfItFits(subscriber, text)) return;
     const messages = isMemberChange(event.kind) ? 0 : 1;
     this.#startGap(subscriber, room, { after: "", until: eventId, missed: 1, messages });
   }

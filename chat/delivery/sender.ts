@@ -10,7 +10,6 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import { encodeJson } from "./json.ts";
 import type { Limits } from "../base/limits.ts";
-import type { Position } from "./position.ts";
 import { Rooms } from "./rooms.ts";
 import { newSubscriber, type Socket, type Subscriber, type WireFormat } from "./subscriber.ts";
 import { encodeText } from "./text.ts";
@@ -149,25 +148,9 @@ export class Sender {
     this.#rooms.endCatchUp(subscriber);
     subscriber.heldEvents = undefined;
     subscriber.heldUnits = 0;
-    for (const { eventId, text, part } of held) {
-      if (knownIds.has(eventId)) continue;
-      if (part === undefined) this.#writer.send(subscriber, text);
-      else this.#writer.sendLine(subscriber, text, eventId, part);
+    for (const { eventId, text } of held) {
+      if (!knownIds.has(eventId)) this.#writer.send(subscriber, text);
     }
-  }
-
-  /** Sets the position of a plain-text client that resumes. */
-  continueFrom(subscriber: Subscriber, position: Position): void {
-    subscriber.position = { ...position };
-  }
-
-  /**
-   * Sends an event to one plain-text client as a reply: one that it missed, or that only it sees.
-   * `part` is the part of its position that the event moves.
-   */
-  show(subscriber: Subscriber, text: string, eventId: string, part: keyof Position): void {
-    this.flush();
-    if (this.#all.has(subscriber)) this.#writer.sendLine(subscriber, text, eventId, part);
   }
 
   /**
@@ -231,7 +214,7 @@ export class Sender {
     const subscriber = this.#byId.get(event.id);
     if (subscriber === undefined) return 0;
     if (subscriber.wire !== "json") {
-      this.#writer.show(subscriber, encodeText(event, false), eventId, "direct");
+      this.#writer.send(subscriber, encodeText(event, false));
     } else if (subscriber.heldEvents !== undefined) {
       this.#writer.hold(subscriber, encodeJson(event, eventId), eventId);
     } else this.queueLine(subscriber, encodeJson(event, eventId));

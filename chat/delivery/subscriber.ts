@@ -3,8 +3,6 @@
  *
  * Data only: sender.ts, rooms.ts and writer.ts change it, and no file outside delivery/ does.
  */
-import { encodePosition, newPosition, type Position } from "./position.ts";
-
 /** The part of a WebSocket that Sender uses. */
 export interface Socket {
   readonly readyState: number;
@@ -13,15 +11,13 @@ export interface Socket {
   close(code: number, reason: string): void;
 }
 
-/** How a client's events are written: as lines, as lines with a position in front, as JSON. */
-export type WireFormat = "text" | "text with ids" | "json";
+/** How a client's events are written: as lines of text, or as JSON. */
+export type WireFormat = "text" | "json";
 
-/** An event for a client that has not been told yet what it missed. */
+/** An event for a JSON client that has not been told yet what it missed. */
 interface HeldEvent {
   readonly eventId: string;
   readonly text: string;
-  /** In plain text: the part of the client's position that the event moves. */
-  readonly part?: keyof Position;
 }
 
 /** The events of its room that a client was not sent, because it reads too slowly. */
@@ -44,8 +40,6 @@ export interface Subscriber {
   /** The ID of the event that resumed the connection here; earlier events of it are ignored. */
   takeoverEventId: string;
   room: RoomSubscribers | undefined;
-  /** With "text with ids": the last events that it was shown. */
-  position: Position;
   /** Events that wait until the client has been told what it missed; `undefined`: none have to. */
   heldEvents: HeldEvent[] | undefined;
   /** Code units of the held events. */
@@ -95,7 +89,6 @@ export function newSubscriber(
     id: undefined,
     takeoverEventId: "",
     room: undefined,
-    position: newPosition(),
     heldEvents: undefined,
     heldUnits: 0,
     maxUnsentBytes: 0,
@@ -128,9 +121,4 @@ export function setFor(subscriber: Subscriber, room: RoomSubscribers): Set<Subsc
   if (subscriber.gap !== undefined) return room.slow;
   if (subscriber.wire !== "json") return room.text;
   return subscriber.heldEvents === undefined ? room.json : room.behind;
-}
-
-/** Returns an event's line for a subscriber, with its position in front if it can resume. */
-export function lineFor({ wire, position }: Subscriber, text: string): string {
-  return wire === "text" ? text : `${encodePosition(position)} ${text}`;
 }

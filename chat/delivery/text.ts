@@ -131,15 +131,4 @@ export const ownReply = {
         messages === 1 ? "1 message" : `${messages.toLocaleString("en-US")} messages`
       }: ` +
         "your connection is too slow. Type /history to read them.",
-  howToResume: (token: string, seconds: number) =>
-    line`To reconnect within ${seconds} s: ?resume=${token}&last={id}`,
-  welcomeBack: (nick: string, room: string | undefined) =>
-    room === undefined
-      ? line`Welcome back, ${nick}. You are not in a room.`
-      : line`Welcome back, ${nick}. You are in room "${room}".`,
-  missed: (count: number) =>
-    count === 0
-      ? "No missed messages."
-      : line`${count} missed ${count === 1 ? "message" : "messages"} above.`,
-  mayHaveMissedMore: "You may have missed more. Type /history to see recent messages.",
 } as const;

@@ -7,8 +7,7 @@
 import { type Backpressure, FRAME_OVERHEAD_BYTES, UNCHECKED_BYTES } from "./backpressure.ts";
 import { CLOSE, type CloseReason } from "../base/close_codes.ts";
 import { MAX_REPLY_BYTES } from "./encoded_size.ts";
-import type { Position } from "./position.ts";
-import { lineFor, type Subscriber } from "./subscriber.ts";
+import type { Subscriber } from "./subscriber.ts";
 
 const OPEN = 1;
 
@@ -61,30 +60,13 @@ export class Writer {
     return true;
   }
 
-  /** Sends an event to a plain-text client, and moves the client's position to it. */
-  sendLine(subscriber: Subscriber, text: string, eventId: string, part: keyof Position): void {
-    subscriber.position[part] = eventId;
-    this.send(subscriber, lineFor(subscriber, text));
-  }
-
-  /** Sends an event to a plain-text client, or holds it until the client knows what it missed. */
-  show(
-    subscriber: Subscriber,
-    text: string,
-    eventId: string,
-    part: keyof Position = "room",
-  ): void {
-    if (subscriber.heldEvents === undefined) this.sendLine(subscriber, text, eventId, part);
-    else this.hold(subscriber, text, eventId, part);
-  }
-
   /** Holds an event. Closes the client if too much is held. */
-  hold(subscriber: Subscriber, text: string, eventId: string, part?: keyof Position): void {
+  hold(subscriber: Subscriber, text: string, eventId: string): void {
     subscriber.heldUnits += text.length;
     if (subscriber.heldUnits > this.#maxHeldUnits) {
       return this.#close(subscriber, CLOSE.slowReader);
     }
-    subscriber.heldEvents!.push({ eventId, text, part });
+    subscriber.heldEvents!.push({ eventId, text });
   }
 
   /** Queues a reply for the next frame. Returns whether no other reply was queued. */

@@ -69,7 +69,7 @@ export function handleRequest(
   if (source.isUntrustedProxy) context.warnUntrustedProxy();
   const wantsUpgrade = request.headers.get("upgrade")?.toLowerCase() === "websocket";
   if (wantsUpgrade && (isRoot || pathname === "/ws")) {
-    return reject(request, source, context) ?? upgrade(request, url.searchParams, source, context);
+    return reject(request, source, context) ?? upgrade(request, source, context);
   }
   // A user of curl gets instructions there instead of HTML.
   if (isRoot && !request.headers.get("accept")?.includes("text/html")) {

@@ -19,7 +19,6 @@ const HANDSHAKE_PAUSE_MS = 10;
 /** Upgrades a request, unless its client disconnects first. It counts as a connection from here on. */
 export async function upgrade(
   request: Request,
-  parameters: URLSearchParams,
   { address, isLoopback }: RequestSource,
   context: HttpContext,
 ): Promise<Response> {
@@ -47,8 +46,6 @@ export async function upgrade(
     if (protocol !== undefined) response.headers.set("sec-websocket-protocol", protocol);
     context.accept(socket, {
       subprotocol: protocol ?? "",
-      resumeToken: parameters.get("resume") ?? undefined,
-      lastPosition: parameters.get("last") ?? undefined,
       address,
       admission,
     });

@@ -52,12 +52,11 @@ export class Imitation {
 
   /**
    * Whether a nickname imitates the server's lines: `Bob: hi`, `* Bob`, `[from Bob]`, `Bob left room.`,
-   * `Not sent`, an event's ID; or looks like one of those.
+   * `Not sent`; or looks like one of those.
    */
   matches(nick: string): boolean {
     const folded = foldNickname(nick);
-    if (isEventId(folded.split(" ", 1)[0]!) || CLOSING_BRACKET.test(folded)) return true;
-    if (fits(generalized(folded), this.#plain)) return true;
+    if (CLOSING_BRACKET.test(folded) || fits(generalized(folded), this.#plain)) return true;
     if (ASCII.test(nick)) return false;
     const look = (text: string) => this.#confusables.skeleton(text).toLowerCase();
     this.#looks ??= {
@@ -124,10 +123,4 @@ function serverLines(): string[] {
 /** Returns a line in lower case, with `0` for every digit. */
 function generalized(line: string): string {
   return line.toLowerCase().replace(/\p{Nd}/gu, "0");
-}
-
-/** Whether a word has the form of an event's ID (feed/events.ts): clients read it at a line's start. */
-function isEventId(word: string): boolean {
-  const digits = word.charCodeAt(0) - 97;
-  return digits >= 5 && word.length === 1 + digits + 3 && /^[f-u][\da-f]+$/.test(word);
 }

@@ -58,11 +58,6 @@ export class ChatV1 implements Protocol {
     this.#parts = parts;
   }
 
-  /** Returns `undefined`: a client resumes by a request. */
-  opening(): undefined {
-    return undefined;
-  }
-
   /** Returns the requests of a frame, one a line. */
   split(connection: Connection, frame: string, bytes: number): readonly string[] {
     if (bytes <= MAX_FRAME_BYTES) {

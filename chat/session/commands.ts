@@ -267,11 +267,9 @@ async function sendDirect(
   const { nick, text } = splitRecipient(rest);
   if (text === "") return "usage";
   const result = await plain.handler.sendDirect(connection, nick, text);
-  if (!result.ok) return plain.reject(connection, result);
-  const { event, eventId } = result;
-  if (event === undefined) return;
-  const line = ownReply.directSent(event.to!, text);
-  plain.sender.show(connection.subscriber, line, eventId!, "sent");
+  if (!result.ok) plain.reject(connection, result);
+  // Without a `cid`, no message counts as sent before.
+  else connection.reply(ownReply.directSent(result.event!.to!, text));
 }
 
 async function who(plain: PlainText, connection: Connection, typed: string): Promise<Outcome> {
@@ -298,9 +296,9 @@ async function identify(plain: PlainText, connection: Connection, rest: string):
   const { before, last: password } = splitLastWord(rest);
   if (password === "" || (before === "" && rejectedNick === "" && nick === "")) return "usage";
   const typed = before === "" ? undefined : before.replace(/^"(.*)"$/s, "$1");
-  const result = await plain.handler.identify(connection, typed, password, plain.resumable);
+  const result = await plain.handler.identify(connection, typed, password, false);
   if (!result.ok) plain.reject(connection, result);
-  else if (nick === "") plain.welcome(connection, result);
+  else if (nick === "") plain.welcome(connection, result.nick);
   else if (nick === result.nick) connection.reply(ownReply.identified(nick));
   // In a room, the delivered event says so.
   else if (room === undefined) connection.reply(fixedReply.nicknameIs(result.nick));
@@ -314,10 +312,9 @@ async function changePassword(
   const [oldPassword, newPassword, ...more] = wordsOf(rest);
   if (newPassword === undefined || more.length > 0) return "usage";
   const { handler } = plain;
-  const result = await handler.changePassword(connection, oldPassword!, newPassword, true);
-  if (!result.ok) return plain.reject(connection, result);
-  connection.reply(ownReply.passwordChanged);
-  if (result.token !== undefined) plain.replyHowToResume(connection, result.token);
+  const result = await handler.changePassword(connection, oldPassword!, newPassword, false);
+  if (!result.ok) plain.reject(connection, result);
+  else connection.reply(ownReply.passwordChanged);
 }
 
 async function unregister(

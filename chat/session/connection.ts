@@ -19,10 +19,6 @@ import { costOf, DISCONNECT, type RateLimiter, replyCost } from "./rate_limiter.
 export interface Handshake {
   /** The subprotocol that was agreed on; empty for plain text. */
   readonly subprotocol: string;
-  /** In plain text: the resume token, empty to get a new one; `undefined`: no token is wanted. */
-  readonly resumeToken?: string;
-  /** In plain text: the position of the last event that the client saw. */
-  readonly lastPosition?: string;
   /** The client's address, if it is known. */
   readonly address?: string;
   /** Limits what the client does, and counts it until it leaves. */
@@ -50,8 +46,6 @@ export interface ParsedRequest {
 /** A protocol: how lines are read, and how replies are written. */
 export interface Protocol {
   readonly wire: WireFormat;
-  /** Returns a request that the handshake itself makes, before any line is read. */
-  opening(connection: Connection): ParsedRequest | undefined;
   /** Returns the lines of a frame. For a frame that is too long: none, after it was rejected. */
   split(connection: Connection, frame: string, bytes: number): readonly string[];
   /** Reads a line. */
@@ -125,14 +119,6 @@ export class Connection {
   /** The key of its password limits. Without a known address, limits are keyed by connection ID. */
   get rateLimitKey(): string {
     return this.handshake.address || this.id;
-  }
-
-  /** Starts the connection: its socket is open. */
-  open(): void {
-    const { sender, protocol } = this.#parts;
-    sender.bind(this.subscriber, this.id);
-    const request = protocol.opening(this);
-    if (request !== undefined) this.#run(request);
   }
 
   /** Takes a frame. */
@@ -245,17 +231,9 @@ export class Connection {
   }
 
   #handle(line: string): void {
-    let request: ParsedRequest;
+    let request: ParsedRequest | undefined;
     try {
       request = this.#parts.protocol.parse(this, line);
-    } catch (error) {
-      return this.#reportFault(error);
-    }
-    this.#run(request);
-  }
-
-  #run(request: ParsedRequest): void {
-    try {
       const work = this.#start(request);
       if (work !== undefined) this.#wait(work, request);
     } catch (error) {

@@ -11,7 +11,7 @@ import type { Sender } from "../delivery/sender.ts";
 import type { Socket } from "../delivery/subscriber.ts";
 import { terminate } from "../delivery/terminate.ts";
 import { CHAT_V1, type ChatV1 } from "./chat_v1.ts";
-import { Connection, type Handshake, type Protocol } from "./connection.ts";
+import { Connection, type Handshake } from "./connection.ts";
 import type { Handler } from "./handler.ts";
 import { LoginTimeout } from "./login_timeout.ts";
 import type { PlainText } from "./plain_text.ts";
@@ -27,8 +27,6 @@ export interface AcceptedSocket extends Socket {
 /** The protocols that connections may speak. */
 export interface Protocols {
   readonly plainText: PlainText;
-  /** Plain text with positions and resume tokens. */
-  readonly resumableText: PlainText;
   readonly chatV1: ChatV1;
 }
 
@@ -176,8 +174,9 @@ export class Connections {
   }
 
   #open(socket: AcceptedSocket, handshake: Handshake): Connection {
-    const { handler, sender, ids, limits, looks, warn } = this.#parts;
-    const protocol = this.#protocolFor(handshake);
+    const { protocols, handler, sender, ids, limits, looks, warn } = this.#parts;
+    const { plainText, chatV1 } = protocols;
+    const protocol = handshake.subprotocol === CHAT_V1 ? chatV1 : plainText;
     const subscriber = sender.add(socket, protocol.wire, (code) => {
       this.#cutLater(socket);
       this.#end(connection, code);
@@ -196,14 +195,8 @@ export class Connections {
     });
     this.#all.add(connection);
     this.#loginTimeout.add(connection);
-    connection.open();
+    sender.bind(subscriber, connection.id);
     return connection;
-  }
-
-  #protocolFor({ subprotocol: protocol, resumeToken: resume }: Handshake): Protocol {
-    const { plainText, resumableText, chatV1 } = this.#parts.protocols;
-    if (protocol === CHAT_V1) return chatV1;
-    return resume === undefined ? plainText : resumableText;
   }
 
   #end(connection: Connection, code: number): void {

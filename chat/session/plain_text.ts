@@ -5,25 +5,18 @@
  * sees. The commands are in commands.ts, the texts in text.ts.
  */
 import { frameTooLarge } from "../base/close_codes.ts";
-import { type Limits, utf8Size } from "../base/limits.ts";
+import type { Limits } from "../base/limits.ts";
 import { type Rejection, rejection } from "../base/rejections.ts";
-import { MAX_RESUME_BYTES } from "../delivery/encoded_size.ts";
-import { decodePosition } from "../delivery/position.ts";
-import type { Sender } from "../delivery/sender.ts";
-import { encodeText, fixedReply, isMemberChange, ownReply, shown } from "../delivery/text.ts";
+import { fixedReply, ownReply, shown } from "../delivery/text.ts";
 import { type Command, commandOf, COMMANDS, usageReply } from "./commands.ts";
 import type { Connection, ParsedRequest, Protocol } from "./connection.ts";
 import type { Handler } from "./handler.ts";
-import { costOf, messageCost, replyCost } from "./rate_limiter.ts";
-import type { Resumption } from "./resume.ts";
+import { costOf, messageCost } from "./rate_limiter.ts";
 
 /** What the plain-text protocol is made of. */
 export interface PlainTextParts {
   readonly handler: Handler;
-  readonly sender: Sender;
   readonly limits: Limits;
-  /** Milliseconds for which a dropped session can be resumed. */
-  readonly graceMs: number;
 }
 
 /** The one command that a client without a nickname can use. */
@@ -35,40 +28,15 @@ const MISTYPED_PASSWORD_COMMAND = new RegExp(
   "i",
 );
 
-/** Bytes of one event ID in a position, with the character after it. */
-const positionBytes = (eventId: string) => 3 * (eventId.length + 1);
-
 /** The plain-text protocol, for all connections of an instance. */
 export class PlainText implements Protocol {
-  readonly wire: "text" | "text with ids";
+  readonly wire = "text";
   readonly handler: Handler;
-  readonly sender: Sender;
-  /** Whether clients receive positions and resume tokens. */
-  readonly resumable: boolean;
   readonly #limits: Limits;
-  readonly #graceMs: number;
 
-  constructor({ handler, sender, limits, graceMs }: PlainTextParts, resumable: boolean) {
+  constructor({ handler, limits }: PlainTextParts) {
     this.handler = handler;
-    this.sender = sender;
-    this.resumable = resumable;
     this.#limits = limits;
-    this.#graceMs = graceMs;
-    this.wire = resumable ? "text with ids" : "text";
-  }
-
-  /** Returns the resume that a token in the URL asks for. */
-  opening(connection: Connection): ParsedRequest | undefined {
-    const { resumeToken: token = "" } = connection.handshake;
-    if (!this.resumable || token === "") return undefined;
-    return {
-      action: "command",
-      cost: () => 1,
-      waitsForMessages: false,
-      maxReplyBytes: MAX_RESUME_BYTES,
-      run: () => this.#resume(connection, token),
-      reject: ({ message }) => connection.reply(ownReply.chooseNickname(message)),
-    };
   }
 
   /** Returns the line of a frame, without a line break at its end. */
@@ -109,14 +77,8 @@ export class PlainText implements Protocol {
   }
 
   /** Welcomes a client after its login. */
-  welcome(connection: Connection, { nick, token }: { nick: string; token: string }): void {
+  welcome(connection: Connection, nick: string): void {
     connection.reply(fixedReply.welcome(nick));
-    if (this.resumable) this.replyHowToResume(connection, token);
-  }
-
-  /** Tells the client its resume token. */
-  replyHowToResume(connection: Connection, token: string): void {
-    connection.reply(ownReply.howToResume(token, this.#graceMs / 1000));
   }
 
   /** Sends a message to the client's room. The author sees it with all others. */
@@ -178,43 +140,9 @@ export class PlainText implements Protocol {
   }
 
   async #login(connection: Connection, line: string): Promise<void> {
-    const result = await this.handler.login(connection, line, this.resumable);
-    if (result.ok) this.welcome(connection, result);
+    const result = await this.handler.login(connection, line, false);
+    if (result.ok) this.welcome(connection, result.nick);
     else this.rejectNickname(connection, result);
-  }
-
-  async #resume(connection: Connection, token: string): Promise<void> {
-    const { lastPosition: last } = connection.handshake;
-    const position = decodePosition(last ?? "");
-    // A word that is no position names no event that the client saw, so some may be missing.
-    const seen = position === undefined
-      ? { last }
-      : { last: position.room || undefined, direct: position.direct, sent: position.sent };
-    const resumption = await this.handler.resume(connection, token, seen);
-    if (!resumption.ok) return connection.reply(ownReply.chooseNickname(resumption.message));
-    const { nick, room } = resumption.session;
-    connection.reply(ownReply.welcomeBack(nick, room));
-    this.replyHowToResume(connection, resumption.token);
-    if (position !== undefined) this.sender.continueFrom(connection.subscriber, position);
-    // Without its last position, the server does not know which events the client missed.
-    if (last === undefined) connection.reply(ownReply.mayHaveMissedMore);
-    else this.#showMissed(connection, resumption);
-    this.handler.endCatchUp(connection, resumption);
-  }
-
-  #showMissed(connection: Connection, { session, entries, recovered }: Resumption): void {
-    let bytes = 0;
-    for (const { eventId, event, isSent } of entries) {
-      const isOwn = event.id === session.id && isMemberChange(event.kind);
-      const text = isSent
-        ? ownReply.directSent(event.to ?? "", event.text)
-        : encodeText(event, isOwn);
-      const part = isSent ? "sent" : event.kind === "direct" ? "direct" : "room";
-      bytes += utf8Size(text, 0) + positionBytes(eventId);
-      this.sender.show(connection.subscriber, text, eventId, part);
-    }
-    connection.limiter?.charge("command", replyCost(bytes));
-    connection.reply(recovered ? ownReply.missed(entries.length) : ownReply.mayHaveMissedMore);
   }
 }
 

@@ -133,7 +133,7 @@ export class Resume {
     const { storage, sender } = this.#parts;
     const known = entries.filter(({ isSent }) => !isSent).map(({ eventId }) => eventId);
     sender.endCatchUp(subscriber, new Set(known));
-    // A client that only reads never shows that its new token arrived, and its old one is in a URL.
+    // A client that only reads never shows that its new token arrived.
     this.#later(ARRIVED_MS, async () => {
       if (sender.includes(subscriber) && storage.session(session.id) === session) {
         await storage.confirmToken(session.id);

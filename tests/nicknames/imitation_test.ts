@@ -20,8 +20,7 @@ Deno.test("Imitation finds nicknames that read as the beginning or end of a line
     'Joined chat room "x"',
     'Left chat room "x"',
     'Bob is in room "x".',
-    "Welcome back, Bob",
-    ...["[2026-11-24 23:33] Bob", "g1a0000000 Bob", "h3ed0000000", "UNKNOWN COMMAND"],
+    ...["[2026-11-24 23:33] Bob", "UNKNOWN COMMAND"],
   ];
   for (const nick of lines) assert(imitation.matches(nick), nick);
 });
@@ -46,7 +45,7 @@ Deno.test("Imitation accepts nicknames that only contain such words, brackets or
     "Привет",
     "❤️",
     "日本語",
-    "g1a",
+    "g1a0000000 Bob",
     "*** x",
   ];
   for (const nick of names) assert(!imitation.matches(nick), nick);

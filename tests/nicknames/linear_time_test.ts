@@ -176,7 +176,7 @@ Deno.test("events are encoded in linear time", () => {
 });
 
 Deno.test("a line of plain text is handled in linear time", () => {
-  const lines = new PlainText({ ...rejecting(), limits, graceMs: 0 }, false);
+  const lines = new PlainText({ ...rejecting(), limits });
   const commands = [
     "",
     "/",

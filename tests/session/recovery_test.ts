@@ -1,9 +1,8 @@
 /** Missed events that a client is told when it resumes, and the cids that the server remembers. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { AdjustedClock, compactingAfter } from "../support/fake_clock.ts";
 import { countingKv, kvWith } from "../support/faulty_kv.ts";
 import { TestServer } from "../support/test_server.ts";
-import type { TextClient } from "../support/text_client.ts";
 import { eventually, withDeadline } from "../support/wait.ts";
 import { JsonClient, type JsonObject } from "../support/json_client.ts";
 
@@ -326,90 +325,6 @@ Deno.test("without history, only missed direct messages are told", async () => {
   const back = await resume(server, out.welcome.token, { last });
   assertEquals(briefly(back.missed), ["direct Bob psst"]);
   assertEquals(back.end, { type: "resumed", recovered: false, missed: 1, reason: "history-off" });
-});
-
-const HOW = /^To reconnect within 30 s: \?resume=([\w-]{43})&last=\{id\}$/;
-
-/** Resumes in plain text. Returns the lines of missed events, the summary line, and the next token. */
-async function back(server: TestServer, token: string, last: string) {
-  const client = await server.connect(`?resume=${token}&last=${last}`);
-  assertMatch(await client.next(), /^Welcome back, Ann\./);
-  const next = HOW.exec(await client.next())![1]!;
-  const lines: string[] = [];
-  do lines.push(await client.next()); while (!/missed (message|more)/.test(lines.at(-1)!));
-  return { person: client, token: next, lines };
-}
-
-function split(line: string): [place: string, text: string] {
-  const at = line.indexOf(" ");
-  return [line.slice(0, at), line.slice(at + 1)];
-}
-
-async function place(client: TextClient, text: string): Promise<string> {
-  const [place, told] = split(await client.next());
-  assertEquals(told, text);
-  return place;
-}
-
-Deno.test("in plain text the position in front of a line names the last events of the room, received and sent", async () => {
-  await using server = await TestServer.open();
-  const bob = await server.login("Bob", "red");
-  const ann = await server.connect("?resume=");
-  ann.send("Ann");
-  await ann.next();
-  const token = HOW.exec(await ann.next())![1]!;
-  const places = [""];
-  const hears = async (...texts: string[]) => {
-    for (const text of texts) places.push(await place(ann, text));
-  };
-  ann.send("/join red");
-  await hears('Joined chat room "red"');
-  await bob.expect("Ann joined room.");
-  await bob.request("one", "Bob: one");
-  await hears("Bob: one");
-  await bob.request("/msg Ann psst", "[to Ann] psst");
-  await hears("[from Bob] psst");
-  ann.send("/msg Bob what?");
-  await hears("[to Bob] what?");
-  await bob.expect("[from Ann] what?");
-  await bob.request("two", "Bob: two");
-  await hears("Bob: two");
-  ann.send("/quit");
-  await hears('Left chat room "red"');
-  await bob.expect("Ann left room.");
-  await bob.request("three", "Bob: three");
-  const texts = [
-    'Joined chat room "red"',
-    "Bob: one",
-    "[from Bob] psst",
-    "[to Bob] what?",
-    "Bob: two",
-    'Left chat room "red"',
-  ];
-  let now = token;
-  for (let seen = 1; seen <= texts.length; seen++) {
-    const { person: client, token: next, lines } = await back(server, now, places[seen]!);
-    const missed = texts.slice(seen);
-    assertEquals(lines.slice(0, -1).map((line) => split(line)[1]), missed, `after ${seen}`);
-    assertEquals(lines.slice(0, -1).map((line) => split(line)[0]), places.slice(seen + 1));
-    const end = missed.length === 0
-      ? "No missed messages."
-      : `${missed.length} missed ${missed.length === 1 ? "message" : "messages"} above.`;
-    assertEquals(lines.at(-1), end);
-    client.socket.close(4000);
-    await client.closed;
-    now = next;
-  }
-  // A word that is not a position, or that names no event, does not count as seen.
-  for (
-    const strange of ["zzzz", "_", "z_b_c_d", "z_zzz", `${places[3]}0`, "~", "x".repeat(300)]
-  ) {
-    const { person: client, token: next, lines } = await back(server, now, strange);
-    assertMatch(lines.at(-1)!, /^You may have missed more/, strange);
-    client.socket.close(4000);
-    await client.closed;
-    now = next;
-  }
 });
 
 Deno.test("only a close with 1000 or without a code is a departure", async () => {
