@@ -83,8 +83,8 @@ async function open(path: string): Promise<{ server: TestServer } & AsyncDisposa
   // Heartbeats, the wait for a sign of other processes, and compaction.
   const delayOf = (ms: number) => ms === 1_000 || ms === 1_500 ? 50 : ms;
   const clock = new AdjustedClock({ delayOf });
-  // A minute after the file was written.
-  clock.setAhead(WRITTEN_MS + 60_000 - Date.now());
+  // A minute after the file was written. The monotonic clock must not go below zero.
+  clock.wallAheadMs = WRITTEN_MS + 60_000 - Date.now();
   const kv = await Deno.openKv(path);
   const server = await TestServer.open({ kv, clock, graceSeconds: 1, rateLimits: "off" });
   return {
