@@ -5,6 +5,7 @@
  * is lost is over; mod.ts then makes another one.
  */
 import type { Clock } from "./base/clock.ts";
+import { CLOSE } from "./base/close_codes.ts";
 import type { Limits } from "./base/limits.ts";
 import type { Log } from "./base/log.ts";
 import type { Rate } from "./base/token_bucket.ts";
@@ -99,7 +100,7 @@ export class Instance {
     const { kv } = parts.handles;
     const retention = retentionOf(parts.historyMs, grace);
     this.#canResume = grace > 0;
-    const sender = this.#sender = new Sender(limits, clock);
+    const sender = this.#sender = new Sender(limits, clock, parts.historyMs > 0);
     this.#history = new History({
       kv: parts.handles.history,
       clock,
@@ -286,9 +287,11 @@ export class Instance {
     this.#history.add(event, eventId, shard);
     if (event.kind !== "resume") return this.#sender.deliver(event, eventId);
     const session = this.#storage.session(event.id);
-    if (session === undefined) this.#sender.takenOver(event.id);
+    // Without a token the user has ended the session.
+    if (event.cid === "") this.#sender.closeSession(event.id, CLOSE.ended);
+    else if (session === undefined) this.#sender.closeSession(event.id, CLOSE.takenOver);
     else if (session.takeoverEventId === eventId) {
-      this.#sender.attach(event.id, event.cid, event.room, eventId);
+      this.#sender.attach(session, event.cid, eventId);
     }
     return 0;
   }

@@ -2,8 +2,8 @@
  * Delivers the events of rooms to their subscribers on this instance.
  *
  * Plain-text clients get one frame an event, `chat.v1` clients all events of a commit in one frame.
- * A client that reads too slowly is sent no events of its room until it has caught up, and then one
- * line that says what it missed. Membership changes only when a join or a leave is delivered.
+ * A client that reads too slowly is sent no events of its rooms until it has caught up, and then one
+ * line a room that says what it missed. Membership changes only when a join or a leave is delivered.
  */
 import type { Backpressure } from "./backpressure.ts";
 import { CLOSE, type CloseReason } from "../base/close_codes.ts";
@@ -11,8 +11,18 @@ import type { Clock } from "../base/clock.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import { encodeGap, encodeJson } from "./json.ts";
 import { SlowReaders } from "./slow_readers.ts";
-import { type Gap, newRoom, type RoomSubscribers, setFor, type Subscriber } from "./subscriber.ts";
-import { encodeText, isMemberChange, ownReply } from "./text.ts";
+import {
+  addSeat,
+  type Gap,
+  newRoom,
+  removeSeat,
+  type RoomSubscribers,
+  type Seat,
+  seatIn,
+  setFor,
+  type Subscriber,
+} from "./subscriber.ts";
+import { encodeText, IS_SHOWN, isMemberChange, ownReply } from "./text.ts";
 import type { Writer } from "./writer.ts";
 
 /** The rooms that have subscribers on this instance. */
@@ -37,35 +47,44 @@ export class Rooms {
     });
   }
 
-  /** Puts a subscriber into a room, after taking it out of the one it is in. */
+  /** Puts a subscriber into a room, unless it is there already. */
   join(subscriber: Subscriber, name: string): void {
-    this.leave(subscriber);
+    if (seatIn(subscriber, name) !== undefined) return;
     let room = this.#rooms.get(name);
     if (room === undefined) {
       room = newRoom(name);
       this.#rooms.set(name, room);
     }
+    const seat = addSeat(subscriber, room);
     // Lines that were written before the subscriber joined are not for it.
-    subscriber.skipUnits = subscriber.heldEvents === undefined ? room.lines.length : 0;
-    setFor(subscriber, room).add(subscriber);
-    subscriber.room = room;
+    if (subscriber.heldEvents === undefined) seat.skipUnits = room.lines.length;
+    setFor(seat).add(seat);
   }
 
-  /** Takes a subscriber out of its room, after sending it the room's pending lines. */
-  leave(subscriber: Subscriber): void {
-    const { room } = subscriber;
-    if (room === undefined) return;
+  /** Takes a subscriber out of a room, after sending it the room's pending lines. */
+  leave(subscriber: Subscriber, name: string): void {
+    const seat = seatIn(subscriber, name);
+    if (seat !== undefined) this.#leave(seat);
+  }
+
+  /** Takes a subscriber out of all rooms, after sending it their pending lines. */
+  leaveAll({ seats }: Subscriber): void {
+    for (const seat of seats) this.#leave(seat);
+  }
+
+  #leave(seat: Seat): void {
+    const { subscriber, room } = seat;
     // Its own leaving, and the events before that, are for it too.
-    if (room.json.has(subscriber)) this.#sendRest(subscriber, room, room.lines);
-    setFor(subscriber, room).delete(subscriber);
-    room.mustReceive.delete(subscriber);
-    this.#slow.delete(subscriber);
-    subscriber.gap = undefined;
+    if (room.json.has(seat)) this.#sendRest(seat, room.lines);
+    setFor(seat).delete(seat);
+    room.mustReceive.delete(seat);
+    if (seat.gap !== undefined) this.#endGap(seat);
+    removeSeat(seat);
     if (room.text.size + room.json.size + room.behind.size + room.slow.size === 0) {
       this.#rooms.delete(room.name);
       this.#dirty.delete(room);
     }
-    subscriber.room = undefined;
+    if (subscriber.gaps === 0) this.#slow.delete(subscriber);
   }
 
   /**
@@ -77,19 +96,24 @@ export class Rooms {
     if (room !== undefined && room.slow.size > 0) this.#addToGaps(room, event, eventId, self);
     if (room !== undefined && room.json.size + room.behind.size > 0) {
       this.#addLine(room, event, eventId);
-      if (self !== undefined && self.wire === "json") room.mustReceive.add(self);
+      const seat = self?.wire === "json" ? seatIn(self, event.room) : undefined;
+      if (seat !== undefined) room.mustReceive.add(seat);
     }
-    if (self !== undefined && self.wire !== "json") {
-      this.#writer.send(self, encodeText(event, true));
-    }
+    if (self !== undefined && self.wire !== "json") this.#tell(self, event, eventId);
     const frames = room === undefined ? 1 : room.text.size;
-    if (room !== undefined && frames > 0) {
-      const text = encodeText(event, false);
-      for (const subscriber of room.text) {
-        if (subscriber !== self) this.#offer(subscriber, room, event, eventId, text);
-      }
-    }
+    if (room !== undefined && frames > 0) this.#offerText(room, event, eventId, self);
     return frames;
+  }
+
+  /** Moves a subscriber by a join or leave of which only that subscriber is told. */
+  moveQuietly(event: RoomEvent, eventId: string, self: Subscriber): number {
+    const seat = seatIn(self, event.room);
+    if (seat?.gap !== undefined) this.#sendGap(seat, seat.gap);
+    if (event.kind === "leave") this.leave(self, event.room);
+    this.#tell(self, event, eventId);
+    // It was told at once, and before all later events of the room.
+    if (event.kind === "join") this.join(self, event.room);
+    return 1;
   }
 
   /** Sends the pending lines of all rooms. Returns the number of frames. */
@@ -100,13 +124,24 @@ export class Rooms {
   }
 
   /** Moves a JSON client that has been told what it missed to those that are sent events. */
-  endCatchUp(subscriber: Subscriber): void {
-    const { room } = subscriber;
-    if (!room?.behind.has(subscriber)) return;
-    // The room's pending lines are among the held events.
-    this.#flushRoom(room);
-    room.behind.delete(subscriber);
-    room.json.add(subscriber);
+  endCatchUp({ seats }: Subscriber): void {
+    for (const seat of seats) {
+      const { room } = seat;
+      if (!room.behind.has(seat)) continue;
+      // The room's pending lines are among the held events.
+      this.#flushRoom(room);
+      room.behind.delete(seat);
+      room.json.add(seat);
+    }
+  }
+
+  /** Sends an event to the subscriber that it is about, whatever else is unsent. */
+  #tell(self: Subscriber, event: RoomEvent, eventId: string): void {
+    if (self.heldEvents !== undefined) {
+      return this.#writer.hold(self, encodeJson(event, eventId), eventId);
+    }
+    const line = self.wire === "json" ? encodeJson(event, eventId) : encodeText(event, true);
+    if (line !== "") this.#writer.send(self, line);
   }
 
   /** Adds an event to the next frame of the room's JSON clients. */
@@ -117,8 +152,7 @@ export class Rooms {
     this.#dirty.add(room);
     room.events++;
     room.lastEventId = eventId;
-    if (!isMemberChange(event.kind)) room.messages++;
-    for (const subscriber of room.behind) this.#writer.hold(subscriber, line, eventId);
+    for (const { subscriber } of room.behind) this.#writer.hold(subscriber, line, eventId);
   }
 
   #flushRoom(room: RoomSubscribers): number {
@@ -127,58 +161,71 @@ export class Rooms {
     room.lines = "";
     this.#dirty.delete(room);
     const text = lines.slice(0, -1);
-    for (const subscriber of room.json) {
-      if (subscriber.skipUnits > 0 || subscriber.pendingLines !== "") {
-        this.#sendRest(subscriber, room, lines);
-      } else if (!this.#writer.sendIfItFits(subscriber, text)) {
-        this.#sendOrStartGap(subscriber, room, text);
-      }
+    for (const seat of room.json) {
+      const { subscriber } = seat;
+      if (seat.skipUnits > 0 || subscriber.pendingLines !== "") this.#sendRest(seat, lines);
+      else if (!this.#writer.sendIfItFits(subscriber, text)) this.#sendOrStartGap(seat, text);
     }
     const frames = room.json.size;
     room.sentEventId = room.lastEventId;
     room.events = 0;
-    room.messages = 0;
     if (room.mustReceive.size > 0) room.mustReceive.clear();
     return frames;
   }
 
-  /** Sends a client its part of the room's lines, and its own queued replies after that. */
-  #sendRest(subscriber: Subscriber, room: RoomSubscribers, lines: string): void {
-    const replies = this.#writer.takeQueued(subscriber);
-    const events = lines.slice(subscriber.skipUnits);
-    subscriber.skipUnits = 0;
+  /**
+   * Sends a client its part of a room's lines. A client in one room gets its queued replies after them
+   * in the same frame. One in several rooms gets them later: after the events of all its rooms.
+   */
+  #sendRest(seat: Seat, lines: string): void {
+    const { subscriber } = seat;
+    const replies = subscriber.seats.length > 1 ? "" : this.#writer.takeQueued(subscriber);
+    const events = lines.slice(seat.skipUnits);
+    seat.skipUnits = 0;
     const rest = withoutLastBreak(events + replies);
     if (rest === "" || this.#writer.sendIfItFits(subscriber, rest)) return;
-    if (events !== "") this.#sendOrStartGap(subscriber, room, withoutLastBreak(events));
+    if (events !== "") this.#sendOrStartGap(seat, withoutLastBreak(events));
     if (replies !== "") this.#writer.send(subscriber, replies);
   }
 
   /** The lines do not fit: sends them only to a client that one of them is about. */
-  #sendOrStartGap(subscriber: Subscriber, room: RoomSubscribers, text: string): void {
-    if (room.mustReceive.has(subscriber)) return this.#writer.send(subscriber, text);
-    const { sentEventId: after, lastEventId: until, events: missed, messages } = room;
-    this.#startGap(subscriber, room, { after, until, missed, messages });
+  #sendOrStartGap(seat: Seat, text: string): void {
+    const { subscriber, room } = seat;
+    if (room.mustReceive.has(seat)) return this.#writer.send(subscriber, text);
+    const { sentEventId: after, lastEventId: until, events: missed } = room;
+    // JSON clients are not told how many of the events were messages.
+    this.#startGap(seat, { after, until, missed, messages: 0 });
   }
 
-  /** Sends an event to a plain-text client of the room, if it fits. */
-  #offer(
-    subscriber: Subscriber,
+  /** Sends an event to the plain-text clients of the room for which it fits. */
+  #offerText(
     room: RoomSubscribers,
     event: RoomEvent,
     eventId: string,
-    text: string,
+    self: Subscriber | undefined,
   ): void {
-    if (this.#writer.sendIfItFits(subscriber, text)) return;
-    const messages = isMemberChange(event.kind) ? 0 : 1;
-    this.#startGap(subscriber, room, { after: "", until: eventId, missed: 1, messages });
+    const text = encodeText(event, false);
+    if (text === "") return;
+    for (const seat of room.text) {
+      const { subscriber } = seat;
+      if (subscriber === self || this.#writer.sendIfItFits(subscriber, text)) continue;
+      const messages = isMemberChange(event.kind) ? 0 : 1;
+      this.#startGap(seat, { after: "", until: eventId, missed: 1, messages });
+    }
   }
 
-  /** Stops sending a client the events of its room until it has caught up. */
-  #startGap(subscriber: Subscriber, room: RoomSubscribers, gap: Gap): void {
-    setFor(subscriber, room).delete(subscriber);
-    subscriber.gap = gap;
-    room.slow.add(subscriber);
-    this.#slow.add(subscriber);
+  /** Stops sending a client the events of a room until it has caught up. */
+  #startGap(seat: Seat, gap: Gap): void {
+    const { subscriber, room } = seat;
+    setFor(seat).delete(seat);
+    seat.gap = gap;
+    room.slow.add(seat);
+    if (subscriber.gaps++ === 0) this.#slow.add(subscriber);
+  }
+
+  #endGap(seat: Seat): void {
+    seat.gap = undefined;
+    seat.subscriber.gaps--;
   }
 
   /** Counts an event for the slow clients; the one that it is about receives it all the same. */
@@ -188,15 +235,14 @@ export class Rooms {
     eventId: string,
     self: Subscriber | undefined,
   ): void {
-    for (const subscriber of room.slow) {
-      const gap = subscriber.gap!;
+    for (const seat of room.slow) {
+      const { subscriber } = seat;
+      const gap = seat.gap!;
       if (subscriber === self) {
-        this.#sendGap(subscriber, room, gap);
+        this.#sendGap(seat, gap);
         gap.after = eventId;
-        if (subscriber.wire === "json") {
-          this.#writer.send(subscriber, encodeJson(event, eventId));
-        }
-      } else {
+        if (subscriber.wire === "json") this.#tell(subscriber, event, eventId);
+      } else if (subscriber.wire === "json" || IS_SHOWN[event.kind]) {
         gap.until = eventId;
         gap.missed++;
         if (!isMemberChange(event.kind)) gap.messages++;
@@ -205,7 +251,7 @@ export class Rooms {
   }
 
   /** Tells a client what it was not sent, and begins a new gap. */
-  #sendGap(subscriber: Subscriber, { name }: RoomSubscribers, gap: Gap): void {
+  #sendGap({ subscriber, room }: Seat, gap: Gap): void {
     const { after, until, missed, messages } = gap;
     if (missed === 0) return;
     gap.after = until;
@@ -214,24 +260,26 @@ export class Rooms {
     this.#writer.send(
       subscriber,
       subscriber.wire === "json"
-        ? encodeGap(name, after, until, missed)
+        ? encodeGap(room.name, after, until, missed)
         : ownReply.tooSlow(messages),
     );
   }
 
-  /** Tells a client what it missed, and sends it events again. */
-  #caughtUp(subscriber: Subscriber): void {
-    const { room, gap } = subscriber;
-    if (room === undefined || gap === undefined) return;
-    this.#sendGap(subscriber, room, gap);
-    // Sending may have closed it.
-    if (subscriber.room === undefined) return;
-    room.slow.delete(subscriber);
-    subscriber.gap = undefined;
-    // The room's pending lines were counted in the gap.
-    subscriber.skipUnits = room.lines.length;
-    if (room.lines === "") room.sentEventId = gap.after;
-    setFor(subscriber, room).add(subscriber);
+  /** Tells a client what it missed in each room, and sends it events again. */
+  #caughtUp({ seats }: Subscriber): void {
+    for (const seat of seats) {
+      const { subscriber, room, gap } = seat;
+      if (gap === undefined) continue;
+      this.#sendGap(seat, gap);
+      // Sending may have closed it.
+      if (subscriber.seats.length === 0) return;
+      room.slow.delete(seat);
+      this.#endGap(seat);
+      // The room's pending lines were counted in the gap.
+      seat.skipUnits = room.lines.length;
+      if (room.lines === "") room.sentEventId = gap.after;
+      setFor(seat).add(seat);
+    }
   }
 }
 
