@@ -12,14 +12,12 @@ import type { RoomEvent } from "../feed/events.ts";
 import { encodeGap, encodeJson } from "./json.ts";
 import { SlowReaders } from "./slow_readers.ts";
 import {
-  addSeat,
+  addTo,
   type Gap,
   newRoom,
-  removeSeat,
+  removeFrom,
+  roomOf,
   type RoomSubscribers,
-  type Seat,
-  seatIn,
-  setFor,
   type Subscriber,
 } from "./subscriber.ts";
 import { encodeText, IS_SHOWN, isMemberChange, ownReply } from "./text.ts";
@@ -47,40 +45,38 @@ export class Rooms {
     });
   }
 
-  /** Puts a subscriber into a room, unless it is there already. */
-  join(subscriber: Subscriber, name: string): void {
-    if (seatIn(subscriber, name) !== undefined) return;
+  /**
+   * Puts a subscriber into a room, unless it is there already. It has been, or will be, told of all
+   * events up to `eventId`.
+   */
+  join(subscriber: Subscriber, name: string, eventId: string): void {
+    if (roomOf(subscriber, name) !== undefined) return;
     let room = this.#rooms.get(name);
     if (room === undefined) {
       room = newRoom(name);
       this.#rooms.set(name, room);
     }
-    const seat = addSeat(subscriber, room);
-    // Lines that were written before the subscriber joined are not for it.
-    if (subscriber.heldEvents === undefined) seat.skipUnits = room.lines.length;
-    setFor(seat).add(seat);
+    if (room.json.size + room.behind.size === 0 && room.lines === "") room.sentEventId = eventId;
+    subscriber.rooms = [...subscriber.rooms, room];
+    addTo(room, subscriber);
+    skipLines(room, subscriber);
   }
 
   /** Takes a subscriber out of a room, after sending it the room's pending lines. */
   leave(subscriber: Subscriber, name: string): void {
-    const seat = seatIn(subscriber, name);
-    if (seat !== undefined) this.#leave(seat);
+    const room = roomOf(subscriber, name);
+    if (room !== undefined) this.#leave(subscriber, room);
   }
 
   /** Takes a subscriber out of all rooms, after sending it their pending lines. */
-  leaveAll({ seats }: Subscriber): void {
-    for (const seat of seats) this.#leave(seat);
+  leaveAll(subscriber: Subscriber): void {
+    for (const room of subscriber.rooms) this.#leave(subscriber, room);
   }
 
-  #leave(seat: Seat): void {
-    const { subscriber, room } = seat;
+  #leave(subscriber: Subscriber, room: RoomSubscribers): void {
     // Its own leaving, and the events before that, are for it too.
-    if (room.json.has(seat)) this.#sendRest(seat, room.lines);
-    setFor(seat).delete(seat);
-    room.mustReceive.delete(seat);
-    if (seat.gap !== undefined) this.#endGap(seat);
-    removeSeat(seat);
-    if (room.text.size + room.json.size + room.behind.size + room.slow.size === 0) {
+    if (room.json.has(subscriber)) this.#sendRest(subscriber, room, room.lines);
+    if (removeFrom(room, subscriber)) {
       this.#rooms.delete(room.name);
       this.#dirty.delete(room);
     }
@@ -96,8 +92,7 @@ export class Rooms {
     if (room !== undefined && room.slow.size > 0) this.#addToGaps(room, event, eventId, self);
     if (room !== undefined && room.json.size + room.behind.size > 0) {
       this.#addLine(room, event, eventId);
-      const seat = self?.wire === "json" ? seatIn(self, event.room) : undefined;
-      if (seat !== undefined) room.mustReceive.add(seat);
+      if (self?.wire === "json") room.mustReceive.add(self);
     }
     if (self !== undefined && self.wire !== "json") this.#tell(self, event, eventId);
     const frames = room === undefined ? 1 : room.text.size;
@@ -107,12 +102,13 @@ export class Rooms {
 
   /** Moves a subscriber by a join or leave of which only that subscriber is told. */
   moveQuietly(event: RoomEvent, eventId: string, self: Subscriber): number {
-    const seat = seatIn(self, event.room);
-    if (seat?.gap !== undefined) this.#sendGap(seat, seat.gap);
+    const room = this.#rooms.get(event.room);
+    const gap = room?.slow.get(self);
+    if (room !== undefined && gap !== undefined) this.#sendGap(self, room, gap);
     if (event.kind === "leave") this.leave(self, event.room);
+    // It is told at once: after the earlier events of the room, and before all later ones.
     this.#tell(self, event, eventId);
-    // It was told at once, and before all later events of the room.
-    if (event.kind === "join") this.join(self, event.room);
+    if (event.kind === "join") this.join(self, event.room, eventId);
     return 1;
   }
 
@@ -124,14 +120,13 @@ export class Rooms {
   }
 
   /** Moves a JSON client that has been told what it missed to those that are sent events. */
-  endCatchUp({ seats }: Subscriber): void {
-    for (const seat of seats) {
-      const { room } = seat;
-      if (!room.behind.has(seat)) continue;
+  endCatchUp(subscriber: Subscriber): void {
+    for (const room of subscriber.rooms) {
+      if (!room.behind.has(subscriber)) continue;
       // The room's pending lines are among the held events.
       this.#flushRoom(room);
-      room.behind.delete(seat);
-      room.json.add(seat);
+      room.behind.delete(subscriber);
+      room.json.add(subscriber);
     }
   }
 
@@ -152,7 +147,7 @@ export class Rooms {
     this.#dirty.add(room);
     room.events++;
     room.lastEventId = eventId;
-    for (const { subscriber } of room.behind) this.#writer.hold(subscriber, line, eventId);
+    for (const subscriber of room.behind) this.#writer.hold(subscriber, line, eventId);
   }
 
   #flushRoom(room: RoomSubscribers): number {
@@ -161,12 +156,16 @@ export class Rooms {
     room.lines = "";
     this.#dirty.delete(room);
     const text = lines.slice(0, -1);
-    for (const seat of room.json) {
-      const { subscriber } = seat;
-      if (seat.skipUnits > 0 || subscriber.pendingLines !== "") this.#sendRest(seat, lines);
-      else if (!this.#writer.sendIfItFits(subscriber, text)) this.#sendOrStartGap(seat, text);
+    const { skipUnits } = room;
+    for (const subscriber of room.json) {
+      if (subscriber.pendingLines !== "" || skipUnits?.has(subscriber)) {
+        this.#sendRest(subscriber, room, lines);
+      } else if (!this.#writer.sendIfItFits(subscriber, text)) {
+        this.#sendOrStartGap(subscriber, room, text);
+      }
     }
     const frames = room.json.size;
+    room.skipUnits = undefined;
     room.sentEventId = room.lastEventId;
     room.events = 0;
     if (room.mustReceive.size > 0) room.mustReceive.clear();
@@ -177,24 +176,21 @@ export class Rooms {
    * Sends a client its part of a room's lines. A client in one room gets its queued replies after them
    * in the same frame. One in several rooms gets them later: after the events of all its rooms.
    */
-  #sendRest(seat: Seat, lines: string): void {
-    const { subscriber } = seat;
-    const replies = subscriber.seats.length > 1 ? "" : this.#writer.takeQueued(subscriber);
-    const events = lines.slice(seat.skipUnits);
-    seat.skipUnits = 0;
+  #sendRest(subscriber: Subscriber, room: RoomSubscribers, lines: string): void {
+    const replies = subscriber.rooms.length > 1 ? "" : this.#writer.takeQueued(subscriber);
+    const events = lines.slice(room.skipUnits?.get(subscriber) ?? 0);
     const rest = withoutLastBreak(events + replies);
     if (rest === "" || this.#writer.sendIfItFits(subscriber, rest)) return;
-    if (events !== "") this.#sendOrStartGap(seat, withoutLastBreak(events));
+    if (events !== "") this.#sendOrStartGap(subscriber, room, withoutLastBreak(events));
     if (replies !== "") this.#writer.send(subscriber, replies);
   }
 
   /** The lines do not fit: sends them only to a client that one of them is about. */
-  #sendOrStartGap(seat: Seat, text: string): void {
-    const { subscriber, room } = seat;
-    if (room.mustReceive.has(seat)) return this.#writer.send(subscriber, text);
+  #sendOrStartGap(subscriber: Subscriber, room: RoomSubscribers, text: string): void {
+    if (room.mustReceive.has(subscriber)) return this.#writer.send(subscriber, text);
     const { sentEventId: after, lastEventId: until, events: missed } = room;
     // JSON clients are not told how many of the events were messages.
-    this.#startGap(seat, { after, until, missed, messages: 0 });
+    this.#startGap(subscriber, room, { after, until, missed, messages: 0 });
   }
 
   /** Sends an event to the plain-text clients of the room for which it fits. */
@@ -206,26 +202,19 @@ export class Rooms {
   ): void {
     const text = encodeText(event, false);
     if (text === "") return;
-    for (const seat of room.text) {
-      const { subscriber } = seat;
+    for (const subscriber of room.text) {
       if (subscriber === self || this.#writer.sendIfItFits(subscriber, text)) continue;
       const messages = isMemberChange(event.kind) ? 0 : 1;
-      this.#startGap(seat, { after: "", until: eventId, missed: 1, messages });
+      this.#startGap(subscriber, room, { after: "", until: eventId, missed: 1, messages });
     }
   }
 
   /** Stops sending a client the events of a room until it has caught up. */
-  #startGap(seat: Seat, gap: Gap): void {
-    const { subscriber, room } = seat;
-    setFor(seat).delete(seat);
-    seat.gap = gap;
-    room.slow.add(seat);
+  #startGap(subscriber: Subscriber, room: RoomSubscribers, gap: Gap): void {
+    room.text.delete(subscriber);
+    room.json.delete(subscriber);
+    room.slow.set(subscriber, gap);
     if (subscriber.gaps++ === 0) this.#slow.add(subscriber);
-  }
-
-  #endGap(seat: Seat): void {
-    seat.gap = undefined;
-    seat.subscriber.gaps--;
   }
 
   /** Counts an event for the slow clients; the one that it is about receives it all the same. */
@@ -235,11 +224,9 @@ export class Rooms {
     eventId: string,
     self: Subscriber | undefined,
   ): void {
-    for (const seat of room.slow) {
-      const { subscriber } = seat;
-      const gap = seat.gap!;
+    for (const [subscriber, gap] of room.slow) {
       if (subscriber === self) {
-        this.#sendGap(seat, gap);
+        this.#sendGap(subscriber, room, gap);
         gap.after = eventId;
         if (subscriber.wire === "json") this.#tell(subscriber, event, eventId);
       } else if (subscriber.wire === "json" || IS_SHOWN[event.kind]) {
@@ -251,7 +238,7 @@ export class Rooms {
   }
 
   /** Tells a client what it was not sent, and begins a new gap. */
-  #sendGap({ subscriber, room }: Seat, gap: Gap): void {
+  #sendGap(subscriber: Subscriber, { name }: RoomSubscribers, gap: Gap): void {
     const { after, until, missed, messages } = gap;
     if (missed === 0) return;
     gap.after = until;
@@ -260,27 +247,33 @@ export class Rooms {
     this.#writer.send(
       subscriber,
       subscriber.wire === "json"
-        ? encodeGap(room.name, after, until, missed)
+        ? encodeGap(name, after, until, missed)
         : ownReply.tooSlow(messages),
     );
   }
 
   /** Tells a client what it missed in each room, and sends it events again. */
-  #caughtUp({ seats }: Subscriber): void {
-    for (const seat of seats) {
-      const { subscriber, room, gap } = seat;
+  #caughtUp(subscriber: Subscriber): void {
+    for (const room of subscriber.rooms) {
+      const gap = room.slow.get(subscriber);
       if (gap === undefined) continue;
-      this.#sendGap(seat, gap);
+      this.#sendGap(subscriber, room, gap);
       // Sending may have closed it.
-      if (subscriber.seats.length === 0) return;
-      room.slow.delete(seat);
-      this.#endGap(seat);
+      if (!room.slow.delete(subscriber)) return;
+      subscriber.gaps--;
+      addTo(room, subscriber);
       // The room's pending lines were counted in the gap.
-      seat.skipUnits = room.lines.length;
-      if (room.lines === "") room.sentEventId = gap.after;
-      setFor(seat).add(seat);
+      skipLines(room, subscriber);
+      if (subscriber.wire === "json" && room.lines === "") room.sentEventId = gap.after;
     }
   }
+}
+
+/** Excludes the room's pending lines from what a member is sent, if it receives JSON events. */
+function skipLines(room: RoomSubscribers, subscriber: Subscriber): void {
+  if (room.lines === "" || !room.json.has(subscriber)) return;
+  room.skipUnits ??= new Map();
+  room.skipUnits.set(subscriber, room.lines.length);
 }
 
 function withoutLastBreak(lines: string): string {

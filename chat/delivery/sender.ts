@@ -154,7 +154,7 @@ export class Sender {
     subscriber.takeoverEventId = eventId;
     this.bind(subscriber, id);
     this.setUser(subscriber, user);
-    for (const room of rooms) this.#rooms.join(subscriber, room);
+    for (const room of rooms) this.#rooms.join(subscriber, room, eventId);
   }
 
   /** Sends the held events, except those with `knownIds`: the client knows now what it missed. */
@@ -180,6 +180,7 @@ export class Sender {
       case "action":
         return this.#rooms.deliver(event, eventId, undefined);
       case "nick":
+        if (event.isQuiet) return 0;
         return this.#rooms.deliver(event, eventId, this.#subscriberOf(event, eventId));
       case "join":
       case "leave":
@@ -224,13 +225,14 @@ export class Sender {
   }
 
   #deliverMove(event: RoomEvent, eventId: string): number {
+    const { kind, room, to, isQuiet } = event;
     const self = this.#subscriberOf(event, eventId);
-    // The session speaks for another user from now on, and stays in the room.
-    const changesSeat = self !== undefined && event.to === undefined;
-    if (event.isQuiet) return changesSeat ? this.#rooms.moveQuietly(event, eventId, self) : 0;
-    if (changesSeat && event.kind === "join") this.#rooms.join(self, event.room);
+    // With `to` the session stays in the room: only the user that it speaks for is another one.
+    const moving = to === undefined ? self : undefined;
+    if (isQuiet) return moving ? this.#rooms.moveQuietly(event, eventId, moving) : 0;
+    if (moving && kind === "join") this.#rooms.join(moving, room, eventId);
     const frames = this.#rooms.deliver(event, eventId, self);
-    if (changesSeat && event.kind === "leave") this.#rooms.leave(self, event.room);
+    if (moving && kind === "leave") this.#rooms.leave(moving, room);
     return frames;
   }
 

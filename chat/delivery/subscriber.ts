@@ -43,8 +43,8 @@ export interface Subscriber {
   /** The ID of the event that resumed the session here; earlier events of it are ignored. */
   takeoverEventId: string;
   /** Its rooms. The array is replaced, never changed: so it takes no more memory than it needs. */
-  seats: readonly Seat[];
-  /** The number of seats with a gap. If there are any, it is sent no events of other rooms either. */
+  rooms: readonly RoomSubscribers[];
+  /** The number of rooms that have it in `slow`. If any has, it is sent no events of the others. */
   gaps: number;
   /** Events that wait until the client has been told what it missed; `undefined`: none have to. */
   heldEvents: HeldEvent[] | undefined;
@@ -58,29 +58,21 @@ export interface Subscriber {
   readonly onClosed: (code: number) => void;
 }
 
-/** The place of a subscriber in one room. */
-export interface Seat {
-  readonly subscriber: Subscriber;
-  readonly room: RoomSubscribers;
-  /** Code units of the room's pending lines that were written before it joined. */
-  skipUnits: number;
-  /** The events of the room that it has not been sent; `undefined`: it keeps up. */
-  gap: Gap | undefined;
-}
-
-/** The subscribers of one room on this instance. */
+/** The subscribers of one room on this instance. Each is in one of the first four collections. */
 export interface RoomSubscribers {
   readonly name: string;
-  readonly text: Set<Seat>;
-  readonly json: Set<Seat>;
+  readonly text: Set<Subscriber>;
+  readonly json: Set<Subscriber>;
   /** JSON clients that have not been told yet what they missed. */
-  readonly behind: Set<Seat>;
-  /** Clients of either kind that read too slowly. */
-  readonly slow: Set<Seat>;
+  readonly behind: Set<Subscriber>;
+  /** Clients of either kind that read too slowly, and the events that they were not sent. */
+  readonly slow: Map<Subscriber, Gap>;
   /** The events of the current commit that have not been sent: JSON, each with a line break. */
   lines: string;
+  /** Code units of `lines` that were written before a member of `json` joined; `undefined`: none. */
+  skipUnits: Map<Subscriber, number> | undefined;
   /** The members of `json` that an event in `lines` is about: they must receive it. */
-  readonly mustReceive: Set<Seat>;
+  readonly mustReceive: Set<Subscriber>;
   /** The number of events in `lines`, and the ID of the last. */
   events: number;
   lastEventId: string;
@@ -88,7 +80,7 @@ export interface RoomSubscribers {
   sentEventId: string;
 }
 
-const NO_SEATS: readonly Seat[] = [];
+const NO_ROOMS: readonly RoomSubscribers[] = [];
 
 /** Returns a subscriber for a socket, without a session ID and in no room. */
 export function newSubscriber(
@@ -102,7 +94,7 @@ export function newSubscriber(
     id: undefined,
     user: undefined,
     takeoverEventId: "",
-    seats: NO_SEATS,
+    rooms: NO_ROOMS,
     gaps: 0,
     heldEvents: undefined,
     heldUnits: 0,
@@ -119,8 +111,9 @@ export function newRoom(name: string): RoomSubscribers {
     text: new Set(),
     json: new Set(),
     behind: new Set(),
-    slow: new Set(),
+    slow: new Map(),
     lines: "",
+    skipUnits: undefined,
     mustReceive: new Set(),
     events: 0,
     lastEventId: "",
@@ -128,28 +121,28 @@ export function newRoom(name: string): RoomSubscribers {
   };
 }
 
-/** Adds a seat in a room to a subscriber, and returns it. The room's sets do not hold it yet. */
-export function addSeat(subscriber: Subscriber, room: RoomSubscribers): Seat {
-  const seat: Seat = { subscriber, room, skipUnits: 0, gap: undefined };
-  subscriber.seats = [...subscriber.seats, seat];
-  return seat;
+/** Returns the room of a name that a subscriber is in. */
+export function roomOf({ rooms }: Subscriber, name: string): RoomSubscribers | undefined {
+  return rooms.find((room) => room.name === name);
 }
 
-/** Takes a seat from its subscriber. The room's sets may still hold it. */
-export function removeSeat(seat: Seat): void {
-  const { subscriber } = seat;
-  const rest = subscriber.seats.filter((each) => each !== seat);
-  subscriber.seats = rest.length === 0 ? NO_SEATS : rest;
+/** Puts a subscriber that keeps up into its collection of a room. */
+export function addTo(room: RoomSubscribers, subscriber: Subscriber): void {
+  if (subscriber.wire !== "json") room.text.add(subscriber);
+  else if (subscriber.heldEvents === undefined) room.json.add(subscriber);
+  else room.behind.add(subscriber);
 }
 
-/** Returns the seat of a subscriber in a room. */
-export function seatIn(subscriber: Subscriber, room: string): Seat | undefined {
-  return subscriber.seats.find((seat) => seat.room.name === room);
-}
-
-/** Returns the set of its room that a seat belongs to in its present state. */
-export function setFor({ subscriber, room, gap }: Seat): Set<Seat> {
-  if (gap !== undefined) return room.slow;
-  if (subscriber.wire !== "json") return room.text;
-  return subscriber.heldEvents === undefined ? room.json : room.behind;
+/** Takes a subscriber out of all collections of a room. Returns whether the room is empty then. */
+export function removeFrom(room: RoomSubscribers, subscriber: Subscriber): boolean {
+  const { text, json, behind, slow } = room;
+  text.delete(subscriber);
+  json.delete(subscriber);
+  behind.delete(subscriber);
+  if (slow.delete(subscriber)) subscriber.gaps--;
+  room.mustReceive.delete(subscriber);
+  room.skipUnits?.delete(subscriber);
+  const rest = subscriber.rooms.filter((each) => each !== room);
+  subscriber.rooms = rest.length === 0 ? NO_ROOMS : rest;
+  return text.size + json.size + behind.size + slow.size === 0;
 }
