@@ -5,6 +5,7 @@
  * A verb returns a result or a rejection; the protocol tells the client. Changes of state go to
  * Storage, messages to the feed. No verb knows the protocols' texts, sockets or keys.
  */
+import { CLOSE } from "../base/close_codes.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Result } from "../base/rejections.ts";
@@ -111,6 +112,13 @@ export class Handler {
   async confirmToken(connection: Connection): Promise<void> {
     connection.tokenUnconfirmed = false;
     await this.#parts.storage.confirmToken(connection.session.id);
+  }
+
+  /** Ends the session of a connection as its user asked: as if the client had left by itself. */
+  async endOwn(connection: Connection): Promise<void> {
+    await this.reading.markShown(connection);
+    await this.#parts.storage.deleteConnection(connection.session.id);
+    connection.close(CLOSE.ended);
   }
 
   /** Ends a session, or keeps it for a while if its client dropped. */

@@ -6,7 +6,6 @@
 import * as z from "zod";
 import { MAX_REPLY_BYTES, MAX_RESUME_BYTES } from "../delivery/encoded_size.ts";
 import { encodeReply, type Ref } from "../delivery/json.ts";
-import { CHAT_V1 } from "./chat_v1_name.ts";
 import type { ChatV1 } from "./chat_v1.ts";
 import type { Connection } from "./connection.ts";
 import { bounded, fields, id, type RequestTypes, row } from "./request_types.ts";
@@ -141,7 +140,7 @@ async function listSessions(
     sessions: sessions.map(({ id, since, protocol, isCurrent }) => ({
       session: id,
       since,
-      protocol: protocol === "json" ? CHAT_V1 : protocol,
+      protocol: protocol === v1.wire ? v1.name : protocol,
       current: isCurrent || undefined,
     })),
   });

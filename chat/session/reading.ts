@@ -6,8 +6,9 @@
 import type { Clock } from "../base/clock.ts";
 import { reject, rejection, type Result } from "../base/rejections.ts";
 import { encodedEventBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
-import { isEventId, type LoggedEvent, type RoomEvent } from "../feed/events.ts";
+import type { LoggedEvent, RoomEvent } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
+import { isEventId } from "../history/streams.ts";
 import { conversationOf, DIRECT_FEED_NAME, type Stream } from "../kv/keys.ts";
 import type { Conversations } from "../storage/conversations.ts";
 import type { Place, ReadMarkers } from "../storage/read_markers.ts";

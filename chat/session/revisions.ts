@@ -6,8 +6,9 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { rejection, type Result } from "../base/rejections.ts";
-import { authorOf, isEventId, type RoomEvent } from "../feed/events.ts";
+import { authorOf, type RoomEvent } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
+import { isEventId } from "../history/streams.ts";
 import { conversationOf, type Stream } from "../kv/keys.ts";
 import type { Place } from "../storage/read_markers.ts";
 import { accountOf } from "../storage/records.ts";
