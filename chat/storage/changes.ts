@@ -82,14 +82,19 @@ export class Changes {
   }
 
   /**
-   * Changes a session in its turn. `users` are the IDs of the registered users whose rows the plan
-   * needs. `name` is that of the operation, unless the plan has one.
+   * Changes a session in its turn. `name` is that of the operation, unless the plan has one. The plan gets
+   * a draft of the session's registered user, unless `needsUser` is false.
    */
-  change(record: Session, name: string, plan: Plan): Promise<ChangeResult> {
+  change(
+    record: Session,
+    name: string,
+    plan: Plan,
+    needsUser = true,
+  ): Promise<ChangeResult> {
     return this.inTurn(record.id, [record.user], async () => {
       const state = await this.prepare(record);
       if (state !== "done") return refused(state);
-      const users = record.account === "" ? [] : [record.user];
+      const users = needsUser && record.account !== "" ? [record.user] : [];
       const result = await this.attempt(name, users, async (drafts) => {
         const planned = await plan(drafts);
         return typeof planned === "string" ? planned : this.#guarded(record, planned);

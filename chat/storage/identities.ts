@@ -105,7 +105,7 @@ export class Identities {
         rows.putInstanceRow({ ...record, tokens: [token] }),
       ];
       return { checks, mutations: [...mutations, ...renewal] };
-    });
+    }, false);
     if (token === undefined) return result;
     if (result.outcome === "done") record.tokens = [token];
     // It may be committed all the same.

@@ -137,7 +137,7 @@ export class Takeovers {
       if (old.length === 0) return "done";
       tokens = [newest!];
       return { mutations: [...rows.deleteTokens(old), rows.putInstanceRow({ ...record, tokens })] };
-    });
+    }, false);
     if (result.outcome === "done") record.tokens = tokens;
     return result;
   }
