@@ -93,6 +93,8 @@ export class Instance {
   readonly #sender: Sender;
   readonly #connections: Connections;
   readonly #lease: Lease;
+  readonly #registrations: Registrations;
+  #cancelRenewal = (): void => {};
   readonly #canResume: boolean;
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
@@ -137,6 +139,7 @@ export class Instance {
       instance: id,
       registrationMs: parts.registrationMs || DEFAULT_REGISTRATION_MS,
       emptyRoomMs: parts.historyMs,
+      maxRooms: limits.maxRooms,
       foldNickname,
       lookOfRoom: (name) => confusables.lookOfRoom(name),
     });
@@ -163,10 +166,11 @@ export class Instance {
       suspend: (id) => this.#connections.suspend(id),
       aliveAt: (instance) => this.#lease.aliveAt(instance),
     });
-    const registrations = new Registrations({
+    const registrations = this.#registrations = new Registrations({
       kv,
       clock,
       storage,
+      ids: parts.ids,
       confusables,
       passwords: parts.passwords,
       lifetimeMs: parts.registrationMs,
@@ -218,6 +222,7 @@ export class Instance {
     try {
       instance.#history.start(await instance.#feed.open());
       await instance.#lease.start();
+      instance.#scheduleRenewal(parts);
       return instance;
     } catch (error) {
       // Otherwise its heartbeat would continue, and no other instance could clean up after it.
@@ -273,7 +278,19 @@ export class Instance {
     await this.#end();
   }
 
+  /** Renews the registrations of online users from time to time, so that none of them expires. */
+  #scheduleRenewal(parts: InstanceParts): void {
+    const { renewalMs } = this.#registrations;
+    if (renewalMs === 0) return;
+    this.#cancelRenewal = parts.clock.after(renewalMs, async () => {
+      // Registrations that are not renewed now have time left until the next renewal.
+      await this.#registrations.renewOnline().catch((error) => parts.log.warn(String(error)));
+      this.#scheduleRenewal(parts);
+    });
+  }
+
   async #end(): Promise<void> {
+    this.#cancelRenewal();
     await this.#connections.closeAll();
     // Closing the sockets may have kept sessions again.
     this.#resume.close();

@@ -87,15 +87,18 @@ export function encodeReply(type: string, ref: Ref, fields: Record<string, unkno
   return json.includes("\\ud") ? JSON.stringify(reply, wellFormed) : json;
 }
 
-/** Returns the fields that name a user. The server made its ID: nothing in that needs an escape. */
+/** Returns the fields that name a user. The server made the ID: nothing in it needs an escape. */
 function userOf(user: string, nick: string, isRegistered: boolean): string {
   return isRegistered
     ? `"user":"${user}","nick":${stringify(nick)},"registered":true`
     : `"user":"${user}","nick":${stringify(nick)}`;
 }
 
+/** Returns the other user of an event, whose ID may be what a client sent. */
 function toOf({ to }: RoomEvent): string {
-  return to === undefined ? "" : `,"to":{${userOf(to.user, to.nick, to.isRegistered)}}`;
+  if (to === undefined) return "";
+  const fields = `"user":${stringify(to.user)},"nick":${stringify(to.nick)}`;
+  return `,"to":{${fields}${to.isRegistered ? ',"registered":true' : ""}}`;
 }
 
 /** Returns where a message was changed, by which user, and which message it is. */

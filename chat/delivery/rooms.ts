@@ -57,7 +57,7 @@ export class Rooms {
       this.#rooms.set(name, room);
     }
     if (room.json.size + room.behind.size === 0 && room.lines === "") room.sentEventId = eventId;
-    subscriber.rooms = [...subscriber.rooms, room];
+    subscriber.rooms = subscriber.rooms.concat(room);
     addTo(room, subscriber);
     skipLines(room, subscriber);
   }

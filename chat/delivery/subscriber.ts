@@ -42,7 +42,7 @@ export interface Subscriber {
   user: string | undefined;
   /** The ID of the event that resumed the session here; earlier events of it are ignored. */
   takeoverEventId: string;
-  /** Its rooms. The array is replaced, never changed: so it takes no more memory than it needs. */
+  /** Its rooms. The array is replaced, never changed: V8 gives an array that grows 17 places. */
   rooms: readonly RoomSubscribers[];
   /** The number of rooms that have it in `slow`. If any has, it is sent no events of the others. */
   gaps: number;

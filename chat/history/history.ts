@@ -25,6 +25,8 @@ import {
   streamsOf,
 } from "./streams.ts";
 
+export type { Revision } from "./revisions.ts";
+
 /** What history is made of. */
 export interface HistoryParts {
   readonly kv: Deno.Kv;

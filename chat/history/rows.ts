@@ -124,7 +124,8 @@ export function replanRow(
       key: historyRowKey(stream, newId),
       value: { v: 1, events },
       kept: { stream, id: newId, last: newLast, bytes, untilMs },
-      expireIn: untilMs - nowMs,
+      // The time of a row of an earlier version may be a fraction.
+      expireIn: Math.ceil(untilMs - nowMs),
     };
   });
 }
