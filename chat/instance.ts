@@ -27,6 +27,8 @@ import { type AcceptedSocket, Connections } from "./session/connections.ts";
 import { Handler } from "./session/handler.ts";
 import { PlainText } from "./session/plain_text.ts";
 import { Resume } from "./session/resume.ts";
+import { Conversations } from "./storage/conversations.ts";
+import { ReadMarkers } from "./storage/read_markers.ts";
 import { Storage } from "./storage/storage.ts";
 
 /**
@@ -68,6 +70,8 @@ export interface InstanceParts {
   readonly maxHistoryBytes: number;
   /** Whether every user may read the history of every room. */
   readonly openHistory: boolean;
+  /** Milliseconds within which users may edit and delete their messages; 0: they cannot. */
+  readonly editMs: number;
   /** Milliseconds for which a dropped session can be resumed; 0: it cannot. */
   readonly graceMs: number;
   /** Milliseconds for which an unused registration is kept; 0: nicknames cannot be registered. */
@@ -178,24 +182,29 @@ export class Instance {
     });
     const handler = new Handler({
       storage,
+      conversations: new Conversations(kv, clock, parts.historyMs),
+      markers: new ReadMarkers(kv, clock, parts.historyMs),
       feed,
       history,
+      sender,
       resume,
       registrations,
       confusables,
       limits,
       clock,
       openHistory: parts.openHistory,
+      editMs: parts.editMs,
     });
     this.#connections = new Connections({
       protocols: {
-        plainText: new PlainText({ handler, limits }),
+        plainText: new PlainText({ handler, sender, limits }),
         chatV1: new ChatV1({
           handler,
           sender,
           limits,
           graceMs: grace,
           retentionMs: parts.historyMs,
+          editMs: parts.editMs,
         }),
       },
       handler,

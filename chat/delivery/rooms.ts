@@ -132,11 +132,11 @@ export class Rooms {
 
   /** Sends an event to the subscriber that it is about, whatever else is unsent. */
   #tell(self: Subscriber, event: RoomEvent, eventId: string): void {
-    if (self.heldEvents !== undefined) {
-      return this.#writer.hold(self, encodeJson(event, eventId), eventId);
-    }
-    const line = self.wire === "json" ? encodeJson(event, eventId) : encodeText(event, true);
-    if (line !== "") this.#writer.send(self, line);
+    const isJson = self.wire === "json";
+    const line = isJson ? encodeJson(event, eventId) : encodeText(event, true);
+    // For plain-text clients only direct messages are held.
+    if (isJson && self.heldEvents !== undefined) this.#writer.hold(self, line, eventId);
+    else if (line !== "") this.#writer.send(self, line);
   }
 
   /** Adds an event to the next frame of the room's JSON clients. */

@@ -25,6 +25,9 @@ export interface ResumedSession {
   readonly rooms: Iterable<string>;
 }
 
+/** Authors whose direct messages to one plain-text client are remembered as shown. */
+const MAX_SHOWN_DIRECTS = 256;
+
 /** The sockets of one instance. */
 export class Sender {
   readonly #subscribers = new Subscribers();
@@ -157,6 +160,14 @@ export class Sender {
     for (const room of rooms) this.#rooms.join(subscriber, room, eventId);
   }
 
+  /**
+   * Holds the direct messages for a subscriber that is in no room, or speaks plain text, until
+   * {@linkcode Sender.endCatchUp}: its client is to be told earlier ones first.
+   */
+  holdDirects(subscriber: Subscriber): void {
+    if (this.includes(subscriber)) subscriber.heldEvents = [];
+  }
+
   /** Sends the held events, except those with `knownIds`: the client knows now what it missed. */
   endCatchUp(subscriber: Subscriber, knownIds: ReadonlySet<string>): void {
     const held = subscriber.heldEvents ?? [];
@@ -244,16 +255,28 @@ export class Sender {
     const line = encodeJson(event, eventId, this.#keepsHistory);
     for (const subscriber of subscribers) {
       if (subscriber.wire !== "json") {
-        if (subscriber.user === other) this.#sendText(subscriber, encodeText(event, false));
-        if (subscriber.user === author) this.#sendText(subscriber, encodeText(event, true));
+        if (subscriber.user === other) this.#sendText(subscriber, event, eventId, false);
+        if (subscriber.user === author) this.#sendText(subscriber, event, eventId, true);
       } else if (subscriber.heldEvents === undefined) this.queueLine(subscriber, line);
       else this.#writer.hold(subscriber, line, eventId);
     }
     return subscribers.size;
   }
 
-  #sendText(subscriber: Subscriber, text: string): void {
-    if (text !== "") this.#writer.send(subscriber, text);
+  /** Sends a direct message to a plain-text client of its author (`isOwn`) or of its recipient. */
+  #sendText(subscriber: Subscriber, event: RoomEvent, eventId: string, isOwn: boolean): void {
+    const text = encodeText(event, isOwn);
+    if (text === "") return;
+    if (subscriber.heldEvents === undefined) this.#writer.send(subscriber, text);
+    else this.#writer.hold(subscriber, text, eventId);
+    const { account, to } = event;
+    if (isOwn || !this.#keepsHistory || account === "" || !to?.isRegistered) return;
+    const shown = subscriber.shownDirects ??= new Map();
+    // The newest authors: a user has this many conversations only by an attack.
+    if (shown.size === MAX_SHOWN_DIRECTS && !shown.has(account)) {
+      shown.delete(shown.keys().next().value!);
+    }
+    shown.set(account, eventId);
   }
 }
 

@@ -50,6 +50,11 @@ export interface Subscriber {
   heldEvents: HeldEvent[] | undefined;
   /** Code units of the held events, of all rooms together. */
   heldUnits: number;
+  /**
+   * Of a plain-text client: the ID of the last kept direct message that it was sent, by the ID of the
+   * author; `undefined`: none was.
+   */
+  shownDirects: Map<string, string> | undefined;
   /** An upper bound of the unsent bytes: `bufferedAmount` at the last look, and all since. */
   maxUnsentBytes: number;
   /** Replies that share the next frame with the events of a commit. */
@@ -98,6 +103,7 @@ export function newSubscriber(
     gaps: 0,
     heldEvents: undefined,
     heldUnits: 0,
+    shownDirects: undefined,
     maxUnsentBytes: 0,
     pendingLines: "",
     onClosed,

@@ -1,7 +1,7 @@
 /** The result of a change of state, for the protocols: its event, or why it was not done. */
 import type { Limits } from "../base/limits.ts";
 import { rejection, type Result } from "../base/rejections.ts";
-import { type ChangeResult } from "../storage/changes.ts";
+import type { ChangeResult } from "../storage/changes.ts";
 import { MAX_SESSIONS } from "../storage/users.ts";
 
 /** The result of a change: the ID of the first event that announces it, if there is one. */

@@ -8,7 +8,13 @@ import type { ZodError } from "zod";
 import { frameTooLarge } from "../base/close_codes.ts";
 import { type Limits, utf8Size } from "../base/limits.ts";
 import { reject, type Rejection, rejection, type Result } from "../base/rejections.ts";
-import { encodeJson, encodeReply, type Ref, type UserFields, userFields } from "../delivery/json.ts";
+import {
+  encodeJson,
+  encodeReply,
+  type Ref,
+  type UserFields,
+  userFields,
+} from "../delivery/json.ts";
 import type { Sender } from "../delivery/sender.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import { userRefOf } from "../storage/records.ts";
@@ -16,7 +22,12 @@ import type { Connection, ParsedRequest, Protocol } from "./connection.ts";
 import type { Handler } from "./handler.ts";
 import { readObject } from "./json_object.ts";
 import { costOf, messageCost } from "./rate_limiter.ts";
-import { MAX_FRAME_BYTES, type ReadRequest, ref as refSchema, type RequestType } from "./request_types.ts";
+import {
+  MAX_FRAME_BYTES,
+  type ReadRequest,
+  ref as refSchema,
+  type RequestType,
+} from "./request_types.ts";
 import { REQUESTS } from "./requests.ts";
 import type { ConversationState } from "./welcome.ts";
 
@@ -134,7 +145,9 @@ export class ChatV1 implements Protocol {
     token: string,
   ): Promise<readonly ConversationState[]> {
     const { limits, graceMs, retentionMs, editMs } = this.#parts;
-    const { rooms, conversations, counted } = await this.handler.welcome.stateOf(connection.session);
+    const { rooms, conversations, counted } = await this.handler.welcome.stateOf(
+      connection.session,
+    );
     const reply = encodeReply("welcome", ref, {
       ...this.userOf(connection),
       session: connection.id,

@@ -6,13 +6,12 @@
  * what a command changes is in handler.ts.
  */
 import type { ActionKind } from "../base/limits.ts";
-import { rejection } from "../base/rejections.ts";
 import { countThatFits, encodedBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
 import { encodeHistoryLine, fixedReply, ownReply, shown } from "../delivery/text.ts";
 import type { Connection } from "./connection.ts";
 import type { PlainText } from "./plain_text.ts";
 import { MAX_HISTORY_EVENTS } from "./reading.ts";
-import { listSessions, endSession } from "./session_commands.ts";
+import { endSession, listSessions } from "./session_commands.ts";
 
 /** The arguments of a command. */
 interface Arguments {
@@ -72,8 +71,7 @@ export const COMMANDS: readonly Command[] = [
     name: "room",
     usage: "/room",
     action: "command",
-    run: (_plain, connection) =>
-      connection.reply(shown(connection.room ?? fixedReply.notInRoom)),
+    run: (_plain, connection) => connection.reply(shown(connection.room ?? fixedReply.notInRoom)),
   },
   {
     name: "ls",
@@ -233,6 +231,7 @@ async function join(plain: PlainText, connection: Connection, room: string): Pro
 async function rename(plain: PlainText, connection: Connection, typed: string): Promise<void> {
   const { nick } = connection.session;
   if (typed === "") return connection.reply(fixedReply.currentNickname(nick));
+  await plain.handler.reading.markShown(connection);
   const result = await plain.handler.identity.rename(connection, typed);
   if (!result.ok) plain.rejectNickname(connection, result);
   // Otherwise the delivered event says so.
@@ -298,10 +297,11 @@ async function who(plain: PlainText, connection: Connection, typed: string): Pro
   const result = await plain.handler.users.find({ nick: typed });
   if (!result.ok) return plain.reject(connection, result);
   const { nick, rooms, isOnline } = result.found;
-  if (!isOnline) return plain.reject(connection, rejection.notOnline(nick));
-  connection.replyLarge(
-    rooms.length === 0 ? ownReply.isInNoRoom(nick) : ownReply.isInRooms(nick, rooms),
-  );
+  const [room, ...others] = rooms;
+  if (!isOnline) connection.reply(ownReply.isOffline(nick));
+  else if (room === undefined) connection.reply(ownReply.isInNoRoom(nick));
+  else if (others.length === 0) connection.reply(ownReply.isInRoom(nick, room));
+  else connection.replyLarge(ownReply.isInRooms(nick, ...rooms));
 }
 
 async function register(plain: PlainText, connection: Connection, rest: string): Promise<Outcome> {

@@ -15,7 +15,8 @@ import { foldNickname, nicknameFrom } from "../nicknames/names.ts";
 import type { Registrations } from "../nicknames/registrations.ts";
 import type { ProtocolName } from "../kv/values.ts";
 import type { ChangeResult } from "../storage/changes.ts";
-import type { NewUsername, Storage } from "../storage/storage.ts";
+import type { NewUsername } from "../storage/identities.ts";
+import type { Storage } from "../storage/storage.ts";
 import { type Changed, changedFrom } from "./changed.ts";
 import type { Connection } from "./connection.ts";
 
@@ -107,7 +108,12 @@ export class Identity {
       const proof = await registrations.prove(name.name, password, rateLimitKey);
       if (!proof.ok) return proof;
       const { spelling: nick, claims, owner } = proof;
-      const result = await storage.setUsername(session.id, { nick, claims, token: tokenHash, owner });
+      const result = await storage.setUsername(session.id, {
+        nick,
+        claims,
+        token: tokenHash,
+        owner,
+      });
       // Another session of the user has signed in, or changed the password, since the proof.
       if (result.outcome === "conflict" && tries < MAX_IDENTIFY_TRIES) continue;
       const taken = this.#taken(connection, nick, result);
@@ -118,7 +124,7 @@ export class Identity {
   }
 
   /** Registers the present nickname. The session speaks for the new user from then on. */
-  async register(connection: Connection, password: string): Promise<Result<{ user: string }>> {
+  async register(connection: Connection, password: string): Promise<Changed<{ user: string }>> {
     const { session, rateLimitKey, handshake } = connection;
     const countedFor = handshake.admission?.registersFrom;
     const { registrations } = this.#parts;
@@ -137,7 +143,7 @@ export class Identity {
     newPassword: string,
     renewsToken: boolean,
   ): Promise<Result<{ token?: string }>> {
-    const { registrations, storage } = this.#parts;
+    const { registrations } = this.#parts;
     const token = renewsToken && session.tokens.length > 0 ? newToken() : undefined;
     const changed = await registrations.changePassword(
       session,
@@ -146,16 +152,14 @@ export class Identity {
       rateLimitKey,
       token && hashToken(token),
     );
-    if (!changed.ok) return changed;
-    await storage.endOtherSessions(session);
-    return { ok: true, token };
+    return changed.ok ? { ok: true, token } : changed;
   }
 
   /**
    * Releases the registration of the present nickname, and ends the user's other sessions. The session
    * keeps the nickname, and is a user of its own from then on.
    */
-  async unregister(connection: Connection, password: string): Promise<Result<{ user: string }>> {
+  async unregister(connection: Connection, password: string): Promise<Changed<{ user: string }>> {
     const { session, rateLimitKey } = connection;
     const result = await this.#parts.registrations.unregister(session, password, rateLimitKey);
     return this.#changed(connection, result);
@@ -215,9 +219,9 @@ export class Identity {
     return changed.ok ? { ...changed, nick, isTold: result.isTold } : changed;
   }
 
-  #changed(connection: Connection, result: Result): Result<{ user: string }> {
+  #changed(connection: Connection, result: Changed): Changed<{ user: string }> {
     this.#tellSender(connection);
-    return result.ok ? { ok: true, user: connection.session.user } : result;
+    return result.ok ? { ...result, user: connection.session.user } : result;
   }
 
   /** A change that seemed to fail may have been made: the record then says who the user is. */

@@ -19,7 +19,10 @@ const changePasswordFields = fields({ password: bounded, new: bounded });
 const resumeFields = fields({
   token: bounded,
   last: z.record(bounded, id)
-    .refine((last) => Object.keys(last).length <= MAX_LAST_ROOMS, `has more than ${MAX_LAST_ROOMS} rooms`)
+    .refine(
+      (last) => Object.keys(last).length <= MAX_LAST_ROOMS,
+      `has more than ${MAX_LAST_ROOMS} rooms`,
+    )
     .default({}),
   direct: id.optional(),
 });
@@ -82,7 +85,7 @@ async function identifyAtLogin(
   const { handler, sender } = v1;
   const { subscriber } = connection;
   const known = new Set<string>();
-  sender.hold(subscriber);
+  sender.holdDirects(subscriber);
   try {
     const result = await handler.identity.identify(connection, nick, password, true);
     if (!result.ok) return v1.replyError(connection, ref, result);

@@ -11,7 +11,16 @@ import type { Place } from "../storage/read_markers.ts";
 import type { ChatV1 } from "./chat_v1.ts";
 import type { Connection } from "./connection.ts";
 import { MAX_HISTORY_EVENTS } from "./reading.ts";
-import { bounded, cid, exactlyOne, fields, id, type RequestTypes, row, text } from "./request_types.ts";
+import {
+  bounded,
+  cid,
+  exactlyOne,
+  fields,
+  id,
+  type RequestTypes,
+  row,
+  text,
+} from "./request_types.ts";
 
 const DEFAULT_PAGE_EVENTS = 50;
 

@@ -11,8 +11,9 @@ import type { Outcome } from "../feed/batch.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import type { Feed } from "../feed/feed.ts";
 import { DIRECT_FEED_NAME } from "../kv/keys.ts";
+import type { OperationResult } from "../storage/changes.ts";
 import type { Conversations } from "../storage/conversations.ts";
-import { cidKey, rememberCid, type Session } from "../storage/records.ts";
+import { accountOf, cidKey, rememberCid, type Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Connection } from "./connection.ts";
 import type { Resume } from "./resume.ts";
@@ -111,7 +112,7 @@ export class Messages {
       kind: "direct",
       room: "",
       id: session.id,
-      account: session.account === "" ? "" : session.user,
+      account: accountOf(session),
       nick: session.nick,
       text,
       time: clock.now(),
@@ -132,8 +133,8 @@ export class Messages {
   ): void | Promise<void> {
     const { storage, feed, clock } = this.#parts;
     const { session } = connection;
-    const { id, nick, user } = session;
-    const account = session.account === "" ? "" : user;
+    const { id, nick } = session;
+    const account = accountOf(session);
     if (cid !== undefined) rememberCid(session, cid);
     connection.messageSubmitted();
     feed.submit(room, {
@@ -149,7 +150,7 @@ export class Messages {
     return connection.whenMessageAllowed();
   }
 
-  #submitDirect(session: Session, event: RoomEvent, isKept: boolean) {
+  #submitDirect(session: Session, event: RoomEvent, isKept: boolean): Promise<OperationResult> {
     const { storage, conversations } = this.#parts;
     return storage.submit(DIRECT_FEED_NAME, {
       checks: storage.takeoverCheck(session),

@@ -7,6 +7,7 @@
 import { frameTooLarge } from "../base/close_codes.ts";
 import type { Limits } from "../base/limits.ts";
 import { type Rejection, rejection } from "../base/rejections.ts";
+import { authorOf } from "../feed/events.ts";
 import type { Sender } from "../delivery/sender.ts";
 import { encodeText, fixedReply, ownReply, shown } from "../delivery/text.ts";
 import { type Command, commandOf, COMMANDS, usageReply } from "./commands.ts";
@@ -111,15 +112,20 @@ export class PlainText implements Protocol {
     const { user } = session;
     const { sender, handler: { welcome, reading } } = this;
     const known = new Set<string>();
+    await reading.markShown(connection);
     sender.holdDirects(subscriber);
     try {
       if (!(await identify()) || session.user === user) return;
-      const unread = await welcome.unreadOf(session);
+      const { conversations } = await welcome.stateOf(session);
+      const unread = await welcome.unreadDirects(session.user, conversations);
+      const read = new Map<string, string>();
       for (const { eventId, event } of unread.entries) {
         known.add(eventId);
+        read.set(authorOf(event), eventId);
         connection.reply(encodeText(event, false));
       }
-      await reading.markAll(session, unread.read);
+      connection.unshown = unread.unshown;
+      await reading.markAll(session, read);
     } finally {
       sender.endCatchUp(subscriber, known);
     }

@@ -4,6 +4,7 @@
  * A marker only moves forward, whatever order the requests of a user's sessions arrive in.
  */
 import type { Clock } from "../base/clock.ts";
+import { eachOf } from "../base/each_of.ts";
 import { reject, rejection, type Result } from "../base/rejections.ts";
 import { encodedEventBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
 import type { LoggedEvent, RoomEvent } from "../feed/events.ts";
@@ -52,6 +53,9 @@ export interface HistoryPage {
 /** Most events in a page of history. */
 export const MAX_HISTORY_EVENTS = 100;
 
+/** Markers that are set at the same time. */
+const MAX_MARKS_AT_ONCE = 8;
+
 /** How often a marker may be moved by other sessions while it is being set. */
 const MAX_MARK_TRIES = 5;
 
@@ -93,7 +97,9 @@ export class Reading {
       entries.push(entry);
     }
     if (after === undefined) entries.reverse();
-    const isComplete = after === undefined ? undefined : await this.#isComplete(session, stream, after);
+    const isComplete = after === undefined
+      ? undefined
+      : await this.#isComplete(session, stream, after);
     return { ok: true, place, entries, more, isComplete };
   }
 
@@ -139,6 +145,29 @@ export class Reading {
       if (outcome === "failed") break;
     }
     return rejection.notDone;
+  }
+
+  /**
+   * Marks the direct messages as read that a plain-text client was shown: it cannot do that itself. What
+   * fails is shown again at the next login.
+   */
+  async markShown({ session, subscriber, unshown }: Connection): Promise<void> {
+    const { shownDirects: shown } = subscriber;
+    subscriber.shownDirects = undefined;
+    if (shown === undefined || session.account === "") return;
+    const read = new Map([...shown].filter(([user]) => !unshown.has(user)));
+    await this.markAll(session, read).catch(() => {});
+  }
+
+  /**
+   * Marks conversations as read, each up to an event, by the ID of the other user.
+   *
+   * @throws when KV cannot be read.
+   */
+  async markAll(session: Session, read: ReadonlyMap<string, string>): Promise<void> {
+    await eachOf([...read], MAX_MARKS_AT_ONCE, async ([user, eventId]) => {
+      await this.mark(session, { user }, eventId);
+    });
   }
 
   #readEvent(session: Session, place: Place, target: string): RoomEvent {

@@ -77,7 +77,11 @@ export class Revisions {
       to: message.to,
       target,
     };
-    const { outcome, eventId } = await history.revise(stream, event, storage.takeoverCheck(session));
+    const { outcome, eventId } = await history.revise(
+      stream,
+      event,
+      storage.takeoverCheck(session),
+    );
     switch (outcome) {
       case "done":
         return { ok: true, eventId };

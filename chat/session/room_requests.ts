@@ -73,5 +73,8 @@ async function listMembers(
   const fits = countThatFits(members, MAX_REPLY_BYTES, bytesOf);
   const more = fits < members.length || undefined;
   const shown = members.slice(0, fits).map(userFields);
-  connection.replyLarge(encodeReply("members", ref, { room, members: shown, more }), members.length);
+  connection.replyLarge(
+    encodeReply("members", ref, { room, members: shown, more }),
+    members.length,
+  );
 }

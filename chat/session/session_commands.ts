@@ -4,15 +4,16 @@
  * commands.ts is the table of commands.
  */
 import { rejection } from "../base/rejections.ts";
-import { ownReply } from "../delivery/text.ts";
+import { minuteOf, ownReply } from "../delivery/text.ts";
 import type { Connection } from "./connection.ts";
+import type { ListedSession } from "./identity.ts";
 import type { PlainText } from "./plain_text.ts";
 
 /** Lists the sessions of the client's user, with the numbers that `/end` takes. */
 export async function listSessions(plain: PlainText, connection: Connection): Promise<void> {
   const sessions = await plain.handler.identity.sessions(connection);
   connection.listedSessions = sessions.map(({ id }) => id);
-  connection.reply(sessions.map((each, i) => ownReply.session(i + 1, each)).join("\n"));
+  connection.reply(sessions.map(lineOf).join("\n"));
 }
 
 /** Ends the session that has a number in the last list, or would have it in a new one. */
@@ -30,5 +31,9 @@ export async function endSession(
   if (id === connection.id) return await plain.handler.endOwn(connection);
   const result = await identity.endSession(connection, id);
   if (!result.ok) plain.reject(connection, result);
-  else connection.reply(ownReply.sessionEnded(Number(word)));
+  else connection.reply(ownReply.sessionEnded);
+}
+
+function lineOf({ protocol, since, isCurrent }: ListedSession, index: number): string {
+  return ownReply.session(index + 1, protocol, minuteOf(since), isCurrent);
 }

@@ -7,13 +7,11 @@ import type { Limits } from "../base/limits.ts";
 import { reject, rejection, type Result } from "../base/rejections.ts";
 import type { UserRef } from "../feed/events.ts";
 import { foldNickname, nicknameFrom } from "../nicknames/names.ts";
-import type { Registrations } from "../nicknames/registrations.ts";
 import type { Storage } from "../storage/storage.ts";
 
 /** What {@linkcode Users} is made of. */
 export interface UsersParts {
   readonly storage: Storage;
-  readonly registrations: Registrations;
   readonly limits: Limits;
 }
 
@@ -50,7 +48,7 @@ export class Users {
     const holder = await this.#parts.storage.findClaim(foldNickname(name.name));
     if (holder === undefined) return rejection.notOnline(name.name);
     const found = "account" in holder
-      ? await this.#ofAccount(holder.account)
+      ? await this.#registered(holder.user)
       : await this.#unregistered(holder.connection);
     return found === undefined ? rejection.notOnline(name.name) : { ok: true, found };
   }
@@ -63,28 +61,17 @@ export class Users {
     return { user, nick, isRegistered: false, isOnline: true, rooms: [...rooms].sort() };
   }
 
-  async #ofAccount(account: string): Promise<FoundUser | undefined> {
-    const registration = await this.#parts.registrations.find(account);
-    // An earlier version of the program registered it, and its owner has not been back since.
-    if (registration === undefined || registration.user === "") return undefined;
-    return await this.#registered(registration.user);
-  }
-
   async #registered(user: string): Promise<FoundUser | undefined> {
-    const { storage, registrations } = this.#parts;
+    const { storage } = this.#parts;
     const value = await storage.readUser(user);
-    if (value === undefined) return undefined;
-    const registration = await registrations.find(value.account);
-    if (registration?.user !== user) return undefined;
+    if (value === undefined || value.account === "") return undefined;
+    const holder = await storage.findClaim(value.account);
+    if (holder === undefined || !("account" in holder) || holder.user !== user) return undefined;
     const [session] = value.sessions;
     const record = session && await storage.getRecordByConnection(session.id);
-    const rooms = Object.keys(value.rooms).filter((room) => value.rooms[room]!.length > 0).sort();
-    return {
-      user,
-      nick: record?.nick ?? registration.nick,
-      isRegistered: true,
-      isOnline: session !== undefined,
-      rooms,
-    };
+    const rooms = [...value.rooms].filter(([, sessions]) => sessions.length > 0)
+      .map(([room]) => room).sort();
+    const nick = record?.nick ?? holder.nick;
+    return { user, nick, isRegistered: true, isOnline: session !== undefined, rooms };
   }
 }

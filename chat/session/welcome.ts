@@ -53,11 +53,12 @@ export interface UserState {
   readonly counted: number;
 }
 
-/** Direct messages that a user has not read, oldest first. */
+/** Direct messages that a user has not read. */
 export interface UnreadDirects {
+  /** Oldest first. */
   readonly entries: readonly LoggedEvent[];
-  /** Whether there are further ones after these. */
-  readonly more: boolean;
+  /** The IDs of users from whom there are further ones. */
+  readonly unshown: ReadonlySet<string>;
 }
 
 /** A count of unread messages that means this many or more. */
@@ -130,9 +131,9 @@ export class Welcome {
   ): Promise<UnreadDirects> {
     const { history } = this.#parts;
     const unread = conversations.filter((each) => (each.unread ?? 0) > 0);
-    const events = inOrder(unread.map(({ other, read = "" }) =>
-      history.forwards(streamOf(user, other), read)
-    ));
+    const events = inOrder(
+      unread.map(({ other, read = "" }) => history.forwards(streamOf(user, other), read)),
+    );
     const entries: LoggedEvent[] = [];
     let bytes = 0;
     for await (const entry of events) {
@@ -140,16 +141,25 @@ export class Welcome {
       if (authorOf(event) === user || event.deletedAt !== undefined) continue;
       bytes += encodedEventBytes(event);
       if (entries.length === MAX_UNREAD_DIRECTS || bytes > MAX_REPLY_BYTES) {
-        return { entries, more: true };
+        return { entries, unshown: unshownOf(unread, entries) };
       }
       entries.push(entry);
     }
-    return { entries, more: false };
+    return { entries, unshown: new Set() };
   }
 }
 
+/** Returns the other users of the conversations of which not all unread messages are among the entries. */
+function unshownOf(
+  unread: readonly ConversationState[],
+  entries: readonly LoggedEvent[],
+): ReadonlySet<string> {
+  const shown = Map.groupBy(entries, ({ event }) => authorOf(event));
+  const isUnshown = ({ other, unread = 0 }: ConversationState) =>
+    unread === MAX_UNREAD || (shown.get(other.user)?.length ?? 0) < unread;
+  return new Set(unread.filter(isUnshown).map(({ other }) => other.user));
+}
+
 function streamOf(user: string, place: Place): Stream {
-  return "room" in place
-    ? ["log", place.room]
-    : ["conversation", conversationOf(user, place.user)];
+  return "room" in place ? ["log", place.room] : ["conversation", conversationOf(user, place.user)];
 }
