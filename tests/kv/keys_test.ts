@@ -15,6 +15,9 @@ const SAMPLES: Readonly<Record<keyof typeof KEYS, Deno.KvKey>> = {
   resume: keys.resumeKey("<token hash>"),
   takeover: keys.takeoverKey("<instance>", "<connection>", "<era>"),
   account: keys.accountKey("<folded nickname>"),
+  user: keys.userKey("<user>"),
+  readMarker: keys.readMarkerKey("<user>", "with", "<room or other user>"),
+  conversation: keys.conversationKey("<user>", "<other user>"),
   passwordAttempts: keys.passwordAttemptsKey("<folded nickname>"),
   registrationAttempts: keys.registrationAttemptsKey("<address hash>"),
   lease: keys.leaseKey("<instance>"),
@@ -25,12 +28,12 @@ const SAMPLES: Readonly<Record<keyof typeof KEYS, Deno.KvKey>> = {
   notify: keys.notifyKey(7),
   notifyInstances: keys.NOTIFY_INSTANCES_KEY,
   compacted: keys.compactedKey(7),
-  historyRow: keys.historyRowKey(["own", "<room or connection>"], "<event ID>"),
-  historyIndex: keys.historyIndexKey(["own", "<room or connection>"], "<event ID>"),
+  historyRow: keys.historyRowKey(["own", "<name>"], "<event ID>"),
+  historyIndex: keys.historyIndexKey(["own", "<name>"], "<event ID>"),
   historyBytes: keys.HISTORY_BYTES_KEY,
-  streamBytes: keys.streamBytesKey(["own", "<room or connection>"]),
+  streamBytes: keys.streamBytesKey(["own", "<name>"]),
   historyRemoval: keys.HISTORY_REMOVAL_KEY,
-  evicted: keys.evictedKey(["own", "<room or connection>"]),
+  evicted: keys.evictedKey(["own", "<name>"]),
 };
 
 /** The parts of a form, each as the texts of which one stands there. */
