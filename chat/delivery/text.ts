@@ -5,6 +5,7 @@
  * and the usage replies stand beside the commands (commands.ts). This file sends nothing.
  */
 import type { EventKind, RoomEvent, UserRef } from "../feed/events.ts";
+import type { WireFormat } from "./subscriber.ts";
 
 // Characters that a terminal would act on, or that would begin another line. A tab is harmless.
 // deno-lint-ignore no-control-regex -- control characters are the subject of this expression
@@ -170,7 +171,7 @@ export const ownReply = {
    * A line of `/sessions`, whose number `/end` takes; `since` as {@linkcode minuteOf} returns it. A
    * line that began with the number or a word would forbid nicknames (see nicknames/imitation.ts).
    */
-  session: (number: number, protocol: "text" | "json", since: string, isCurrent: boolean) =>
+  session: (number: number, protocol: WireFormat, since: string, isCurrent: boolean) =>
     line`#${number} ${protocol === "json" ? "chat.v1" : "plain text"} since ${since} UTC` +
     (isCurrent ? " (this session)" : ""),
   sessionEnded: "Session ended.",

@@ -8,7 +8,7 @@ import {
   ownReply,
 } from "../../chat/delivery/text.ts";
 import type { EventKind } from "../../chat/feed/events.ts";
-import { event, userRef } from "../support/sender_house.ts";
+import { event, userRef } from "../support/test_sender.ts";
 
 Deno.test("encodeText shows exactly the kinds that IS_SHOWN names", () => {
   for (const [kind, isShown] of Object.entries(IS_SHOWN)) {
