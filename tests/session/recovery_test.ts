@@ -226,11 +226,14 @@ for (const way of WAYS) {
     const bob = await JsonClient.login(houses.first, "Bob", "red");
     const { speaker: ann, token } = await login(houses.first, "Ann");
     const red = await ann.join("red");
+    await bob.expect({ type: "joined" });
     await bob.sendMessage("first stay");
     await ann.expect({ text: "first stay" });
     await ann.requestAll({ type: "leave", room: "red" });
+    await bob.expect({ type: "left" });
     await bob.sendMessage("not for Ann");
     await ann.join("red");
+    await bob.expect({ type: "joined" });
     await bob.sendMessage("second stay");
     await ann.expect({ text: "second stay" });
     await drop(ann);
@@ -343,7 +346,7 @@ for (const way of WAYS) {
     const desk = await JsonClient.register(houses.first, "Ann", "red");
     const phone = await JsonClient.identify(houses.first, "Ann");
     const joined = await phone.join("red");
-    await bob.expect({ type: "joined", nick: "Ann" }, { type: "nick" });
+    await bob.expect({ type: "joined", nick: "Ann" });
     await bob.expectNothingElse();
     const { token } = phone.welcome;
     await drop(phone);
@@ -389,12 +392,12 @@ Deno.test("IDs of no event, or of another room's or client's, do not count as se
     return ends;
   };
   assertEquals(await ends(good), { red: ALL(0), "": ALL(0) });
-  const expired = { recovered: false, missed: 0, reason: "expired" };
+  const isExpired = (end: JsonObject) => !end.recovered && end.reason === "expired";
   for (const wrong of [strange, "zzzz", `${red}0`, direct]) {
-    assertEquals((await ends({ ...good, last: { red: wrong } })).red, expired, wrong);
+    assert(isExpired((await ends({ ...good, last: { red: wrong } })).red!), wrong);
   }
   for (const wrong of [strange, "zzzz", red]) {
-    assertEquals((await ends({ ...good, direct: wrong }))[""], expired, wrong);
+    assert(isExpired((await ends({ ...good, direct: wrong }))[""]!), wrong);
   }
   // An ID from before all missed events: all of them are told.
   for (const early of [foreign, "a", ""]) {
@@ -423,7 +426,7 @@ Deno.test("a client that names a room it never was in, or has left, is told that
       // The client saw its own leave; or it did not.
       [{ red: left, green }, { red: notThere, green: ALL(0) }],
       [{ red, green }, { red: ALL(1), green: ALL(0) }],
-      [{ "": "", "\u0000": "x", ["x".repeat(10_000)]: "y", green }, {
+      [{ "\u0000": "x", ["x".repeat(10_000)]: "y", green }, {
         "\u0000": notThere,
         ["x".repeat(10_000)]: notThere,
         green: ALL(0),
@@ -431,7 +434,6 @@ Deno.test("a client that names a room it never was in, or has left, is told that
     ] as const
   ) {
     const back = await resume(server, now, { last });
-    // The room without a name comes like the direct messages.
     const { "": _, ...rooms } = back.ends;
     assertEquals(rooms, ends as Record<string, JsonObject>);
     now = back.welcome.token;
