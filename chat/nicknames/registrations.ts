@@ -147,7 +147,7 @@ export class Registrations {
   }
 
   /**
-   * Checks the password of a registered nickname. Using a registration renews it.
+   * Checks the password of a registered nickname. Using a registration renews it, at most once a day.
    *
    * @throws when KV does not answer.
    */
@@ -169,8 +169,17 @@ export class Registrations {
     const password = fresh ?? account.password;
     // An earlier version of the program registered nicknames without a user.
     const user = account.user || ids();
-    const until = Math.max(account.until, clock.now() + lifetimeMs);
-    const owner = this.#ownership(name, { ...account, user, password, until }, check);
+    const until = clock.now() + lifetimeMs;
+    // Otherwise of several sessions that sign in at the same time only one would succeed.
+    const isCurrent = password === account.password && user === account.user &&
+      until - account.until < Math.min(MAX_RENEWAL_MS, lifetimeMs / 64);
+    const owner = isCurrent
+      ? { ...this.#ownership(name, account, check), mutations: [] }
+      : this.#ownership(
+        name,
+        { ...account, user, password, until: Math.max(account.until, until) },
+        check,
+      );
     return { ok: true, owner, spelling, claims };
   }
 
