@@ -366,8 +366,8 @@ export class Storage {
     includeResumable: boolean,
   ): Promise<{ gone: number; left: number } | undefined> {
     const { kv, clock } = this.#parts;
-    const parts = { kv, clock, rows: this.#rows, removals: this.#removals };
-    return cleanUp(parts, instance, claim, includeResumable);
+    const [rows, changes, removals] = [this.#rows, this.#changes, this.#removals];
+    return cleanUp({ kv, clock, rows, changes, removals }, instance, claim, includeResumable);
   }
 
   /** See {@linkcode Changes.settleUncertain}. */
