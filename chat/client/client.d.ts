@@ -129,6 +129,8 @@ export interface WelcomeEvent extends User {
   readonly type: "welcome";
   readonly rooms: readonly RoomState[];
   readonly directs: readonly ConversationState[];
+  /** For how many seconds users may edit and delete their own messages; 0: not at all. */
+  readonly edit: number;
 }
 
 /**

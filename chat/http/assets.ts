@@ -21,6 +21,9 @@ import session from "../client/session.js" with { type: "text" };
 import chat from "../page/chat.js" with { type: "text" };
 import commands from "../page/commands.js" with { type: "text" };
 import composer from "../page/composer.js" with { type: "text" };
+import conversation from "../page/conversation.js" with { type: "text" };
+import direct from "../page/direct.js" with { type: "text" };
+import directs from "../page/directs.js" with { type: "text" };
 import dom from "../page/dom.js" with { type: "text" };
 import entry from "../page/entry.js" with { type: "text" };
 import page from "../page/index.html" with { type: "text" };
@@ -28,8 +31,12 @@ import lists from "../page/lists.js" with { type: "text" };
 import log from "../page/log.js" with { type: "text" };
 import loginForm from "../page/login_form.js" with { type: "text" };
 import main from "../page/page.js" with { type: "text" };
+import readMarker from "../page/read_marker.js" with { type: "text" };
+import room from "../page/room.js" with { type: "text" };
+import rows from "../page/rows.js" with { type: "text" };
 import statusLine from "../page/status_line.js" with { type: "text" };
 import style from "../page/style.css" with { type: "text" };
+import tools from "../page/tools.js" with { type: "text" };
 import unsent from "../page/unsent.js" with { type: "text" };
 import view from "../page/view.js" with { type: "text" };
 
@@ -70,14 +77,21 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/page/chat.js", asset("text/javascript", chat)],
   ["/page/commands.js", asset("text/javascript", commands)],
   ["/page/composer.js", asset("text/javascript", composer)],
+  ["/page/conversation.js", asset("text/javascript", conversation)],
+  ["/page/direct.js", asset("text/javascript", direct)],
+  ["/page/directs.js", asset("text/javascript", directs)],
   ["/page/dom.js", asset("text/javascript", dom)],
   ["/page/entry.js", asset("text/javascript", entry)],
   ["/page/lists.js", asset("text/javascript", lists)],
   ["/page/log.js", asset("text/javascript", log)],
   ["/page/login_form.js", asset("text/javascript", loginForm)],
   ["/page/page.js", asset("text/javascript", main)],
+  ["/page/read_marker.js", asset("text/javascript", readMarker)],
+  ["/page/room.js", asset("text/javascript", room)],
+  ["/page/rows.js", asset("text/javascript", rows)],
   ["/page/status_line.js", asset("text/javascript", statusLine)],
   ["/page/style.css", asset("text/css", style)],
+  ["/page/tools.js", asset("text/javascript", tools)],
   ["/page/unsent.js", asset("text/javascript", unsent)],
   ["/page/view.js", asset("text/javascript", view)],
 ]);
