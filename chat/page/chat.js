@@ -15,7 +15,7 @@ import { RoomConversation } from "./room.js";
 
 /** @import { ChatError, ChatEvent, DeletedEvent } from "../client/client.js" */
 /** @import { EditedEvent, GapEvent, NickEvent, ResumedEvent } from "../client/client.js" */
-/** @import { RoomEvent, RoomState, User, WelcomeEvent } from "../client/client.js" */
+/** @import { RoomEvent, RoomState, StateEvent, User, WelcomeEvent } from "../client/client.js" */
 /** @import { ConversationContext } from "./conversation.js" */
 /** @import { Entry } from "./entry.js" */
 /** @import { Destination } from "./lists.js" */
@@ -206,7 +206,7 @@ export class Chat {
       case "resumed":
         return this.#resumed(event);
       case "state":
-        return event.state === "online" ? this.#online() : undefined;
+        return this.#stateChanged(event);
       case "error": // page.js shows errors.
       case "unknown":
         return;
@@ -268,11 +268,13 @@ export class Chat {
     }
   }
 
-  #online() {
-    for (const room of this.rooms.values()) room.forgetMembers();
-    this.#syncRooms();
-    this.shown?.log.update();
-    this.shown?.log.scrolled();
+  /** @param {StateEvent} event */
+  #stateChanged({ state }) {
+    if (state === "online") {
+      this.#syncRooms();
+      this.shown?.log.update();
+      this.shown?.log.scrolled();
+    } else for (const room of this.rooms.values()) room.forgetMembers();
   }
 
   /** Opens the rooms that the client is in, and closes the others. */
