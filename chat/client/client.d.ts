@@ -121,16 +121,27 @@ export interface ConversationState extends User {
   readonly unread?: number;
 }
 
+/** The longest text, in bytes of UTF-8; the longest names, in characters; the most rooms. */
+export interface Limits {
+  readonly text?: number;
+  readonly nick?: number;
+  readonly room?: number;
+  readonly rooms?: number;
+}
+
 /**
  * The session began, or was resumed. A registered user learns here which rooms and conversations its
  * other sessions have: `rooms` that are not `joined` can be joined.
+ *
+ * `history` and `edit` are for how many seconds messages are kept, and can be edited; 0: not at all.
  */
 export interface WelcomeEvent extends User {
   readonly type: "welcome";
   readonly rooms: readonly RoomState[];
   readonly directs: readonly ConversationState[];
-  /** For how many seconds users may edit and delete their own messages; 0: not at all. */
+  readonly history: number;
   readonly edit: number;
+  readonly limits: Limits;
 }
 
 /**
