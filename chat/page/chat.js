@@ -82,6 +82,8 @@ export class Chat {
       ...{ changed, edit, left },
     };
     this.directs = new Directs(this.#context);
+    // Before the page shows the error: it may be that of a room that the client does not enter.
+    this.client.on("error", () => this.#syncRooms());
     this.client.on("*", (event) => this.#receive(event));
   }
 
@@ -247,24 +249,33 @@ export class Chat {
     this.#roomStates = new Map(rooms.map((state) => [state.room, state]));
     this.directs.restore(directs);
     this.#syncRooms();
-    for (const { room, joined } of rooms) {
-      if (this.#isNewSession && !joined) this.client.join(room).catch(this.#listener.failed);
+    if (this.#isNewSession) {
+      for (const { room, joined } of rooms) {
+        if (!joined) this.client.join(room).catch(this.#listener.failed);
+      }
     }
-    this.#isNewSession = false;
-    // What the server sends before it answers is in its counts.
-    const caughtUp = () => {
-      for (const { log } of this.conversations) log.marker.isCatchingUp = false;
-    };
+    // A `resumed` ends what was missed in a room. The unread direct messages after a login have no end,
+    // but the server answers no request before it has sent them.
+    for (const room of this.rooms.values()) room.log.marker.isCatchingUp = !this.#isNewSession;
+    for (const direct of this.directs.all) direct.log.marker.isCatchingUp = true;
+    const caughtUp = () => this.#directsCaughtUp();
     this.client.ping().then(caughtUp, caughtUp);
+    this.#isNewSession = false;
+  }
+
+  #directsCaughtUp() {
+    for (const direct of this.directs.all) direct.log.marker.isCatchingUp = false;
   }
 
   /** @param {ResumedEvent} event */
   #resumed({ room, recovered, reason, from }) {
+    const isHere = (/** @type {RoomConversation} */ { name }) => name === room;
+    const rooms = [...this.rooms.values()].filter(isHere);
+    for (const { log } of rooms) log.marker.isCatchingUp = false;
     if (recovered) return;
-    const conversations = room === undefined ? this.directs.all : [this.rooms.get(room)];
-    for (const conversation of conversations) {
-      if (reason === "forgotten") conversation?.log.forgetIds();
-      conversation?.log.markGap(from);
+    for (const { log } of room === undefined ? this.directs.all : rooms) {
+      if (reason === "forgotten") log.forgetIds();
+      log.markGap(from);
     }
   }
 

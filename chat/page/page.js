@@ -41,8 +41,8 @@ class Page {
   #drawnMembers;
   /** The nickname that is drawn as the user's, and whether it is registered. */
   #drawnName = "";
-  /** What to show when the page is online again. */
-  #onlineText = "";
+  /** Follows "Back online." */
+  #missingText = "";
   /** The last error of the client. @type {Reason | undefined} */
   #lastError;
   /** The error of the last login. @type {Reason | undefined} */
@@ -114,7 +114,11 @@ class Page {
     const { client } = chat;
     client.on("state", (event) => this.#stateChanged(event));
     client.on("resumed", ({ recovered }) => {
-      if (!recovered) this.#onlineText = " Older messages may be missing.";
+      if (recovered) return;
+      const text = " Older messages may be missing.";
+      // After a lost session the client reads the history when it is online.
+      if (client.state === "online") this.#status.flash(`Back online.${text}`);
+      else this.#missingText = text;
     });
     client.on("error", ({ error }) => {
       this.#lastError = error;
@@ -198,10 +202,10 @@ class Page {
     // The address names a room that the server did not let the user enter.
     const { room } = destinationOf(location.hash);
     const isOutside = room !== undefined && !this.#chat?.client.rooms.includes(room);
-    const backText = this.#wasOnline ? `Back online.${this.#onlineText}` : "";
+    const backText = this.#wasOnline ? `Back online.${this.#missingText}` : "";
     this.#status.flash(isOutside ? this.#lastError?.message ?? "" : backText);
     this.#wasOnline = true;
-    this.#onlineText = "";
+    this.#missingText = "";
     this.#lastError = this.#loginError = undefined;
   }
 

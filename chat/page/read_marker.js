@@ -10,7 +10,7 @@
 export class ReadMarker {
   /** The ID of the newest message that is read; empty if unknown. */
   id = "";
-  /** Whether the server has counted the messages that arrive now, in the `unread` of its welcome. */
+  /** Whether the server has counted the messages that arrive now: they were said before its welcome. */
   isCatchingUp = false;
   /** The ID of the newest message of another user. */
   #newest = "";
@@ -39,7 +39,6 @@ export class ReadMarker {
     this.advance(read ?? "");
     if (unread === undefined) return;
     this.#elsewhere = Math.max(0, unread - this.#here.size);
-    this.isCatchingUp = true;
   }
 
   /** Counts unread messages that arrived before the page was loaded. */

@@ -107,7 +107,7 @@ browserTest("the page can be used with the keyboard alone", async (browser) => {
   await keyboard.type("second");
   await keyboard.press("Enter");
   await ann.waitForText("first\nsecond", ".own:not(.sending) .bubble");
-  await ann.waitForText("red", "#rooms");
+  await ann.waitForText("red", "#otherRooms");
   await keyboard.down("Shift");
   await eventually(async () => {
     await keyboard.press("Tab");
@@ -169,13 +169,16 @@ browserTest(
 browserTest(
   "on a phone of 360 pixels nothing overflows, buttons are large, and the lists open",
   async (browser) => {
-    await using server = await TestServer.open();
+    await using server = await TestServer.open({ graceSeconds: 0 });
     const bob = await server.login("Bob", "lobby");
     const ann = await BrowserUser.open(browser, { viewport: PHONE });
     await ann.logIn(addressOf(server), "A nickname as long as it can be.");
-    await ann.send("/msg Nobody hello");
+    const cid = await server.login("Cid");
+    await ann.open("#@Cid", "Cid");
+    await cid.disconnect();
+    await ann.send("hello");
     await ann.waitForElement(".failure button");
-    await ann.page.evaluate(() => location.hash = "#lobby");
+    await ann.open("#lobby", "lobby");
     bob.send("w".repeat(500), "https://example.org/" + "long/".repeat(60), "שלום ".repeat(20));
     await ann.send("m".repeat(300));
     await ann.waitForText("שלום", ".bubble");
