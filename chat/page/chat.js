@@ -250,14 +250,21 @@ export class Chat {
     this.directs.restore(directs);
     this.#syncRooms();
     if (this.#isNewSession) {
-      for (const { room, joined } of rooms) {
-        if (!joined) this.client.join(room).catch(this.#listener.failed);
+      const entered = this.client.rooms;
+      for (const { room } of rooms) {
+        if (!entered.includes(room)) this.client.join(room).catch(this.#listener.failed);
       }
     }
     // A `resumed` ends what was missed in a room. The unread direct messages after a login have no end,
     // but the server answers no request before it has sent them.
-    for (const room of this.rooms.values()) room.log.marker.isCatchingUp = !this.#isNewSession;
-    for (const direct of this.directs.all) direct.log.marker.isCatchingUp = true;
+    for (const { room, unread } of rooms) {
+      const marker = this.rooms.get(room)?.log.marker;
+      if (marker) marker.isCatchingUp = !this.#isNewSession && unread !== undefined;
+    }
+    for (const { user } of directs) {
+      const marker = this.directs.get(user)?.log.marker;
+      if (marker) marker.isCatchingUp = true;
+    }
     const caughtUp = () => this.#directsCaughtUp();
     this.client.ping().then(caughtUp, caughtUp);
     this.#isNewSession = false;

@@ -43,8 +43,10 @@ const NO_HISTORY = ["history-off", "not-allowed", "not-identified", "not-registe
 export class Conversation {
   log;
   context;
-  /** The marker that the server has, or is being sent. */
+  /** The ID up to which the server knows that the user has read, or is being told. */
   #toldId = "";
+  /** The ID up to which the user has read here. */
+  #seenId = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #readTimer;
 
@@ -145,21 +147,24 @@ export class Conversation {
     this.log.element.remove();
   }
 
-  get #mustTellRead() {
-    return this.context.client.registered && this.log.marker.id > this.#toldId &&
-      this.log.isSeen && document.hasFocus();
+  /** Tells the user's other sessions what the user has read here. */
+  #tellRead() {
+    const { id } = this.log.marker;
+    if (!this.context.client.registered || id <= this.#toldId) return;
+    if (!this.log.isSeen || !document.hasFocus()) return;
+    this.#seenId = id;
+    if (this.#readTimer === undefined) this.#sendRead();
   }
 
-  /** Tells the user's other sessions what is read, if the user sees it. */
-  #tellRead() {
-    if (!this.#mustTellRead) return;
-    this.#readTimer ??= setTimeout(() => {
+  #sendRead() {
+    const before = this.#toldId;
+    if (this.#seenId <= before) return;
+    this.#toldId = this.#seenId;
+    // The next message tells it again.
+    this.channel.markRead(this.#toldId).catch(() => this.#toldId = before);
+    this.#readTimer = setTimeout(() => {
       this.#readTimer = undefined;
-      if (!this.#mustTellRead) return;
-      const before = this.#toldId;
-      this.#toldId = this.log.marker.id;
-      // The next message tells it again.
-      this.channel.markRead(this.#toldId).catch(() => this.#toldId = before);
+      this.#sendRead();
     }, READ_INTERVAL_MS);
   }
 

@@ -99,7 +99,7 @@ browserTest(
     // What is read in one tab is not unread in the other.
     await other.open("#lobby", "lobby");
     await one.page.bringToFront();
-    await one.open("#=nobody", "Unknown user");
+    await one.open("#green", "green");
     await bob.request("do you see me?", "Bob: do you see me?");
     await one.waitForTexts("#rooms .badge", ["1"]);
     await other.waitForTexts("#rooms .badge", ["1"]);
@@ -108,7 +108,7 @@ browserTest(
     await other.waitForTexts("#rooms .badge", []);
     // The user leaves with the last tab.
     await one.send("/quit");
-    await one.waitForText("You're not in a room", "#empty");
+    await one.waitForTitle("#green · Parley");
     await other.page.bringToFront();
     await other.open("#red", "red");
     await other.send("still here");
@@ -142,7 +142,10 @@ browserTest(
     await bob.send("from the second");
     await ann.waitForText("from the second", ".other .bubble");
     // One name above both messages would say that one user wrote them.
-    const names = await ann.page.$$eval(".who", (all) => all.map((who) => who.checkVisibility()));
+    const names = await ann.page.$$eval(
+      ".conversation:not([hidden]) .who",
+      (all) => all.map((who) => who.checkVisibility()),
+    );
     assertEquals(names, [true, true]);
     await bob.send("/msg Ann I am the second");
     await ann.waitForTexts("#directs bdi", ["Bob", "Bob"]);
@@ -169,20 +172,22 @@ browserTest("a registered nickname has a mark that screen readers read", async (
   const bob = await BrowserUser.open(browser);
   await bob.logIn(addressOf(server), "Bob");
   await bob.waitForText("hello", ".other .bubble");
-  await bob.send("/msg Ann psst");
-  await bob.waitForTitle("Ann · Parley");
   await bob.waitForTexts("#members bdi", ["Ann", "Bob"]);
   const marked = () =>
     bob.page.$$eval(
       ".mark",
       (all) =>
-        all.map((mark) => {
+        all.filter((mark) => mark.checkVisibility({ visibilityProperty: true })).map((mark) => {
           const { role, ariaLabel } = mark;
           return [mark.previousElementSibling?.textContent, role, ariaLabel].join(" ");
         }),
     );
-  // In the list of direct messages, in the title, above the message, and among the members.
-  assertEquals(await marked(), Array(4).fill("Ann img registered"));
+  // Above the message, and among the members.
+  assertEquals(await marked(), Array(2).fill("Ann img registered"));
+  await bob.send("/msg Ann psst");
+  await bob.waitForTitle("Ann · Parley");
+  // In the list of direct messages, and in the title.
+  assertEquals(await marked(), Array(2).fill("Ann img registered"));
   await bob.send("/register correct-horse");
   await bob.waitForElement("#me .mark");
   await ann.waitForText("Bob is signed in now", ".membership");
@@ -294,14 +299,42 @@ browserTest(
   },
 );
 
+browserTest("what a hidden page shows is not read, until the user looks at it", async (browser) => {
+  await using server = await TestServer.open();
+  await register(server, "Ann");
+  const bob = await server.login("Bob", "red");
+  const [hidden, seen] = [await BrowserUser.open(browser), await BrowserUser.open(browser)];
+  for (const ann of [seen, hidden]) {
+    await ann.signIn(`${addressOf(server)}#red`, "Ann", SECRET);
+    await ann.waitForTitle("#red · Parley");
+  }
+  await bob.expect("Ann joined room.");
+  await seen.open("#blue", "blue");
+  await hidden.setVisible(false);
+  await bob.request("hello", "Bob: hello");
+  await hidden.waitForTitle("(1) #red · Parley");
+  await seen.waitForTitle("(1) #blue · Parley");
+  // A marker that were sent in spite of it would arrive before the second message.
+  await bob.request("again", "Bob: again");
+  await seen.waitForTitle("(2) #blue · Parley");
+  await hidden.setVisible(true);
+  await hidden.page.bringToFront();
+  await hidden.waitForTitle("#red · Parley");
+  await seen.waitForTitle("#blue · Parley");
+  await hidden.close();
+  await seen.close();
+});
+
 browserTest(
   "direct messages of registered users wait for the receiver, on every device",
   async (browser) => {
-    await using server = await TestServer.open({ graceSeconds: 0 });
+    await using server = await TestServer.open();
     for (const nick of ["Ann", "Bob"]) await register(server, nick);
     const bob = await BrowserUser.open(browser);
     await bob.signIn(addressOf(server), "Bob", SECRET);
-    for (const text of ["/msg Ann one", "two"]) await bob.send(text);
+    await bob.send("/msg Ann one");
+    await bob.waitForTitle("Ann · Parley");
+    await bob.send("two");
     await bob.waitForTexts(SHOWN, ["one", "two"]);
     await bob.page.waitForFunction(() => document.querySelector(".sending") === null);
     const [first, second] = [await BrowserUser.open(browser), await BrowserUser.open(browser)];
@@ -314,7 +347,8 @@ browserTest(
     await first.waitForTexts(SHOWN, ["one", "two"]);
     await second.waitForTexts("#directs .badge", []);
     await second.page.reload();
-    await second.page.click("#directs a");
+    await second.waitForTexts("#directs bdi", ["Bob"]);
+    await second.open("#@bob", "Bob");
     await second.waitForTexts(SHOWN, ["one", "two"]);
     await bob.page.reload();
     await bob.waitForTexts(SHOWN, ["one", "two"]);
@@ -362,7 +396,7 @@ browserTest(
   "a lost session leaves no mark where history has all that was missed",
   async (browser) => {
     const folder = await Deno.makeTempDir();
-    const flags = ["--kv", `${folder}/kv`, "--grace", "0"];
+    const flags = ["--kv", `${folder}/kv`, "--grace", "off"];
     let server = await ServerProcess.start(flags, undefined, undefined, "null");
     const { port } = server;
     const ann = await BrowserUser.open(browser);
