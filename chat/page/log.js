@@ -220,6 +220,8 @@ export class Log {
 
   /** Shows that messages may be missing, before the event with an ID or at the end. */
   markGap(/** @type {string | undefined} */ from) {
+    // What is loaded later is complete, as far as the server has it.
+    if (this.#rows.length === 0) return;
     const next = from === undefined ? undefined : this.#rows.elementFrom(from);
     const before = next ? next.previousElementSibling : this.#rows.list.lastElementChild;
     if (before?.className === "gap") return;
