@@ -46,7 +46,10 @@ export interface JoinedEvent extends User {
   readonly time: number;
 }
 
-/** A user left the room, with the last of their sessions. */
+/**
+ * A user left the room, with the last of their sessions. When the client itself signs in or out, the
+ * user that it was may leave: {@linkcode Room.joined} says whether the client is still in the room.
+ */
 export interface LeftEvent extends User {
   readonly type: "left";
   readonly id: string;
@@ -150,7 +153,9 @@ export interface WelcomeEvent extends User {
  * event `from`, or before this event if there is no `from`.
  *
  * If the session was lost, the client has logged in, joined and read the history again. Then
- * `recovered` says that no message is missing; joins and leaves are not told.
+ * `recovered` says that no message is missing; joins, leaves and later changes of messages are not
+ * told. Without `room` it says that no unread direct message is missing; it is left out if the session
+ * had no direct messages that it could have lost.
  *
  * Reasons: `expired`, `too-many`, `history-off`, `unavailable`, `not-in-room`; `forgotten` means that
  * the server lost all its data and its IDs start again.
@@ -167,7 +172,7 @@ export interface ResumedEvent {
 /**
  * The server left out `missed` events of a room because the connection was too slow. The client read
  * the messages from the history and delivered `filled` of them, in order, before this event. With
- * `recovered: false` messages may be missing (`too-many`, `history-off`, `unavailable`).
+ * `recovered: false` messages may be missing (`expired`, `too-many`, `history-off`, `unavailable`).
  *
  * Joins, leaves and renames are not recovered: call {@linkcode Room.members} for the present members.
  */
@@ -228,9 +233,21 @@ export type ChatEvent =
   | FailureEvent
   | UnknownEvent;
 
-/** The event that a listener of the type `T` receives. */
-export type EventOf<T extends ChatEvent["type"] | "*"> = T extends "*" ? ChatEvent
-  : Extract<ChatEvent, { type: T }>;
+/** Every event that a listener of a {@linkcode Room} can receive. */
+export type EventInRoom =
+  | RoomEvent
+  | GapEvent
+  | (EditedEvent | DeletedEvent | ReadEvent | ResumedEvent) & { readonly room: string };
+
+/** Every event that a listener of a {@linkcode Conversation} can receive. */
+export type EventInConversation =
+  | DirectEvent
+  | (EditedEvent | DeletedEvent) & { readonly to: User }
+  | ReadEvent & { readonly with: string };
+
+/** The event among `All` that a listener of the type `T` receives; `"*"` is any type. */
+export type EventOf<T extends ChatEvent["type"] | "*", All extends ChatEvent = ChatEvent> =
+  T extends "*" ? All : Extract<All, { type: T }>;
 
 /** A user and the rooms that they are in. */
 export interface WhoReply extends User {
@@ -375,9 +392,9 @@ export interface Room {
    * Calls the listener for each event of a type in this room, or with `"*"` for every one. Returns a
    * function that removes the listener.
    */
-  on<T extends ChatEvent["type"] | "*">(
+  on<T extends EventInRoom["type"] | "*">(
     type: T,
-    listener: (event: EventOf<T>) => void,
+    listener: (event: EventOf<T, EventInRoom>) => void,
   ): () => void;
 
   /**
@@ -390,13 +407,20 @@ export interface Room {
   /** Posts an action, such as `waves`, in the same way as {@linkcode Room.say}. */
   act(text: string): Promise<{ id: string }>;
 
-  /** Replaces the text of one's own message. */
+  /**
+   * Replaces the text of one's own message.
+   *
+   * @throws {ChatError} `no-such-message`, `edit-too-late` and others. `offline`: it may be replaced
+   */
   edit(id: string, text: string): Promise<void>;
 
-  /** Deletes one's own message for good. */
+  /** Deletes one's own message for good, with the same errors. */
   delete(id: string): Promise<void>;
 
-  /** Tells the user's other sessions that everything up to an event is read. Registered users only. */
+  /**
+   * Tells the user's other sessions that everything up to an event is read. Registered users only. A
+   * call that waits to be sent is merged with the next one.
+   */
   markRead(id: string): Promise<void>;
 
   /** Returns the members. */
@@ -415,9 +439,9 @@ export interface Conversation {
   readonly user: string;
 
   /** Calls the listener for each event of a type in this conversation. */
-  on<T extends ChatEvent["type"] | "*">(
+  on<T extends EventInConversation["type"] | "*">(
     type: T,
-    listener: (event: EventOf<T>) => void,
+    listener: (event: EventOf<T, EventInConversation>) => void,
   ): () => void;
 
   /** Sends a message, as {@linkcode Room.say} does. `kept`: like history; else until both are gone. */
@@ -484,7 +508,7 @@ export class ChatClient {
    */
   events(options?: { limit?: number }): AsyncGenerator<ChatEvent, void, void>;
 
-  /** Enters a further room. */
+  /** Enters a further room. Its name may differ from the one given: the server corrects lookalikes. */
   join(room: string): Promise<Room>;
 
   /** Returns a room, to speak in it and listen to it. It sends nothing. */

@@ -5,7 +5,6 @@ import type { ChatEvent } from "../../chat/client/client.js";
 import { PROJECT } from "../support/processes.ts";
 import {
   directEvent,
-  errorReply,
   historyReply,
   leftEvent,
   type Line,
