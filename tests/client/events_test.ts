@@ -30,7 +30,7 @@ Deno.test("a conversation delivers the direct messages of one user, their change
   const { client } = scenario;
   const seen: Record<string, string[]> = { bob: [], cy: [], ann: [] };
   for (const [name, ids] of Object.entries(seen)) {
-    client.direct(`u-${name}`).on("*", (event) => ids.push("id" in event ? event.id : event.type));
+    client.direct(`u-${name}`).on("*", (event) => ids.push(event.id));
   }
   const toBob = { ...userOf("Ann"), to: userOf("Bob") };
   const change = { ...userOf("Bob"), to: userOf("Ann"), target: "d1", time: 0 };
