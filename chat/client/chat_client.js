@@ -65,6 +65,7 @@ export class ChatClient {
     return this.#session.registered;
   }
 
+  /** @returns {readonly string[]} */
   get rooms() {
     return this.#session.rooms;
   }

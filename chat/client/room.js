@@ -45,7 +45,7 @@ export class Room {
   /** @type {RoomApi["on"]} */
   on(type, listener) {
     const isHere = (/** @type {ChatEvent} */ event) => "room" in event && event.room === this.name;
-    return this.#parts.listeners.add(type, listener, isHere);
+    return this.#parts.listeners.add(type, /** @type {never} */ (listener), isHere);
   }
 
   /** @type {RoomApi["say"]} */
@@ -134,7 +134,8 @@ export class Conversation {
 
   /** @type {ConversationApi["on"]} */
   on(type, listener) {
-    return this.#parts.listeners.add(type, listener, (event) => this.#has(event));
+    const isHere = this.#has.bind(this);
+    return this.#parts.listeners.add(type, /** @type {never} */ (listener), isHere);
   }
 
   /** @type {ConversationApi["say"]} */

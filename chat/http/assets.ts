@@ -14,6 +14,7 @@ import chatClient from "../client/chat_client.js" with { type: "text" };
 import clientTypes from "../client/client.d.ts" with { type: "text" };
 import client from "../client/client.js" with { type: "text" };
 import connection from "../client/connection.js" with { type: "text" };
+import eventTypes from "../client/events.d.ts" with { type: "text" };
 import handshake from "../client/handshake.js" with { type: "text" };
 import historyReader from "../client/history_reader.js" with { type: "text" };
 import inbox from "../client/inbox.js" with { type: "text" };
@@ -69,6 +70,7 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/", asset("text/html", page)],
   ["/client.js", asset("text/javascript", CLIENT_ENTRY)],
   ["/client/client.d.ts", asset("text/typescript", clientTypes)],
+  ["/client/events.d.ts", asset("text/typescript", eventTypes)],
   ["/client/backoff.js", asset("text/javascript", backoff)],
   ["/client/call.js", asset("text/javascript", call)],
   ["/client/calls.js", asset("text/javascript", calls)],
