@@ -39,9 +39,12 @@ import loginForm from "../page/login_form.js" with { type: "text" };
 import main from "../page/page.js" with { type: "text" };
 import readMarker from "../page/read_marker.js" with { type: "text" };
 import roomConversation from "../page/room.js" with { type: "text" };
+import rooms from "../page/rooms.js" with { type: "text" };
 import rows from "../page/rows.js" with { type: "text" };
+import scrollPosition from "../page/scroll_position.js" with { type: "text" };
 import statusLine from "../page/status_line.js" with { type: "text" };
 import style from "../page/style.css" with { type: "text" };
+import tabSession from "../page/tab_session.js" with { type: "text" };
 import tools from "../page/tools.js" with { type: "text" };
 import unsent from "../page/unsent.js" with { type: "text" };
 import view from "../page/view.js" with { type: "text" };
@@ -100,9 +103,12 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/page/page.js", asset("text/javascript", main)],
   ["/page/read_marker.js", asset("text/javascript", readMarker)],
   ["/page/room.js", asset("text/javascript", roomConversation)],
+  ["/page/rooms.js", asset("text/javascript", rooms)],
   ["/page/rows.js", asset("text/javascript", rows)],
+  ["/page/scroll_position.js", asset("text/javascript", scrollPosition)],
   ["/page/status_line.js", asset("text/javascript", statusLine)],
   ["/page/style.css", asset("text/css", style)],
+  ["/page/tab_session.js", asset("text/javascript", tabSession)],
   ["/page/tools.js", asset("text/javascript", tools)],
   ["/page/unsent.js", asset("text/javascript", unsent)],
   ["/page/view.js", asset("text/javascript", view)],

@@ -11,11 +11,11 @@
 import { ChatClient } from "../client/client.js";
 import { Directs } from "./directs.js";
 import { tabStorage } from "./dom.js";
-import { RoomConversation } from "./room.js";
+import { Rooms } from "./rooms.js";
 
 /** @import { ChatError, ChatEvent, DeletedEvent } from "../client/client.js" */
 /** @import { EditedEvent, GapEvent, NickEvent, ResumedEvent } from "../client/client.js" */
-/** @import { RoomEvent, RoomState, StateEvent, User, WelcomeEvent } from "../client/client.js" */
+/** @import { RoomEvent, StateEvent, User, WelcomeEvent } from "../client/client.js" */
 /** @import { ConversationContext } from "./conversation.js" */
 /** @import { Entry } from "./entry.js" */
 /** @import { Destination } from "./lists.js" */
@@ -37,8 +37,6 @@ import { RoomConversation } from "./room.js";
 
 /** The user's chat. */
 export class Chat {
-  /** The rooms that the user is in, by name. @type {Map<string, RoomConversation>} */
-  rooms = new Map();
   /** The conversation that is shown, or will be as soon as the user is in its room. @type {Destination} */
   destination = {};
   /** The conversation that the user waits for. @type {Destination | undefined} */
@@ -46,10 +44,6 @@ export class Chat {
   #user = "";
   /** The user IDs that this tab had: messages under any of them are the user's own. */
   #ownIds = new Set(/** @type {string[]} */ (tabStorage.get("ownIds") ?? []));
-  /** What the welcome said about rooms that are not joined yet. @type {Map<string, RoomState>} */
-  #roomStates = new Map();
-  /** The unread messages of rooms before a reload. @type {Map<string, number>} */
-  #unreadBefore = new Map(tabStorage.get("unread") ?? []);
   /** Whether the session is a new one, which joins the rooms of the user's other sessions. */
   #isNewSession = !tabStorage.get("session");
   #editMs = 0;
@@ -81,6 +75,7 @@ export class Chat {
       editMs: () => this.#editMs,
       ...{ changed, edit, left },
     };
+    this.rooms = new Rooms(this.#context);
     this.directs = new Directs(this.#context);
     // Before the page shows the error: it may be that of a room that the client does not enter.
     this.client.on("error", () => this.#syncRooms());
@@ -89,14 +84,12 @@ export class Chat {
 
   /** The room that is shown, if it is a room. */
   get shownRoom() {
-    const { room } = this.destination;
-    return room === undefined ? undefined : this.rooms.get(room);
+    return this.rooms.get(this.destination.room);
   }
 
   /** The direct messages that are shown, if they are. */
   get shownDirect() {
-    const { user } = this.destination;
-    return this.directs.get(user);
+    return this.directs.get(this.destination.user);
   }
 
   /** The conversation that is shown. */
@@ -106,7 +99,7 @@ export class Chat {
 
   /** All conversations. */
   get conversations() {
-    return [...this.rooms.values(), ...this.directs.all];
+    return [...this.rooms.all, ...this.directs.all];
   }
 
   /**
@@ -144,9 +137,8 @@ export class Chat {
   /** Keeps in the tab what the server does not, for a reload. */
   saveForReload() {
     if (this.client.state === "closed") return;
+    this.rooms.save();
     this.directs.save();
-    const rooms = [...this.rooms.values()].filter(({ log }) => log.unread > 0);
-    tabStorage.set("unread", rooms.map(({ name, log }) => [name, log.unread]));
   }
 
   /**
@@ -178,7 +170,7 @@ export class Chat {
 
   /** A user whom the page has seen, or else one without a nickname. @returns {User} */
   #known(/** @type {string} */ user) {
-    const members = [...this.rooms.values()].flatMap(({ members }) => members);
+    const members = this.rooms.all.flatMap(({ members }) => members);
     const known = this.directs.get(user)?.user ?? members.find((each) => each.user === user);
     return known ?? { user, nick: "Unknown user" };
   }
@@ -245,8 +237,7 @@ export class Chat {
   /** @param {WelcomeEvent} event */
   #welcome({ rooms, directs, edit }) {
     this.#editMs = edit * 1000;
-    for (const state of rooms) this.rooms.get(state.room)?.restore(state);
-    this.#roomStates = new Map(rooms.map((state) => [state.room, state]));
+    this.rooms.restore(rooms, this.#isNewSession);
     this.directs.restore(directs);
     this.#syncRooms();
     if (this.#isNewSession) {
@@ -255,29 +246,15 @@ export class Chat {
         if (!entered.includes(room)) this.client.join(room).catch(this.#listener.failed);
       }
     }
-    // A `resumed` ends what was missed in a room. The unread direct messages after a login have no end,
-    // but the server answers no request before it has sent them.
-    for (const { room, unread } of rooms) {
-      const marker = this.rooms.get(room)?.log.marker;
-      if (marker) marker.isCatchingUp = !this.#isNewSession && unread !== undefined;
-    }
-    for (const { user } of directs) {
-      const marker = this.directs.get(user)?.log.marker;
-      if (marker) marker.isCatchingUp = true;
-    }
-    const caughtUp = () => this.#directsCaughtUp();
-    this.client.ping().then(caughtUp, caughtUp);
     this.#isNewSession = false;
-  }
-
-  #directsCaughtUp() {
-    for (const direct of this.directs.all) direct.log.marker.isCatchingUp = false;
+    // The server answers no request before it has sent the unread direct messages.
+    const caughtUp = () => this.directs.caughtUp();
+    this.client.ping().then(caughtUp, caughtUp);
   }
 
   /** @param {ResumedEvent} event */
   #resumed({ room, recovered, reason, from }) {
-    const isHere = (/** @type {RoomConversation} */ { name }) => name === room;
-    const rooms = [...this.rooms.values()].filter(isHere);
+    const rooms = this.rooms.all.filter(({ name }) => name === room);
     for (const { log } of rooms) log.marker.isCatchingUp = false;
     if (recovered) return;
     for (const { log } of room === undefined ? this.directs.all : rooms) {
@@ -292,34 +269,14 @@ export class Chat {
       this.#syncRooms();
       this.shown?.log.update();
       this.shown?.log.scrolled();
-    } else for (const room of this.rooms.values()) room.forgetMembers();
+    } else this.rooms.forgetMembers();
   }
 
-  /** Opens the rooms that the client is in, and closes the others. */
+  /** Follows the client into and out of rooms. Shows another room if that one is closed. */
   #syncRooms() {
-    const names = this.client.rooms;
-    for (const [name, room] of this.rooms) {
-      if (names.includes(name)) continue;
-      room.close();
-      this.rooms.delete(name);
-    }
-    for (const name of names) {
-      if (this.rooms.has(name)) continue;
-      const room = new RoomConversation(this.#context, name);
-      this.rooms.set(name, room);
-      room.log.marker.addBefore(this.#unreadBefore.get(name) ?? 0);
-      this.#unreadBefore.delete(name);
-      const state = this.#roomStates.get(name);
-      if (state) room.restore(state);
-      this.#roomStates.delete(name);
-    }
-    this.#leaveClosedRoom();
-  }
-
-  /** Shows another room if the user has left the one that was shown. */
-  #leaveClosedRoom() {
+    this.rooms.sync();
     if (this.client.state !== "online" || this.#opening || this.shown) return;
-    const [room] = this.rooms.keys();
+    const room = this.rooms.all[0]?.name;
     if (room === this.destination.room) return;
     this.destination = { room };
     this.#listener.opened();

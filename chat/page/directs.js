@@ -73,8 +73,17 @@ export class Directs {
 
   /** Takes over what a welcome says about conversations. */
   restore(/** @type {readonly ConversationState[]} */ states) {
-    for (const state of states) this.of(state).restore(state);
+    for (const state of states) {
+      const direct = this.of(state);
+      direct.restore(state);
+      direct.log.marker.isCatchingUp = true;
+    }
     this.save();
+  }
+
+  /** Notes that the unread messages have arrived that the welcome counted. */
+  caughtUp() {
+    for (const { log } of this.all) log.marker.isCatchingUp = false;
   }
 
   /** Adds a direct message. */

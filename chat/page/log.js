@@ -10,6 +10,7 @@
 import { make } from "./dom.js";
 import { ReadMarker } from "./read_marker.js";
 import { Rows } from "./rows.js";
+import { ScrollPosition } from "./scroll_position.js";
 import { Tools } from "./tools.js";
 import { Unsent } from "./unsent.js";
 
@@ -24,10 +25,6 @@ const DROPPED_ROWS = 200;
 const PAGE_SIZE = 50;
 /** Distance from an end, in pixels, at which more is loaded. */
 const LOAD_DISTANCE_PX = 300;
-/** Distance from the end, in pixels, that counts as the end. */
-const END_DISTANCE_PX = 30;
-/** A scroll position below the end of any log. */
-const BOTTOM_PX = 1e9;
 
 /** A page of history. @typedef {{ entries: Entry[], more: boolean }} Page */
 /**
@@ -55,7 +52,7 @@ export class Log {
   #unsent;
   #tools;
   #actions;
-  #isAtEnd = true;
+  #position;
   /** Whether the newest row is in the document. */
   #hasNewest = true;
   /** Whether an entry arrived, and was not added, since the last load began. */
@@ -67,7 +64,6 @@ export class Log {
   #isLoading = false;
   /** How often all rows were dropped, which ends a load in progress. */
   #restarts = 0;
-  #lastScrollTop = 0;
 
   /**
    * @param {string} label
@@ -94,11 +90,7 @@ export class Log {
     );
     this.jump = make("button.jump main", { onclick: () => this.scrollToEnd() });
     this.element = make("section.conversation", { hidden: true }, this.scroller, this.jump);
-    // New rows, a phone's keyboard or a longer draft change sizes: the end stays in view.
-    const sizes = new ResizeObserver(() => {
-      if (this.#isAtEnd) this.#scrollTo(BOTTOM_PX);
-    });
-    for (const each of [this.scroller, this.#rows.list, this.#unsent.list]) sizes.observe(each);
+    this.#position = new ScrollPosition(this.scroller, [this.#rows.list, this.#unsent.list]);
   }
 
   /** The number of messages that the user has not seen. */
@@ -125,7 +117,7 @@ export class Log {
 
   /** Whether the user sees the end. */
   get isSeen() {
-    return this.#isAtEnd && this.#hasNewest && !this.element.hidden && !document.hidden;
+    return this.#position.isAtEnd && this.#hasNewest && !this.element.hidden && !document.hidden;
   }
 
   /** Renames the log for screen readers. */
@@ -150,7 +142,7 @@ export class Log {
 
   #changed() {
     const { unread } = this;
-    this.jump.hidden = this.#isAtEnd;
+    this.jump.hidden = this.#position.isAtEnd;
     this.jump.textContent = unread ? `↓ ${unread} new message${unread === 1 ? "" : "s"}` : "↓";
     this.jump.ariaLabel = unread ? null : "Jump to latest";
     this.#actions.changed();
@@ -165,7 +157,7 @@ export class Log {
     const isFirstUnread = isCounted && !this.isSeen && !this.marker.hasUnreadHere;
     if (isCounted) this.marker.add(id);
     // A user who reads far above the end keeps the rows there; the newest are loaded again later.
-    if (!this.#isAtEnd && this.#hasHistory && this.#rows.length >= MAX_ROWS) {
+    if (!this.#position.isAtEnd && this.#hasHistory && this.#rows.length >= MAX_ROWS) {
       this.#hasNewest = false;
     }
     if (this.isSeen) this.marker.readAll();
@@ -187,13 +179,7 @@ export class Log {
    */
   change(id, changes) {
     if (changes.deleted !== undefined) this.marker.remove(id);
-    const { scrollHeight } = this.scroller;
-    const element = this.#rows.change(id, changes);
-    const top = this.scroller.getBoundingClientRect().top;
-    // A row above the visible ones must not move them.
-    if (element && !this.#isAtEnd && element.getBoundingClientRect().top < top) {
-      this.#scrollTo(this.scroller.scrollTop + this.scroller.scrollHeight - scrollHeight);
-    }
+    this.#position.keepAround(() => this.#rows.change(id, changes));
     this.#tools.settle();
     this.#changed();
   }
@@ -300,8 +286,8 @@ export class Log {
     const firstId = this.#rows.firstId ?? "~";
     const older = entries.filter(({ id = "" }) => id < firstId && !this.#rows.has(id));
     this.#hasOlder = more && older.length > 0;
-    this.#keepPosition(() => this.#rows.prepend(older));
-    if (this.#rows.length > MAX_ROWS && !this.#isAtEnd) {
+    this.#position.keepBelow(() => this.#rows.prepend(older));
+    if (this.#rows.length > MAX_ROWS && !this.#position.isAtEnd) {
       this.#rows.drop(MAX_ROWS - DROPPED_ROWS);
       this.#hasNewest = false;
     }
@@ -309,52 +295,29 @@ export class Log {
 
   /** Scrolls to the newest row, and loads it if it was dropped. */
   scrollToEnd() {
-    this.#isAtEnd = true;
     if (!this.#hasNewest) {
       this.#rows.drop(0);
       this.#restarts++;
       this.#hasNewest = this.#hasOlder = true;
       this.load();
     }
-    this.#scrollTo(BOTTOM_PX);
+    this.#position.toEnd();
     this.update();
-  }
-
-  /** @param {number} top */
-  #scrollTo(top) {
-    this.scroller.scrollTop = top;
-    this.#lastScrollTop = this.scroller.scrollTop;
   }
 
   /** Checks the scroll position: whether it is the end, and whether to load more. */
   scrolled() {
-    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    const distance = scrollHeight - scrollTop - clientHeight;
-    // New rows do not move the user away from the end; only scrolling up does.
-    const isAtEnd = distance < END_DISTANCE_PX
-      ? this.#hasNewest
-      : this.#isAtEnd && scrollTop >= this.#lastScrollTop;
-    this.#lastScrollTop = scrollTop;
-    if (isAtEnd !== this.#isAtEnd) {
-      this.#isAtEnd = isAtEnd;
-      this.update();
-    }
+    if (this.#position.moved(this.#hasNewest)) this.update();
     // The scroll position of a hidden log changes with its rows.
     if (this.element.hidden) return;
-    if (scrollTop < LOAD_DISTANCE_PX && this.#hasOlder) this.load();
-    else if (distance < LOAD_DISTANCE_PX && !this.#hasNewest) this.load("newer");
-  }
-
-  /** Changes rows above the visible ones, which stay where they are. */
-  #keepPosition(/** @type {() => void} */ change) {
-    const below = this.scroller.scrollHeight - this.scroller.scrollTop;
-    change();
-    this.#scrollTo(this.scroller.scrollHeight - below);
+    const { fromStart, fromEnd } = this.#position;
+    if (fromStart < LOAD_DISTANCE_PX && this.#hasOlder) this.load();
+    else if (fromEnd < LOAD_DISTANCE_PX && !this.#hasNewest) this.load("newer");
   }
 
   #trimTop() {
     if (this.#rows.length <= MAX_ROWS) return;
-    this.#keepPosition(() => this.#rows.drop(0, DROPPED_ROWS));
+    this.#position.keepBelow(() => this.#rows.drop(0, DROPPED_ROWS));
     this.#hasOlder = this.#hasHistory;
   }
 }

@@ -13,6 +13,7 @@ import { avatar, browserStorage, nameOf, tabStorage, ui } from "./dom.js";
 import { destinationOf, fragmentOf, showMembers } from "./lists.js";
 import { ACCESS_TOKEN_NEEDED, closeLists, LoginForm, onFormSubmit } from "./login_form.js";
 import { StatusLine } from "./status_line.js";
+import { leaveSession, takeSession } from "./tab_session.js";
 import { drawEmpty, drawHeader, drawPlaces, drawUnread } from "./view.js";
 
 /** @import { ChatError, RoomReply, StateEvent, User } from "../client/client.js" */
@@ -56,12 +57,7 @@ class Page {
   start() {
     this.#listenToElements();
     this.#listenToWindow();
-    // A tab that was closed a moment ago left its session for the next one.
-    const left = browserStorage.get("left");
-    browserStorage.set("left", null);
-    if (!tabStorage.get("session") && Date.now() - left?.at < left?.session?.grace * 1000) {
-      tabStorage.set("session", left.session);
-    }
+    takeSession();
     this.#followAddress();
     const nick = this.#login.nick = browserStorage.get("nick") ?? "";
     if (!nick) return this.#openLogin();
@@ -326,7 +322,7 @@ class Page {
     addEventListener("focus", () => this.#chat?.shown?.log.update());
     addEventListener("pagehide", () => {
       this.#chat?.saveForReload();
-      browserStorage.set("left", { at: Date.now(), session: tabStorage.get("session") });
+      leaveSession();
       this.#chat?.client.detach();
     });
     addEventListener("pageshow", ({ persisted }) => persisted && location.reload());

@@ -16,7 +16,9 @@ export function drawHeader(/** @type {Chat} */ { client, shown, shownRoom, shown
   const named = shownDirect?.user ?? { nick: shownRoom?.name ?? "Parley" };
   ui.title.replaceChildren(...nameOf(named));
   ui.title.className = shownRoom ? "room" : "";
-  ui.openPeople.textContent = ui.peopleTitle.textContent = `${shownRoom?.members.length} online`;
+  ui.openPeople.textContent = ui.peopleTitle.textContent = `${
+    shownRoom?.members.length ?? 0
+  } online`;
   ui.openPeople.hidden = ui.people.hidden = !shownRoom;
   ui.composer.hidden = !shown || client.state === "closed";
   ui.text.placeholder = `Message ${shownRoom ? "#" : ""}${named.nick}`;
@@ -38,13 +40,13 @@ export function drawPlaces({ rooms, directs, shown }, everyRoom) {
       current: direct === shown,
     })),
   );
-  const joined = [...rooms.values()].map((room) => ({
+  const joined = rooms.all.map((room) => ({
     room: room.name,
     people: room === shown ? room.members.length : people.get(room.name),
     unread: room.log.unread,
     current: room === shown,
   }));
-  const others = everyRoom.filter(({ room }) => !rooms.has(room));
+  const others = everyRoom.filter(({ room }) => !rooms.get(room));
   showPlaces(ui.rooms, joined.sort(byName));
   showPlaces(ui.otherRooms, others.sort(byName));
 }

@@ -157,6 +157,24 @@ browserTest(
         await ann.waitForText("hello", ".other");
         // The contrast of a message is lower until the server confirms it.
         await ann.page.waitForFunction(() => document.querySelector(".sending") === null);
+        await ann.send("/register correct-horse");
+        await ann.waitForElement("#me .mark");
+        for (const text of ["to be deleted", "to be edited"]) {
+          await ann.send(text);
+          await ann.waitForText(text, ".own:not(.sending)");
+        }
+        await ann.page.hover(".own:nth-last-child(2) .bubble");
+        ann.confirmsNext = true;
+        await ann.page.click(".tools button:last-child");
+        await ann.waitForText("Message deleted", ".text");
+        await ann.page.hover(".own:last-child .bubble");
+        await check("a room, with the buttons of a message");
+        await ann.page.click(".tools button");
+        await ann.waitForElement(".editor");
+        await check("a message that is edited");
+        await ann.page.keyboard.type(".");
+        await ann.page.keyboard.press("Enter");
+        await ann.waitForText("edited", ".own:last-child small");
         await check("a room");
         if (viewport) await ann.page.click("#openPlaces");
         await check("the lists");
@@ -167,11 +185,11 @@ browserTest(
 );
 
 browserTest(
-  "on a phone of 360 pixels nothing overflows, buttons are large, and the lists open",
+  "on a phone of 320 pixels nothing overflows, buttons are large, and the lists open",
   async (browser) => {
     await using server = await TestServer.open({ graceSeconds: 0 });
     const bob = await server.login("Bob", "lobby");
-    const ann = await BrowserUser.open(browser, { viewport: PHONE });
+    const ann = await BrowserUser.open(browser, { viewport: { ...PHONE, width: 320 } });
     await ann.logIn(addressOf(server), "A nickname as long as it can be.");
     const cid = await server.login("Cid");
     await ann.open("#@Cid", "Cid");
@@ -186,10 +204,13 @@ browserTest(
       ann.page.evaluate(() =>
         [
           document.documentElement,
-          ...document.querySelectorAll(".log, .bubble, #talk, #composer, header"),
+          ...document.querySelectorAll(
+            ".log, .bubble, .tools, .editor, #talk, #composer, header",
+          ),
         ]
           .filter((each) =>
             each.scrollWidth > each.clientWidth + 1 ||
+            each.getBoundingClientRect().left < -1 ||
             each.getBoundingClientRect().right > innerWidth + 1
           )
           .map((each) => each.className || each.id || each.tagName)
@@ -206,6 +227,12 @@ browserTest(
       );
     assertEquals(await wide(), []);
     assertEquals(await small(), []);
+    await ann.page.tap(".conversation:not([hidden]) .own .bubble");
+    await ann.page.tap(".tools button");
+    await ann.waitForElement(".editor");
+    assertEquals(await wide(), []);
+    assertEquals(await small(), []);
+    await ann.page.tap(".editor button:last-child");
     await ann.page.click("#openPeople");
     await ann.waitForElement("#people #members");
     assertEquals(await small(), []);
