@@ -25,14 +25,14 @@ import { Rooms } from "./rooms.js";
  * - `opened`: another conversation is shown, or none.
  * - `failed`: a room of the user could not be joined.
  * - `edit`: the user wants to edit a failed message.
- * - `left`: the user has finished an edit.
+ * - `edited`: the user has finished an edit.
  *
  * @typedef {object} ChatListener
  * @property {() => void} changed
  * @property {() => void} opened
  * @property {(error: ChatError) => void} failed
  * @property {(entry: Entry) => void} edit
- * @property {() => void} left
+ * @property {() => void} edited
  */
 
 /** The user's chat. */
@@ -42,7 +42,10 @@ export class Chat {
   /** The conversation that the user waits for. @type {Destination | undefined} */
   #opening;
   #user = "";
-  /** The user IDs that this tab had: messages under any of them are the user's own. */
+  /**
+   * The IDs that this tab had while its user was not registered: messages under any of them are the
+   * user's own. Those of a registered nickname may be those of another person at this device.
+   */
   #ownIds = new Set(/** @type {string[]} */ (tabStorage.get("ownIds") ?? []));
   /** Whether the session is a new one, which joins the rooms of the user's other sessions. */
   #isNewSession = !tabStorage.get("session");
@@ -67,13 +70,13 @@ export class Chat {
       // Not randomUUID: browsers have that only on pages served over HTTPS.
       ids: () => this.#lastCid = crypto.getRandomValues(new Uint32Array(4)).join("-"),
     });
-    const { changed, edit, left } = listener;
+    const { changed, edit, edited } = listener;
     this.#context = {
       client: this.client,
       cidOf: () => this.#lastCid,
       isOwn: (user = "") => user === this.client.user || this.#ownIds.has(user),
       editMs: () => this.#editMs,
-      ...{ changed, edit, left },
+      ...{ changed, edit, edited },
     };
     this.rooms = new Rooms(this.#context);
     this.directs = new Directs(this.#context);
@@ -287,9 +290,9 @@ export class Chat {
     const { user, registered } = this.client;
     if (!user || user === this.#user) return;
     this.#user = user;
+    if (registered) return this.directs.expectHistory();
     this.#ownIds.add(user);
     tabStorage.set("ownIds", [...this.#ownIds]);
-    if (registered) this.directs.expectHistory();
   }
 
   /** Shows the conversation further that has another ID now. */

@@ -27,7 +27,7 @@ const NO_HISTORY = ["history-off", "not-allowed", "not-identified", "not-registe
  * - `editMs`: for how long messages can be edited.
  * - `changed`: something that the page shows has changed.
  * - `edit`: the user wants to edit a failed message.
- * - `left`: the user has finished an edit.
+ * - `edited`: the user has finished an edit.
  *
  * @typedef {object} ConversationContext
  * @property {ChatClient} client
@@ -36,7 +36,7 @@ const NO_HISTORY = ["history-off", "not-allowed", "not-identified", "not-registe
  * @property {() => number} editMs
  * @property {() => void} changed
  * @property {(entry: Entry) => void} edit
- * @property {() => void} left
+ * @property {() => void} edited
  */
 
 /** A conversation: a room or direct messages. */
@@ -65,7 +65,7 @@ export class Conversation {
       canEdit: (entry) => this.canEdit(entry),
       save: ({ id = "" }, text) => this.channel.edit(id, text),
       remove: ({ id = "" }) => this.channel.delete(id),
-      left: context.left,
+      edited: context.edited,
       edit: context.edit,
       retry: ({ type, text }) => this.post(type === "action" ? "action" : "message", text),
     });

@@ -34,7 +34,7 @@ const LOAD_DISTANCE_PX = 300;
  * - `loadPage`: loads the messages before or after an ID; `undefined`: there is no history. It rejects
  *   if a later attempt may succeed.
  * - `canEdit`: whether the user may edit and delete an entry.
- * - `save`, `remove`, `left`: see {@linkcode ToolActions}.
+ * - `save`, `remove`, `edited`: see {@linkcode ToolActions}.
  *
  * @typedef {object} LogOwnActions
  * @property {() => void} changed

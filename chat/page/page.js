@@ -103,7 +103,7 @@ class Page {
       opened: () => this.#opened(),
       failed: (error) => this.#fail(error),
       edit: ({ text }) => this.#composer.edit(text),
-      left: () => this.#composer.focus(),
+      edited: () => this.#composer.focus(),
     });
     this.#chat = chat;
     this.#commands = this.#commandsFor(chat);

@@ -13,14 +13,14 @@ import { make } from "./dom.js";
 /** @import { Row } from "./entry.js" */
 
 /**
- * What the buttons do. `editable` returns the messages that the user may change, in order; `left` is
- * called when the field closes.
+ * What the buttons do. `editable` returns the messages that the user may change, in order;
+ * `edited` is called when they have done so, or have cancelled.
  *
  * @typedef {object} ToolActions
  * @property {() => Row[]} editable
  * @property {(row: Row, text: string) => Promise<void>} save
  * @property {(row: Row) => Promise<void>} remove
- * @property {() => void} left
+ * @property {() => void} edited
  */
 
 /** The buttons of a log. */
@@ -94,7 +94,7 @@ export class Tools {
       form.remove();
       bubble.hidden = this.element.hidden = false;
       this.settle();
-      this.#actions.left();
+      this.#actions.edited();
     };
     const form = make(
       "form.editor",
@@ -133,7 +133,7 @@ export class Tools {
     const row = this.#row;
     if (!row || !confirm("Delete this message for everyone?")) return;
     this.#try(row.element, this.#actions.remove(row));
-    this.#actions.left();
+    this.#actions.edited();
   }
 
   /**

@@ -158,7 +158,7 @@ browserTest(
         // The contrast of a message is lower until the server confirms it.
         await ann.page.waitForFunction(() => document.querySelector(".sending") === null);
         await ann.send("/register correct-horse");
-        await ann.waitForElement("#me .mark");
+        await ann.waitForText("is registered", ".note");
         for (const text of ["to be deleted", "to be edited"]) {
           await ann.send(text);
           await ann.waitForText(text, ".own:not(.sending)");
@@ -227,8 +227,9 @@ browserTest(
       );
     assertEquals(await wide(), []);
     assertEquals(await small(), []);
+    await ann.waitForElement(".conversation:not([hidden]) .tools");
     await ann.page.tap(".conversation:not([hidden]) .own .bubble");
-    await ann.page.tap(".tools button");
+    await ann.page.tap(".conversation:not([hidden]) .tools button");
     await ann.waitForElement(".editor");
     assertEquals(await wide(), []);
     assertEquals(await small(), []);

@@ -267,6 +267,25 @@ browserTest("a message cannot be edited after the time for it, and says so", asy
   await ann.close();
 });
 
+browserTest("an edit that the server refuses says why and keeps the text", async (browser) => {
+  await using server = await TestServer.open({ limits: { maxMessageBytes: 100 } });
+  const ann = await BrowserUser.open(browser);
+  await ann.logIn(addressOf(server), "Ann");
+  await ann.send("short");
+  await ann.waitForText("short", ".own:not(.sending) .bubble");
+  await ann.page.hover(".own .bubble");
+  await ann.page.click(".tools button");
+  await ann.fill(".editor textarea", "x".repeat(101));
+  await ann.page.keyboard.press("Enter");
+  await ann.waitForText("Too long", ".editor .failure");
+  assertEquals(await ann.valueOf(".editor textarea"), "x".repeat(101));
+  await ann.fill(".editor textarea", "shorter");
+  await ann.page.keyboard.press("Enter");
+  await ann.waitForTexts(".text", ["shorter"]);
+  assertEquals(await ann.page.$(".failure"), null);
+  await ann.close();
+});
+
 browserTest(
   "a new device finds the user's rooms and what is unread, and opens the room of its address",
   async (browser) => {

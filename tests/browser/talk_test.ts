@@ -176,6 +176,11 @@ browserTest(
     await ann.logIn(addressOf({ port }), "Ann");
     await ann.send("/join red");
     await ann.waitForTitle("#red · Parley");
+    // The IDs of the next server start again, far below these.
+    const cid = await TextClient.connect(first.url);
+    cid.send("Cid", "/join blue", ...Array.from({ length: 20 }, (_, i) => `message ${i}`));
+    while (await cid.next() !== "Cid: message 19");
+    await cid.disconnect();
     await ann.send("before");
     await ann.waitForText("before", ".own:not(.sending) .bubble");
     await first.stop("SIGKILL");
