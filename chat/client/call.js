@@ -9,6 +9,8 @@ import { ChatError } from "./protocol.js";
 /** @import { Connection } from "./connection.js" */
 /** @import { Line } from "./protocol.js" */
 
+/** A frame far over the server's limit ends the connection, and again at each new attempt. */
+const MAX_REQUEST_CHARACTERS = 64 * 1024;
 /** Limits of the calls without a reply: the server closes a connection (1008) that has sent 262,144
  * characters ahead of it. */
 const MAX_CALLS_IN_FLIGHT = 64;
@@ -77,6 +79,13 @@ export function newCall(kind, request, pick) {
     promise,
   };
   return { call, promise };
+}
+
+/** Returns why a call can never be sent, if so. @param {Call} call */
+export function errorOfSize({ characters }) {
+  if (characters <= MAX_REQUEST_CHARACTERS) return undefined;
+  const reason = `${characters} characters are too many (maximum ${MAX_REQUEST_CHARACTERS}).`;
+  return new ChatError("too-long", `Cannot send: ${reason}`);
 }
 
 /** Decides when a queue may send. */

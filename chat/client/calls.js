@@ -3,7 +3,7 @@
  * The queue of calls that wait for a reply. It sends them in order while the client is online, sends
  * them again over the next connection, and settles them.
  */
-import { FlowControl, newCall } from "./call.js";
+import { errorOfSize, FlowControl, newCall } from "./call.js";
 import { changesUser, ChatError, isMove, isRename } from "./protocol.js";
 
 /** @import { Clock, DirectEvent, RoomEvent } from "./client.d.ts" */
@@ -13,8 +13,6 @@ import { changesUser, ChatError, isMove, isRename } from "./protocol.js";
 
 /** How long a question waits for its reply, waiting for a connection included. */
 const REPLY_TIMEOUT_MS = 30_000;
-/** A frame far over the server's limit ends the connection, and again at each new attempt. */
-const MAX_REQUEST_CHARACTERS = 64 * 1024;
 
 /**
  * - `nameOf`: returns the server's name of a room.
@@ -179,20 +177,23 @@ export class CallQueue {
 
   /**
    * Settles the moves whose replies were lost, if the resumed session shows that they were executed.
+   * Returns the rooms that the client left by them.
    *
    * @param {string} nick
    * @param {ReadonlySet<string>} rooms - the rooms that the session is in
    */
   resumed(nick, rooms) {
+    const left = [];
     for (const call of this.#calls.filter(({ kind, wasSent }) => kind === "move" && wasSent)) {
       const { type } = call.request;
-      // The nickname does not show whether a password was accepted.
-      if (type === "identify") continue;
-      const isDone = type === "nick"
-        ? call.request.nick === nick
-        : rooms.has(this.#roomOf(call) ?? "") === (type === "join");
+      const room = this.#roomOf(call) ?? "";
+      // The nickname does not show whether the password of an `identify` was accepted.
+      const isDone = type === "nick" && call.request.nick === nick ||
+        type === "join" && rooms.has(room) || type === "leave" && !rooms.has(room);
+      if (isDone && type === "leave") left.push(room);
       if (isDone) this.settle(call, { type: "ok" });
     }
+    return left;
   }
 
   /** Notes that the session is lost, in which calls may have been executed. */
@@ -245,7 +246,7 @@ export class CallQueue {
     if (call) this.settle(call, { type: "ok", id: event.id, kept });
   }
 
-  /** The server's name of the room that a call concerns. @param {Call} call */
+  /** The server's name of the room that a call concerns. @param {Pick<Call, "request">} call */
   #roomOf({ request: { room } }) {
     return typeof room === "string" ? this.#on.nameOf(room) : undefined;
   }
@@ -288,13 +289,10 @@ export class CallQueue {
    *
    * @param {Call} call
    */
-  #reasonToReject({ characters, request }) {
-    if (this.#isClosed) return closedError();
-    if (characters > MAX_REQUEST_CHARACTERS) {
-      const reason = `${characters} characters are too many (maximum ${MAX_REQUEST_CHARACTERS}).`;
-      return new ChatError("too-long", `Cannot send: ${reason}`);
-    }
-    this.#replaceUnsent(request);
+  #reasonToReject(call) {
+    const error = this.#isClosed ? closedError() : errorOfSize(call);
+    if (error) return error;
+    this.#replaceUnsent(call.request);
     if (this.#calls.length < this.#maxCalls) return undefined;
     const reason = `${this.#maxCalls} calls are waiting for a reply.`;
     return new ChatError("full", `Cannot send: ${reason}`);
@@ -307,13 +305,11 @@ export class CallQueue {
    * @param {Line} request
    */
   #replaceUnsent(request) {
-    const isReplaced = [isMove, isRename].find((isOne) => isOne(request));
-    if (isReplaced === undefined) return;
-    const name = this.#on.nameOf(String(request.room));
-    const last = isMove(request)
-      ? this.#calls.findLast((call) => this.#roomOf(call) === name)
-      : this.#calls.at(-1);
-    if (last === undefined || last.wasSent || !isReplaced(last.request)) return;
+    const isSame = [isMove, isRename].find((isOne) => isOne(request));
+    if (isSame === undefined) return;
+    const room = this.#roomOf({ request });
+    const last = this.#calls.findLast((call) => isRename(request) || this.#roomOf(call) === room);
+    if (last === undefined || last.wasSent || !isSame(last.request)) return;
     this.settle(last, new ChatError("replaced", "A later call replaced this one."));
   }
 

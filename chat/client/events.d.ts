@@ -186,7 +186,8 @@ export interface GapEvent {
 }
 
 /**
- * The state of the connection changed. Offline, `retryAt` is the time of the next attempt. Without
+ * The state of the connection changed. Online, the client has logged in; it enters its rooms next, and
+ * calls of a room wait for that. Offline, `retryAt` is the time of the next attempt. Without
  * `retryAt` the server refused the nickname: the client waits for `rename`, `identify` or `retryNow`.
  */
 export type StateEvent =

@@ -12,6 +12,7 @@ import { ChatError, isBusy, isTemporary, welcomeEvent } from "./protocol.js";
 /** @import { Connection } from "./connection.js" */
 /** @import { Inbox } from "./inbox.js" */
 /** @import { Listeners } from "./listeners.js" */
+/** @import { Membership } from "./membership.js" */
 /** @import { Line } from "./protocol.js" */
 /** @import { SessionState } from "./session.js" */
 
@@ -44,16 +45,18 @@ export class Handshake {
   #session;
   #calls;
   #inbox;
+  #membership;
   #listeners;
   #clock;
   #on;
 
   /**
-   * @param {{ session: SessionState, calls: CallQueue, inbox: Inbox, listeners: Listeners,
-   *   clock: Clock }} parts
+   * @param {{ session: SessionState, calls: CallQueue, inbox: Inbox, membership: Membership,
+   *   listeners: Listeners, clock: Clock }} parts
    * @param {HandshakeListener} on
    */
-  constructor({ session, calls, inbox, listeners, clock }, on) {
+  constructor({ session, calls, inbox, membership, listeners, clock }, on) {
+    this.#membership = membership;
     this.#session = session;
     this.#calls = calls;
     this.#inbox = inbox;
@@ -117,7 +120,10 @@ export class Handshake {
     // The client is online only after the replay, which shows which messages were delivered, and which
     // ends with the rooms that it has left.
     this.#inbox.expectReplay(connection, rooms);
-    this.#calls.resumed(this.#session.nick, rooms);
+    for (const room of this.#calls.resumed(this.#session.nick, rooms)) {
+      // The end of the replay removes other rooms that the client has left.
+      if (this.#inbox.lostHold(room)) this.#membership.forget(room);
+    }
     this.#listeners.emit(event);
   }
 

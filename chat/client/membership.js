@@ -103,7 +103,7 @@ export class Membership {
     const asked = session.nameOf(String(request.room));
     const room = typeof reply.room === "string" ? reply.room : this.#inbox.arrivalOf(id) ?? asked;
     if (room !== asked) {
-      this.#forget(asked);
+      this.forget(asked);
       session.correct(String(request.room), room);
     }
     if (this.#inbox.lostHold(room)) return void this.#return(room, connection, id);
@@ -122,7 +122,7 @@ export class Membership {
     // The client tries again over the next connection.
     if (isTemporary(error)) return connection.abandon(`"${room}" cannot be entered`);
     const hasMissed = this.#session.lastIn(room) !== null;
-    this.#forget(room);
+    this.forget(room);
     this.#listeners.report(error);
     if (!hasMissed) return;
     this.#listeners.emit(resumedEvent({ room, missed: 0, reason: "not-in-room" }));
@@ -138,12 +138,12 @@ export class Membership {
     const isOut = reply instanceof ChatError && reply.code === "not-in-room" &&
       this.#session.has(room);
     if (reply instanceof ChatError && !isOut) return reply;
-    this.#forget(room);
+    this.forget(room);
     return { type: "ok" };
   }
 
   /** Forgets a room that the client is not in any more. @param {string} room */
-  #forget(room) {
+  forget(room) {
     this.#inbox.release(room);
     this.#session.exit(room);
     this.#calls.rejectDoubtful((each) => each === room);

@@ -61,8 +61,9 @@ export class Reconnector {
     const history = new HistoryReader();
     const online = this.#online.bind(this);
     const inbox = this.#inbox = new Inbox({ session, calls, listeners, history }, online);
-    this.#membership = new Membership({ session, calls, inbox, listeners, history });
-    this.#handshake = new Handshake({ session, calls, inbox, listeners, clock }, {
+    const membership = new Membership({ session, calls, inbox, listeners, history });
+    this.#membership = membership;
+    this.#handshake = new Handshake({ session, calls, inbox, membership, listeners, clock }, {
       online,
       refused: (connection, error) => this.#refused(connection, error),
       failed: (connection, error) => this.#failed(connection, error),

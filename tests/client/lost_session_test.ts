@@ -266,6 +266,21 @@ Deno.test("a leave that was in flight or waiting when the session was lost is se
   await other.client.close();
 });
 
+Deno.test("a room that the client left before it was back in it is not entered again, and its posts are unknown", async () => {
+  const scenario = await new Scenario().logIn();
+  const said = outcomeOf(scenario.client.room("red").say("one"));
+  await scenario.loseSession({ token: "t1", last: { red: "e10" } });
+  const left = outcomeOf(scenario.client.room("red").leave());
+  await scenario.join("red", "e15");
+  scenario.socket.expectRequest({ type: "leave", room: "red" });
+  scenario.socket.expectRequest(pageAfter("e10"));
+  await scenario.reconnect();
+  await scenario.resume({ token: "n1", last: {} }, welcome("n2", { user: "u-ann-2" }));
+  assertEquals([left, said.value], [{ value: undefined }, "unknown"]);
+  assertEquals([scenario.client.rooms, scenario.socket.requests], [[], []]);
+  await scenario.client.close();
+});
+
 Deno.test("after a login without a reply ChatClient asks again for its own nickname", async () => {
   const scenario = new Scenario();
   await scenario.socket.openSocket();
