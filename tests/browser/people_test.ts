@@ -257,7 +257,7 @@ browserTest(
   },
 );
 
-browserTest("a message cannot be edited after the time for it, and says so", async (browser) => {
+browserTest("where messages cannot be edited, one's own have no buttons", async (browser) => {
   await using server = await TestServer.open({ editSeconds: 0 });
   const ann = await BrowserUser.open(browser);
   await ann.logIn(addressOf(server), "Ann");
