@@ -2,50 +2,61 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /**
- * The user's chat: the client, the room with its members, the direct messages, and their logs.
+ * The user's chat: the client, the rooms that the user is in, the direct messages, and which of these
+ * the page shows.
  *
- * The client reconnects, orders events and avoids duplicates (client/). The page around the logs is
- * page.js's.
+ * The client reconnects, orders events and avoids duplicates (client/). What is inside a conversation is
+ * conversation.js's, the page around it is page.js's.
  */
 import { ChatClient } from "../client/client.js";
-import { tabStorage, ui } from "./dom.js";
-import { Log } from "./log.js";
+import { Directs } from "./directs.js";
+import { tabStorage } from "./dom.js";
+import { Rooms } from "./rooms.js";
 
-/** @import { ChatError, ChatEvent, DirectEvent, RoomEvent, StateEvent } from "../client/client.js" */
-/** @import { GapEvent, ResumedEvent } from "../client/client.js" */
+/** @import { ChatError, ChatEvent, DeletedEvent } from "../client/client.js" */
+/** @import { EditedEvent, GapEvent, NickEvent, ResumedEvent } from "../client/client.js" */
+/** @import { RoomEvent, StateEvent, User, WelcomeEvent } from "../client/client.js" */
+/** @import { ConversationContext } from "./conversation.js" */
 /** @import { Entry } from "./entry.js" */
-/** @import { LoadPage } from "./log.js" */
+/** @import { Destination } from "./lists.js" */
 
 /**
  * - `changed`: something that the page shows has changed.
+ * - `opened`: another conversation is shown, or none.
+ * - `failed`: a room of the user could not be joined.
  * - `edit`: the user wants to edit a failed message.
- * - `entered`: the user is in another room, or in none.
+ * - `edited`: the user has finished an edit.
  *
  * @typedef {object} ChatListener
  * @property {() => void} changed
+ * @property {() => void} opened
+ * @property {(error: ChatError) => void} failed
  * @property {(entry: Entry) => void} edit
- * @property {(room?: string) => void} entered
+ * @property {() => void} edited
  */
 
 /** The user's chat. */
 export class Chat {
-  /** The members of the room. A new array for each change. @type {string[]} */
-  members = [];
-  /** @type {string | undefined} */
-  room;
-  /** The log of the room. @type {Log | undefined} */
-  log;
-  /** The other user, while direct messages are shown. @type {string | undefined} */
-  to;
-  /** The logs of direct messages by nickname. @type {Map<string, Log>} */
-  directs = new Map();
-  /** The events that arrived while the members are being loaded. @type {RoomEvent[] | undefined} */
-  #duringLoad;
+  /** The conversation that is shown, or will be as soon as the user is in its room. @type {Destination} */
+  destination = {};
+  /** The conversation that the user waits for. @type {Destination | undefined} */
+  #opening;
+  #user = "";
+  /**
+   * The IDs that this tab had while its user was not registered: messages under any of them are the
+   * user's own. Those of a registered nickname may be those of another person at this device.
+   */
+  #ownIds = new Set(/** @type {string[]} */ (tabStorage.get("ownIds") ?? []));
+  /** Whether the session is a new one, which joins the rooms of the user's other sessions. */
+  #isNewSession = !tabStorage.get("session");
+  #editMs = 0;
   #lastCid = "";
   #listener;
+  /** @type {ConversationContext} */
+  #context;
 
   /**
-   * @param {{ nick: string, room?: string, access: string }} login
+   * @param {{ nick: string, rooms: string[], access: string }} login
    * @param {ChatListener} listener
    */
   constructor(login, listener) {
@@ -59,72 +70,136 @@ export class Chat {
       // Not randomUUID: browsers have that only on pages served over HTTPS.
       ids: () => this.#lastCid = crypto.getRandomValues(new Uint32Array(4)).join("-"),
     });
-    for (const [nick, entries] of tabStorage.get("directs") ?? []) {
-      const log = this.direct(nick);
-      for (const entry of entries) log.add(entry);
-      log.unread = 0;
-    }
-    this.client.on("*", (event) => this.#event(event));
+    const { changed, edit, edited } = listener;
+    this.#context = {
+      client: this.client,
+      cidOf: () => this.#lastCid,
+      isOwn: (user = "") => user === this.client.user || this.#ownIds.has(user),
+      editMs: () => this.#editMs,
+      ...{ changed, edit, edited },
+    };
+    this.rooms = new Rooms(this.#context);
+    this.directs = new Directs(this.#context);
+    // Before the page shows the error: it may be that of a room that the client does not enter.
+    this.client.on("error", () => this.#syncRooms());
+    this.client.on("*", (event) => this.#receive(event));
   }
 
-  /** The log that the page shows. */
+  /** The room that is shown, if it is a room. */
+  get shownRoom() {
+    return this.rooms.get(this.destination.room);
+  }
+
+  /** The direct messages that are shown, if they are. */
+  get shownDirect() {
+    return this.directs.get(this.destination.user);
+  }
+
+  /** The conversation that is shown. */
   get shown() {
-    return this.to === undefined ? this.log : this.direct(this.to);
+    return this.shownRoom ?? this.shownDirect;
   }
 
-  /** All logs. */
-  get logs() {
-    return [...this.directs.values(), ...this.log ? [this.log] : []];
-  }
-
-  /** Returns the log of the direct messages with a user. */
-  direct(/** @type {string} */ nick) {
-    // Nicknames that differ in case only are one user's.
-    const lowerCase = nick.toLowerCase();
-    const known = [...this.directs].find(([each]) => each.toLowerCase() === lowerCase);
-    if (known) return known[1];
-    const log = this.#newLog(`Messages with ${nick}`);
-    this.directs.set(nick, log);
-    return log;
+  /** All conversations. */
+  get conversations() {
+    return [...this.rooms.all, ...this.directs.all];
   }
 
   /**
-   * Posts to the room, or to the user `to`. The log shows the message at once, as being sent.
+   * Shows a conversation: joins the room, or asks who has the nickname. Until then, and after an error,
+   * it shows the one that it showed before.
    *
-   * @param {"message" | "action"} type
-   * @param {string} text
-   * @param {string} [to]
+   * @param {Destination} destination
+   * @throws {ChatError}
    */
-  post(type, text, to) {
-    const { client } = this;
-    const log = to === undefined ? this.log : this.direct(to);
-    const posted = to !== undefined
-      ? client.tell(to, text)
-      : type === "action"
-      ? client.act(text)
-      : client.say(text);
-    // The client has just asked for it.
-    const cid = this.#lastCid;
-    log?.send({ type, nick: client.nick, text, time: Date.now(), own: true, cid });
-    posted.then(() => log?.sent(cid), (/** @type {ChatError} */ error) => {
-      // The user is leaving the page.
-      if (error.code !== "closed") log?.failed(cid, failureOf(error, to));
-    });
+  async open(destination) {
+    this.#opening = destination;
+    try {
+      const found = await this.#find(destination);
+      if (this.#opening === destination) this.destination = found;
+    } finally {
+      // Else the user has asked for another one meanwhile.
+      if (this.#opening === destination) {
+        this.#opening = undefined;
+        this.#syncRooms();
+        this.#listener.opened();
+      }
+    }
+  }
+
+  /**
+   * Leaves the room that is shown.
+   *
+   * @throws {ChatError}
+   */
+  async leave() {
+    await this.shownRoom?.channel.leave();
+    this.#syncRooms();
+  }
+
+  /** Keeps in the tab what the server does not, for a reload. */
+  saveForReload() {
+    if (this.client.state === "closed") return;
+    this.rooms.save();
+    this.directs.save();
+  }
+
+  /**
+   * Returns the conversation with the user who has a nickname.
+   *
+   * @param {string} nick
+   * @throws {ChatError}
+   */
+  async directWithNick(nick) {
+    return this.directs.of(await this.client.who(nick));
+  }
+
+  /**
+   * Returns the destination of a conversation that exists.
+   *
+   * @param {Destination} destination
+   * @returns {Promise<Destination>}
+   */
+  async #find({ room, user, nick }) {
+    if (room !== undefined) {
+      // The client enters it at its login, or is in it.
+      if (this.client.rooms.includes(room)) return { room };
+      return { room: (await this.client.join(room)).name };
+    }
+    if (nick !== undefined) return { user: (await this.directWithNick(nick)).user.user };
+    if (user !== undefined) this.directs.of(this.#known(user));
+    return { user };
+  }
+
+  /** A user whom the page has seen, or else one without a nickname. @returns {User} */
+  #known(/** @type {string} */ user) {
+    const members = this.rooms.all.flatMap(({ members }) => members);
+    const known = this.directs.get(user)?.user ?? members.find((each) => each.user === user);
+    return known ?? { user, nick: "Unknown user" };
   }
 
   /** @param {ChatEvent} event */
-  #event(event) {
+  #receive(event) {
+    this.#rememberUser();
     switch (event.type) {
       case "message":
       case "action":
       case "joined":
       case "left":
       case "nick":
-        return this.#roomEvent(event);
+        return this.#receiveRoomEvent(event);
       case "direct":
-        return this.#directEvent(event);
+        return this.directs.receive(event);
+      case "edited":
+        return this.#change(event, { text: event.text, edited: event.time });
+      case "deleted":
+        return this.#change(event, { text: "", deleted: event.time });
+      case "read":
+        return this.#at(event.room, event.with)?.readElsewhere(event.id);
       case "gap":
         return this.#gap(event);
+      case "welcome":
+        return this.#welcome(event);
       case "resumed":
         return this.#resumed(event);
       case "state":
@@ -137,134 +212,98 @@ export class Chat {
     }
   }
 
+  /** @param {RoomEvent} event */
+  #receiveRoomEvent(event) {
+    // The user may have entered or left the room by this event.
+    if (event.type !== "message" && event.type !== "action") this.#syncRooms();
+    if (event.type === "nick" && this.directs.move(event)) this.#follow(event);
+    this.directs.learn(event.type === "nick" ? event.to : event);
+    this.rooms.get(event.room)?.receive(event);
+  }
+
   /**
-   * @param {string} label
-   * @param {LoadPage} [loadPage]
+   * @param {EditedEvent | DeletedEvent} event
+   * @param {Partial<Entry>} changes
    */
-  #newLog(label, loadPage) {
-    /** @type {Log} */
-    const log = new Log(label, {
-      changed: this.#listener.changed,
-      edit: this.#listener.edit,
-      retry: ({ type, text }) => {
-        const [to] = [...this.directs].find(([, direct]) => direct === log) ?? [];
-        this.post(type === "action" ? "action" : "message", text, to);
-      },
-    }, loadPage);
-    ui.logs.append(log.element);
-    return log;
-  }
-
-  /** @param {RoomEvent} event */
-  #roomEvent(event) {
-    const { client } = this;
-    const { id, type, nick, room, time } = event;
-    const own = nick === client.nick;
-    if (own && type === "joined") this.#enter(room);
-    if (own && type === "left" && client.room === undefined) return this.#enter();
-    if (room !== this.room) return;
-    if (type === "message" || type === "action") return this.log?.add({ ...event, own });
-    this.#duringLoad?.push(event);
-    this.#updateMembers(event);
-    const text = type === "nick" ? `is now ${event.to}` : type;
-    if (!own) this.log?.add({ id, type: "membership", nick, text, time });
-    this.#listener.changed();
-  }
-
-  /** @param {RoomEvent} event */
-  #updateMembers(event) {
-    const { nick } = event;
-    switch (event.type) {
-      case "joined":
-        this.members = [...this.members.filter((each) => each !== nick), nick];
-        return;
-      case "left":
-        this.members = this.members.filter((each) => each !== nick);
-        return;
-      case "nick":
-        this.members = this.members.map((each) => each === nick ? event.to : each);
-        return;
-      case "message":
-      case "action":
-        return;
-      default:
-        return /** @satisfies {never} */ (event);
-    }
-  }
-
-  /** @param {DirectEvent} event */
-  #directEvent(event) {
-    const { nick, to } = event;
-    // A message to oneself arrives twice.
-    if (to === undefined && nick === this.client.nick) return;
-    this.direct(to ?? nick).add({ ...event, type: "message", own: to !== undefined });
-    // The server does not replay messages that were delivered: the browser keeps them for a reload.
-    tabStorage.set("directs", [...this.directs].map(([nick, { newest }]) => [nick, newest]));
+  #change(event, changes) {
+    this.#at(event.room, this.directs.otherOf(event).user)?.log.change(event.target, changes);
   }
 
   /** @param {GapEvent} event */
   #gap({ room, recovered }) {
-    if (room !== this.room) return;
-    if (!recovered) this.log?.markGap(undefined);
-    this.#loadMembers();
+    const conversation = this.rooms.get(room);
+    if (!recovered) conversation?.log.markGap(undefined);
+    conversation?.forgetMembers();
+    this.#listener.changed();
+  }
+
+  /** @param {WelcomeEvent} event */
+  #welcome({ rooms, directs, edit }) {
+    this.#editMs = edit * 1000;
+    this.rooms.restore(rooms, this.#isNewSession);
+    this.directs.restore(directs);
+    this.#syncRooms();
+    if (this.#isNewSession) {
+      const entered = this.client.rooms;
+      for (const { room } of rooms) {
+        if (!entered.includes(room)) this.client.join(room).catch(this.#listener.failed);
+      }
+    }
+    this.#isNewSession = false;
+    // The server answers no request before it has sent the unread direct messages.
+    const caughtUp = () => this.directs.caughtUp();
+    this.client.ping().then(caughtUp, caughtUp);
   }
 
   /** @param {ResumedEvent} event */
-  #resumed({ recovered, reason, from }) {
+  #resumed({ room, recovered, reason, from }) {
+    const rooms = this.rooms.all.filter(({ name }) => name === room);
+    for (const { log } of rooms) log.marker.isCatchingUp = false;
     if (recovered) return;
-    if (reason === "forgotten") { for (const log of this.logs) log.forgetIds(); }
-    this.log?.markGap(from);
+    for (const { log } of room === undefined ? this.directs.all : rooms) {
+      if (reason === "forgotten") log.forgetIds();
+      log.markGap(from);
+    }
   }
 
   /** @param {StateEvent} event */
   #stateChanged({ state }) {
-    if (state !== "online") return;
-    this.#enter(this.client.room);
-    this.#loadMembers();
+    if (state === "online") {
+      this.#syncRooms();
+      this.shown?.log.update();
+      this.shown?.log.scrolled();
+    } else this.rooms.forgetMembers();
   }
 
-  /** Opens the log of a room, or of none. @param {string} [room] */
-  #enter(room) {
-    if (room === this.room) return;
-    this.log?.element.remove();
-    this.room = room;
-    this.members = [];
-    this.log = room === undefined
-      ? undefined
-      : this.#newLog(`Messages in ${room}`, async (query) => {
-        const { client } = this;
-        const { events, more } = await client.history({ room, ...query });
-        const entries = events.map((event) => ({ ...event, own: event.nick === client.nick }));
-        return { entries, more };
-      });
-    this.#listener.entered(room);
-    if (this.client.state === "online") this.#loadMembers();
+  /** Follows the client into and out of rooms. Shows another room if that one is closed. */
+  #syncRooms() {
+    this.rooms.sync();
+    if (this.client.state !== "online" || this.#opening || this.shown) return;
+    const room = this.rooms.all[0]?.name;
+    if (room === this.destination.room) return;
+    this.destination = { room };
+    this.#listener.opened();
   }
 
-  /** Loads the members, and applies the events that arrive meanwhile to the reply. */
-  async #loadMembers() {
-    const { room, log } = this;
-    if (!log) return;
-    log.scrolled();
-    const events = this.#duringLoad = /** @type {RoomEvent[]} */ ([]);
-    const reply = await this.client.members().catch(() => undefined);
-    // Offline, or in another room by now: a later call loads them.
-    if (!reply || events !== this.#duringLoad || room !== this.room) return;
-    this.members = reply.nicks;
-    for (const event of events) this.#updateMembers(event);
-    this.#duringLoad = undefined;
-    this.#listener.changed();
+  /** Notes under which ID the user speaks. */
+  #rememberUser() {
+    const { user, registered } = this.client;
+    if (!user || user === this.#user) return;
+    this.#user = user;
+    if (registered) return this.directs.expectHistory();
+    this.#ownIds.add(user);
+    tabStorage.set("ownIds", [...this.#ownIds]);
   }
-}
 
-/**
- * Says why a message was not sent.
- *
- * @param {ChatError} error
- * @param {string | undefined} to
- */
-function failureOf({ code, message }, to) {
-  if (code === "unknown") return "Connection lost. This may not have been delivered.";
-  if (code === "not-online") return `${to} is offline. Messages to offline users are not stored.`;
-  return `Not sent: ${message.replace(/^(Not sent|Cannot send): /, "")}`;
+  /** Shows the conversation further that has another ID now. */
+  #follow(/** @type {NickEvent} */ { user, to }) {
+    if (this.destination.user !== user) return;
+    this.destination = { user: to.user };
+    this.#listener.opened();
+  }
+
+  /** The conversation that an event names: a room, or the direct messages with a user. */
+  #at(/** @type {string | undefined} */ room, /** @type {string} */ user = "") {
+    return room === undefined ? this.directs.get(user) : this.rooms.get(room);
+  }
 }

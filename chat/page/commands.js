@@ -6,28 +6,36 @@
  * connection.
  */
 
-/** @import { ChatClient, ChatError } from "../client/client.js" */
+/** @import { ChatClient, ChatError, Room, SessionInfo, WhoReply } from "../client/client.js" */
 
 /**
- * What commands act on.
+ * What commands act on. It is one object for all commands of a page.
  *
  * @typedef {object} CommandContext
  * @property {ChatClient} client
+ * @property {() => Room | undefined} room - the room that is shown
  * @property {(text: string) => void} note - shows a line to the user only
  * @property {(room: string) => void} join
+ * @property {() => Promise<void>} leave - leaves the room that is shown
  * @property {(text: string) => void} act
- * @property {(nick: string, text: string) => void} tell
+ * @property {(nick: string, text: string) => Promise<void>} tell
  * @property {(limit: number) => void} loadOlder
+ * @property {(line: string) => void} giveBack - returns a line to the user
+ * @property {readonly SessionInfo[]} sessions - those that /sessions has listed
  */
 /**
- * A command. `run` returns the answer to show, if any; an empty answer shows the usage.
+ * A command. `run` returns the answer to show, if any; an empty answer shows the usage. `isMessage`: the
+ * line comes back to the user after an error.
  *
  * @typedef {object} Command
+ * @property {true} [isMessage]
  * @property {string} usage
  * @property {(context: CommandContext, argument: string) => unknown} run
  */
 
 const NO_ROOM = "You are not in a room. Type /join {room} to enter one.";
+
+const DATE_AND_TIME = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" });
 
 /** @type {Readonly<Record<string, Command>>} */
 const COMMANDS = {
@@ -82,6 +90,7 @@ const COMMANDS = {
     run: ({ act }, text) => text && act(text),
   },
   "/msg": {
+    isMessage: true,
     usage: 'name text – send a private message (a name with spaces in "quotes")',
     run({ tell }, argument) {
       const [, quoted, word, text] = /^(?:"([^"]*)"|(\S+))\s+(.+)$/s.exec(argument) ?? [];
@@ -89,26 +98,20 @@ const COMMANDS = {
     },
   },
   "/ls": {
-    usage: "– list the members of your room, or the rooms",
-    async run({ client }) {
-      if (client.room !== undefined) return (await client.members()).nicks.join("\n");
-      const rooms = await client.rooms();
-      return rooms.map(({ room }) => room).join("\n") || "No rooms yet.";
+    usage: "– list the members of this room, or the rooms",
+    async run({ client, room }) {
+      const shown = room();
+      if (shown) return (await shown.members()).members.map(({ nick }) => nick).join("\n");
+      return (await client.list()).map(({ room }) => room).join("\n") || "No rooms yet.";
     },
   },
   "/who": {
-    usage: "name – show which room a user is in",
-    async run({ client }, argument) {
-      if (!argument) return "";
-      const { nick, room } = await client.who(argument);
-      return room === null
-        ? `${nick} is online, but not in a room.`
-        : `${nick} is in room "${room}".`;
-    },
+    usage: "name – show which rooms a user is in",
+    run: async ({ client }, argument) => argument && describe(await client.who(argument)),
   },
   "/room": {
-    usage: "– show the room you are in",
-    run: ({ client }) => client.room ?? NO_ROOM,
+    usage: "– show the rooms you are in",
+    run: ({ client }) => client.rooms.join("\n") || NO_ROOM,
   },
   "/history": {
     usage: "n – load n older messages, from 1 to 100",
@@ -116,14 +119,52 @@ const COMMANDS = {
       /^([1-9]\d?|100)?$/.test(limit) ? loadOlder(Number(limit) || 20) : "",
   },
   "/quit": {
-    usage: "– leave the room",
-    run: ({ client }) => client.room === undefined ? NO_ROOM : client.leave(),
+    usage: "– leave this room",
+    run: ({ room, leave }) => room() ? leave() : "This is not a room.",
+  },
+  "/sessions": {
+    usage: "– list your sessions: the tabs and devices on which you are online",
+    async run(context) {
+      context.sessions = await context.client.sessions();
+      return context.sessions.map(lineOf).join("\n");
+    },
+  },
+  "/end": {
+    usage: "n – end a session that /sessions has listed",
+    async run({ client, sessions }, number) {
+      if (!/^\d+$/.test(number)) return "";
+      const session = sessions[Number(number) - 1];
+      if (!session) return "There is no such session. Type /sessions to list them.";
+      if (session.current) return "This is the session that you are using.";
+      await client.endSession(session.session);
+      return `Session ${number} has ended.`;
+    },
   },
   "/help": {
     usage: "– show this list",
     run: () => Object.keys(COMMANDS).map(usageOf).join("\n"),
   },
 };
+
+/**
+ * Describes a session.
+ *
+ * @param {SessionInfo} session
+ * @param {number} index
+ */
+function lineOf({ since, protocol, current }, index) {
+  const start = DATE_AND_TIME.format(since);
+  return `${index + 1}. ${protocol}, since ${start}${current ? " (this one)" : ""}`;
+}
+
+/** Says where a user is. @param {WhoReply} reply */
+function describe({ nick, rooms, online }) {
+  if (!online) return `${nick} is offline.`;
+  if (rooms.length === 0) return `${nick} is online, but not in a room.`;
+  return `${nick} is in ${rooms.length === 1 ? "room" : "rooms"} ${
+    rooms.map((room) => `"${room}"`).join(", ")
+  }.`;
+}
 
 function usageOf(/** @type {string} */ name) {
   return `${name} ${COMMANDS[name]?.usage}`;
@@ -151,6 +192,7 @@ export async function runCommand(line, context) {
     const { code, message } = /** @type {ChatError} */ (error);
     // A later command replaced this one.
     if (code === "replaced") return;
+    if (command.isMessage) context.giveBack(line);
     context.note(
       code === "nickname-registered"
         ? `"${argument}" is registered. If it's yours: /identify ${argument} {password}`

@@ -43,6 +43,11 @@ export class Composer {
     ui.text.focus();
   }
 
+  /** Returns a line that could not be sent, unless the user has begun another one. */
+  giveBack(/** @type {string} */ line) {
+    if (!ui.text.value) this.edit(line);
+  }
+
   /** Focuses the field, except on devices where that would open a keyboard. */
   focus() {
     if (!matchMedia("(pointer: coarse)").matches) ui.text.focus();

@@ -36,6 +36,17 @@ export function nickname(/** @type {string} */ nick) {
 }
 
 /**
+ * Creates a user's nickname, followed by a mark if it is registered. No nickname can imitate the mark:
+ * its background is no text.
+ *
+ * @param {{ nick: string, registered?: boolean }} user
+ */
+export function nameOf({ nick, registered }) {
+  const mark = { role: "img", ariaLabel: "registered", title: "Registered nickname" };
+  return [nickname(nick), ...registered ? [make("span.mark", mark)] : []];
+}
+
+/**
  * A character of a link: no spaces, no characters that end a link in text, no control characters and
  * no direction marks. Brackets match in pairs; punctuation at the end belongs to the sentence.
  */
@@ -70,10 +81,15 @@ export function linkify(text) {
 const TIME_OF_DAY = new Intl.DateTimeFormat([], { timeStyle: "short" });
 const FULL_DATE = new Intl.DateTimeFormat([], { dateStyle: "full" });
 
-/** Creates the time of day, with the date as its tooltip. */
-export function timeOf(/** @type {number} */ time) {
+/**
+ * Creates the time of day, with the date as its tooltip.
+ *
+ * @param {number} time
+ * @param {string} [before] text before it
+ */
+export function timeOf(time, before = "") {
   const date = new Date(time);
-  return make("small", { title: date.toLocaleString() }, TIME_OF_DAY.format(date));
+  return make("small", { title: date.toLocaleString() }, before + TIME_OF_DAY.format(date));
 }
 
 /** Returns the name of a day: "Today", "Yesterday" or the date. */

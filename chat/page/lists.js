@@ -7,18 +7,36 @@
  *
  * They hold no state besides their elements.
  */
-import { avatar, make, nickname } from "./dom.js";
+import { avatar, make, nameOf } from "./dom.js";
+
+/** @import { User } from "../client/client.js" */
 
 /**
- * A conversation: a room, or direct messages with the user `to`. Empty: none.
+ * A conversation: a room, or direct messages with a user, given by their ID or by a nickname. Empty:
+ * none.
  *
- * @typedef {{ room?: string, to?: string }} Destination
+ * @typedef {{ room?: string, user?: string, nick?: string }} Destination
  */
-/** A row of a list. @typedef {Destination & { people?: number, unread?: number, current?: boolean }} Place */
+/**
+ * A row of a list: a room, or direct messages with the user who has the nickname.
+ *
+ * @typedef {object} Place
+ * @property {string} [room]
+ * @property {User} [user]
+ * @property {number} [people]
+ * @property {number} [unread]
+ * @property {boolean} [current]
+ */
 
-/** Returns the fragment of a conversation's address: `#room` or `#@nickname`. */
-export function fragmentOf(/** @type {Destination} */ { room = "", to }) {
-  return to === undefined ? `#${encodeURIComponent(room)}` : `#@${encodeURIComponent(to)}`;
+/**
+ * Returns the fragment of a conversation's address: `#room`, `#=user` or `#@nickname`. The ID and the
+ * nickname have marks that are escaped in the name of a room.
+ *
+ * @param {Destination} destination
+ */
+export function fragmentOf({ room = "", user, nick }) {
+  if (user !== undefined) return `#=${encodeURIComponent(user)}`;
+  return nick === undefined ? `#${encodeURIComponent(room)}` : `#@${encodeURIComponent(nick)}`;
 }
 
 /**
@@ -29,9 +47,10 @@ export function fragmentOf(/** @type {Destination} */ { room = "", to }) {
  */
 export function destinationOf(fragment) {
   try {
-    const text = decodeURIComponent(fragment.replace(/^#@?/, "")).trim().normalize("NFC");
+    const text = decodeURIComponent(fragment.replace(/^#[@=]?/, "")).trim().normalize("NFC");
     if (!text) return {};
-    return fragment[1] === "@" ? { to: text } : { room: text };
+    if (fragment[1] === "=") return { user: text };
+    return fragment[1] === "@" ? { nick: text } : { room: text };
   } catch {
     return {};
   }
@@ -74,6 +93,9 @@ function show(list, items, draw) {
   }
 }
 
+/** The most unread messages that a count names. */
+const MAX_COUNT = 99;
+
 /**
  * Shows rooms or direct messages.
  *
@@ -81,40 +103,49 @@ function show(list, items, draw) {
  * @param {Place[]} places
  */
 export function showPlaces(list, places) {
-  show(list, new Map(places.map((place) => [fragmentOf(place), place])), (place, element) => {
-    const { room = "", to, people, unread, current } = place;
-    if (!element.firstChild) {
-      const icon = to ? avatar(to) : make("span.hash", { ariaHidden: "true" }, "#");
-      const href = fragmentOf(place);
-      element.append(make("a", { href }, icon, nickname(to ?? room), make("span", {})));
+  const items = new Map(places.map((place) => [addressOf(place), place]));
+  show(list, items, (place, element) => {
+    const { room = "", user, people, unread = 0, current } = place;
+    const link = element.firstElementChild ?? make("a", { href: addressOf(place) });
+    element.append(link);
+    const { nick, registered } = user ?? { nick: room };
+    const label = `${nick} ${registered}`;
+    if (link.getAttribute("data-label") !== label) {
+      link.setAttribute("data-label", label);
+      const icon = user ? avatar(nick) : make("span.hash", { ariaHidden: "true" }, "#");
+      link.replaceChildren(icon, ...nameOf({ nick, registered }), make("span", {}));
     }
-    const link = /** @type {HTMLElement} */ (element.firstChild);
     link.ariaCurrent = current ? "page" : null;
     const count = /** @type {HTMLElement} */ (link.lastChild);
     count.className = unread ? "badge" : "people";
-    count.textContent = `${unread || people || ""}`;
+    count.textContent = unread > MAX_COUNT ? `${MAX_COUNT}+` : `${unread || people || ""}`;
     count.title = unread ? "new messages" : "people";
   });
+}
+
+function addressOf(/** @type {Place} */ { room, user }) {
+  return fragmentOf({ room, user: user?.user });
 }
 
 /**
  * Shows the members of a room.
  *
  * @param {HTMLElement} list
- * @param {string[]} nicks
- * @param {string} ownNick
+ * @param {readonly User[]} members
+ * @param {string} ownId
  */
-export function showMembers(list, nicks, ownNick) {
-  // The user's own row has another key: it becomes another element after a rename.
-  const items = new Map(nicks.map((nick) => [`${nick === ownNick} ${nick}`, nick]));
-  show(list, items, (nick, element) => {
+export function showMembers(list, members, ownId) {
+  // What is drawn is part of the key: after a change the row is another element.
+  const keyOf = (/** @type {User} */ { user, nick, registered }) =>
+    [user, user === ownId, registered, nick].join(" ");
+  show(list, new Map(members.map((each) => [keyOf(each), each])), (member, element) => {
     if (element.firstChild) return;
-    const row = nick === ownNick ? make("span", {}, avatar(nick), nickname(nick), "you") : make(
-      "a",
-      { href: fragmentOf({ to: nick }), title: `Message ${nick}` },
-      avatar(nick),
-      nickname(nick),
+    const { user, nick } = member;
+    const content = [avatar(nick), ...nameOf(member)];
+    element.append(
+      user === ownId
+        ? make("span", {}, ...content, "you")
+        : make("a", { href: fragmentOf({ user }), title: `Message ${nick}` }, ...content),
     );
-    element.append(row);
   });
 }

@@ -8,10 +8,14 @@
  * uses no connection: a function that it is given loads history.
  */
 import { make } from "./dom.js";
-import { appendMembership, decorate, rowOf } from "./entry.js";
+import { ReadMarker } from "./read_marker.js";
+import { Rows } from "./rows.js";
+import { ScrollPosition } from "./scroll_position.js";
+import { Tools } from "./tools.js";
 import { Unsent } from "./unsent.js";
 
 /** @import { Entry, Row } from "./entry.js" */
+/** @import { ToolActions } from "./tools.js" */
 /** @import { UnsentActions } from "./unsent.js" */
 
 const MAX_ROWS = 1_000;
@@ -21,72 +25,83 @@ const DROPPED_ROWS = 200;
 const PAGE_SIZE = 50;
 /** Distance from an end, in pixels, at which more is loaded. */
 const LOAD_DISTANCE_PX = 300;
-/** Distance from the end, in pixels, that counts as the end. */
-const END_DISTANCE_PX = 30;
-/** A scroll position below the end of any log. */
-const BOTTOM_PX = 1e9;
 
 /** A page of history. @typedef {{ entries: Entry[], more: boolean }} Page */
 /**
- * Loads the messages before or after an ID.
+ * What a log needs from its conversation.
  *
- * @typedef {(query: { before?: string, after?: string, limit: number }) => Promise<Page>} LoadPage
+ * - `changed`: the unread count changed, or whether the user is at the end.
+ * - `loadPage`: loads the messages before or after an ID; `undefined`: there is no history. It rejects
+ *   if a later attempt may succeed.
+ * - `canEdit`: whether the user may edit and delete an entry.
+ * - `save`, `remove`, `edited`: see {@linkcode ToolActions}.
+ *
+ * @typedef {object} LogOwnActions
+ * @property {() => void} changed
+ * @property {(query: HistoryQuery) => Promise<Page | undefined>} loadPage
+ * @property {(entry: Entry) => boolean} canEdit
  */
-/** `changed`: the unread count changed, or whether the user is at the end.
- * @typedef {UnsentActions & { changed: () => void }} LogListener */
+/** @typedef {{ before?: string, after?: string, limit: number }} HistoryQuery */
+/** @typedef {LogOwnActions & UnsentActions & Omit<ToolActions, "editable">} LogActions */
 
 /** The log of a conversation. */
 export class Log {
-  /** The number of messages that the user has not seen. */
-  unread = 0;
-  /** Replaced when all rows are dropped, which ends a load in progress. @type {Row[]} */
-  #rows = [];
-  #ids = new Set();
+  /** What the user has read, and how much is unread. */
+  marker = new ReadMarker();
+  #rows = new Rows();
   #unsent;
-  #isAtEnd = true;
+  #tools;
+  #actions;
+  #position;
   /** Whether the newest row is in the document. */
   #hasNewest = true;
   /** Whether an entry arrived, and was not added, since the last load began. */
   #hasSkipped = false;
   /** Whether the server may have older messages. */
-  #hasOlder;
+  #hasOlder = true;
+  /** Whether the conversation has a history. */
+  #hasHistory = true;
   #isLoading = false;
-  #lastScrollTop = 0;
-  #onChange;
-  #loadPage;
+  /** How often all rows were dropped, which ends a load in progress. */
+  #restarts = 0;
 
   /**
    * @param {string} label
-   * @param {LogListener} listener
-   * @param {LoadPage} [loadPage] without it the log has no history
+   * @param {LogActions} actions
    */
-  constructor(label, listener, loadPage) {
-    this.#onChange = listener.changed;
-    this.#unsent = new Unsent(listener);
-    this.#loadPage = loadPage;
-    this.#hasOlder = loadPage !== undefined;
+  constructor(label, actions) {
+    this.#actions = actions;
+    this.#unsent = new Unsent(actions);
+    this.#tools = new Tools({
+      ...actions,
+      editable: () => this.#rows.filter(actions.canEdit),
+    });
+    this.#rows.list.onpointerover = ({ target }) => {
+      const own = /** @type {Element} */ (target).closest(".own");
+      if (own) this.#tools.moveTo(this.#rows.at(own));
+    };
     this.top = make("p.top", {});
-    this.list = make("div.rows", {});
     this.scroller = make(
       "div.log",
       { role: "log", tabIndex: 0, ariaLabel: label, onscroll: () => this.scrolled() },
       this.top,
-      this.list,
+      this.#rows.list,
       this.#unsent.list,
     );
     this.jump = make("button.jump main", { onclick: () => this.scrollToEnd() });
     this.element = make("section.conversation", { hidden: true }, this.scroller, this.jump);
-    // New rows, a phone's keyboard or a longer draft change sizes: the end stays in view.
-    const sizes = new ResizeObserver(() => {
-      if (this.#isAtEnd) this.#scrollTo(BOTTOM_PX);
-    });
-    for (const each of [this.scroller, this.list, this.#unsent.list]) sizes.observe(each);
+    this.#position = new ScrollPosition(this.scroller, [this.#rows.list, this.#unsent.list]);
+  }
+
+  /** The number of messages that the user has not seen. */
+  get unread() {
+    return this.marker.unread;
   }
 
   /** Whether the log shows at most the user's own arrival. */
   get isEmpty() {
-    return !this.#hasOlder && this.#unsent.isEmpty && this.#rows.length < 3 &&
-      this.#rows.every(({ type }) => type === "membership");
+    const isWithoutMessages = this.#rows.length < 3 && this.#rows.areMembership;
+    return !this.#hasOlder && this.#unsent.isEmpty && isWithoutMessages;
   }
 
   /** Whether a message waits for its confirmation. */
@@ -100,78 +115,110 @@ export class Log {
     return messages.map(({ element: _, ...entry }) => entry);
   }
 
-  get #isSeen() {
-    return this.#isAtEnd && !this.element.hidden && !document.hidden;
+  /** Whether the user sees the end. */
+  get isSeen() {
+    return this.#position.isAtEnd && this.#hasNewest && !this.element.hidden && !document.hidden;
+  }
+
+  /** Renames the log for screen readers. */
+  set label(/** @type {string} */ label) {
+    this.scroller.ariaLabel = label;
+  }
+
+  /** Shows the log, or hides it. */
+  set isShown(/** @type {boolean} */ isShown) {
+    if (this.element.hidden !== isShown) return;
+    this.element.hidden = !isShown;
+    this.update();
+    this.scrolled();
   }
 
   /** Marks all as read if the user sees the end. */
   update() {
-    if (this.#isSeen) this.unread = 0;
+    if (this.isSeen) this.marker.readAll();
+    this.#tools.settle();
     this.#changed();
   }
 
   #changed() {
     const { unread } = this;
-    this.jump.hidden = this.#isAtEnd;
+    this.jump.hidden = this.#position.isAtEnd;
     this.jump.textContent = unread ? `↓ ${unread} new message${unread === 1 ? "" : "s"}` : "↓";
     this.jump.ariaLabel = unread ? null : "Jump to latest";
-    this.#onChange();
+    this.#actions.changed();
   }
 
   /** Adds an entry that has just happened. */
   add(/** @type {Entry} */ entry) {
-    const { id, type, own, cid } = entry;
+    const { id, type, own, cid, deleted } = entry;
     if (own) this.#unsent.remove(cid);
-    if (id && this.#ids.has(id)) return;
-    const isNew = type !== "membership" && !own && !this.#isSeen;
-    if (isNew) this.unread++;
+    if (id && this.#rows.has(id)) return;
+    const isCounted = id && type !== "membership" && !own && deleted === undefined;
+    const isFirstUnread = isCounted && !this.isSeen && !this.marker.hasUnreadHere;
+    if (isCounted) this.marker.add(id);
     // A user who reads far above the end keeps the rows there; the newest are loaded again later.
-    if (!this.#isAtEnd && this.#loadPage && this.#rows.length >= MAX_ROWS) this.#hasNewest = false;
+    if (!this.#position.isAtEnd && this.#hasHistory && this.#rows.length >= MAX_ROWS) {
+      this.#hasNewest = false;
+    }
+    if (this.isSeen) this.marker.readAll();
     if (!this.#hasNewest) this.#hasSkipped = true;
-    else if (type !== "membership" || !appendMembership(this.#rows.at(-1), entry)) {
-      const { element } = this.#append(entry);
-      if (isNew && this.unread === 1) this.#divideBefore(element);
+    else {
+      const row = this.#rows.append(entry);
+      if (row && isFirstUnread) this.#rows.divideBefore(row.element);
       this.#trimTop();
     }
+    if (own) this.#tools.settle();
     this.#changed();
   }
 
-  /** Shows a line "New messages" above a row. */
-  #divideBefore(/** @type {HTMLElement} */ element) {
-    this.#removeDivider();
-    element.prepend(make("p.new", {}, "New messages"));
-    element.classList.add("first");
-  }
-
-  #removeDivider() {
-    this.list.querySelector(".new")?.remove();
+  /**
+   * Shows that a message was edited or deleted.
+   *
+   * @param {string} id
+   * @param {Partial<Entry>} changes
+   */
+  change(id, changes) {
+    if (changes.deleted !== undefined) this.marker.remove(id);
+    this.#position.keepAround(() => this.#rows.change(id, changes));
+    this.#tools.settle();
+    this.#changed();
   }
 
   /** Adds a note that only this page shows. */
   note(/** @type {string} */ text) {
     this.scrollToEnd();
-    this.#append({ type: "note", nick: "", text, time: Date.now() });
+    this.#rows.append({ type: "note", nick: "", text, time: Date.now() });
     this.#changed();
   }
 
   /** Forgets all IDs, and loads no older messages: the server has lost its data. */
   forgetIds() {
-    this.#ids.clear();
-    for (const row of this.#rows) delete row.id;
+    this.#rows.forgetIds();
+    this.marker = new ReadMarker();
     this.#hasOlder = false;
+  }
+
+  /** Notes that the conversation may have a history from now on. */
+  expectHistory() {
+    this.#hasHistory = this.#hasOlder = true;
+    this.scrolled();
   }
 
   /** Shows that messages may be missing, before the event with an ID or at the end. */
   markGap(/** @type {string | undefined} */ from) {
-    const next = this.#rows.find(({ id }) => from && id && id >= from);
+    // What is loaded later is complete, as far as the server has it.
+    if (this.#rows.length === 0) return;
+    const next = from === undefined ? undefined : this.#rows.elementFrom(from);
+    const before = next ? next.previousElementSibling : this.#rows.list.lastElementChild;
+    if (before?.className === "gap") return;
     const line = make("p.gap", {}, "Older messages may be missing here.");
-    this.list.insertBefore(line, next?.element ?? null);
+    this.#rows.list.insertBefore(line, next ?? null);
   }
 
   /** Shows a message that is being sent. */
   send(/** @type {Entry} */ entry) {
     this.scrollToEnd();
-    this.#removeDivider();
+    this.#rows.removeDivider();
     this.#unsent.add(entry);
     this.#changed();
   }
@@ -193,33 +240,42 @@ export class Log {
    * @returns {Promise<void>}
    */
   async load(direction = "older", limit = PAGE_SIZE) {
-    if (this.#isLoading || !this.#loadPage) return;
+    if (this.#isLoading || !this.#hasHistory) return;
     this.#isLoading = true;
     this.#hasSkipped = false;
     this.top.textContent = direction === "older" ? "Loading…" : "";
-    const rows = this.#rows;
-    const page = await this.#loadPage(
+    const restarts = this.#restarts;
+    const page = await this.#actions.loadPage(
       direction === "older"
-        ? { before: rows.find(({ id }) => id)?.id, limit }
-        : { after: rows.findLast(({ id }) => id)?.id, limit },
-    ).catch(({ code }) => {
-      // Offline: the next scroll or reconnect loads again.
-      if (code !== "history-off") return;
-      this.#loadPage = undefined;
-      this.#hasOlder = false;
-    });
+        ? { before: this.#rows.firstId, limit }
+        : { after: this.#rows.lastId, limit },
+      // The next scroll or reconnect loads again.
+    ).catch(() => "failed");
     this.#isLoading = false;
-    if (rows !== this.#rows) return this.load();
-    if (page && direction === "newer") this.#addNewer(page);
-    else if (page) this.#addOlder(page);
-    this.top.textContent = this.#hasOlder || this.isEmpty ? "" : "Start of history.";
-    this.#changed();
-    if (page) this.scrolled();
+    if (restarts !== this.#restarts) return this.load();
+    if (page === undefined) this.#hasHistory = this.#hasOlder = false;
+    else if (typeof page === "object") this.#addPage(page, direction);
+    const isAtStart = this.#hasHistory && !this.#hasOlder && !this.isEmpty;
+    this.top.textContent = isAtStart ? "Start of history." : "";
+    this.update();
+    if (typeof page === "object") this.scrolled();
+  }
+
+  /**
+   * @param {Page} page
+   * @param {"older" | "newer"} direction
+   */
+  #addPage(page, direction) {
+    if (direction === "newer") this.#addNewer(page);
+    else this.#addOlder(page);
+    const others = page.entries.filter(({ own, deleted }) => !own && deleted === undefined);
+    const ids = others.map(({ id = "" }) => id).reverse();
+    this.marker.addPage(ids, direction === "newer" || this.#hasOlder);
   }
 
   /** @param {Page} page */
   #addNewer({ entries, more }) {
-    for (const entry of entries) if (!this.#ids.has(entry.id)) this.#append(entry);
+    for (const entry of entries) if (!this.#rows.has(entry.id)) this.#rows.append(entry);
     this.#hasNewest = !more && !this.#hasSkipped;
     this.#trimTop();
   }
@@ -227,100 +283,41 @@ export class Log {
   /** @param {Page} page */
   #addOlder({ entries, more }) {
     // Entries that arrived during the load are in the page, too.
-    const firstId = this.#rows.find(({ id }) => id)?.id ?? "~";
-    const older = entries.filter(({ id = "" }) => id < firstId && !this.#ids.has(id));
-    const rows = older.map(rowOf);
-    for (const { id } of rows) this.#ids.add(id);
-    this.#hasOlder = more && rows.length > 0;
-    this.#keepPosition(() => {
-      this.list.prepend(...rows.map(({ element }) => element));
-      this.#rows.unshift(...rows);
-      for (let index = 0; index <= rows.length; index++) this.#decorate(index);
-    });
-    if (this.#rows.length > MAX_ROWS && !this.#isAtEnd) {
-      this.#drop(MAX_ROWS - DROPPED_ROWS, Infinity);
+    const firstId = this.#rows.firstId ?? "~";
+    const older = entries.filter(({ id = "" }) => id < firstId && !this.#rows.has(id));
+    this.#hasOlder = more && older.length > 0;
+    this.#position.keepBelow(() => this.#rows.prepend(older));
+    if (this.#rows.length > MAX_ROWS && !this.#position.isAtEnd) {
+      this.#rows.drop(MAX_ROWS - DROPPED_ROWS);
       this.#hasNewest = false;
     }
   }
 
   /** Scrolls to the newest row, and loads it if it was dropped. */
   scrollToEnd() {
-    this.#isAtEnd = true;
     if (!this.#hasNewest) {
-      this.#drop(0, Infinity);
-      this.#rows = [];
+      this.#rows.drop(0);
+      this.#restarts++;
       this.#hasNewest = this.#hasOlder = true;
       this.load();
     }
-    this.#scrollTo(BOTTOM_PX);
+    this.#position.toEnd();
     this.update();
-  }
-
-  /** @param {number} top */
-  #scrollTo(top) {
-    this.scroller.scrollTop = top;
-    this.#lastScrollTop = this.scroller.scrollTop;
   }
 
   /** Checks the scroll position: whether it is the end, and whether to load more. */
   scrolled() {
-    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    const distance = scrollHeight - scrollTop - clientHeight;
-    // New rows do not move the user away from the end; only scrolling up does.
-    const isAtEnd = distance < END_DISTANCE_PX
-      ? this.#hasNewest
-      : this.#isAtEnd && scrollTop >= this.#lastScrollTop;
-    this.#lastScrollTop = scrollTop;
-    if (isAtEnd !== this.#isAtEnd) {
-      this.#isAtEnd = isAtEnd;
-      this.update();
-    }
-    if (scrollTop < LOAD_DISTANCE_PX && this.#hasOlder) this.load();
-    else if (distance < LOAD_DISTANCE_PX && !this.#hasNewest) this.load("newer");
-  }
-
-  /** Changes rows above the visible ones, which stay where they are. */
-  #keepPosition(/** @type {() => void} */ change) {
-    const below = this.scroller.scrollHeight - this.scroller.scrollTop;
-    change();
-    this.#scrollTo(this.scroller.scrollHeight - below);
-  }
-
-  /** @param {Entry} entry */
-  #append(entry) {
-    const row = rowOf(entry);
-    this.#ids.add(row.id);
-    this.#rows.push(row);
-    this.list.append(row.element);
-    this.#decorate(this.#rows.length - 1);
-    return row;
-  }
-
-  /** @param {number} index */
-  #decorate(index) {
-    const row = this.#rows[index];
-    if (row) decorate(row, this.#rows[index - 1]);
+    if (this.#position.moved(this.#hasNewest)) this.update();
+    // The scroll position of a hidden log changes with its rows.
+    if (this.element.hidden) return;
+    const { fromStart, fromEnd } = this.#position;
+    if (fromStart < LOAD_DISTANCE_PX && this.#hasOlder) this.load();
+    else if (fromEnd < LOAD_DISTANCE_PX && !this.#hasNewest) this.load("newer");
   }
 
   #trimTop() {
     if (this.#rows.length <= MAX_ROWS) return;
-    this.#keepPosition(() => {
-      this.#drop(0, DROPPED_ROWS);
-      this.#decorate(0);
-    });
-    this.#hasOlder = this.#loadPage !== undefined;
-  }
-
-  /**
-   * Removes rows from the document.
-   *
-   * @param {number} start
-   * @param {number} count
-   */
-  #drop(start, count) {
-    for (const { id, element } of this.#rows.splice(start, count)) {
-      element.remove();
-      this.#ids.delete(id);
-    }
+    this.#position.keepBelow(() => this.#rows.drop(0, DROPPED_ROWS));
+    this.#hasOlder = this.#hasHistory;
   }
 }

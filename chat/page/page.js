@@ -9,13 +9,15 @@
 import { Chat } from "./chat.js";
 import { runCommand } from "./commands.js";
 import { Composer } from "./composer.js";
-import { avatar, browserStorage, nickname, tabStorage, ui } from "./dom.js";
+import { avatar, browserStorage, nameOf, tabStorage, ui } from "./dom.js";
 import { destinationOf, fragmentOf, showMembers } from "./lists.js";
 import { ACCESS_TOKEN_NEEDED, closeLists, LoginForm, onFormSubmit } from "./login_form.js";
 import { StatusLine } from "./status_line.js";
+import { leaveSession, takeSession } from "./tab_session.js";
 import { drawEmpty, drawHeader, drawPlaces, drawUnread } from "./view.js";
 
-/** @import { ChatError, RoomReply, StateEvent } from "../client/client.js" */
+/** @import { ChatError, RoomReply, StateEvent, User } from "../client/client.js" */
+/** @import { CommandContext } from "./commands.js" */
 /** @import { Destination } from "./lists.js" */
 /** @import { Login, Reason } from "./login_form.js" */
 
@@ -30,14 +32,18 @@ class Page {
   /** @type {Chat | undefined} */
   #chat;
   #login = new LoginForm((login) => this.#submitLogin(login));
-  #status = new StatusLine(this.#login, () => this.#chat?.client.retryNow());
+  #status = new StatusLine(this.#login, () => this.#retry());
   #composer = new Composer((text) => this.#send(text));
+  /** @type {CommandContext | undefined} */
+  #commands;
   /** The rooms that have members. @type {RoomReply[]} */
   #rooms = [];
-  /** The members that are drawn. @type {string[] | undefined} */
+  /** The members that are drawn. @type {readonly User[] | undefined} */
   #drawnMembers;
-  /** What to show when the page is online again. */
-  #onlineText = "";
+  /** The nickname that is drawn as the user's, and whether it is registered. */
+  #drawnName = "";
+  /** Follows "Back online." */
+  #missingText = "";
   /** The last error of the client. @type {Reason | undefined} */
   #lastError;
   /** The error of the last login. @type {Reason | undefined} */
@@ -51,12 +57,7 @@ class Page {
   start() {
     this.#listenToElements();
     this.#listenToWindow();
-    // A tab that was closed a moment ago left its session for the next one.
-    const left = browserStorage.get("left");
-    browserStorage.set("left", null);
-    if (!tabStorage.get("session") && Date.now() - left?.at < left?.session?.grace * 1000) {
-      tabStorage.set("session", left.session);
-    }
+    takeSession();
     this.#followAddress();
     const nick = this.#login.nick = browserStorage.get("nick") ?? "";
     if (!nick) return this.#openLogin();
@@ -96,16 +97,24 @@ class Page {
    * @param {string | undefined} room
    */
   #enter(nick, room) {
-    const chat = new Chat({ nick, room, access: browserStorage.get("token") ?? "" }, {
+    const access = browserStorage.get("token") ?? "";
+    const chat = new Chat({ nick, rooms: room === undefined ? [] : [room], access }, {
       changed: () => this.#drawSoon(),
-      entered: (room) => this.#entered(room),
+      opened: () => this.#opened(),
+      failed: (error) => this.#fail(error),
       edit: ({ text }) => this.#composer.edit(text),
+      edited: () => this.#composer.focus(),
     });
     this.#chat = chat;
+    this.#commands = this.#commandsFor(chat);
     const { client } = chat;
     client.on("state", (event) => this.#stateChanged(event));
     client.on("resumed", ({ recovered }) => {
-      this.#onlineText = recovered ? "" : " Older messages may be missing.";
+      if (recovered) return;
+      const text = " Older messages may be missing.";
+      // After a lost session the client reads the history when it is online.
+      if (client.state === "online") this.#status.flash(`Back online.${text}`);
+      else this.#missingText = text;
     });
     client.on("error", ({ error }) => {
       this.#lastError = error;
@@ -114,8 +123,33 @@ class Page {
     client.on("joined", () => this.#loadRoomsAfter(ROOMS_DELAY_MS));
     client.on("left", () => this.#loadRoomsAfter(ROOMS_DELAY_MS));
     this.#stateChanged({ type: "state", state: "connecting" });
-    if (room !== undefined && client.room !== room) this.#join(room);
-    else this.#followAddress();
+    const { user, nick: other } = destinationOf(location.hash);
+    const isDirect = user !== undefined || other !== undefined;
+    if (room !== undefined && !isDirect) history.replaceState(null, "", fragmentOf({ room }));
+    this.#followAddress();
+  }
+
+  /** What the commands act on. @param {Chat} chat @returns {CommandContext} */
+  #commandsFor(chat) {
+    return {
+      client: chat.client,
+      sessions: [],
+      room: () => chat.shownRoom?.channel,
+      note: (text) => this.#note(text),
+      join: (room) => this.#go({ room }),
+      leave: () => chat.leave(),
+      act: (text) => {
+        if (chat.shownRoom) chat.shownRoom.post("action", text);
+        else this.#note("/me works in rooms only.");
+      },
+      tell: async (nick, text) => {
+        const direct = await chat.directWithNick(nick);
+        direct.post("message", text);
+        this.#go({ user: direct.user.user });
+      },
+      loadOlder: (limit) => void chat.shown?.log.load("older", limit),
+      giveBack: (line) => this.#composer.giveBack(line),
+    };
   }
 
   /** @param {StateEvent} event */
@@ -133,12 +167,27 @@ class Page {
         if (!this.#wasOnline) this.#checkAccess().catch(() => {});
         return this.#status.offline(event.retryAt);
       case "closed":
-        this.#status.stop();
-        if (event.reason === "taken-over") this.#status.show("Parley is open in another tab.");
-        return;
+        return this.#closed(event.reason);
       default:
         return /** @satisfies {never} */ (event);
     }
+  }
+
+  /** @param {Extract<StateEvent, { state: "closed" }>["reason"]} reason */
+  #closed(reason) {
+    this.#status.stop();
+    if (reason === "taken-over") this.#status.show("Parley is open in another tab.");
+    if (reason !== "ended") return;
+    // Somebody else may use this device from now on.
+    tabStorage.set("directs", null);
+    this.#status.show("This session was ended from another device.", "Log in again");
+    this.#drawSoon();
+  }
+
+  /** Tries to come back: over a new connection, or with a new session. */
+  #retry() {
+    if (this.#chat?.client.state === "closed") location.reload();
+    else this.#chat?.client.retryNow();
   }
 
   #online() {
@@ -147,11 +196,12 @@ class Page {
     this.#draw();
     if (!this.#wasOnline) this.#composer.focus();
     // The address names a room that the server did not let the user enter.
-    const isOutside = this.#chat?.client.room === undefined && destinationOf(location.hash).room;
-    const backText = this.#wasOnline ? `Back online.${this.#onlineText}` : "";
+    const { room } = destinationOf(location.hash);
+    const isOutside = room !== undefined && !this.#chat?.client.rooms.includes(room);
+    const backText = this.#wasOnline ? `Back online.${this.#missingText}` : "";
     this.#status.flash(isOutside ? this.#lastError?.message ?? "" : backText);
     this.#wasOnline = true;
-    this.#onlineText = "";
+    this.#missingText = "";
     this.#lastError = this.#loginError = undefined;
   }
 
@@ -167,77 +217,50 @@ class Page {
 
   /** Shows a line to the user only, in the conversation if there is one. */
   #note(/** @type {string} */ text) {
-    const log = this.#chat?.shown;
+    const log = this.#chat?.shown?.log;
     if (log) log.note(text);
     else this.#status.flash(text);
   }
 
-  async #join(/** @type {string} */ room) {
-    this.#conversationChanged();
-    try {
-      await this.#chat?.client.join(room);
-    } catch (error) {
-      const { code, message } = /** @type {ChatError} */ (error);
-      if (code === "replaced" || code === "closed") return;
-      this.#note(message);
-    }
-    // The room that the client is in, which is the old one after an error.
-    this.#entered(this.#chat?.client.room);
-  }
-
-  /** Shows the room that the user is in, or that there is none. */
-  #entered(/** @type {string | undefined} */ room) {
-    if (this.#chat?.to === undefined) history.replaceState(null, "", fragmentOf({ room }));
-    this.#conversationChanged();
+  /** Says why something that the user wanted was not done. */
+  #fail(/** @type {ChatError} */ { code, message }) {
+    if (code !== "replaced" && code !== "closed") this.#note(message);
   }
 
   /** Opens the conversation that the address names. */
   #followAddress() {
-    const { room, to } = destinationOf(location.hash);
-    this.#login.room = room ?? "lobby";
-    if (!this.#chat) return;
-    this.#chat.to = to;
-    if (room !== undefined && room !== this.#chat.client.room) this.#join(room);
-    else this.#entered(this.#chat.client.room);
-    if (this.#chat.client.state === "online") this.#composer.focus();
+    const destination = destinationOf(location.hash);
+    this.#login.room = destination.room ?? "lobby";
+    this.#chat?.open(destination).catch((error) => this.#fail(error));
   }
 
   #go(/** @type {Destination} */ destination) {
     location.hash = fragmentOf(destination);
   }
 
-  #conversationChanged() {
+  /** Shows the conversation that the chat has opened, or that there is none. */
+  #opened() {
+    if (!this.#chat) return;
+    const fragment = fragmentOf(this.#chat.destination);
+    history.replaceState(null, "", fragment);
     closeLists();
-    this.#composer.open(fragmentOf(this.#chat ?? {}));
-    this.#drawSoon();
+    this.#composer.open(fragment);
+    this.#draw();
+    if (this.#chat.client.state === "online") this.#composer.focus();
   }
 
   /** Posts a message, or runs a command. */
   #send(/** @type {string} */ text) {
-    const chat = this.#chat;
-    if (!chat) return;
-    if (!/^\s*\//.test(text)) return chat.post("message", text, chat.to);
-    runCommand(text.trim(), {
-      client: chat.client,
-      note: (text) => this.#note(text),
-      join: (room) => this.#go({ room }),
-      act: (text) => {
-        if (chat.to === undefined) chat.post("action", text);
-        else this.#note("/me works in rooms only.");
-      },
-      tell: (nick, text) => {
-        chat.post("message", text, nick);
-        this.#go({ to: nick });
-      },
-      loadOlder: (limit) => void chat.log?.load("older", limit),
-    });
+    if (!this.#commands) return;
+    if (/^\s*\//.test(text)) runCommand(text.trim(), this.#commands);
+    else this.#chat?.shown?.post("message", text);
   }
 
   async #loadRooms() {
     this.#loadRoomsAfter(ROOMS_INTERVAL_MS);
     const client = this.#chat?.client;
     if (document.hidden || client?.state !== "online") return;
-    this.#rooms = await client.rooms().catch(() => this.#rooms);
+    this.#rooms = await client.list().catch(() => this.#rooms);
     this.#drawSoon();
   }
 
@@ -255,17 +278,17 @@ class Page {
     this.#drawTimer = undefined;
     const chat = this.#chat;
     if (!chat) return;
-    for (const log of chat.logs) {
-      if (log.element.hidden !== (log === chat.shown)) continue;
-      log.element.hidden = log !== chat.shown;
-      log.update();
-    }
-    const { nick } = chat.client;
+    for (const each of chat.conversations) each.log.isShown = each === chat.shown;
+    if (chat.client.state === "online") chat.shownRoom?.loadMembers();
+    const { nick, user, registered } = chat.client;
     if (browserStorage.get("nick") !== nick) browserStorage.set("nick", nick);
-    if (ui.me.lastChild?.textContent !== nick) ui.me.replaceChildren(avatar(nick), nickname(nick));
-    if (this.#drawnMembers !== chat.members) {
-      showMembers(ui.members, this.#drawnMembers = chat.members, nick);
+    if (this.#drawnName !== `${nick} ${registered}`) {
+      this.#drawnName = `${nick} ${registered}`;
+      ui.me.replaceChildren(avatar(nick), ...nameOf({ nick, registered }));
     }
+    const members = chat.shownRoom?.members;
+    if (this.#drawnMembers !== members) showMembers(ui.members, members ?? [], user);
+    this.#drawnMembers = members;
     drawHeader(chat);
     drawPlaces(chat, this.#rooms);
     drawEmpty(chat);
@@ -278,6 +301,7 @@ class Page {
       ui.joinRoom.value = "";
     });
     ui.me.onclick = () => this.#openLogin();
+    ui.leave.onclick = () => this.#chat?.leave().catch((error) => this.#fail(error));
     ui.share.lastElementChild.onclick = () => {
       // The clipboard API exists only on pages served over HTTPS.
       getSelection()?.selectAllChildren(ui.address);
@@ -287,7 +311,7 @@ class Page {
 
   #listenToWindow() {
     const visible = () => {
-      this.#chat?.shown?.update();
+      this.#chat?.shown?.log.update();
       if (document.hidden) return;
       this.#chat?.client.retryNow();
       this.#loadRoomsAfter(ROOMS_DELAY_MS);
@@ -295,18 +319,20 @@ class Page {
     addEventListener("hashchange", () => this.#followAddress());
     addEventListener("online", visible);
     addEventListener("visibilitychange", visible);
+    addEventListener("focus", () => this.#chat?.shown?.log.update());
     addEventListener("pagehide", () => {
-      browserStorage.set("left", { at: Date.now(), session: tabStorage.get("session") });
+      this.#chat?.saveForReload();
+      leaveSession();
       this.#chat?.client.detach();
     });
     addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
     addEventListener("beforeunload", (event) => {
-      if (this.#chat?.logs.some(({ isSending }) => isSending)) event.preventDefault();
+      if (this.#chat?.conversations.some(({ log }) => log.isSending)) event.preventDefault();
     });
     addEventListener("keydown", ({ key }) => {
       if (key !== "Escape" || !this.#chat) return;
       if (this.#chat.client.state === "online") this.#login.close();
-      this.#chat.shown?.scrollToEnd();
+      this.#chat.shown?.log.scrollToEnd();
       ui.text.focus();
     });
   }

@@ -21,17 +21,22 @@ export class StatusLine {
 
   /**
    * @param {LoginForm} login
-   * @param {() => void} onRetry - the user presses the button
+   * @param {() => void} onPress - the user presses the button
    */
-  constructor(login, onRetry) {
+  constructor(login, onPress) {
     this.#login = login;
-    ui.status.lastElementChild.onclick = onRetry;
+    ui.status.lastElementChild.onclick = onPress;
   }
 
-  /** Shows a text until the next one. */
-  show(/** @type {string} */ text) {
+  /**
+   * Shows a text, and a button if it is given, until the next one.
+   *
+   * @param {string} text
+   * @param {string} [button]
+   */
+  show(text, button) {
     clearTimeout(this.#timer);
-    this.#draw(text);
+    this.#draw(text, "", button);
   }
 
   /** Shows a text for five seconds. */

@@ -5,41 +5,58 @@
  * Draws what surrounds the log of a conversation: header, lists of places, hint, unread counts. It
  * holds no state.
  */
-import { nickname, ui } from "./dom.js";
+import { nameOf, ui } from "./dom.js";
 import { readable, showPlaces } from "./lists.js";
 
 /** @import { RoomReply } from "../client/client.js" */
 /** @import { Chat } from "./chat.js" */
-/** @import { Place } from "./lists.js" */
 
 /** Draws the title, the number of members, and what the composer writes to. */
-export function drawHeader(/** @type {Chat} */ { room, to, members, shown }) {
-  const isRoom = to === undefined && room !== undefined;
-  ui.title.replaceChildren(nickname(to ?? room ?? "Parley"));
-  ui.title.className = isRoom ? "room" : "";
-  ui.openPeople.textContent = ui.peopleTitle.textContent = `${members.length} online`;
-  ui.openPeople.hidden = ui.people.hidden = !isRoom;
-  ui.composer.hidden = !shown;
-  ui.text.placeholder = `Message ${to ?? `#${room}`}`;
+export function drawHeader(/** @type {Chat} */ { client, shown, shownRoom, shownDirect }) {
+  const named = shownDirect?.user ?? { nick: shownRoom?.name ?? "Parley" };
+  ui.title.replaceChildren(...nameOf(named));
+  ui.title.className = shownRoom ? "room" : "";
+  ui.openPeople.textContent = ui.peopleTitle.textContent = `${
+    shownRoom?.members.length ?? 0
+  } online`;
+  ui.openPeople.hidden = ui.people.hidden = !shownRoom;
+  ui.composer.hidden = !shown || client.state === "closed";
+  ui.text.placeholder = `Message ${shownRoom ? "#" : ""}${named.nick}`;
 }
 
 /**
- * Draws the lists of rooms and of direct messages.
+ * Draws the lists of direct messages, of the user's rooms, and of other rooms.
  *
  * @param {Chat} chat
- * @param {RoomReply[]} rooms
+ * @param {RoomReply[]} everyRoom the rooms that have members
  */
-export function drawPlaces({ room, log, members, directs, shown }, rooms) {
-  /** @type {(Place & { room: string })[]} */
-  const places = rooms.filter((each) => each.room !== room);
-  if (room !== undefined) {
-    places.push({ room, people: members.length, unread: log?.unread, current: log === shown });
-  }
-  showPlaces(ui.rooms, places.sort((a, b) => a.room.localeCompare(b.room)));
+export function drawPlaces({ rooms, directs, shown }, everyRoom) {
+  const people = new Map(everyRoom.map(({ room, people }) => [room, people]));
   showPlaces(
     ui.directs,
-    [...directs].map(([to, log]) => ({ to, unread: log.unread, current: log === shown })),
+    directs.all.map((direct) => ({
+      user: direct.user,
+      unread: direct.log.unread,
+      current: direct === shown,
+    })),
   );
+  const joined = rooms.all.map((room) => ({
+    room: room.name,
+    people: room === shown ? room.members.length : people.get(room.name),
+    unread: room.log.unread,
+    current: room === shown,
+  }));
+  const others = everyRoom.filter(({ room }) => !rooms.get(room));
+  showPlaces(ui.rooms, joined.sort(byName));
+  showPlaces(ui.otherRooms, others.sort(byName));
+}
+
+/**
+ * @param {{ room: string }} one
+ * @param {{ room: string }} other
+ */
+function byName(one, other) {
+  return one.room.localeCompare(other.room);
 }
 
 /** Draws the hint of a conversation without messages. */
@@ -48,30 +65,33 @@ export function drawEmpty(/** @type {Chat} */ chat) {
   const [strong, p] = ui.empty.children;
   strong.textContent = title;
   p.textContent = hint;
-  ui.empty.hidden = chat.shown?.isEmpty === false;
-  ui.share.hidden = chat.to !== undefined || chat.room === undefined || chat.members.length > 1;
+  ui.empty.hidden = chat.shown?.log.isEmpty === false;
+  ui.share.hidden = chat.shownRoom?.members.length !== 1;
   ui.address.textContent = readable(location.href);
 }
 
 /** Returns the title and the text of the hint. */
-function hintOf(/** @type {Chat} */ { client, room, to, members }) {
-  if (to !== undefined) {
-    return [`You and ${to}`, `Private between you and ${to}. The server keeps it for three hours.`];
+function hintOf(/** @type {Chat} */ { client, shownRoom, shownDirect }) {
+  if (shownDirect) {
+    const { nick, registered } = shownDirect.user;
+    const isKept = registered && client.registered;
+    const kept = isKept ? "like the messages of rooms" : "only as long as both of you are here";
+    return [`You and ${nick}`, `Private between you and ${nick}. The server keeps it ${kept}.`];
   }
-  if (room === undefined) {
+  if (!shownRoom) {
     return client.state === "online"
       ? ["You're not in a room", "Pick one from the list or create a new one."]
       : ["Connecting…", ""];
   }
-  return members.length > 1
+  return shownRoom.members.length > 1
     ? ["No messages yet", "Say hello."]
     : ["You're the first one here", "Invite others with this link:"];
 }
 
 /** Draws the numbers of unread messages, in the page and its title. */
-export function drawUnread(/** @type {Chat} */ { room, to, logs, shown }) {
-  const unread = logs.reduce((sum, { unread }) => sum + unread, 0);
-  ui.elsewhere.textContent = unread - (shown?.unread ?? 0) || "";
-  const conversation = shown ? `${to ?? `#${room}`} · ` : "";
-  document.title = `${unread ? `(${unread}) ` : ""}${conversation}Parley`;
+export function drawUnread(/** @type {Chat} */ { conversations, shown, shownRoom, shownDirect }) {
+  const unread = conversations.reduce((sum, { log }) => sum + log.unread, 0);
+  ui.elsewhere.textContent = unread - (shown?.log.unread ?? 0) || "";
+  const name = shownRoom ? `#${shownRoom.name}` : shownDirect?.user.nick;
+  document.title = `${unread ? `(${unread}) ` : ""}${shown ? `${name} · ` : ""}Parley`;
 }

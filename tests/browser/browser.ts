@@ -131,6 +131,8 @@ export class BrowserUser {
   readonly #context: BrowserContext;
   /** Warnings, errors and dialogs of the page. */
   readonly problems: string[] = [];
+  /** The user answers the next dialog with "OK". */
+  confirmsNext = false;
 
   private constructor(context: BrowserContext, page: Page) {
     this.#context = context;
@@ -143,6 +145,10 @@ export class BrowserUser {
     });
     page.on("pageerror", (error) => this.problems.push(String(error)));
     page.on("dialog", (dialog) => {
+      if (this.confirmsNext) {
+        this.confirmsNext = false;
+        return void dialog.accept();
+      }
       this.problems.push(`dialog: ${dialog.message()}`);
       void dialog.dismiss();
     });
@@ -163,12 +169,35 @@ export class BrowserUser {
     return new BrowserUser(context, page);
   }
 
+  /** Opens another tab of the same browser, without a page. `close` of either closes both. */
+  async openTab(): Promise<BrowserUser> {
+    const page = await this.#context.newPage();
+    await page.setViewport(DESKTOP);
+    return new BrowserUser(this.#context, page);
+  }
+
   /** Opens an address and logs in. */
   async logIn(url: string, nick: string): Promise<void> {
     await this.page.goto(url);
     await this.fill("#loginNick", nick);
     await this.page.keyboard.press("Enter");
     await this.waitForElement("#chat:not([hidden])");
+  }
+
+  /** Opens an address and signs in to a registered nickname. */
+  async signIn(url: string, nick: string, password: string): Promise<void> {
+    await this.page.goto(url);
+    await this.fill("#loginNick", nick);
+    await this.page.keyboard.press("Enter");
+    await this.fill("#loginPassword", password);
+    await this.page.keyboard.press("Enter");
+    await this.waitForElement("#chat:not([hidden])");
+  }
+
+  /** Opens a conversation by its address. */
+  async open(fragment: string, title: string): Promise<void> {
+    await this.page.evaluate((fragment) => location.hash = fragment, fragment);
+    await this.waitForText(title, "#title");
   }
 
   /** Replaces the text of a field. */

@@ -2,6 +2,7 @@
 /** Talking on the page: rooms, direct messages, commands and reconnecting. */
 import { assertEquals } from "@std/assert";
 import { ServerProcess } from "../support/processes.ts";
+import { register, registeredReply, SECRET } from "../support/registrations.ts";
 import { TestServer } from "../support/test_server.ts";
 import { TextClient } from "../support/text_client.ts";
 import { eventually } from "../support/wait.ts";
@@ -175,6 +176,11 @@ browserTest(
     await ann.logIn(addressOf({ port }), "Ann");
     await ann.send("/join red");
     await ann.waitForTitle("#red · Parley");
+    // The IDs of the next server start again, far below these.
+    const cid = await TextClient.connect(first.url);
+    cid.send("Cid", "/join blue", ...Array.from({ length: 20 }, (_, i) => `message ${i}`));
+    while (await cid.next() !== "Cid: message 19");
+    await cid.disconnect();
     await ann.send("before");
     await ann.waitForText("before", ".own:not(.sending) .bubble");
     await first.stop("SIGKILL");
@@ -198,31 +204,60 @@ browserTest(
 );
 
 browserTest("a failed message shows the reason, and Try again sends it", async (browser) => {
-  await using server = await TestServer.open();
+  await using server = await TestServer.open({ graceSeconds: 0 });
+  await register(server, "Bob");
+  const bob = await server.connect();
+  await bob.request("Bob", registeredReply("Bob"));
+  bob.send(`/identify ${SECRET}`);
   const ann = await BrowserUser.open(browser);
   await ann.logIn(addressOf(server), "Ann");
-  await ann.send('/msg "Bob the Builder" are you there?');
+  await ann.open("#@bob", "Bob");
+  await bob.disconnect();
+  await eventually(async () => {
+    await ann.send("are you there?");
+    await ann.page.waitForFunction(() => document.querySelector(".sending") === null);
+    return (await ann.textsOf(".failed")).length > 0;
+  }, "Bob is offline");
   await ann.waitForText(
-    "Bob the Builder is offline. Messages to offline users are not stored.",
+    "Bob is offline. Messages to offline users are not stored.",
     ".failed .failure",
   );
-  const bob = await server.login("Bob the Builder");
+  const again = await server.connect();
+  await again.request("Bob", registeredReply("Bob"));
+  again.send(`/identify ${SECRET}`);
+  await again.next();
   await ann.page.click(".failed .failure button");
-  await bob.expect("[from Ann] are you there?");
+  await again.expect("[from Ann] are you there?");
   await ann.waitForText("are you there?", ".own:not(.sending, .failed) .bubble");
-  await ann.waitForTexts(".text", ["are you there?"]);
   assertEquals(await ann.textsOf(".failure"), []);
   await ann.close();
 });
 
+browserTest("a /msg to nobody is given back to the user", async (browser) => {
+  await using server = await TestServer.open();
+  const ann = await BrowserUser.open(browser);
+  await ann.logIn(addressOf(server), "Ann");
+  const line = '/msg "Bob the Builder" are you there?';
+  await ann.send(line);
+  await ann.waitForText('No one named "Bob the Builder" is online.', ".note");
+  assertEquals(await ann.valueOf("#text"), line);
+  const bob = await server.login("Bob the Builder");
+  await ann.page.keyboard.press("Enter");
+  await bob.expect("[from Ann] are you there?");
+  await ann.waitForTitle("Bob the Builder · Parley");
+  await ann.waitForTexts(".text", ["are you there?"]);
+  await ann.close();
+});
+
 browserTest(
-  "direct messages are private, survive a reload, and ignore the case of nicknames",
+  "direct messages are private, survive a reload, and are found by a nickname in any case",
   async (browser) => {
     await using server = await TestServer.open();
     const [bob, cid] = [await server.login("Bob", "lobby"), await server.login("Cid", "lobby")];
     await bob.expect("Cid joined room.");
     const ann = await BrowserUser.open(browser);
     await ann.logIn(`${addressOf(server)}#@bob`, "Ann");
+    await ann.waitForTitle("Bob · Parley");
     for (const each of [bob, cid]) await each.expect("Ann joined room.");
     await ann.send("psst");
     await bob.expect("[from Ann] psst");
@@ -231,7 +266,7 @@ browserTest(
     await ann.waitForText("what is it?", ".other .bubble");
     await ann.send("/msg Bob come to #red");
     await bob.expect("[from Ann] come to #red");
-    await ann.waitForTexts("#directs bdi", ["bob"]);
+    await ann.waitForTexts("#directs bdi", ["Bob"]);
     // While a message is being sent, the browser would ask before it reloads.
     await ann.waitForText("come to #red", ".own:not(.sending, .failed) .bubble");
     await ann.page.reload();
@@ -322,9 +357,13 @@ browserTest("the page has the commands of plain text, with answers", async (brow
       ["/room", "lobby"],
       ["/ls", "Anna"],
       ["/who Bob", 'Bob is in room "red".'],
-      ["/who", "/who name – show which room a user is in"],
+      ["/who", "/who name – show which rooms a user is in"],
       ["/history 0", "/history n – load n older messages, from 1 to 100"],
       ["/msg Bob", "/msg name text – send a private message"],
+      ["/sessions", "1. chat.v1, since "],
+      ["/end", "/end n – end a session that /sessions has listed"],
+      ["/end 1", "This is the session that you are using."],
+      ["/end 2", "There is no such session. Type /sessions to list them."],
       ["/constructor", "Unknown command: constructor"],
     ] as const
   ) {

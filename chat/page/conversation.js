@@ -1,0 +1,195 @@
+// @ts-check
+/// <reference lib="dom" />
+/// <reference lib="dom.iterable" />
+/**
+ * What rooms and direct messages have in common: a log, posting, editing, and telling the user's other
+ * sessions what is read here.
+ *
+ * Members are room.js's, the other user is direct.js's.
+ */
+import { ui } from "./dom.js";
+import { Log } from "./log.js";
+
+/** @import { ChatClient, ChatError, Conversation as Direct, Room } from "../client/client.js" */
+/** @import { Entry } from "./entry.js" */
+/** @import { HistoryQuery, Page } from "./log.js" */
+
+/** The shortest time between two read markers that a conversation sends. */
+const READ_INTERVAL_MS = 1_000;
+/** Codes of errors that say that a conversation has no history for this user. */
+const NO_HISTORY = ["history-off", "not-allowed", "not-identified", "not-registered"];
+
+/**
+ * What conversations need from the chat.
+ *
+ * - `cidOf`: the ID that the client gave to the last message.
+ * - `isOwn`: whether a user ID is, or was, this user's.
+ * - `editMs`: for how long messages can be edited.
+ * - `changed`: something that the page shows has changed.
+ * - `edit`: the user wants to edit a failed message.
+ * - `edited`: the user has finished an edit.
+ *
+ * @typedef {object} ConversationContext
+ * @property {ChatClient} client
+ * @property {() => string} cidOf
+ * @property {(user: string | undefined) => boolean} isOwn
+ * @property {() => number} editMs
+ * @property {() => void} changed
+ * @property {(entry: Entry) => void} edit
+ * @property {() => void} edited
+ */
+
+/** A conversation: a room or direct messages. */
+export class Conversation {
+  log;
+  context;
+  /** The ID up to which the server knows that the user has read, or is being told. */
+  #toldId = "";
+  /** The ID up to which the user has read here. */
+  #seenId = "";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #readTimer;
+
+  /**
+   * @param {ConversationContext} context
+   * @param {string} label
+   */
+  constructor(context, label) {
+    this.context = context;
+    this.log = new Log(label, {
+      changed: () => {
+        this.#tellRead();
+        context.changed();
+      },
+      loadPage: (query) => this.#loadPage(query),
+      canEdit: (entry) => this.canEdit(entry),
+      save: ({ id = "" }, text) => this.channel.edit(id, text),
+      remove: ({ id = "" }) => this.channel.delete(id),
+      edited: context.edited,
+      edit: context.edit,
+      retry: ({ type, text }) => this.post(type === "action" ? "action" : "message", text),
+    });
+    ui.logs.append(this.log.element);
+  }
+
+  /** What the client offers for this conversation. @returns {Room | Direct} */
+  get channel() {
+    throw new Error("A conversation is a room or direct messages.");
+  }
+
+  /**
+   * Whether the server keeps a message, so that it can be edited.
+   *
+   * @param {Entry} _entry
+   */
+  isKept(_entry) {
+    return true;
+  }
+
+  /** Whether the user may edit and delete an entry. */
+  canEdit(/** @type {Entry} */ entry) {
+    const { client, editMs } = this.context;
+    return Boolean(entry.id) && entry.user === client.user && entry.deleted === undefined &&
+      Date.now() - entry.time < editMs() && this.isKept(entry);
+  }
+
+  /**
+   * Posts a message. The log shows it at once, as being sent.
+   *
+   * @param {"message" | "action"} type
+   * @param {string} text
+   */
+  post(type, text) {
+    const { log, context } = this;
+    const posted = this.send(type, text);
+    // The client has just asked for it.
+    const cid = context.cidOf();
+    const { nick } = context.client;
+    log.send({ type, nick, text, time: Date.now(), own: true, cid });
+    posted.then(() => log.sent(cid), (/** @type {ChatError} */ error) => {
+      // The user is leaving the page.
+      if (error.code !== "closed") log.failed(cid, this.failureOf(error));
+    });
+  }
+
+  /**
+   * @param {"message" | "action"} _type
+   * @param {string} text
+   * @returns {Promise<unknown>}
+   */
+  send(_type, text) {
+    return this.channel.say(text);
+  }
+
+  /** Says why a message was not sent. @param {ChatError} error */
+  failureOf({ code, message }) {
+    if (code === "unknown") return "Connection lost. This may not have been delivered.";
+    return `Not sent: ${message.replace(/^(Not sent|Cannot send): /, "")}`;
+  }
+
+  /** Takes over what the server says after a login, about what is read. */
+  restore(/** @type {{ read?: string, unread?: number }} */ { read, unread }) {
+    this.log.marker.restore(read, unread);
+    this.#toldId = this.log.marker.id;
+    this.log.update();
+  }
+
+  /** Notes that another session of the user has read the messages up to an ID. */
+  readElsewhere(/** @type {string} */ id) {
+    this.log.marker.advance(id);
+    if (id > this.#toldId) this.#toldId = id;
+    this.log.update();
+  }
+
+  /** Removes the log. */
+  close() {
+    clearTimeout(this.#readTimer);
+    this.log.element.remove();
+  }
+
+  /** Tells the user's other sessions what the user has read here. */
+  #tellRead() {
+    const { id } = this.log.marker;
+    if (!this.context.client.registered || id <= this.#toldId) return;
+    if (!this.log.isSeen || !document.hasFocus()) return;
+    this.#seenId = id;
+    if (this.#readTimer === undefined) this.#sendRead();
+  }
+
+  #sendRead() {
+    const before = this.#toldId;
+    if (this.#seenId <= before) return;
+    this.#toldId = this.#seenId;
+    // The next message tells it again.
+    this.channel.markRead(this.#toldId).catch(() => this.#toldId = before);
+    this.#readTimer = setTimeout(() => {
+      this.#readTimer = undefined;
+      this.#sendRead();
+    }, READ_INTERVAL_MS);
+  }
+
+  /**
+   * @param {HistoryQuery} query
+   * @returns {Promise<Page | undefined>}
+   */
+  async #loadPage(query) {
+    try {
+      const { events, more } = await this.channel.history(query);
+      return { entries: events.map((event) => this.entryOf(event)), more };
+    } catch (error) {
+      const { code } = /** @type {ChatError} */ (error);
+      if (!NO_HISTORY.includes(code)) throw error;
+    }
+  }
+
+  /**
+   * Converts a message to an entry of the log.
+   *
+   * @param {Omit<Entry, "type" | "own"> & { type: "message" | "action" | "direct" }} event
+   * @returns {Entry}
+   */
+  entryOf(event) {
+    const type = event.type === "action" ? "action" : "message";
+    return { ...event, type, own: this.context.isOwn(event.user) };
+  }
+}
