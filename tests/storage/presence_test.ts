@@ -37,6 +37,8 @@ class Simulation {
       if (this.hasFaults && this.#random.percent(3)) throw new Error("Too many mutations");
       const result = await commit();
       if (this.hasFaults && this.#random.percent(3)) throw new Error("the answer was lost");
+      // What seems to fail for good is committed.
+      if (this.hasFaults && this.#random.percent(3)) throw new Error("Too many mutations");
       return result;
     });
   }
@@ -52,9 +54,9 @@ class Simulation {
   /** Lets some sessions do something at the same time. */
   async step(): Promise<void> {
     const count = 1 + this.#random.below(6);
-    const busy = new Set<Simulated>();
-    for (let i = 0; i < count; i++) busy.add(this.#pick());
-    await Promise.all([...busy].map((session) => this.#act(session)));
+    // Perhaps one of them twice: another socket takes it over, or its user ends it.
+    const busy = Array.from({ length: count }, () => this.#pick());
+    await Promise.all(busy.map((session) => this.#act(session)));
     if (this.#random.percent(3)) await this.#crash();
   }
 
@@ -118,8 +120,12 @@ class Simulation {
     if (found === undefined) return;
     const token = `${session.id} ${this.#next++}`;
     const { outcome } = await storage.takeOver(found, token);
-    if (outcome === "failed") storage.cancelTakeover(session.id, token);
-    if (outcome !== "done") return;
+    if (outcome === "failed") {
+      // As Resume does later: perhaps it was committed.
+      await storage.settleUncertain();
+      storage.cancelTakeover(session.id, token);
+      if (storage.session(session.id)?.era !== token) return;
+    } else if (outcome !== "done") return;
     session.server = this.servers.find((server) => server.storage === storage)!;
     session.token = token;
     await storage.confirmToken(session.id);
