@@ -130,6 +130,25 @@ export class World {
   }
 }
 
+/**
+ * Lets virtual time wait while passwords are hashed, which happens in real time on other threads. Ends
+ * when the returned object is disposed of.
+ */
+export function waitingForHashes(world: World): Disposable {
+  const { importKey, deriveBits } = crypto.subtle;
+  const { subtle } = crypto;
+  subtle.importKey = (...args: unknown[]) =>
+    world.real(() => Reflect.apply(importKey, subtle, args) as Promise<CryptoKey>);
+  subtle.deriveBits = (...args: unknown[]) =>
+    world.real(() => Reflect.apply(deriveBits, subtle, args) as Promise<ArrayBuffer>);
+  return {
+    [Symbol.dispose]() {
+      Reflect.deleteProperty(subtle, "importKey");
+      Reflect.deleteProperty(subtle, "deriveBits");
+    },
+  };
+}
+
 type Entries = Deno.KvEntryMaybe<unknown>[];
 
 interface Watcher {
@@ -278,6 +297,7 @@ export function simulatedKv(hub: Hub, network: Network): Deno.Kv {
     get: (key: Deno.KvKey) => call(() => kv.get(key)),
     getMany: (keys: Deno.KvKey[]) => call(() => kv.getMany(keys)),
     commitVersionstamp: () => kv.commitVersionstamp(),
+    delete: (key: Deno.KvKey) => call(() => kv.delete(key)),
     atomic,
     list,
     watch,
