@@ -5,6 +5,7 @@
  * is lost is over; mod.ts then makes another one.
  */
 import type { Clock } from "./base/clock.ts";
+import { CLOSE } from "./base/close_codes.ts";
 import type { Limits } from "./base/limits.ts";
 import type { Log } from "./base/log.ts";
 import type { Rate } from "./base/token_bucket.ts";
@@ -26,6 +27,8 @@ import { type AcceptedSocket, Connections } from "./session/connections.ts";
 import { Handler } from "./session/handler.ts";
 import { PlainText } from "./session/plain_text.ts";
 import { Resume } from "./session/resume.ts";
+import { Conversations } from "./storage/conversations.ts";
+import { ReadMarkers } from "./storage/read_markers.ts";
 import { Storage } from "./storage/storage.ts";
 
 /**
@@ -67,6 +70,8 @@ export interface InstanceParts {
   readonly maxHistoryBytes: number;
   /** Whether every user may read the history of every room. */
   readonly openHistory: boolean;
+  /** Milliseconds within which users may edit and delete their messages; 0: they cannot. */
+  readonly editMs: number;
   /** Milliseconds for which a dropped session can be resumed; 0: it cannot. */
   readonly graceMs: number;
   /** Milliseconds for which an unused registration is kept; 0: nicknames cannot be registered. */
@@ -92,6 +97,8 @@ export class Instance {
   readonly #sender: Sender;
   readonly #connections: Connections;
   readonly #lease: Lease;
+  readonly #registrations: Registrations;
+  #cancelRenewal = (): void => {};
   readonly #canResume: boolean;
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
@@ -99,7 +106,7 @@ export class Instance {
     const { kv } = parts.handles;
     const retention = retentionOf(parts.historyMs, grace);
     this.#canResume = grace > 0;
-    const sender = this.#sender = new Sender(limits, clock);
+    const sender = this.#sender = new Sender(limits, clock, parts.historyMs > 0);
     this.#history = new History({
       kv: parts.handles.history,
       clock,
@@ -108,6 +115,7 @@ export class Instance {
       shards: parts.handles.shards.length,
       shardOf: (name) => this.#feed.shardOf(name),
       feedRowMs: FEED_ROW_MS,
+      submit: (name, operation) => this.#feed.submit(name, operation),
       warn,
     });
     const history = this.#history;
@@ -135,6 +143,7 @@ export class Instance {
       instance: id,
       registrationMs: parts.registrationMs || DEFAULT_REGISTRATION_MS,
       emptyRoomMs: parts.historyMs,
+      maxRooms: limits.maxRooms,
       foldNickname,
       lookOfRoom: (name) => confusables.lookOfRoom(name),
     });
@@ -161,10 +170,11 @@ export class Instance {
       suspend: (id) => this.#connections.suspend(id),
       aliveAt: (instance) => this.#lease.aliveAt(instance),
     });
-    const registrations = new Registrations({
+    const registrations = this.#registrations = new Registrations({
       kv,
       clock,
       storage,
+      ids: parts.ids,
       confusables,
       passwords: parts.passwords,
       lifetimeMs: parts.registrationMs,
@@ -172,24 +182,29 @@ export class Instance {
     });
     const handler = new Handler({
       storage,
+      conversations: new Conversations(kv, clock, parts.historyMs),
+      markers: new ReadMarkers(kv, clock, parts.historyMs),
       feed,
       history,
+      sender,
       resume,
       registrations,
       confusables,
       limits,
       clock,
       openHistory: parts.openHistory,
+      editMs: parts.editMs,
     });
     this.#connections = new Connections({
       protocols: {
-        plainText: new PlainText({ handler, limits }),
+        plainText: new PlainText({ handler, sender, limits }),
         chatV1: new ChatV1({
           handler,
           sender,
           limits,
           graceMs: grace,
           retentionMs: parts.historyMs,
+          editMs: parts.editMs,
         }),
       },
       handler,
@@ -216,6 +231,7 @@ export class Instance {
     try {
       instance.#history.start(await instance.#feed.open());
       await instance.#lease.start();
+      instance.#scheduleRenewal(parts);
       return instance;
     } catch (error) {
       // Otherwise its heartbeat would continue, and no other instance could clean up after it.
@@ -271,7 +287,19 @@ export class Instance {
     await this.#end();
   }
 
+  /** Renews the registrations of online users from time to time, so that none of them expires. */
+  #scheduleRenewal(parts: InstanceParts): void {
+    const { renewalMs } = this.#registrations;
+    if (renewalMs === 0) return;
+    this.#cancelRenewal = parts.clock.after(renewalMs, async () => {
+      // Registrations that are not renewed now have time left until the next renewal.
+      await this.#registrations.renewOnline().catch((error) => parts.log.warn(String(error)));
+      this.#scheduleRenewal(parts);
+    });
+  }
+
   async #end(): Promise<void> {
+    this.#cancelRenewal();
     await this.#connections.closeAll();
     // Closing the sockets may have kept sessions again.
     this.#resume.close();
@@ -285,9 +313,11 @@ export class Instance {
     this.#history.add(event, eventId, shard);
     if (event.kind !== "resume") return this.#sender.deliver(event, eventId);
     const session = this.#storage.session(event.id);
-    if (session === undefined) this.#sender.takenOver(event.id);
+    // Without a token the user has ended the session.
+    if (event.cid === "") this.#sender.closeSession(event.id, CLOSE.ended);
+    else if (session === undefined) this.#sender.closeSession(event.id, CLOSE.takenOver);
     else if (session.takeoverEventId === eventId) {
-      this.#sender.attach(event.id, event.cid, event.room, eventId);
+      this.#sender.attach(session, event.cid, eventId);
     }
     return 0;
   }

@@ -61,13 +61,17 @@ export interface RoomEvent {
   /**
    * For `nick`: the user from then on. For `direct`: the receiver. For `edit`, `delete` and `read`
    * outside rooms: the other user of the conversation.
+   *
+   * For `join` and `leave`: the session stays in the room, and speaks for this user from then on. A
+   * `leave` tells that the earlier user has no other session there, a `join` that the new one had none.
    */
   readonly to?: UserRef;
   /** For `edit` and `delete`: the ID of the message. For `read`: the ID up to which all is read. */
   readonly target?: string;
   /**
    * For `join` and `leave`: another session of the user is in the room, so the room is not told. Only
-   * the session itself is.
+   * the session itself is. For `nick`: both users have other sessions in the room, so no client is told.
+   * The event only keeps lists of members right.
    */
   readonly isQuiet?: boolean;
   /** Only in history. Unix milliseconds at which the message was edited or deleted; absent: never. */
@@ -116,9 +120,10 @@ function ownFields(event: RoomEvent): (string | number)[] {
       return editedAt + deletedAt === 0 ? [] : [editedAt, deletedAt];
     case "join":
     case "leave":
-      return isQuiet ? [1] : [];
+      if (to === undefined) return isQuiet ? [1] : [];
+      return [Number(isQuiet ?? false), ...storedUser(to)];
     case "nick":
-      return storedUser(to);
+      return isQuiet ? [...storedUser(to), 1] : storedUser(to);
     case "direct":
       return [...storedUser(to), editedAt, deletedAt];
     case "edit":
@@ -155,11 +160,12 @@ export function unpack(stored: unknown): RoomEvent | undefined {
       return own.length === 0 ? event : { ...event, ...revisedAt(own) };
     case "join":
     case "leave":
-      return own[0] === 1 ? { ...event, isQuiet: true } : event;
+      if (own.length === 0) return event;
+      return { ...event, isQuiet: own[0] === 1 || undefined, to: userFrom(own.slice(1)) };
     case "nick": {
       // Earlier versions stored the new nickname in place of the text, and changed no user.
       const to = userFrom(own) ?? { user: account || id, nick: text, isRegistered: account !== "" };
-      return { ...event, text: "", to };
+      return { ...event, text: "", to, isQuiet: own[3] === 1 || undefined };
     }
     case "direct": {
       const to = userFrom(own);

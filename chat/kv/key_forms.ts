@@ -133,15 +133,16 @@ export const KEYS = {
     removed: "never",
   },
   historyRow: {
-    key: '["log" | "people" | "direct" | "sent" | "own", <room or connection>, <event ID>]',
+    key:
+      '["log" | "people" | "conversation" | "direct" | "sent" | "own", <stream name>, <event ID>]',
     value: "{ v: 1, events }",
-    writer: "the instance that compacts feed rows into history",
+    writer: "the instance that compacts feed rows, or edits or deletes a message",
     removed: "when its time is over or the quota is used up; expires otherwise",
   },
   historyIndex: {
-    key: '["history_row", <stream kind>, <event ID>, <room or connection>]',
+    key: '["history_row", <stream kind>, <event ID>, <stream name>]',
     value: "[bytes, untilMs] or [bytes, untilMs, lastEventId]",
-    writer: "the instance that compacts feed rows into history",
+    writer: "every commit that writes the history row",
     removed: "together with its history row",
   },
   historyBytes: {
@@ -151,7 +152,7 @@ export const KEYS = {
     removed: "never",
   },
   streamBytes: {
-    key: '["history_bytes", <stream kind>, <room or connection>]',
+    key: '["history_bytes", <stream kind>, <stream name>]',
     value: "KvU64: bytes of the stream's history rows",
     writer: "every commit that writes or removes rows of the stream",
     removed: "together with the stream's last row",
@@ -162,8 +163,14 @@ export const KEYS = {
     writer: "every commit that removes history rows",
     removed: "never",
   },
+  historyRemoving: {
+    key: '["history_removing"]',
+    value: "1, while an instance finds out which history rows it removes",
+    writer: "the instance that removes history rows",
+    removed: "by the removal; by an instance that has waited for it too long",
+  },
   evicted: {
-    key: '["history_evicted", <stream kind>, <room or connection>]',
+    key: '["history_evicted", <stream kind>, <stream name>]',
     value: "the ID of the newest event that was removed for the quota",
     writer: "the instance that enforces the quota",
     removed: "expires after the longest retention",

@@ -52,6 +52,14 @@ export function tableRowPrefix(connection: string): Deno.KvKey {
   return ["row", connection];
 }
 
+/** Selects the table row of one connection that tells its nickname. */
+export function usernameRow(connection: string): Deno.KvListSelector {
+  return {
+    prefix: tableRowPrefix(connection),
+    start: tableRowKey(connection, usernameSortKey("")),
+  };
+}
+
 /** The mirror of {@linkcode tableRowKey}: written and removed in the same commit. */
 export function tableMirrorKey(sortKey: string, connection: string): Deno.KvKey {
   return ["reverse_lookup", sortKey, connection];
@@ -111,6 +119,34 @@ export function takeoverPrefix(instance: string): Deno.KvKey {
 /** A registration, by its folded nickname. */
 export function accountKey(account: string): Deno.KvKey {
   return ["account", account];
+}
+
+/** The sessions and rooms of a registered user. Removed with the registration. */
+export function userKey(user: string): Deno.KvKey {
+  return ["user", user];
+}
+
+/**
+ * Up to where a registered user has read a room, or its conversation with another user. Expires with
+ * history.
+ */
+export function readMarkerKey(user: string, kind: "room" | "with", name: string): Deno.KvKey {
+  return ["read", user, kind, name];
+}
+
+/** The prefix of all read markers of a user. */
+export function readMarkerPrefix(user: string): Deno.KvKey {
+  return ["read", user];
+}
+
+/** The last direct message between two registered users, listed for one of them. Expires with history. */
+export function conversationKey(user: string, other: string): Deno.KvKey {
+  return ["conversations", user, other];
+}
+
+/** The prefix of the conversations of a user. */
+export function conversationPrefix(user: string): Deno.KvKey {
+  return ["conversations", user];
 }
 
 /** The token bucket of wrong passwords for a folded nickname. Expires when it is full. */
@@ -186,7 +222,7 @@ export function compactedKey(shard: number): Deno.KvKey {
 
 /**
  * A row of history. `eventId` is the ID of its first event; in streams whose events come from several
- * shards (`sent`, `own`), of its last one.
+ * shards (`own`, and `sent` of earlier versions), of its last one.
  */
 export function historyRowKey(stream: Stream, eventId: string): Deno.KvKey {
   return [...stream, eventId];
@@ -240,6 +276,12 @@ export function streamBytesKey([kind, name]: Stream): Deno.KvKey {
  * The value is the Unix time in milliseconds until which rows without an index row may exist.
  */
 export const HISTORY_REMOVAL_KEY: Deno.KvKey = ["history_removal"];
+
+/**
+ * Exists while an instance finds out which history rows it removes: no commit may change a row then.
+ * Only commits that set {@linkcode HISTORY_REMOVAL_KEY} delete it.
+ */
+export const HISTORY_REMOVING_KEY: Deno.KvKey = ["history_removing"];
 
 /** The ID of the newest event of a stream that was removed for the quota. Expires. */
 export function evictedKey([kind, name]: Stream): Deno.KvKey {

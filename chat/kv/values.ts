@@ -8,15 +8,24 @@
 /** The value of a table row and of its mirror. */
 export interface TableValue {
   readonly nick: string;
+  /** The user ID of the registration that the connection has signed in to; absent: none. */
+  readonly account?: string;
+  /** In rows with a nickname: the instance that has the connection. */
+  readonly instance?: string;
 }
 
 /** Reads a table row; `undefined` for another form. */
 export function tableValueFrom(value: unknown): TableValue | undefined {
-  const { nick } = fieldsOf(value);
-  return typeof nick === "string" ? { nick } : undefined;
+  const { nick, account, instance } = fieldsOf(value);
+  if (typeof nick !== "string") return undefined;
+  return {
+    nick,
+    account: typeof account === "string" ? account : undefined,
+    instance: typeof instance === "string" ? instance : undefined,
+  };
 }
 
-/** The holder of a claim: a connection or, while its owner is away, a registration. */
+/** The holder of a claim: a connection, or a registration by its folded nickname. */
 export type ClaimHolder = { readonly connection: string } | { readonly account: string };
 
 /** Reads a claim; `undefined` for another form. */
@@ -54,38 +63,76 @@ export function roomLookFrom(value: unknown): RoomLookValue | undefined {
   return typeof room === "string" ? { v: 1, room, empty: empty === true } : undefined;
 }
 
+/** A protocol that a client speaks. */
+export type ProtocolName = "text" | "json";
+
 /** What another instance must know of a connection, to clean it up or to take it over. */
 export interface ConnectionValue {
   /** Empty: the connection has not logged in. */
   readonly nick: string;
-  readonly room: string | undefined;
+  /** The rooms that know the connection under `nick` and `user`. */
+  readonly rooms: readonly string[];
   /** Unix milliseconds at which the session began. */
   readonly since: number;
   /** The hashes of the tokens that resume it, the newest first; empty: it cannot be resumed. */
   readonly tokens: readonly string[];
   /** Tells the periods apart in which one instance had the connection. */
   readonly era: string;
-  /** The claims of its nickname; `undefined`: only the folded nickname itself. */
+  /** The claims that it holds; `undefined`: only the folded nickname itself. */
   readonly claims: readonly string[] | undefined;
-  /** The registration that it has identified for, as a folded nickname, or empty. */
+  /** The registration that it has signed in to, as a folded nickname, or empty. */
   readonly account: string;
-  /** Those of its claims that go back to the registration. */
+  /** The ID of its user; empty: an earlier version of the program wrote the row. */
+  readonly user: string;
+  readonly protocol: ProtocolName;
+  /** The rooms that have not been told of its last change of identity. */
+  readonly untold: UntoldValue | undefined;
+  /** Written by earlier versions: those of its claims that go back to the registration `account`. */
   readonly kept: readonly string[];
+}
+
+/** An earlier identity of a session, and the rooms that still know the session under it. */
+export interface UntoldValue {
+  readonly nick: string;
+  readonly user: string;
+  readonly isRegistered: boolean;
+  /** The number of the session in the row of that user; -1 if the user is not registered. */
+  readonly n: number;
+  readonly rooms: readonly string[];
 }
 
 /** Reads a connection's row. Missing fields get the values of a connection that has nothing. */
 export function connectionFrom(value: unknown): ConnectionValue {
-  const { nick, room, since, tokens, era, claims, account, kept } = fieldsOf(value);
-  const hasClaims = Array.isArray(claims);
+  const fields = fieldsOf(value);
+  const { nick, room, rooms, since, tokens, era, claims, account, user, protocol, kept } = fields;
+  // Earlier versions stored one room.
+  const oldRooms = typeof room === "string" ? [room] : [];
   return {
     nick: typeof nick === "string" ? nick : "",
-    room: typeof room === "string" ? room : undefined,
+    rooms: Array.isArray(rooms) ? rooms.map(String) : oldRooms,
     since: typeof since === "number" ? since : 0,
     tokens: Array.isArray(tokens) ? tokens.map(String) : [],
     era: typeof era === "string" ? era : "",
-    claims: hasClaims ? claims.map(String) : undefined,
-    account: hasClaims && typeof account === "string" ? account : "",
-    kept: hasClaims && Array.isArray(kept) ? kept.map(String) : [],
+    claims: Array.isArray(claims) ? claims.map(String) : undefined,
+    account: typeof account === "string" ? account : "",
+    user: typeof user === "string" ? user : "",
+    protocol: protocol === "json" ? "json" : "text",
+    untold: untoldFrom(fields.untold),
+    kept: Array.isArray(kept) ? kept.map(String) : [],
+  };
+}
+
+function untoldFrom(value: unknown): UntoldValue | undefined {
+  const { nick, user, isRegistered, n, rooms } = fieldsOf(value);
+  if (typeof nick !== "string" || typeof user !== "string" || !Array.isArray(rooms)) {
+    return undefined;
+  }
+  return {
+    nick,
+    user,
+    isRegistered: isRegistered === true,
+    n: typeof n === "number" ? n : -1,
+    rooms: rooms.map(String),
   };
 }
 
@@ -105,6 +152,8 @@ export function resumeFrom(value: unknown): ResumeValue | undefined {
 export interface AccountValue {
   /** As its owner writes it. */
   readonly nick: string;
+  /** The ID of the user; empty: an earlier version of the program registered the nickname. */
+  readonly user: string;
   /** The hash of the password: see passwords.ts. */
   readonly password: string;
   readonly claims: readonly string[];
@@ -114,10 +163,73 @@ export interface AccountValue {
 
 /** Reads a registration; `undefined` for another form. */
 export function accountFrom(value: unknown): AccountValue | undefined {
-  const { nick, password, claims, until } = fieldsOf(value);
+  const { nick, user, password, claims, until } = fieldsOf(value);
   if (typeof nick !== "string" || typeof password !== "string") return undefined;
   if (!Array.isArray(claims) || typeof until !== "number") return undefined;
-  return { nick, password, claims: claims.map(String), until };
+  return {
+    nick,
+    user: typeof user === "string" ? user : "",
+    password,
+    claims: claims.map(String),
+    until,
+  };
+}
+
+/** A session of a registered user. */
+export interface UserSession {
+  readonly id: string;
+  /** Stands for the session in the lists of rooms: a small number that no other session has. */
+  readonly n: number;
+  /** Unix milliseconds at which the session began. */
+  readonly since: number;
+  readonly protocol: ProtocolName;
+}
+
+/** The sessions and rooms of a registered user. */
+export interface UserValue {
+  /** The registration, as a folded nickname; empty: it ended, and the last session removes the row. */
+  readonly account: string;
+  readonly sessions: readonly UserSession[];
+  /**
+   * The numbers of the sessions in each room. A room without any is one that the user was in when its
+   * last session there disconnected; of these, the one that was left first is first.
+   */
+  readonly rooms: ReadonlyMap<string, readonly number[]>;
+}
+
+/** Returns the stored form of a user. Rooms are pairs: as names of fields some would lose their order. */
+export function storedUser({ account, sessions, rooms }: UserValue): Record<string, unknown> {
+  return { v: 1, account, sessions, rooms: [...rooms] };
+}
+
+/** Reads a user; `undefined` for another form. */
+export function userFrom(value: unknown): UserValue | undefined {
+  const { v, account, sessions, rooms } = fieldsOf(value);
+  if (v !== 1 || !Array.isArray(sessions) || !Array.isArray(rooms)) return undefined;
+  return {
+    account: String(account),
+    sessions: sessions as UserSession[],
+    rooms: new Map(rooms as [string, number[]][]),
+  };
+}
+
+/** Reads a read marker: the ID of the last event that was read; `undefined` for another form. */
+export function readMarkerFrom(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
+
+/** The last direct message between two users. */
+export interface ConversationValue {
+  /** The nickname of the other user at that time. */
+  readonly nick: string;
+  /** Unix milliseconds. */
+  readonly at: number;
+}
+
+/** Reads a conversation; `undefined` for another form. */
+export function conversationFrom(value: unknown): ConversationValue | undefined {
+  const { nick, at } = fieldsOf(value);
+  return typeof nick === "string" && typeof at === "number" ? { nick, at } : undefined;
 }
 
 /** A token bucket: the tokens that were left at a Unix time in milliseconds. */

@@ -1,7 +1,7 @@
 /**
- * Registrations: a nickname that belongs to the clients that know its password.
+ * Registrations: a nickname that belongs to the user who knows its password.
  *
- * A registration is a row of its own. While its owner is away it keeps the nickname's claims
+ * A registration is a row of its own, with the ID of its user. It keeps the nickname's claims
  * (storage/claims.ts), so that a login without a password finds the nickname taken, at no further
  * cost. A client that resumes with a token needs no password. Registrations does not hash passwords
  * (passwords.ts) and answers no client.
@@ -13,7 +13,14 @@ import { hashToken } from "../base/tokens.ts";
 import { accountKey, passwordAttemptsKey, registrationAttemptsKey } from "../kv/keys.ts";
 import { withTimeout } from "../kv/retry.ts";
 import { accountFrom, type AccountValue } from "../kv/values.ts";
-import { type Claimed, deleteClaims, type Ownership, readClaims } from "../storage/claims.ts";
+import type { ChangeResult } from "../storage/changes.ts";
+import {
+  type Claimed,
+  deleteClaims,
+  isKeptBy,
+  type Ownership,
+  readClaims,
+} from "../storage/claims.ts";
 import type { Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Confusables } from "./confusables.ts";
@@ -26,6 +33,8 @@ export interface RegistrationsParts {
   readonly kv: Deno.Kv;
   readonly clock: Clock;
   readonly storage: Storage;
+  /** Returns a new ID, greater than those before. */
+  readonly ids: () => string;
   readonly confusables: Confusables;
   readonly passwords: Passwords;
   /** Milliseconds for which an unused registration is kept; 0 allows no new ones. */
@@ -62,6 +71,15 @@ export interface Proof {
   readonly claims: readonly string[];
 }
 
+/**
+ * The result of a change of identity: the ID of the first event that told it, and whether the session
+ * itself was told of it in a room.
+ */
+export type Changed = Result<{ eventId: string | undefined; isTold: boolean }>;
+
+/** The longest time between two renewals of the registrations of online users. */
+const MAX_RENEWAL_MS = 86_400_000;
+
 /** Wrong passwords for one nickname, from all addresses and on all instances together. */
 export const RATE_PER_NICKNAME: Rate = { burst: 10, ms: 600_000 };
 
@@ -78,7 +96,7 @@ export const RIGHT_PASSWORD_REFUND = 0.75;
 /** Addresses whose attempts are remembered; beyond that, old ones are forgotten. */
 const MAX_ADDRESSES = 10_000;
 
-/** Registrations, for all connections of an instance. */
+/** Registrations, for all sessions of an instance. */
 export class Registrations {
   readonly #parts: RegistrationsParts;
   readonly #addresses = new TokenBucketMap(() => new TokenBucket(), MAX_ADDRESSES);
@@ -88,7 +106,7 @@ export class Registrations {
   }
 
   /**
-   * Registers the nickname that a connection has. `address` limits the passwords. `countedFor` is the
+   * Registers the nickname that a session has. `address` limits the passwords. `countedFor` is the
    * address whose registrations are counted; `undefined` counts none.
    *
    * @throws when KV does not answer.
@@ -98,19 +116,19 @@ export class Registrations {
     typed: string,
     address: string,
     countedFor: string | undefined,
-  ): Promise<Result> {
-    const { kv, storage, clock, passwords, lifetimeMs, registrationRate } = this.#parts;
+  ): Promise<Changed> {
+    const { kv, storage, clock, ids, passwords, lifetimeMs, registrationRate } = this.#parts;
     if (lifetimeMs === 0) return rejection.registrationOff;
-    if (record.held.account !== "") return rejection.registeredAlready(record.nick);
+    if (record.account !== "") return rejection.registeredAlready(record.nick);
     const usable = passwordFrom(typed);
     if (!usable.ok) return reject("bad-password", usable.why);
     const wait = this.#takeAttempt(address);
     if (wait > 0) return rejection.tooManyAttempts(wait);
     const password = await passwords.hash(usable.password);
     if (password === undefined) return rejection.busy;
-    const { nick, held: { claims } } = record;
-    const account = foldNickname(nick);
-    const { exists, check } = await this.#read(account);
+    const { nick, claims } = record;
+    const name = foldNickname(nick);
+    const { exists, check } = await this.#read(name);
     // An older version of the program may have let the client use a registered nickname.
     if (exists) return rejection.nicknameRegistered(nick);
     if (registrationRate !== undefined && countedFor !== undefined) {
@@ -120,13 +138,12 @@ export class Registrations {
       if (wait > 0) return rejection.tooManyRegistrations(wait);
     }
     const until = clock.now() + lifetimeMs;
-    const { outcome } = await storage.saveRegistration(record.id, {
-      account,
-      claims,
-      checks: [check],
-      mutations: [this.#put(account, { nick, password, claims, until })],
-    });
-    return outcome === "done" ? { ok: true } : rejection.notDone;
+    const account = { nick, user: ids(), password, claims, until };
+    const owner = this.#ownership(name, account, check);
+    const result = await storage.setUsername(record.id, { nick, claims, owner });
+    // The names of these rooms are too long for the row of a user.
+    if (result.outcome === "too-many-rooms") return rejection.tooManyRooms(record.rooms.size);
+    return changedFrom(result);
   }
 
   /**
@@ -135,7 +152,7 @@ export class Registrations {
    * @throws when KV does not answer.
    */
   async prove(nick: string, typed: string, address: string): Promise<Result<Proof>> {
-    const { clock, confusables, passwords, lifetimeMs } = this.#parts;
+    const { clock, ids, confusables, passwords, lifetimeMs } = this.#parts;
     const checked = await this.#checkPassword(nick, typed, address);
     if (!checked.ok) return checked;
     const { name, account, check } = checked;
@@ -150,19 +167,17 @@ export class Registrations {
       ? await passwords.hash(checked.password)
       : undefined;
     const password = fresh ?? account.password;
+    // An earlier version of the program registered nicknames without a user.
+    const user = account.user || ids();
     const until = Math.max(account.until, clock.now() + lifetimeMs);
-    const owner = {
-      account: name,
-      claims: account.claims,
-      checks: [check],
-      mutations: [this.#put(name, { ...account, password, until })],
-    };
+    const owner = this.#ownership(name, { ...account, user, password, until }, check);
     return { ok: true, owner, spelling, claims };
   }
 
   /**
-   * Changes the password of the registration that a connection is identified for. With the hash of a
-   * token, that token alone resumes the connection from now on.
+   * Changes the password of the registration that a session is signed in to, and ends the other sessions
+   * of the user: another person may have begun them with the old password. With the hash of a token, that
+   * token alone resumes the session from now on.
    *
    * @throws when KV does not answer.
    */
@@ -173,43 +188,66 @@ export class Registrations {
     address: string,
     token?: string,
   ): Promise<Result> {
-    if (record.held.account === "") return rejection.notIdentified;
+    if (record.account === "") return rejection.notIdentified;
     const usable = passwordFrom(fresh);
     if (!usable.ok) return reject("bad-password", usable.why);
-    const checked = await this.#checkPassword(record.held.account, typed, address);
+    const checked = await this.#checkPassword(record.account, typed, address);
     if (!checked.ok) return checked;
-    const password = await this.#parts.passwords.hash(usable.password);
+    const { storage, passwords } = this.#parts;
+    const password = await passwords.hash(usable.password);
     if (password === undefined) return rejection.busy;
     const { name, account, check } = checked;
-    const mutations = [this.#put(name, { ...account, password })];
-    const ownership = { account: name, claims: account.claims, checks: [check], mutations };
-    const saved = await this.#parts.storage.saveRegistration(record.id, ownership, token);
-    return saved.outcome === "done" ? { ok: true } : rejection.notDone;
+    const change = this.#ownership(name, { ...account, password }, check);
+    const saved = await storage.saveRegistration(record.id, change, token);
+    if (saved.outcome !== "done") return rejection.notDone;
+    await storage.endOtherSessions(record.user, record.id);
+    return { ok: true };
   }
 
   /**
-   * Deletes the registration that a connection is identified for. The connection keeps the nickname
-   * while it is online.
+   * Deletes the registration that a session is signed in to, and ends the other sessions of the user. The
+   * session keeps the nickname while it is online.
    *
    * @throws when KV does not answer.
    */
-  async unregister(record: Session, typed: string, address: string): Promise<Result> {
-    if (record.held.account === "") return rejection.notIdentified;
-    const checked = await this.#checkPassword(record.held.account, typed, address);
+  async unregister(record: Session, typed: string, address: string): Promise<Changed> {
+    if (record.account === "") return rejection.notIdentified;
+    const checked = await this.#checkPassword(record.account, typed, address);
     if (!checked.ok) return checked;
+    const { storage } = this.#parts;
     const { name, account, check } = checked;
-    const { outcome } = await this.#parts.storage.saveRegistration(record.id, {
-      account: "",
-      claims: account.claims,
-      checks: [check],
-      mutations: [{ type: "delete", key: accountKey(name) }],
-    });
-    return outcome === "done" ? { ok: true } : rejection.notDone;
+    const { nick, user } = record;
+    const mutations: Deno.KvMutation[] = [{ type: "delete", key: accountKey(name) }];
+    const ended = { ...this.#ownership(name, account, check), mutations };
+    const result = await storage.setUsername(record.id, { nick, claims: account.claims, ended });
+    if (result.outcome === "done") await storage.endOtherSessions(user, record.id);
+    return changedFrom(result);
+  }
+
+  /** Returns the milliseconds between two calls of {@linkcode Registrations.renewOnline}; 0: none. */
+  get renewalMs(): number {
+    return Math.min(MAX_RENEWAL_MS, this.#parts.lifetimeMs / 4);
   }
 
   /**
-   * Explains why the connection `id` could not take a nickname; `undefined`: nothing prevents it any
-   * more. It deletes claims of connections and registrations that do not exist: an older version of
+   * Renews the registrations that sessions of this instance are signed in to, so that none expires while
+   * its user is online. Those that have more than half of their lifetime left are not written.
+   *
+   * @throws when KV does not answer.
+   */
+  async renewOnline(): Promise<void> {
+    const { storage, clock, lifetimeMs } = this.#parts;
+    for (const [name, user] of storage.signedIn()) {
+      const { account, check } = await this.#read(name);
+      if (account?.user !== user || account.until > clock.now() + lifetimeMs / 2) continue;
+      const until = clock.now() + lifetimeMs;
+      await storage.renewRegistration(this.#ownership(name, { ...account, until }, check));
+    }
+  }
+
+  /**
+   * Explains why the session `id` could not take a nickname; `undefined`: nothing prevents it any
+   * more. It deletes claims of sessions and registrations that do not exist: an older version of
    * the program knows only some of a nickname's claims, and may have left the others.
    *
    * @throws when KV does not answer.
@@ -219,13 +257,14 @@ export class Registrations {
     nick: string,
     claims: readonly string[],
   ): Promise<Rejection | undefined> {
-    const { kv, clock } = this.#parts;
+    const { kv, clock, storage } = this.#parts;
+    const account = storage.session(id)?.account ?? "";
     const taken: Claimed[] = [];
     const orphaned: Claimed[] = [];
     for (const claim of await readClaims(kv, clock, claims)) {
       const { check, holder } = claim;
       const isOwn = holder !== undefined && "connection" in holder && holder.connection === id;
-      if (check.versionstamp === null || isOwn) continue;
+      if (check.versionstamp === null || isOwn || isKeptBy(claim, account)) continue;
       (await this.#isHeld(claim) ? taken : orphaned).push(claim);
     }
     if (orphaned.length > 0) await deleteClaims(kv, clock, orphaned);
@@ -293,8 +332,21 @@ export class Registrations {
     };
   }
 
-  #put(name: string, account: AccountValue): Deno.KvMutation {
-    const expireIn = Math.max(1, account.until - this.#parts.clock.now());
-    return { type: "set", key: accountKey(name), value: account, expireIn };
+  /** Returns what is to be committed to store a registration, and what it then keeps. */
+  #ownership(name: string, account: AccountValue, check: Deno.AtomicCheck): Ownership {
+    const { user, claims, until } = account;
+    const expireIn = Math.max(1, until - this.#parts.clock.now());
+    return {
+      account: name,
+      user,
+      claims,
+      expireIn,
+      checks: [check],
+      mutations: [{ type: "set", key: accountKey(name), value: account, expireIn }],
+    };
   }
+}
+
+function changedFrom({ outcome, eventId, isTold }: ChangeResult): Changed {
+  return outcome === "done" ? { ok: true, eventId, isTold } : rejection.notDone;
 }

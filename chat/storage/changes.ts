@@ -1,58 +1,195 @@
 /**
- * Commits changes of this instance's connections through the feed, and corrects a record whose last
- * commit seemed to fail.
+ * Commits changes of sessions through the feed: one change of a session at a time, again if a row that
+ * it depends on has changed, and after a correction of the record if the last commit seemed to fail.
  *
  * A commit without an answer from KV may have been written. Therefore the next change of the same
- * record first reads what KV has.
+ * record first reads what KV has. This file does not plan changes.
  */
+import type { Clock } from "../base/clock.ts";
 import type { Operation, Outcome } from "../feed/batch.ts";
 import type { Feed } from "../feed/feed.ts";
-import { NO_CLAIMS } from "./claims.ts";
-import type { Session } from "./records.ts";
-import type { ConnectionRows } from "./rows.ts";
+import { backOff } from "../kv/retry.ts";
+import type { Planned, Presence } from "./presence.ts";
+import { type Session, type SessionRecords, userRefOf } from "./records.ts";
+import type { SessionRows } from "./rows.ts";
+import { Turns } from "./turns.ts";
+import { UserDrafts } from "./users.ts";
+
+/**
+ * How a change ended: as operations do (see {@linkcode Outcome}), or refused because the user is in too
+ * many rooms or has too many sessions. Then nothing was changed.
+ */
+export type ChangeOutcome = Outcome | "too-many-rooms" | "too-many-sessions";
 
 /** The result of a change. */
 export interface ChangeResult {
-  readonly outcome: Outcome;
-  /** The ID of the change's event; `undefined` if it was not delivered, or has none. */
+  readonly outcome: ChangeOutcome;
+  /** The ID of the change's first event; `undefined` if it was not delivered, or has none. */
   readonly eventId: string | undefined;
+  /** Whether a change of nickname was told in a room, so that the session itself was told of it. */
+  readonly isTold: boolean;
 }
+
+/** The result of one operation. */
+export interface OperationResult extends ChangeResult {
+  readonly outcome: Outcome;
+}
+
+/**
+ * Plans a change, given drafts of the users' rows, which it may change. Returns the outcome if there is
+ * nothing to commit. May throw when KV cannot be read.
+ */
+export type Plan = (
+  drafts: UserDrafts,
+) => Planned | ChangeOutcome | Promise<Planned | ChangeOutcome>;
+
+/** What {@linkcode Changes} is made of. */
+export interface ChangesParts {
+  readonly kv: Deno.Kv;
+  readonly clock: Clock;
+  readonly feed: Feed;
+  readonly rows: SessionRows;
+  readonly records: SessionRecords;
+  readonly presence: Presence;
+  /** Milliseconds for which the row of a user is kept when none of its sessions changes. */
+  readonly registrationMs: number;
+}
+
+/**
+ * Attempts of a change while other instances change the same rows. Each attempt of all instances
+ * together succeeds for at least one, and a user has at most 16 sessions.
+ */
+const MAX_ATTEMPTS = 20;
 
 /** Commits changes. */
 export class Changes {
-  readonly #feed: Feed;
-  readonly #rows: ConnectionRows;
+  readonly #parts: ChangesParts;
+  readonly #turns = new Turns();
 
-  constructor(feed: Feed, rows: ConnectionRows) {
-    this.#feed = feed;
-    this.#rows = rows;
+  constructor(parts: ChangesParts) {
+    this.#parts = parts;
   }
 
-  /** Submits an operation. Operations of one `name` (a room or a connection) keep their order. */
-  submit(name: string, operation: Partial<Operation>): Promise<ChangeResult> {
+  /** Submits an operation. Operations of one `name` (a room or a session) keep their order. */
+  submit(name: string, operation: Partial<Operation>): Promise<OperationResult> {
+    const { events = [] } = operation;
+    const hasTold = events.some(({ kind, isQuiet }) => kind === "nick" && !isQuiet);
     return new Promise((resolve) => {
-      const settle = (outcome: Outcome, eventId?: string) => resolve({ outcome, eventId });
-      this.#feed.submit(name, { ...operation, settle });
+      const settle = (outcome: Outcome, eventId?: string) =>
+        resolve({ outcome, eventId, isTold: hasTold && outcome === "done" });
+      this.#parts.feed.submit(name, { ...operation, settle });
+    });
+  }
+
+  /** Runs work on a session when all earlier work on it, and on the given users, has ended. */
+  inTurn<T>(session: string, users: readonly string[], work: () => Promise<T>): Promise<T> {
+    return this.#turns.run([...new Set([session, ...users])], work);
+  }
+
+  /**
+   * Changes a session in its turn. `name` is that of the operation, unless the plan has one. The plan gets
+   * a draft of the session's registered user, unless `needsUser` is false.
+   */
+  change(
+    record: Session,
+    name: string,
+    plan: Plan,
+    needsUser = true,
+  ): Promise<ChangeResult> {
+    return this.inTurn(record.id, [record.user], async () => {
+      const state = await this.prepare(record);
+      if (state !== "done") return refused(state);
+      const users = needsUser && record.account !== "" ? [record.user] : [];
+      const result = await this.attempt(name, users, async (drafts) => {
+        const planned = await plan(drafts);
+        return typeof planned === "string" ? planned : this.#guarded(record, planned);
+      });
+      record.isUncertain = result.outcome === "failed";
+      return result;
     });
   }
 
   /**
-   * Submits a change of a record. `make` is called when the record is known to be right, and may
-   * refuse. The operation is ordered with those of `room`: by default the room that the record is in.
+   * Makes a record right before a change: reads it again if its last change seemed to fail, and tells
+   * the rooms that have not been told of its last change of identity. `"conflict"`: another instance,
+   * or another record, has the session. Call it in the session's turn.
    */
-  async change(
-    record: Session,
-    make: () => Partial<Operation> | Exclude<Outcome, "done">,
-    room?: string,
-  ): Promise<ChangeResult> {
-    if (record.isUncertain && !(await this.#reread(record))) {
-      return { outcome: "failed", eventId: undefined };
+  async prepare(record: Session): Promise<Outcome> {
+    const state = await this.settle(record);
+    return state === "done" && !(await this.tell(record)).isComplete ? "failed" : state;
+  }
+
+  /** Does the first part of {@linkcode Changes.prepare}: makes a record right. */
+  async settle(record: Session): Promise<Outcome> {
+    if (this.#parts.records.get(record.id) !== record) return "conflict";
+    return record.isUncertain ? await this.#reread(record) : "done";
+  }
+
+  /**
+   * Tells the rooms of a session that have not been told of its last change of identity. Call it in the
+   * session's turn.
+   */
+  async tell(record: Session): Promise<{ isComplete: boolean; isTold: boolean; eventId?: string }> {
+    const { rows, presence } = this.#parts;
+    let isTold = false, eventId: string | undefined;
+    while (record.untold !== undefined) {
+      const { rooms: untold, ...from } = record.untold;
+      const [group = []] = presence.groupsOf(untold);
+      const left = new Set(untold).difference(new Set(group));
+      const rest = left.size === 0 ? undefined : { ...from, rooms: left };
+      const to = userRefOf(record);
+      const users = [from, to].filter(({ isRegistered }) => isRegistered).map(({ user }) => user);
+      const result = await this.attempt(group[0] ?? record.id, users, (drafts) => {
+        drafts.of(to)?.add(record);
+        const { mutations, events } = presence.move(record.id, group, from, to, drafts);
+        const row = rows.putInstanceRow({ ...record, untold: rest });
+        return this.#guarded(record, { mutations: [...mutations, row], events });
+      });
+      record.isUncertain = result.outcome === "failed";
+      if (result.outcome !== "done") return { isComplete: false, isTold, eventId };
+      isTold ||= result.isTold;
+      eventId ??= result.eventId;
+      record.untold = rest;
     }
-    const operation = make();
-    if (typeof operation === "string") return { outcome: operation, eventId: undefined };
-    const result = await this.submit(room ?? record.room ?? record.id, operation);
-    record.isUncertain = result.outcome === "failed";
-    return result;
+    return { isComplete: true, isTold, eventId };
+  }
+
+  /**
+   * Plans and commits until that succeeds, or fails for another reason than that a row on which the plan
+   * depends has changed. `users` are those whose rows it needs. Unless `isLenient`, it fails if one of
+   * these has a form of another version of the program.
+   */
+  async attempt(
+    name: string,
+    users: readonly string[],
+    plan: Plan,
+    isLenient = false,
+  ): Promise<ChangeResult> {
+    const { kv, clock, registrationMs } = this.#parts;
+    let checked = "";
+    for (let attempts = 1; attempts <= MAX_ATTEMPTS; attempts++) {
+      let drafts, planned;
+      try {
+        drafts = await UserDrafts.read(kv, clock, [...new Set(users)]);
+        if (drafts.hasUnknown && !isLenient) return refused("failed");
+        planned = await plan(drafts);
+      } catch {
+        return refused("failed");
+      }
+      if (typeof planned === "string") return refused(planned);
+      const own = drafts.changes(registrationMs);
+      const checks = [...planned.checks ?? [], ...own.checks];
+      // The same checks would fail again.
+      const before = checked;
+      checked = checks.map(({ key, versionstamp }) => [...key, versionstamp].join(" ")).join("\n");
+      if (checked === before) return refused("conflict");
+      const mutations = [...planned.mutations, ...own.mutations];
+      const operation = { checks, mutations, events: planned.events };
+      const result = await this.submit(planned.name ?? name, operation);
+      if (result.outcome !== "conflict") return result;
+      if (attempts > 1) await backOff(clock, attempts);
+    }
+    return refused("failed");
   }
 
   /**
@@ -62,24 +199,38 @@ export class Changes {
    * @throws when KV cannot be read.
    */
   async settleUncertain(): Promise<void> {
-    await this.#feed.poll();
-    await this.#feed.flush();
+    await this.#parts.feed.poll();
+    await this.#parts.feed.flush();
   }
 
-  /** Sets a record to what KV has. Returns whether that could be read. */
-  async #reread(record: Session): Promise<boolean> {
+  #guarded(record: Session, planned: Planned): Planned {
+    const { rows } = this.#parts;
+    return { ...planned, checks: [...rows.takeoverCheck(record), ...planned.checks ?? []] };
+  }
+
+  /** Sets a record to what KV has. `"conflict"`: this instance has the session no longer. */
+  async #reread(record: Session): Promise<Outcome> {
     try {
       // First delivers what the feed has: its events must not be applied on top of newer rows.
       await this.settleUncertain();
-      const { nick, room } = await this.#rows.read(record.id) ?? { nick: "", room: undefined };
-      const { connection } = await this.#rows.readInstanceRow(record.id);
-      record.nick = nick;
-      record.room = room;
-      record.held = nick === "" ? NO_CLAIMS : connection?.held ?? NO_CLAIMS;
+      const { session } = await this.#parts.rows.readInstanceRow(record.id);
+      if (session === undefined && record.nick !== "") return "conflict";
       record.isUncertain = false;
-      return true;
+      record.isStored = session !== undefined;
+      if (session === undefined) return "done";
+      const { nick, account, user, tokens, claims, untold, rooms, era } = session;
+      if (era !== record.era) return "conflict";
+      Object.assign(record, { nick, account, user, tokens, claims, untold });
+      record.rooms.clear();
+      for (const room of rooms) record.rooms.add(room);
+      return "done";
     } catch {
-      return false;
+      return "failed";
     }
   }
+}
+
+/** Returns the result of a change that was not committed. */
+export function refused(outcome: ChangeOutcome): ChangeResult {
+  return { outcome, eventId: undefined, isTold: false };
 }

@@ -1,43 +1,30 @@
 /**
- * The claims of nicknames in KV: a nickname, and every name that looks like it, belongs to one
- * connection or to one registration.
+ * The claims of nicknames in KV: a nickname, and every name that looks like it, belongs to one session
+ * or to one registration.
  *
- * A claim is a key. Its value is the ID of the connection that holds it, or names the registration
- * that keeps it while nobody is online. Therefore an instance that expects a free claim finds a
+ * A claim is a key. Its value is the ID of the session that holds it, or names the registration that
+ * keeps it, whether its owner is online or not. Therefore an instance that expects a free claim finds a
  * registered one taken, with no further read and no further check. This file does not decide what a
  * nickname claims: see confusables.ts.
  */
 import type { Clock } from "../base/clock.ts";
 import { claimKey } from "../kv/keys.ts";
 import { withTimeout } from "../kv/retry.ts";
-import {
-  type ClaimHolder,
-  claimHolderFrom,
-  type ConnectionValue,
-  keptClaimValue,
-} from "../kv/values.ts";
+import { type ClaimHolder, claimHolderFrom, keptClaimValue } from "../kv/values.ts";
 
 /** Code units of a claim. At three bytes each it is part of a KV key, which ends at 2 KiB. */
 export const MAX_CLAIM_CHARS = 600;
 
-/** The claims that a connection holds. */
-export interface HeldClaims {
-  readonly claims: readonly string[];
-  /** The registration that the connection is identified for: its folded nickname, or empty. */
-  readonly account: string;
-  /** The claims among them that go back to the registration when the connection gives them up. */
-  readonly kept: readonly string[];
-}
-
-/** What a connection without a nickname holds. */
-export const NO_CLAIMS: HeldClaims = { claims: [], account: "", kept: [] };
-
-/** A registration that a connection is identified for, and what is to be committed with its use. */
+/** A registration, and what is to be committed when a session signs in to it or ends it. */
 export interface Ownership {
   /** The registration: its folded nickname. */
   readonly account: string;
+  /** The ID of its user. */
+  readonly user: string;
   /** The claims that the registration keeps. */
   readonly claims: readonly string[];
+  /** Milliseconds for which its claims are kept from now on. */
+  readonly expireIn: number;
   /** Hold as long as nobody changes the registration. */
   readonly checks: readonly Deno.AtomicCheck[];
   /** Change the registration. */
@@ -51,6 +38,13 @@ export interface Claimed {
   readonly check: Deno.AtomicCheck;
   /** `undefined`: nobody holds it, or another version of the program wrote it in an unknown form. */
   readonly holder: ClaimHolder | undefined;
+}
+
+/** The claims that a session holds after a change, and the checks and mutations of the change. */
+export interface ClaimChange {
+  readonly held: readonly string[];
+  readonly checks: readonly Deno.AtomicCheck[];
+  readonly mutations: readonly Deno.KvMutation[];
 }
 
 /**
@@ -86,87 +80,59 @@ export async function deleteClaims(
   await withTimeout(clock, removal.commit());
 }
 
-/**
- * Reads the claims of a registration, and returns those that no connection holds at present.
- *
- * @throws when KV cannot be read.
- */
-export async function readKeptClaims(
-  kv: Deno.Kv,
-  clock: Clock,
-  { account, claims }: Ownership,
-): Promise<Claimed[]> {
-  const found = await readClaims(kv, clock, claims);
-  return found.filter(({ holder }) =>
-    holder !== undefined && "account" in holder && holder.account === account
-  );
+/** Returns whether the registration `account` keeps a claim. */
+export function isKeptBy({ holder }: Claimed, account: string): boolean {
+  return holder !== undefined && "account" in holder && holder.account === account;
 }
 
 /**
- * Returns what a connection holds after it takes a nickname with these `claims`, the folded nickname
- * first; `undefined`: it cannot take that nickname. `owner` is the registration it identifies for.
- */
-export function nextHeld(
-  held: HeldClaims,
-  claims: readonly string[],
-  owner: Ownership | undefined,
-): HeldClaims | undefined {
-  const account = owner?.account ?? held.account;
-  const kept = owner?.claims ?? held.kept;
-  if (owner !== undefined || (account !== "" && account === claims[0])) {
-    return { claims: [...new Set([...claims, ...kept])], account, kept };
-  }
-  // The nickname looks like the registered one that the connection leaves, which keeps its claims.
-  if (claims.some((claim) => kept.includes(claim))) return undefined;
-  return { ...NO_CLAIMS, claims };
-}
-
-/**
- * Returns the checks and mutations after which the connection `id` holds `next` in place of `held`.
- * A claim that is only in `held` becomes free, or its registration keeps it for `registrationMs`.
- * `found` are the claims that a registration keeps for this connection.
+ * Plans that the session `id`, which holds `before`, holds `next` from then on. A claim of `before` that
+ * is not in `next` becomes free. Claims in `given` are those of a registration that ends with this
+ * change: they need no check, because that of the registration's row covers them.
  */
 export function changeClaims(
   id: string,
-  held: HeldClaims,
-  next: HeldClaims,
-  registrationMs: number,
-  found: readonly Claimed[] = [],
-): { checks: Deno.AtomicCheck[]; mutations: Deno.KvMutation[] } {
-  const checks: Deno.AtomicCheck[] = [];
-  const mutations: Deno.KvMutation[] = [];
-  for (const claim of next.claims) {
-    if (held.claims.includes(claim)) continue;
-    const kept = found.find((each) => each.claim === claim)?.check;
-    checks.push(kept ?? { key: claimKey(claim), versionstamp: null });
-    mutations.push({ type: "set", key: claimKey(claim), value: id });
-  }
-  for (const claim of held.claims) {
-    if (next.claims.includes(claim)) continue;
-    const key = claimKey(claim);
-    mutations.push(
-      held.kept.includes(claim)
-        ? { type: "set", key, value: keptClaimValue(held.account), expireIn: registrationMs }
-        : { type: "delete", key },
-    );
-  }
-  return { checks, mutations };
+  before: readonly string[],
+  next: readonly string[],
+  given: readonly string[] = [],
+): ClaimChange {
+  const added = next.filter((claim) => !before.includes(claim));
+  const freed = before.filter((claim) => !next.includes(claim));
+  return {
+    held: next,
+    checks: added.filter((claim) => !given.includes(claim)).map((claim) => isFree(claim)),
+    mutations: [
+      ...added.map((claim): Deno.KvMutation => ({ type: "set", key: claimKey(claim), value: id })),
+      ...freed.map((claim): Deno.KvMutation => ({ type: "delete", key: claimKey(claim) })),
+    ],
+  };
 }
 
 /**
- * Returns what a connection's row stores of its claims. A row that stores none holds the folded
- * nickname only: `folded`, or `undefined` without a nickname.
+ * Plans that a registration keeps its claims from then on, in place of the session that holds `before`,
+ * if it holds some of them. `found` are the claims as they were read. Returns `undefined` if another
+ * user has one of them.
  */
-export function heldFrom(
-  { claims, account, kept }: ConnectionValue,
-  folded: string | undefined,
-): HeldClaims {
-  if (claims !== undefined) return { claims, account, kept };
-  return folded === undefined ? NO_CLAIMS : { ...NO_CLAIMS, claims: [folded] };
+export function keepClaims(
+  { account, claims, expireIn }: Ownership,
+  before: readonly string[],
+  found: readonly Claimed[],
+): Pick<ClaimChange, "checks" | "mutations"> | undefined {
+  const checks: Deno.AtomicCheck[] = [];
+  for (const claimed of found) {
+    const { claim, check } = claimed;
+    if (before.includes(claim) || isKeptBy(claimed, account)) continue;
+    if (check.versionstamp !== null) return undefined;
+    checks.push(check);
+  }
+  return { checks, mutations: claims.map((claim) => keep(claim, account, expireIn)) };
 }
 
-/** Returns what to store of the claims in a connection's row: nothing for a folded nickname alone. */
-export function storedHeld({ claims, account, kept }: HeldClaims): Partial<HeldClaims> {
-  // Every nickname claims its folded form: if there is one claim, it is that one.
-  return account === "" && claims.length === 1 ? {} : { claims, account, kept };
+/** Returns the mutation after which a registration keeps a claim. */
+export function keep(claim: string, account: string, expireIn: number): Deno.KvMutation {
+  return { type: "set", key: claimKey(claim), value: keptClaimValue(account), expireIn };
+}
+
+function isFree(claim: string): Deno.AtomicCheck {
+  return { key: claimKey(claim), versionstamp: null };
 }

@@ -1,5 +1,5 @@
 /**
- * Removes the rows of connections that a dead instance left, and announces that their clients left.
+ * Removes the rows of sessions that a dead instance left, and announces that their clients left.
  *
  * Every commit here checks the row by which one surviving instance claims the cleanup, so that two
  * instances never do it at the same time. lease.ts decides which instances are dead.
@@ -7,66 +7,53 @@
 import type { Clock } from "../base/clock.ts";
 import { connectionPrefix } from "../kv/keys.ts";
 import { eachWithTimeout } from "../kv/retry.ts";
-import type { Changes } from "./changes.ts";
-import type { Rooms } from "./rooms.ts";
-import type { ConnectionRows } from "./rows.ts";
+import type { Removals } from "./removal.ts";
+import type { SessionRows } from "./rows.ts";
 
 /** What {@linkcode cleanUp} uses. */
 export interface CleanUpParts {
   readonly kv: Deno.Kv;
   readonly clock: Clock;
-  readonly rows: ConnectionRows;
-  readonly rooms: Rooms;
-  readonly changes: Changes;
+  readonly rows: SessionRows;
+  readonly removals: Removals;
 }
 
+/** Sessions that are removed at the same time: their operations share commits, and wait in memory. */
+const MAX_CONCURRENT_REMOVALS = 500;
+
 /**
- * Removes the connections of the dead instance `instance`. Connections that a token can resume stay,
- * unless `includeResumable` is set. `claim` is the check under which all of it is done. Returns how many
- * connections were removed (`gone`) and how many stay (`left`); `undefined` if the claim was lost or
- * KV failed: then the cleanup must be repeated.
+ * Removes the sessions of the dead instance `instance`. Sessions that a token can resume stay, unless
+ * `includeResumable` is set. `claim` is the check under which all of it is done. Returns how many
+ * sessions were removed (`gone`) and how many stay (`left`); `undefined` if the claim was lost or KV
+ * failed: then the cleanup must be repeated.
  *
  * @throws when KV cannot be read.
  */
 export async function cleanUp(
-  { kv, clock, rows, rooms, changes }: CleanUpParts,
+  { kv, clock, rows, removals }: CleanUpParts,
   instance: string,
   claim: Deno.AtomicCheck,
   includeResumable: boolean,
 ): Promise<{ gone: number; left: number } | undefined> {
-  const removals: Promise<"gone" | "resumed" | "failed">[] = [];
-  const leftRooms = new Set<string>();
-  let left = 0;
+  let gone = 0, left = 0, hasFailed = false;
+  const removing = new Set<Promise<void>>();
   const entries = kv.list<unknown>({ prefix: connectionPrefix(instance) }, { batchSize: 1000 });
   for await (const { key, value } of eachWithTimeout(clock, entries)) {
-    const connection = rows.parse(String(key[2]), value);
-    const { id, room } = connection;
-    const isResumable = connection.tokens.length > 0;
-    if (!includeResumable && isResumable) {
+    const session = rows.parse(String(key[2]), value);
+    if (!includeResumable && session.tokens.length > 0) {
       left++;
       continue;
     }
-    if (room !== undefined) leftRooms.add(room);
-    const { checks, ...removal } = rows.removal(connection, instance);
-    const operation = { ...removal, checks: [claim, ...checks] };
-    removals.push(
-      changes.submit(room ?? id, operation).then(({ outcome }) => {
-        switch (outcome) {
-          case "done":
-            return "gone";
-          case "conflict":
-            // Its client may have resumed it on another instance, which is no failure.
-            return isResumable ? "resumed" : "failed";
-          case "failed":
-            return "failed";
-          default:
-            return outcome satisfies never;
-        }
-      }),
-    );
+    // A session that can be taken over may be on another instance by now, which is no failure.
+    const isMovable = rows.takeoverCheck(session, instance).length > 0;
+    const removal = removals.remove(session, instance, [claim]).then((outcome) => {
+      if (outcome === "done") gone++;
+      else hasFailed ||= outcome === "failed" || !isMovable;
+      removing.delete(removal);
+    });
+    removing.add(removal);
+    if (removing.size >= MAX_CONCURRENT_REMOVALS) await Promise.race(removing);
   }
-  const results = await Promise.all(removals);
-  for (const room of leftRooms) rooms.removeIfEmpty(room);
-  if (results.includes("failed")) return undefined;
-  return { gone: results.filter((result) => result === "gone").length, left };
+  await Promise.all(removing);
+  return hasFailed ? undefined : { gone, left };
 }

@@ -3,11 +3,12 @@
  * events keep it up to date from then on.
  *
  * Reading a room of a thousand members from KV takes ten times as long as answering from here. A
- * connection is in the list only after its join was delivered on this instance. This file knows no
+ * session is in the list only after its join was delivered on this instance. Also joins and leaves
+ * that are told to nobody come here: a user stays while one of its sessions does. This file knows no
  * keys.
  */
 import type { Clock } from "../base/clock.ts";
-import type { RoomEvent } from "../feed/events.ts";
+import { authorRef, type RoomEvent, type UserRef } from "../feed/events.ts";
 
 /** Rooms in the cache; beyond that, the room that was read first is dropped. */
 const MAX_CACHED_ROOMS = 256;
@@ -15,72 +16,79 @@ const MAX_CACHED_ROOMS = 256;
 /** Milliseconds after which a room is read again, so that no error in the cache lasts. */
 const CACHE_TTL_MS = 60_000;
 
-/** Nicknames by connection ID. */
-type NicksById = Map<string, string>;
+/** The user that a session in a room speaks for. */
+export interface Member {
+  readonly nick: string;
+  /** The user ID of a registered user, or empty. */
+  readonly account: string;
+}
+
+/** The members of a room, by session ID. */
+export type Members = Map<string, Member>;
 
 interface CachedRoom {
   /** The start of the read, in milliseconds of the monotonic clock. */
   readonly readAtMs: number;
-  /** Resolves when `nicks` is set. */
+  /** Resolves when `members` is set. */
   readonly reading: Promise<void>;
   /** Events that were delivered during the read; they are applied after it. */
   readonly meanwhile: RoomEvent[];
-  nicks: NicksById | undefined;
-  /** A join has put a connection at the end, where it may not belong. */
+  members: Members | undefined;
+  /** A join has put a session at the end, where it may not belong. */
   isUnordered: boolean;
 }
 
 /** The members of rooms. */
 export class MemberCache {
   readonly #clock: Clock;
-  readonly #read: (room: string) => Promise<NicksById>;
+  readonly #read: (room: string) => Promise<Members>;
   readonly #rooms = new Map<string, CachedRoom>();
 
-  /** `read` returns a room's members from KV, in order of their connection IDs. */
-  constructor(clock: Clock, read: (room: string) => Promise<NicksById>) {
+  /** `read` returns a room's members from KV, in order of their session IDs. */
+  constructor(clock: Clock, read: (room: string) => Promise<Members>) {
     this.#clock = clock;
     this.#read = read;
   }
 
   /**
-   * Returns a room's members, in order of their connection IDs. The caller must not keep the map: it
+   * Returns the sessions in a room, in order of their IDs. The caller must not keep the map: it
    * changes.
    *
    * @throws when KV cannot be read.
    */
-  async of(room: string): Promise<ReadonlyMap<string, string>> {
+  async of(room: string): Promise<ReadonlyMap<string, Member>> {
     let cached = this.#rooms.get(room);
     if (cached === undefined || cached.readAtMs + CACHE_TTL_MS < this.#clock.monotonicMs()) {
       cached = this.#load(room);
     }
     await cached.reading;
     if (cached.isUnordered) {
-      cached.nicks = new Map([...cached.nicks!].sort(([a], [b]) => a < b ? -1 : 1));
+      cached.members = new Map([...cached.members!].sort(([a], [b]) => a < b ? -1 : 1));
       cached.isUnordered = false;
     }
-    return cached.nicks!;
+    return cached.members!;
   }
 
   /** Applies an event that changes a room's members. The events must come in the feed's order. */
   apply(event: RoomEvent): void {
     const cached = this.#rooms.get(event.room);
-    if (cached?.nicks === undefined) cached?.meanwhile.push(event);
-    else applyTo(cached, cached.nicks, event);
+    if (cached?.members === undefined) cached?.meanwhile.push(event);
+    else applyTo(cached, cached.members, event);
   }
 
   #load(room: string): CachedRoom {
     const cached: CachedRoom = {
       readAtMs: this.#clock.monotonicMs(),
-      reading: this.#read(room).then((nicks) => {
+      reading: this.#read(room).then((members) => {
         // The read may include some of these events: applying them again changes nothing.
-        for (const event of cached.meanwhile.splice(0)) applyTo(cached, nicks, event);
-        cached.nicks = nicks;
+        for (const event of cached.meanwhile.splice(0)) applyTo(cached, members, event);
+        cached.members = members;
       }, (error) => {
         if (this.#rooms.get(room) === cached) this.#rooms.delete(room);
         throw error;
       }),
       meanwhile: [],
-      nicks: undefined,
+      members: undefined,
       isUnordered: false,
     };
     this.#rooms.delete(room);
@@ -90,26 +98,43 @@ export class MemberCache {
   }
 }
 
+/** Returns the users that some sessions speak for, each once, in the order of its first session. */
+export function usersOf(members: ReadonlyMap<string, Member>): UserRef[] {
+  const users = new Map<string, UserRef>();
+  for (const [id, { nick, account }] of members) {
+    const user = account || id;
+    if (!users.has(user)) users.set(user, { user, nick, isRegistered: account !== "" });
+  }
+  return [...users.values()];
+}
+
 function applyTo(
   cached: CachedRoom,
-  nicks: NicksById,
-  { kind, id, nick, text }: RoomEvent,
+  members: Members,
+  event: RoomEvent,
 ): void {
+  const { kind, id, to } = event;
   switch (kind) {
     case "join":
-      nicks.set(id, nick);
-      cached.isUnordered = true;
-      break;
     case "leave":
-      nicks.delete(id);
+    case "nick": {
+      if (kind === "leave" && to === undefined) {
+        members.delete(id);
+        break;
+      }
+      if (!members.has(id)) cached.isUnordered = true;
+      // The user that the session speaks for from then on.
+      const { user, nick, isRegistered } = to ?? authorRef(event);
+      members.set(id, { nick, account: isRegistered ? user : "" });
       break;
-    case "nick":
-      nicks.set(id, text);
-      break;
+    }
     case "message":
     case "action":
     case "direct":
     case "resume":
+    case "edit":
+    case "delete":
+    case "read":
       break;
     default:
       kind satisfies never;

@@ -5,15 +5,18 @@
  * file does not touch KV: see {@linkcode ConnectionRows} for the rows.
  */
 import type { Outcome } from "../feed/batch.ts";
-import type { EventKind, RoomEvent } from "../feed/events.ts";
-import { type HeldClaims, NO_CLAIMS } from "./claims.ts";
+import type { EventKind, RoomEvent, UserRef } from "../feed/events.ts";
+import type { ProtocolName } from "../kv/values.ts";
 
 /** A connection of any instance. */
 export interface ConnectionRecord {
   readonly id: string;
-  /** Empty before the login. */
+  /** The ID of its user. */
+  readonly user: string;
   readonly nick: string;
-  readonly room: string | undefined;
+  /** Whether it has signed in to a registration. */
+  readonly isRegistered: boolean;
+  readonly rooms: readonly string[];
 }
 
 /** A message that a client sent under a `cid`, its own ID of the message. */
@@ -22,59 +25,92 @@ export interface CidState {
   eventId: string | undefined;
   /** The commit seemed to fail: the message may be stored all the same. */
   isUncertain: boolean;
+  /** For a direct message: it is kept like history. */
+  readonly isKept: boolean;
   /** Called with the outcome: the client sent the same `cid` again before the first was settled. */
   readonly waiting: ((outcome: Outcome, eventId?: string) => void)[];
 }
 
-/** A connection of this instance. Its fields change as the feed delivers its operations. */
-export interface Session extends ConnectionRecord {
-  nick: string;
-  room: string | undefined;
-  /** When the connection was made, in Unix milliseconds of the instance that accepted it. */
+/** An earlier identity of a session, and the rooms that still know the session under it. */
+export interface Untold extends UserRef {
+  /** The number of the session in the row of that user; -1 if the user is not registered. */
+  readonly n: number;
+  readonly rooms: ReadonlySet<string>;
+}
+
+/** A session of this instance. Its fields change as the feed delivers its operations. */
+export interface Session {
+  /** The ID of its first connection. */
+  readonly id: string;
+  /** When the session began, in Unix milliseconds of the instance that accepted it. */
   readonly since: number;
-  /** Hashes of the tokens that resume the connection, newest first; empty if none does. */
+  readonly protocol: ProtocolName;
+  /** Empty before the login. */
+  nick: string;
+  /** The registration that it has signed in to, as a folded nickname, or empty. */
+  account: string;
+  /** The ID of its user: that of the registration, or else its own. */
+  user: string;
+  readonly rooms: Set<string>;
+  /** Hashes of the tokens that resume the session, newest first; empty if none does. */
   tokens: readonly string[];
   /**
-   * The hash of the token that the last takeover created; empty before the first. It tells apart
-   * the times at which one instance had the connection.
+   * A string that the last takeover created; empty before the first. It tells apart the times at which
+   * one instance had the session.
    */
   readonly era: string;
-  /** The claims of its nickname. */
-  held: HeldClaims;
+  /** The claims that it holds: those of its nickname, except the claims of its registration. */
+  claims: readonly string[];
   /** What the client sent under its own IDs, by {@linkcode cidKey}; the oldest first. */
   readonly cids: Map<string, CidState>;
   /** Whether `cids` also holds what other instances, or an earlier process, stored. */
   areCidsRecalled: boolean;
-  /** Whether KV has, or may have, rows of the connection. */
+  /** Whether KV has, or may have, rows of the session. */
   isStored: boolean;
   /**
-   * The ID of the event by which this instance took the connection over; empty if it did not. Older
+   * The ID of the event by which this instance took the session over; empty if it did not. Older
    * events of another shard may still be delivered after it; the record holds their effects already.
    */
   takeoverEventId: string;
   /** The last operation seemed to fail: it may be committed all the same. */
   isUncertain: boolean;
-  /** Set once the connection is being deleted. */
+  /** The rooms that have not been told of the last change of identity. */
+  untold: Untold | undefined;
+  /** Set once the session is being deleted. */
   removal: Promise<void> | undefined;
 }
 
-/** Returns the record of a new connection without a nickname. */
-export function newRecord(id: string, since: number): Session {
+/** Returns the record of a new session without a nickname. */
+export function newRecord(id: string, since: number, protocol: ProtocolName): Session {
   return {
     id,
-    nick: "",
-    room: undefined,
     since,
+    protocol,
+    nick: "",
+    account: "",
+    user: id,
+    rooms: new Set(),
     tokens: [],
     era: "",
-    held: NO_CLAIMS,
+    claims: [],
     cids: new Map(),
     areCidsRecalled: true,
     isStored: false,
     takeoverEventId: "",
     isUncertain: false,
+    untold: undefined,
     removal: undefined,
   };
+}
+
+/** Returns the user that a session speaks for. */
+export function userRefOf({ user, nick, account }: Session): UserRef {
+  return { user, nick, isRegistered: account !== "" };
+}
+
+/** Returns the user ID that events of a session have as `account`: empty if it is not registered. */
+export function accountOf({ user, account }: Session): string {
+  return account === "" ? "" : user;
 }
 
 /** Messages of one connection whose `cid` is remembered. */
@@ -94,6 +130,9 @@ export function cidKey(kind: EventKind, cid: string): string {
     case "leave":
     case "nick":
     case "resume":
+    case "edit":
+    case "delete":
+    case "read":
       return cid;
     default:
       return kind satisfies never;
@@ -101,8 +140,13 @@ export function cidKey(kind: EventKind, cid: string): string {
 }
 
 /** Remembers a message sent under a `cid`. Without `eventId` the message is not delivered yet. */
-export function rememberCid({ cids }: Session, key: string, eventId?: string): void {
-  cids.set(key, { eventId, isUncertain: false, waiting: [] });
+export function rememberCid(
+  { cids }: Session,
+  key: string,
+  eventId?: string,
+  isKept = false,
+): void {
+  cids.set(key, { eventId, isUncertain: false, isKept, waiting: [] });
   if (cids.size > MAX_CIDS) cids.delete(cids.keys().next().value!);
 }
 
@@ -125,17 +169,6 @@ export class SessionRecords {
   /** Returns the record of a connection of this instance. */
   get(id: string): Session | undefined {
     return this.#records.get(id);
-  }
-
-  /**
-   * Returns the record of a connection that must exist.
-   *
-   * @throws {TypeError} if this instance has no such connection.
-   */
-  expect(id: string): Session {
-    const record = this.#records.get(id);
-    if (record === undefined) throw new TypeError(`Cannot find connection ${id} on this instance`);
-    return record;
   }
 
   /** Adds a record. */
@@ -181,32 +214,39 @@ export class SessionRecords {
     return this.#takeovers.has(id);
   }
 
-  /** Applies an event to the record that it is about. The events must come in the feed's order. */
+  /**
+   * Applies an event to the record that it is about. The events must come in the feed's order. The
+   * identity of a record changes only with the outcome of `setUsername`: if another instance takes the
+   * session over, its record has the identity that KV had at that moment.
+   */
   apply(event: RoomEvent, eventId: string): void {
-    const { kind, id, room, text } = event;
+    const { kind, id, room, to } = event;
     switch (kind) {
       case "message":
       case "action":
-        return this.#applyMessage(event, id, eventId);
       case "direct":
-        return this.#applyMessage(event, event.from ?? "", eventId);
+      case "edit":
+      case "delete":
+        return this.#applyCid(event, eventId);
       case "join":
-        return this.#update(id, eventId, (record) => record.room = room);
+        if (to !== undefined) return;
+        return this.#update(id, eventId, ({ rooms }) => rooms.add(room));
       case "leave":
-        return this.#update(id, eventId, (record) => record.room = undefined);
-      case "nick":
-        return this.#update(id, eventId, (record) => record.nick = text);
+        if (to !== undefined) return;
+        return this.#update(id, eventId, ({ rooms }) => rooms.delete(room));
       case "resume":
-        if (text === this.#instance) return this.#applyTakeover(event, eventId);
-        return this.#update(id, eventId, (record) => this.remove(record));
+        return this.#applyTakeover(event, eventId);
+      case "nick":
+      case "read":
+        return;
       default:
         kind satisfies never;
     }
   }
 
-  #applyMessage({ kind, cid }: RoomEvent, author: string, eventId: string): void {
+  #applyCid({ kind, id, cid }: RoomEvent, eventId: string): void {
     if (cid === "") return;
-    const message = this.#records.get(author)?.cids.get(cidKey(kind, cid));
+    const message = this.#records.get(id)?.cids.get(cidKey(kind, cid));
     if (message !== undefined) message.eventId = eventId;
   }
 
@@ -215,7 +255,11 @@ export class SessionRecords {
     if (record !== undefined && eventId >= record.takeoverEventId) change(record);
   }
 
-  #applyTakeover({ id, cid: token }: RoomEvent, eventId: string): void {
+  #applyTakeover({ id, text: instance, cid: token }: RoomEvent, eventId: string): void {
+    // The user has ended the session, or another instance has it now.
+    if (token === "" || instance !== this.#instance) {
+      return this.#update(id, eventId, (record) => this.remove(record));
+    }
     const record = this.#takeovers.get(id)?.get(token);
     // The takeover was cancelled.
     if (record === undefined) return;

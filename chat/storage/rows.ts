@@ -1,91 +1,108 @@
 /**
- * The rows of one connection in KV: the checks and mutations that write, keep and remove them.
+ * The rows of one session in KV: the checks and mutations that write, keep and remove them.
  *
- * Every row of a connection is listed in its `instance_row`, so that another instance can clean up
- * after this one, or take the connection over. This file does not commit.
+ * Every row of a session is listed in its `instance_row`, so that another instance can clean up after
+ * this one, or take the session over. This file does not commit.
  */
 import type { Clock } from "../base/clock.ts";
-import type { EventKind, RoomEvent } from "../feed/events.ts";
+import type { EventKind, RoomEvent, UserRef } from "../feed/events.ts";
 import {
   connectionKey,
   resumeKey,
-  roomCountKey,
   roomSortKey,
   takeoverKey,
+  usernameRow,
   usernameSortKey,
 } from "../kv/keys.ts";
-import { withTimeout } from "../kv/retry.ts";
-import { addToCount, connectionFrom } from "../kv/values.ts";
-import {
-  changeClaims,
-  type HeldClaims,
-  heldFrom,
-  NO_CLAIMS,
-  type Ownership,
-  storedHeld,
-} from "./claims.ts";
-import type { ConnectionRecord, Session } from "./records.ts";
+import { eachWithTimeout, withTimeout } from "../kv/retry.ts";
+import { connectionFrom, type ProtocolName, tableValueFrom } from "../kv/values.ts";
+import type { ConnectionRecord, Session, Untold } from "./records.ts";
 import type { Table } from "./table.ts";
 
-/** What {@linkcode ConnectionRows} is made of. */
-export interface ConnectionRowsParts {
+/** What {@linkcode SessionRows} is made of. */
+export interface SessionRowsParts {
   readonly kv: Deno.Kv;
   readonly clock: Clock;
   /** The ID of this instance. */
   readonly instance: string;
   readonly table: Table;
-  /** Milliseconds for which a registration keeps its claims while nobody holds them. */
-  readonly registrationMs: number;
   /** Returns the folded form of a nickname, which is its first claim. */
   foldNickname(nick: string): string;
 }
 
-/** The fields of a record that its `instance_row` stores. */
-export type ListedConnection =
-  & Pick<Session, "nick" | "room" | "since" | "tokens" | "era" | "held">
-  & { readonly id: string };
+/** A session as its `instance_row` describes it. */
+export interface ListedSession {
+  readonly id: string;
+  readonly nick: string;
+  readonly account: string;
+  readonly user: string;
+  readonly since: number;
+  readonly protocol: ProtocolName;
+  /** All of its rooms, also those that are not told of its last change of identity. */
+  readonly rooms: ReadonlySet<string>;
+  readonly untold: Untold | undefined;
+  readonly tokens: readonly string[];
+  readonly era: string;
+  readonly claims: readonly string[];
+  /**
+   * Those of its claims that go back to the registration `account`, if an earlier version of the program
+   * wrote the row; otherwise absent. Such a session can only be removed.
+   */
+  readonly kept?: readonly string[];
+}
 
 /** A row as it was read, and the check that holds as long as nobody changes it. */
 export interface ListedRow {
   /** `undefined` if there is no row. */
-  readonly connection: ListedConnection | undefined;
+  readonly session: ListedSession | undefined;
   readonly check: Deno.AtomicCheck;
 }
 
-/** A change of rows and the event that announces it, for one atomic operation. */
-export interface Rows {
-  readonly checks: Deno.AtomicCheck[];
-  readonly mutations: Deno.KvMutation[];
-  readonly event?: RoomEvent;
-}
+/** Makes the rows of sessions. */
+export class SessionRows {
+  readonly #parts: SessionRowsParts;
 
-/** A change of a nickname. */
-export interface Renaming {
-  readonly nick: string;
-  /** What the connection holds from then on, and the checks and mutations that change its claims. */
-  readonly held: HeldClaims;
-  readonly claims: Rows;
-  /** The hash of a token that replaces the tokens `before`; `undefined` replaces none. */
-  readonly token?: string;
-  readonly before: readonly string[];
-  readonly owner?: Ownership;
-}
-
-/** Makes the rows of this instance's connections. */
-export class ConnectionRows {
-  readonly #parts: ConnectionRowsParts;
-
-  constructor(parts: ConnectionRowsParts) {
+  constructor(parts: SessionRowsParts) {
     this.#parts = parts;
   }
 
-  /** Returns the mutation that writes the connection's `instance_row`. */
-  putInstanceRow({ id, nick, room, since, tokens, era, held }: ListedConnection): Deno.KvMutation {
-    const value = { nick, room, since, tokens, era, ...storedHeld(held) };
-    return { type: "set", key: connectionKey(this.#parts.instance, id), value };
+  /** Returns the mutation that writes the `instance_row` of a session that this instance has. */
+  putInstanceRow(session: ListedSession, instance = this.#parts.instance): Deno.KvMutation {
+    const { id, nick, account, user, rooms, untold, since, protocol, tokens, era, claims } =
+      session;
+    // Each room once: the row must not exceed the 64 KiB of a KV value.
+    const told = [...rooms].filter((room) => !untold?.rooms.has(room));
+    const value: Record<string, unknown> = { nick, rooms: told, since, tokens, era, account, user };
+    value.protocol = protocol;
+    if (untold !== undefined) value.untold = { ...untold, rooms: [...untold.rooms] };
+    // A row without claims stands for a session that holds its folded nickname only.
+    const isUsual = claims.length === 1 && claims[0] === this.#parts.foldNickname(nick);
+    if (!isUsual) value.claims = claims;
+    return { type: "set", key: connectionKey(instance, id), value };
   }
 
-  /** Returns the mutation that leads from a token's hash to the connection that it resumes. */
+  /** Returns the mutations that write the row with the session's nickname, and its mirror. */
+  putName(id: string, ref: UserRef): Deno.KvMutation[] {
+    const { table, instance } = this.#parts;
+    return table.put(id, usernameSortKey(ref.nick), { ...tableValue(ref), instance });
+  }
+
+  /** Returns the mutations that remove the row with the session's nickname, and its mirror. */
+  deleteName(id: string, nick: string): Deno.KvMutation[] {
+    return this.#parts.table.delete(id, usernameSortKey(nick));
+  }
+
+  /** Returns the mutations that write the row with a room of the session, and its mirror. */
+  putRoom(id: string, ref: UserRef, room: string): Deno.KvMutation[] {
+    return this.#parts.table.put(id, roomSortKey(room), tableValue(ref));
+  }
+
+  /** Returns the mutations that remove the row with a room of the session, and its mirror. */
+  deleteRoom(id: string, room: string): Deno.KvMutation[] {
+    return this.#parts.table.delete(id, roomSortKey(room));
+  }
+
+  /** Returns the mutation that leads from a token's hash to the session that it resumes. */
   putToken(token: string, id: string): Deno.KvMutation {
     return { type: "set", key: resumeKey(token), value: { id, instance: this.#parts.instance } };
   }
@@ -95,90 +112,56 @@ export class ConnectionRows {
     return tokens.map((token) => ({ type: "delete", key: resumeKey(token) }));
   }
 
-  /** Returns the checks that hold as long as no other instance has taken the connection over. */
+  /**
+   * Returns the checks that hold as long as no other instance has taken the session over. A session
+   * that has neither a token nor a registration cannot be taken over.
+   */
   takeoverCheck(
-    { id, era, tokens }: Pick<Session, "id" | "era" | "tokens">,
+    { id, era, tokens, account }: Pick<Session, "id" | "era" | "tokens" | "account">,
     instance = this.#parts.instance,
   ): Deno.AtomicCheck[] {
-    if (tokens.length === 0) return [];
+    if (tokens.length === 0 && account === "") return [];
     return [{ key: takeoverKey(instance, id, era), versionstamp: null }];
   }
 
-  /** Returns the operation that gives a connection a nickname. */
-  rename(record: Session, { nick, held, token, before, claims, owner }: Renaming): Rows {
-    const { table, clock } = this.#parts;
-    const { id, nick: old, room, isStored: stored } = record;
-    const mutations: Deno.KvMutation[] = [
-      ...token === undefined ? [] : this.deleteTokens(before),
-      ...stored ? table.delete(id, usernameSortKey(old)) : [],
-      ...table.put(id, usernameSortKey(nick), { nick }),
-      this.putInstanceRow({ ...record, nick, held }),
-      ...record.tokens.map((each) => this.putToken(each, id)),
-      ...claims.mutations,
-      ...owner?.mutations ?? [],
-    ];
-    const checks = [...this.takeoverCheck(record), ...claims.checks, ...owner?.checks ?? []];
-    // A client that only proves that its nickname is its own keeps the nickname: no event.
-    if (room === undefined || (owner !== undefined && nick === old)) return { checks, mutations };
-    mutations.push(...table.put(id, roomSortKey(room), { nick }));
-    return { checks, mutations, event: newEvent(clock, "nick", record, room, nick) };
-  }
-
-  /** Returns the operation that puts a connection, which is in no room, into a room. */
-  join(record: Session, room: string): Rows {
-    const { table, clock } = this.#parts;
-    const { id, nick } = record;
-    const mutations = [
-      ...table.put(id, roomSortKey(room), { nick }),
-      addToCount(roomCountKey(room), 1),
-      this.putInstanceRow({ ...record, room }),
-    ];
-    const event = newEvent(clock, "join", record, room);
-    return { checks: this.takeoverCheck(record), mutations, event };
-  }
-
-  /** Returns the operation that takes a connection out of its room. */
-  leave(record: Session, room: string): Rows {
-    const { table, clock } = this.#parts;
-    const mutations = [
-      ...table.delete(record.id, roomSortKey(room)),
-      addToCount(roomCountKey(room), -1),
-      this.putInstanceRow({ ...record, room: undefined }),
-    ];
-    const event = newEvent(clock, "leave", record, room);
-    return { checks: this.takeoverCheck(record), mutations, event };
-  }
-
-  /** Returns the operation that removes all rows of a connection, with the event of its leaving. */
-  removal(connection: ListedConnection, instance = this.#parts.instance): Rows {
-    const { table, registrationMs, clock } = this.#parts;
-    const { id, nick, room, tokens, held } = connection;
-    const checks = this.takeoverCheck(connection, instance);
-    const mutations: Deno.KvMutation[] = [
-      ...table.delete(id, usernameSortKey(nick)),
-      ...this.deleteTokens(tokens),
-      { type: "delete", key: connectionKey(instance, id) },
-      ...changeClaims(id, held, NO_CLAIMS, registrationMs).mutations,
-    ];
-    if (room === undefined) return { checks, mutations };
-    mutations.push(...table.delete(id, roomSortKey(room)), addToCount(roomCountKey(room), -1));
-    return { checks, mutations, event: newEvent(clock, "leave", connection, room) };
-  }
-
   /**
-   * Reads a connection of any instance by its rows in the table.
+   * Reads a session of any instance by its rows in the table.
    *
    * @throws when KV cannot be read.
    */
   async read(id: string): Promise<ConnectionRecord | undefined> {
     const rows = [...await this.#parts.table.query(id)];
     const name = rows.find(([sk]) => sk.startsWith(usernameSortKey("")));
-    const room = rows.find(([sk]) => sk.startsWith(roomSortKey("")));
-    return name && { id, nick: name[1].nick, room: room?.[0].slice(roomSortKey("").length) };
+    if (name === undefined) return undefined;
+    const [, { nick, account }] = name;
+    const prefix = roomSortKey("");
+    const rooms = rows.map(([sk]) => sk).filter((sk) => sk.startsWith(prefix));
+    return {
+      id,
+      user: account ?? id,
+      nick,
+      isRegistered: account !== undefined,
+      rooms: rooms.map((sk) => sk.slice(prefix.length)),
+    };
   }
 
   /**
-   * Reads the `instance_row` of a connection of any instance.
+   * Returns the ID of the instance that has a session; `undefined` if there is no such session, or an
+   * earlier version of the program has it.
+   *
+   * @throws when KV cannot be read.
+   */
+  async instanceOf(id: string): Promise<string | undefined> {
+    const { kv, clock } = this.#parts;
+    const rows = kv.list<unknown>(usernameRow(id), { limit: 1 });
+    for await (const { value } of eachWithTimeout(clock, rows)) {
+      return tableValueFrom(value)?.instance;
+    }
+    return undefined;
+  }
+
+  /**
+   * Reads the `instance_row` of a session of any instance.
    *
    * @throws when KV cannot be read.
    */
@@ -187,27 +170,46 @@ export class ConnectionRows {
     const key = connectionKey(instance, id);
     const { value, versionstamp } = await withTimeout(clock, kv.get<unknown>(key));
     return {
-      connection: versionstamp === null ? undefined : this.parse(id, value),
+      session: versionstamp === null ? undefined : this.parse(id, value),
       check: { key, versionstamp },
     };
   }
 
   /** Reads the value of an `instance_row`. */
-  parse(id: string, value: unknown): ListedConnection {
-    const row = connectionFrom(value);
-    const { nick, room, since, tokens, era } = row;
-    const folded = nick === "" ? undefined : this.#parts.foldNickname(nick);
-    return { id, nick, room, since, tokens, era, held: heldFrom(row, folded) };
+  parse(id: string, value: unknown): ListedSession {
+    const { untold, kept, ...row } = connectionFrom(value);
+    const rooms = new Set([...row.rooms, ...untold?.rooms ?? []]);
+    const claims = row.claims ?? (row.nick === "" ? [] : [this.#parts.foldNickname(row.nick)]);
+    if (row.user === "") return { ...row, id, user: id, rooms, untold: undefined, claims, kept };
+    return {
+      ...row,
+      id,
+      rooms,
+      untold: untold && { ...untold, rooms: new Set(untold.rooms) },
+      claims,
+    };
   }
 }
 
-/** Returns an event about a connection, with the present time. */
+/** Returns the user that a listed session speaks for. In earlier versions each session was a user. */
+export function refOfListed({ id, user, nick, account, kept }: ListedSession): UserRef {
+  return kept === undefined
+    ? { user, nick, isRegistered: account !== "" }
+    : { user: id, nick, isRegistered: false };
+}
+
+function tableValue({ user, nick, isRegistered }: UserRef): { nick: string; account?: string } {
+  return isRegistered ? { nick, account: user } : { nick };
+}
+
+/** Returns an event about a session, with the present time. */
 export function newEvent(
   clock: Clock,
   kind: EventKind,
-  { id, nick }: Pick<ConnectionRecord, "id" | "nick">,
+  id: string,
+  { user, nick, isRegistered }: UserRef,
   room: string,
-  text = "",
 ): RoomEvent {
-  return { kind, room, id, nick, text, time: clock.now(), cid: "" };
+  const account = isRegistered ? user : "";
+  return { kind, room, id, account, nick, text: "", time: clock.now(), cid: "" };
 }

@@ -1,22 +1,29 @@
 /**
- * The state of the chat: who is connected, under which nickname and in which room. Its verbs are
- * those of the original sample.
+ * The state of the chat: who is connected, under which nickname and in which rooms. Its verbs are those
+ * of the original sample.
  *
- * Each verb changes rows and announces the change by one event in the same atomic operation. Storage
- * does not judge names, and sends nothing to clients.
+ * Each verb changes rows and announces the change by events in the same atomic operation. Storage does
+ * not judge names, and sends nothing to clients.
  */
-import { type Clock, delay } from "../base/clock.ts";
-import { roomSortKey } from "../kv/keys.ts";
-import type { RoomEvent } from "../feed/events.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Operation } from "../feed/batch.ts";
+import type { RoomEvent, UserRef } from "../feed/events.ts";
 import type { Feed } from "../feed/feed.ts";
-import { type ChangeResult, Changes } from "./changes.ts";
-import { changeClaims, nextHeld, type Ownership, readClaims, readKeptClaims } from "./claims.ts";
+import { accountKey, roomSortKey } from "../kv/keys.ts";
+import { withTimeout } from "../kv/retry.ts";
+import { accountFrom, type ProtocolName, type UserValue } from "../kv/values.ts";
+import { type ChangeResult, Changes, type OperationResult, refused } from "./changes.ts";
+import { type Ownership, readClaims } from "./claims.ts";
 import { cleanUp } from "./cleanup.ts";
-import { MemberCache } from "./members.ts";
+import { type EndingOutcome, Endings } from "./endings.ts";
+import { Identities, type NewUsername } from "./identities.ts";
+import { type Member, MemberCache, usersOf } from "./members.ts";
+import { Presence } from "./presence.ts";
 import { type ConnectionRecord, newRecord, type Session, SessionRecords } from "./records.ts";
+import { Removals } from "./removal.ts";
 import { RoomLookalikes } from "./room_lookalikes.ts";
 import { Rooms } from "./rooms.ts";
-import { ConnectionRows } from "./rows.ts";
+import { SessionRows } from "./rows.ts";
 import { Table } from "./table.ts";
 import { type Resumable, Takeovers } from "./takeover.ts";
 
@@ -25,157 +32,124 @@ export interface StorageParts {
   readonly kv: Deno.Kv;
   readonly feed: Feed;
   readonly clock: Clock;
-  /** The ID of this instance, under which its connections are listed for other instances. */
+  /** The ID of this instance, under which its sessions are listed for other instances. */
   readonly instance: string;
-  /** Milliseconds for which a registration keeps its claims while nobody holds them. */
+  /** Milliseconds for which an unused registration is kept, and with it the row of its user. */
   readonly registrationMs: number;
   /** Milliseconds for which an empty room keeps its name against names that look like it. */
   readonly emptyRoomMs: number;
+  /** Rooms that a user may be in at the same time. */
+  readonly maxRooms: number;
   /** Returns the folded form of a nickname, which is its first claim. */
   foldNickname(nick: string): string;
   /** Returns what all room names that look like this one have in common; `undefined` for ASCII. */
   lookOfRoom(name: string): string | undefined;
 }
 
-/** A nickname, and what taking it needs. */
-export interface NewUsername {
-  readonly nick: string;
-  /** The nickname's claims, its folded form first. */
-  readonly claims: readonly string[];
-  /** The hash of a token that resumes the connection from now on, in place of its other tokens. */
-  readonly token?: string;
-  /** The registration that the client has proved to own. */
-  readonly owner?: Ownership;
-}
-
-/** Attempts to join a room while others change which room the name leads to. */
-const MAX_JOIN_ATTEMPTS = 5;
-
-/** Milliseconds between two attempts to remove the rows of a connection. */
-const REMOVAL_RETRY_MS = 1000;
+/** Who has a nickname: a session, or a registered user, who may be offline. */
+export type NicknameHolder =
+  | { readonly connection: string }
+  /** The folded nickname, the nickname as its owner writes it, and the ID of the user. */
+  | { readonly account: string; readonly nick: string; readonly user: string };
 
 /** The state of the chat. */
 export class Storage {
   readonly #parts: StorageParts;
-  readonly #table: Table;
-  readonly #rows: ConnectionRows;
+  readonly #rows: SessionRows;
   readonly #records: SessionRecords;
   readonly #members: MemberCache;
   readonly #lookalikes: RoomLookalikes;
   readonly #rooms: Rooms;
+  readonly #presence: Presence;
   readonly #changes: Changes;
+  readonly #identities: Identities;
   readonly #takeovers: Takeovers;
+  readonly #removals: Removals;
+  readonly #endings: Endings;
 
   constructor(parts: StorageParts) {
     const { kv, clock, feed, instance } = parts;
     this.#parts = parts;
-    const table = this.#table = new Table(kv, clock);
-    const rows = this.#rows = new ConnectionRows({ ...parts, table });
+    const table = new Table(kv, clock);
+    const rows = this.#rows = new SessionRows({ ...parts, table });
     const records = this.#records = new SessionRecords(instance);
     this.#members = new MemberCache(clock, async (room) => {
       const members = await table.reverseLookup(roomSortKey(room));
-      return new Map([...members].map(([id, { nick }]) => [id, nick]));
+      return new Map([...members].map(([id, { nick, account = "" }]) => [id, { nick, account }]));
     });
     this.#lookalikes = new RoomLookalikes(parts);
-    this.#rooms = new Rooms(kv, clock, this.#lookalikes);
-    const changes = this.#changes = new Changes(feed, rows);
-    this.#takeovers = new Takeovers({ kv, clock, instance, rows, records, changes });
+    const rooms = this.#rooms = new Rooms(kv, clock, this.#lookalikes);
+    const shardOf = (room: string) => feed.shardOf(room);
+    const presence = this.#presence = new Presence({ ...parts, rows, shardOf });
+    const changes = this.#changes = new Changes({ ...parts, rows, records, presence });
+    this.#identities = new Identities({ ...parts, rows, presence, changes });
+    const takeovers = this.#takeovers = new Takeovers({ ...parts, rows, records, changes });
+    const removals = this.#removals = new Removals({
+      ...parts,
+      rows,
+      records,
+      rooms,
+      presence,
+      changes,
+    });
+    this.#endings = new Endings({ ...parts, rows, changes, takeovers, removals });
   }
 
   /**
    * Creates a connection without a nickname, in memory only. KV stores a connection from its first
    * nickname on: a client that connects and sends nothing leaves no row and costs no commit.
    */
-  createConnection(id: string): Session {
-    const record = newRecord(id, this.#parts.clock.now());
+  createConnection(id: string, protocol: ProtocolName): Session {
+    const record = newRecord(id, this.#parts.clock.now(), protocol);
     this.#records.add(record);
     return record;
   }
 
   /**
-   * Gives a connection a nickname. `"conflict"`: another connection, or a registration other than
-   * `owner`, has one of the claims.
+   * Gives a session a nickname, and signs it in to a registration or out of it. Its rooms are told what
+   * changed for them: that a user has another nickname, joined, left, or nothing.
    *
-   * @throws {TypeError} if this instance has no such connection.
-   * @throws when KV cannot be read.
+   * `"conflict"`: another user has one of the claims, the registration changed, or this instance does not
+   * have the session any more. `"too-many-rooms"`, `"too-many-sessions"`: with this session the
+   * registered user would have too many; nothing was changed.
    */
   async setUsername(id: string, username: NewUsername): Promise<ChangeResult> {
-    const { token, owner } = username;
-    const { kv, clock } = this.#parts;
-    const record = this.#records.expect(id);
-    const before = record.tokens;
-    const found = owner === undefined ? [] : await readKeptClaims(kv, clock, owner);
-    let held = record.held;
-    const result = await this.#changes.change(record, () => {
-      const next = nextHeld(record.held, username.claims, owner);
-      if (next === undefined) return "conflict";
-      held = next;
-      if (token !== undefined) record.tokens = [token];
-      const { registrationMs } = this.#parts;
-      const claims = changeClaims(id, record.held, held, registrationMs, found);
-      return this.#rows.rename(record, { ...username, held, claims, before });
-    });
-    switch (result.outcome) {
-      case "done":
-        record.nick = username.nick;
-        record.held = held;
-        record.isStored = true;
-        break;
-      case "conflict":
-        record.tokens = before;
-        break;
-      case "failed":
-        // It may be committed all the same.
-        record.isStored = true;
-        if (token !== undefined) record.tokens = [token, ...before];
-        break;
-      default:
-        result.outcome satisfies never;
-    }
-    return result;
+    const record = this.#records.get(id);
+    if (record === undefined) return refused("conflict");
+    return await this.#identities.setUsername(record, username);
   }
 
   /**
-   * Commits a change of a registration together with what its connection holds from then on: the
-   * claims as kept by the registration `account`, or by none if that is empty. With the hash of a
-   * token, that token alone resumes the connection from now on.
-   *
-   * @throws {TypeError} if this instance has no such connection.
+   * Commits a change of the registration that a session is signed in to. With the hash of a token, that
+   * token alone resumes the session from then on.
    */
   async saveRegistration(
     id: string,
-    { account, claims, checks, mutations }: Ownership,
+    { checks, mutations }: Pick<Ownership, "checks" | "mutations">,
     token?: string,
   ): Promise<ChangeResult> {
-    const record = this.#records.expect(id);
-    const before = record.tokens;
-    const tokens = token === undefined ? before : [token];
-    let held = record.held;
-    const result = await this.#changes.change(record, () => {
-      held = { ...record.held, account, kept: account === "" ? [] : claims };
-      return {
-        checks: [...this.#rows.takeoverCheck(record), ...checks],
-        mutations: [
-          ...mutations,
-          ...token === undefined ? [] : this.#rows.deleteTokens(before),
-          ...token === undefined ? [] : [this.#rows.putToken(token, id)],
-          this.#rows.putInstanceRow({ ...record, held, tokens }),
-        ],
-      };
-    });
-    if (result.outcome === "done") {
-      record.held = held;
-      record.tokens = tokens;
-    } else if (token !== undefined) {
-      // It may be committed all the same.
-      record.tokens = [token, ...before];
-    }
-    return result;
+    const record = this.#records.get(id);
+    if (record === undefined) return refused("conflict");
+    return await this.#identities.saveRegistration(record, checks, mutations, token);
   }
 
   /**
-   * Returns the rooms with at least one connection in them, in order of their names, and how many
-   * are in each.
+   * Keeps a registration, its claims and the row of its user for longer.
+   *
+   * @throws when KV cannot be read.
+   */
+  renewRegistration(owner: Ownership): Promise<ChangeResult> {
+    return this.#identities.renewRegistration(owner);
+  }
+
+  /** Returns the registrations that sessions of this instance are signed in to, with their users. */
+  signedIn(): Map<string, string> {
+    const signedIn = this.#records.all().filter(({ account }) => account !== "");
+    return new Map(signedIn.map(({ account, user }) => [account, user]));
+  }
+
+  /**
+   * Returns the rooms with at least one user in them, in order of their names, and how many are in each.
    *
    * @throws when KV cannot be read.
    */
@@ -193,120 +167,149 @@ export class Storage {
   }
 
   /**
-   * Puts a connection into the room that a name leads to. `"failed"` also if the connection turns
-   * out to be in a room.
-   *
-   * @throws {TypeError} if this instance has no such connection.
-   * @throws when KV cannot be read.
+   * Puts a session into the room that a name leads to. Nothing happens if it is there. `"conflict"`: this
+   * instance does not have the session any more, or its registration has ended.
    */
   async setRoom(id: string, name: string): Promise<ChangeResult> {
-    const record = this.#records.expect(id);
-    for (let attempt = 1;; attempt++) {
-      const look = await this.#lookalikes.forJoin(name);
-      const { room } = look;
-      const result = await this.#changes.change(record, () => {
-        if (record.room !== undefined) return "failed";
-        const { checks, mutations, event } = this.#rows.join(record, room);
-        return {
-          checks: [...checks, ...look.checks],
-          mutations: [...mutations, ...look.mutations],
-          event,
-        };
-      }, room);
-      const mayHaveChanged = result.outcome === "conflict" && look.checks.length > 0;
-      if (!mayHaveChanged || attempt === MAX_JOIN_ATTEMPTS) return result;
-    }
+    const record = this.#records.get(id);
+    if (record === undefined) return refused("conflict");
+    return await this.#changes.change(record, name, async (drafts) => {
+      const { room, checks, mutations } = await this.#lookalikes.forJoin(name);
+      if (record.rooms.has(room)) return "done";
+      const planned = this.#presence.join(record, room, drafts);
+      if (typeof planned === "string") return planned;
+      return { ...planned, name: room, checks, mutations: [...planned.mutations, ...mutations] };
+    });
   }
 
-  /**
-   * Takes a connection out of its room.
-   *
-   * @throws {TypeError} if this instance has no such connection.
-   */
-  async removeRoom(id: string): Promise<ChangeResult> {
-    const record = this.#records.expect(id);
-    const { room } = record;
-    const result = await this.#changes.change(record, () => {
-      return record.room === undefined ? {} : this.#rows.leave(record, record.room);
+  /** Takes a session out of a room. Nothing happens if it is not there. */
+  async removeRoom(id: string, room: string): Promise<ChangeResult> {
+    const record = this.#records.get(id);
+    if (record === undefined) return refused("conflict");
+    const result = await this.#changes.change(record, room, (drafts) => {
+      return record.rooms.has(room) ? this.#presence.leave(record, room, drafts) : "done";
     });
-    if (room !== undefined && result.outcome === "done") this.#rooms.removeIfEmpty(room);
+    if (result.outcome === "done") this.#rooms.removeIfEmpty(room);
     return result;
   }
 
   /**
-   * Sends a direct message from a connection of this instance. `"conflict"`: another instance has
-   * taken the connection over.
+   * Submits an operation that changes no presence. Operations of one `name` keep their order.
+   * `"conflict"`: one of its checks failed.
    */
-  async sendDirect(from: string, event: RoomEvent): Promise<ChangeResult> {
-    const record = this.#records.get(from);
-    if (record === undefined) return { outcome: "conflict", eventId: undefined };
-    // The sender's ID is needed only to tell the sender of its message when it resumes.
-    const sender = record.tokens.length > 0 ? from : undefined;
-    const checks = this.takeoverCheck(record);
-    return await this.#changes.submit(event.id, { checks, event: { ...event, from: sender } });
+  submit(name: string, operation: Omit<Operation, "settle">): Promise<OperationResult> {
+    return this.#changes.submit(name, operation);
   }
 
   /**
-   * Returns the members of a room: the connections' IDs in their order, each with its nickname.
+   * Returns the sessions in a room in the order of their IDs, each with the user that it speaks for. The
+   * caller must not keep the map.
    *
    * @throws when KV cannot be read.
    */
-  getConnectionIdsByRoom(room: string): Promise<ReadonlyMap<string, string>> {
+  getConnectionIdsByRoom(room: string): Promise<ReadonlyMap<string, Member>> {
     return this.#members.of(room);
   }
 
   /**
-   * Deletes a connection of this instance with all its rows; its room learns that it left. It
-   * retries until that is done.
+   * Returns the members of a room: each user once, in the order of their oldest sessions in it.
+   *
+   * @throws when KV cannot be read.
    */
-  async deleteConnection(id: string): Promise<void> {
-    // The takeover decides what becomes of the connection.
-    if (this.#records.isBeingTakenOver(id)) return;
-    const record = this.#records.get(id);
-    // Once: the socket may close while all connections are being deleted.
-    if (record !== undefined) await (record.removal ??= this.#remove(record));
+  async getMembers(room: string): Promise<UserRef[]> {
+    return usersOf(await this.#members.of(room));
   }
 
   /**
-   * Returns a connection of any instance.
+   * Deletes a session of this instance with all its rows; its rooms learn that it left. A registered user
+   * is remembered to have been in them. It retries until that is done.
+   */
+  async deleteConnection(id: string): Promise<void> {
+    // The takeover decides what becomes of the session.
+    if (this.#records.isBeingTakenOver(id)) return;
+    const record = this.#records.get(id);
+    // Once: the socket may close while all sessions are being deleted.
+    if (record !== undefined) await (record.removal ??= this.#removals.removeOwn(record));
+  }
+
+  /**
+   * Returns a session of any instance.
    *
    * @throws when KV cannot be read.
    */
   async getRecordByConnection(id: string): Promise<ConnectionRecord | undefined> {
-    return this.#records.get(id) ?? await this.#rows.read(id);
+    const own = this.#records.get(id);
+    if (own === undefined) return await this.#rows.read(id);
+    const { user, nick, account, rooms } = own;
+    return { id, user, nick, isRegistered: account !== "", rooms: [...rooms] };
   }
 
   /**
-   * Returns the ID of the connection that holds a nickname, or another one that reads as it.
-   * `folded` is the folded nickname.
+   * Returns who has a nickname, or another one that reads as it. `folded` is the folded nickname.
    *
    * @throws when KV cannot be read.
    */
-  async getConnectionByNickname(folded: string): Promise<string | undefined> {
-    const [found] = await readClaims(this.#parts.kv, this.#parts.clock, [folded]);
+  async findClaim(folded: string): Promise<NicknameHolder | undefined> {
+    const { kv, clock } = this.#parts;
+    const [found] = await readClaims(kv, clock, [folded]);
     const holder = found?.holder;
-    return holder !== undefined && "connection" in holder ? holder.connection : undefined;
+    if (holder === undefined || "connection" in holder) return holder;
+    const { account } = holder;
+    const { value } = await withTimeout(clock, kv.get<unknown>(accountKey(account)));
+    const row = accountFrom(value);
+    // A registration of an earlier version has no user before its owner has signed in again.
+    if (row === undefined || row.user === "" || row.until <= clock.now()) return undefined;
+    return { account, nick: row.nick, user: row.user };
+  }
+
+  /**
+   * Returns the sessions and rooms of a registered user; `undefined` if there is no such user.
+   *
+   * @throws when KV cannot be read.
+   */
+  readUser(user: string): Promise<UserValue | undefined> {
+    return this.#endings.readUser(user);
+  }
+
+  /**
+   * Ends a session of a registered user, whichever instance has it: its socket is closed with
+   * `CLOSE.ended`, and its rooms learn that it left. After `"failed"` it may end later.
+   */
+  endSession(user: string, session: string): Promise<EndingOutcome> {
+    return this.#endings.end(user, session);
+  }
+
+  /** Ends all sessions of a registered user except one. */
+  endOtherSessions(user: string, except: string): Promise<void> {
+    return this.#endings.endOthers(user, except);
   }
 
   /** Applies an event of the feed. The caller passes every event, in order, before it is shown. */
   apply(event: RoomEvent, eventId: string): void {
-    switch (event.kind) {
+    const { kind, id, text, cid } = event;
+    switch (kind) {
       case "join":
       case "leave":
       case "nick":
         this.#members.apply(event);
         return this.#records.apply(event, eventId);
+      case "resume":
+        this.#records.apply(event, eventId);
+        if (cid === "" && text === this.#parts.instance) this.#endings.finish(id);
+        return;
       case "message":
       case "action":
       case "direct":
-      case "resume":
+      case "edit":
+      case "delete":
+      case "read":
         return this.#records.apply(event, eventId);
       default:
-        event.kind satisfies never;
+        kind satisfies never;
     }
   }
 
-  /** Returns the record of a connection of this instance. */
+  /** Returns the record of a session of this instance. */
   session(id: string): Session | undefined {
     return this.#records.get(id);
   }
@@ -326,32 +329,34 @@ export class Storage {
     this.#records.cancelTakeover(id, token);
   }
 
-  /** Returns the checks that hold as long as no other instance has taken the connection over. */
+  /** Returns the checks that hold as long as no other instance has taken the session over. */
   takeoverCheck(record: Session): Deno.AtomicCheck[] {
     return this.#rows.takeoverCheck(record);
   }
 
   /** See {@linkcode Takeovers.confirmToken}. */
-  confirmToken(id: string): Promise<void> {
-    return this.#takeovers.confirmToken(id);
+  async confirmToken(id: string): Promise<void> {
+    await this.#takeovers.confirmToken(id);
   }
 
   /**
-   * Deletes all connections of this instance, as `deleteConnection` does each. With `keep`, those that
-   * a token can resume keep their rows. Returns how many do.
+   * Deletes all sessions of this instance, as `deleteConnection` does each. With `keep`, those that a
+   * token can resume keep their rows. Returns how many do.
    */
   async deleteAll(keep: boolean): Promise<number> {
     this.#records.cancelAllTakeovers();
     const kept = this.#records.all().filter(({ tokens }) => keep && tokens.length > 0);
     for (const record of kept) this.#records.remove(record);
     await Promise.all(this.#records.all().map(({ id }) => this.deleteConnection(id)));
+    await this.#endings.whenIdle();
     await this.#rooms.whenIdle();
     return kept.length;
   }
 
-  /** Forgets all connections in memory. Another instance cleans their rows up. */
+  /** Forgets all sessions in memory. Another instance cleans their rows up. */
   abandon(): void {
     this.#records.clear();
+    this.#endings.abandon();
   }
 
   /** Removes what a dead instance left: see {@linkcode cleanUp} in cleanup.ts. */
@@ -361,7 +366,7 @@ export class Storage {
     includeResumable: boolean,
   ): Promise<{ gone: number; left: number } | undefined> {
     const { kv, clock } = this.#parts;
-    const parts = { kv, clock, rows: this.#rows, rooms: this.#rooms, changes: this.#changes };
+    const parts = { kv, clock, rows: this.#rows, removals: this.#removals };
     return cleanUp(parts, instance, claim, includeResumable);
   }
 
@@ -377,18 +382,5 @@ export class Storage {
    */
   reached(): Promise<void> {
     return this.#parts.feed.reached();
-  }
-
-  async #remove(record: Session): Promise<void> {
-    const { id, room } = record;
-    if (record.isStored || record.isUncertain) {
-      const removal = () => this.#rows.removal(record);
-      while ((await this.#changes.change(record, removal)).outcome === "failed") {
-        await delay(this.#parts.clock, REMOVAL_RETRY_MS);
-        if (this.#records.get(id) !== record) return;
-      }
-    }
-    this.#records.remove(record);
-    if (room !== undefined) this.#rooms.removeIfEmpty(room);
   }
 }

@@ -1,27 +1,28 @@
 /**
- * Takes connections over from another instance, or from another socket of this one, by a resume
+ * Takes sessions over from another instance, or from another socket of this one, by a resume
  * token.
  *
  * A takeover is one commit with an event of the kind `resume`. The commit adds a `taken` row, which
  * makes every later change by the previous instance fail. The record becomes this instance's when
- * the event is delivered here: its place in the feed is the place at which the connection changes
+ * the event is delivered here: its place in the feed is the place at which the session changes
  * hands. resume.ts decides what the client missed.
  */
 import type { Clock } from "../base/clock.ts";
+import type { RoomEvent } from "../feed/events.ts";
 import { connectionKey, resumeKey, takeoverKey } from "../kv/keys.ts";
 import { withTimeout } from "../kv/retry.ts";
 import { resumeFrom } from "../kv/values.ts";
-import type { ChangeResult, Changes } from "./changes.ts";
+import { type ChangeResult, type Changes, refused } from "./changes.ts";
 import { newRecord, type Session, type SessionRecords } from "./records.ts";
-import { type ConnectionRows, type ListedConnection, newEvent } from "./rows.ts";
+import { type ListedSession, newEvent, refOfListed, type SessionRows } from "./rows.ts";
 
-/** A connection that a token resumes, as KV has it. */
-export interface Resumable extends ListedConnection {
-  /** The ID of the instance that has the connection. */
+/** A session that a token resumes, as KV has it. */
+export interface Resumable extends ListedSession {
+  /** The ID of the instance that has the session. */
   readonly instance: string;
   /** The hash of the token that it was found by. */
   readonly token: string;
-  /** Hold as long as nobody changes the connection. */
+  /** Hold as long as nobody changes the session. */
   readonly checks: readonly Deno.AtomicCheck[];
 }
 
@@ -31,7 +32,7 @@ export interface TakeoversParts {
   readonly clock: Clock;
   /** The ID of this instance. */
   readonly instance: string;
-  readonly rows: ConnectionRows;
+  readonly rows: SessionRows;
   readonly records: SessionRecords;
   readonly changes: Changes;
 }
@@ -42,7 +43,7 @@ export interface TakeoversParts {
  */
 const TAKEN_ROW_MS = 60 * 60_000;
 
-/** Finds connections by their tokens and takes them over. */
+/** Finds sessions by their tokens and takes them over. */
 export class Takeovers {
   readonly #parts: TakeoversParts;
 
@@ -51,7 +52,8 @@ export class Takeovers {
   }
 
   /**
-   * Returns the connection that the token of this hash resumes, if there is one.
+   * Returns the session that the token of this hash resumes, if there is one. Sessions of an earlier
+   * version of the program cannot be resumed.
    *
    * @throws when KV cannot be read.
    */
@@ -61,71 +63,98 @@ export class Takeovers {
     const target = resumeFrom(pointer.value);
     if (target === undefined) return undefined;
     const { id, instance } = target;
-    const { connection, check } = await rows.readInstanceRow(id, instance);
-    if (connection === undefined || !connection.tokens.includes(token)) return undefined;
-    return { ...connection, instance, token, checks: [pointer, check] };
+    const { session, check } = await rows.readInstanceRow(id, instance);
+    if (session?.kept !== undefined || !session?.tokens.includes(token)) return undefined;
+    return { ...session, instance, token, checks: [pointer, check] };
   }
 
   /**
-   * Takes a connection over. `fresh` is the hash of its new token. The token that it was found by
-   * stays valid until the new one is confirmed; all others become invalid. `"conflict"`: the
-   * connection changed since it was found. After `"failed"` the takeover may be committed later; the
-   * caller cancels it when it gives up.
+   * Takes a session over. `fresh` is the hash of its new token. The token that it was found by stays
+   * valid until the new one is confirmed; all others become invalid. `"conflict"`: the session changed
+   * since it was found. After `"failed"` the takeover may be committed later; the caller cancels it when
+   * it gives up.
    */
   async takeOver(found: Resumable, fresh: string): Promise<ChangeResult> {
-    const { clock, instance: here, rows, records, changes } = this.#parts;
-    const { id, room, instance, token } = found;
-    const record = this.#recordOf(found, fresh);
-    const mutations = [
-      ...rows.deleteTokens(found.tokens.filter((each) => each !== token)),
-      ...record.tokens.map((each) => rows.putToken(each, id)),
-      rows.putInstanceRow(record),
-    ];
-    if (instance !== here) {
-      mutations.push(
-        { type: "delete", key: connectionKey(instance, id) },
-        {
-          type: "set",
-          key: takeoverKey(instance, id, found.era),
-          value: 1,
-          expireIn: TAKEN_ROW_MS,
-        },
-      );
-    }
-    records.expectTakeover(record);
-    // The event's `cid` tells this takeover from others of the same connection.
-    const event = { ...newEvent(clock, "resume", record, room ?? "", here), cid: fresh };
-    const result = await changes.submit(room ?? id, { mutations, checks: found.checks, event });
-    if (result.outcome === "conflict") records.cancelTakeover(id, fresh);
+    const { rows, records, changes } = this.#parts;
+    const { id, token } = found;
+    const { record, result } = await changes.inTurn(id, [], async () => {
+      const record = this.#recordOf(found, fresh);
+      const mutations = [
+        ...rows.deleteTokens(found.tokens.filter((each) => each !== token)),
+        ...record.tokens.map((each) => rows.putToken(each, id)),
+        ...this.move(record, found.instance, found.era),
+      ];
+      records.expectTakeover(record);
+      const events = [this.eventOf(record, fresh)];
+      const result = await changes.submit(id, { mutations, checks: found.checks, events });
+      if (result.outcome === "conflict") records.cancelTakeover(id, fresh);
+      return { record, result };
+    });
+    if (result.outcome !== "done" || record.untold === undefined) return result;
+    // If this fails, the next change of the session does it.
+    await changes.inTurn(id, [record.user, record.untold.user], () => changes.prepare(record));
     return result;
   }
 
   /**
-   * Makes all tokens of a connection of this instance but the newest invalid: the client has received
-   * that one.
+   * Returns the mutations after which this instance has the session, in place of the instance `from`,
+   * which had it under `formerEra`.
    */
-  async confirmToken(id: string): Promise<void> {
+  move(session: ListedSession, from: string, formerEra: string): Deno.KvMutation[] {
+    const { rows, instance: here } = this.#parts;
+    const { id } = session;
+    const own = [...rows.putName(id, refOfListed(session)), rows.putInstanceRow(session)];
+    if (from === here) return own;
+    const key = takeoverKey(from, id, formerEra);
+    return [
+      ...own,
+      { type: "delete", key: connectionKey(from, id) },
+      { type: "set", key, value: 1, expireIn: TAKEN_ROW_MS },
+    ];
+  }
+
+  /**
+   * Returns the event of a takeover by this instance. `token` is the hash of the new token, which tells
+   * this takeover from others of the same session; empty: the user has ended the session.
+   */
+  eventOf(session: ListedSession, token: string): RoomEvent {
+    const { clock, instance } = this.#parts;
+    const event = newEvent(clock, "resume", session.id, refOfListed(session), "");
+    return { ...event, text: instance, cid: token };
+  }
+
+  /**
+   * Makes all tokens of a session of this instance but the newest invalid: the client has received that
+   * one.
+   */
+  async confirmToken(id: string): Promise<ChangeResult> {
     const { rows, records, changes } = this.#parts;
     const record = records.get(id);
-    if (record === undefined || record.tokens.length < 2) return;
-    const [newest, ...old] = record.tokens;
-    const tokens = [newest!];
-    const { outcome } = await changes.change(record, () => ({
-      checks: rows.takeoverCheck(record),
-      mutations: [...rows.deleteTokens(old), rows.putInstanceRow({ ...record, tokens })],
-    }));
-    if (outcome === "done") record.tokens = tokens;
+    if (record === undefined || record.tokens.length < 2) return refused("conflict");
+    let tokens = record.tokens;
+    const result = await changes.change(record, id, () => {
+      const [newest, ...old] = record.tokens;
+      if (old.length === 0) return "done";
+      tokens = [newest!];
+      return { mutations: [...rows.deleteTokens(old), rows.putInstanceRow({ ...record, tokens })] };
+    }, false);
+    if (result.outcome === "done") record.tokens = tokens;
+    return result;
   }
 
   #recordOf(found: Resumable, fresh: string): Session {
-    const { id, nick, room, since, held, instance, token } = found;
-    // If another instance has had the connection meanwhile, a record here lacks part of its messages.
+    const { id, nick, account, user, rooms, untold, since, protocol, claims, instance, token } =
+      found;
+    // If another instance has had the session meanwhile, a record here lacks part of its messages.
     const own = instance === this.#parts.instance ? this.#parts.records.get(id) : undefined;
     return {
-      ...newRecord(id, since),
+      ...newRecord(id, since, protocol),
       nick,
-      room,
-      held,
+      account,
+      user,
+      rooms: new Set(rooms),
+      untold,
+      claims,
       tokens: [fresh, token],
       era: fresh,
       cids: own?.cids ?? new Map(),

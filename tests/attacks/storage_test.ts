@@ -84,6 +84,7 @@ Deno.test("History keeps the KV file at its quota, however much a client writes"
         shards: 1,
         feedRowMs: 1,
         shardOf: () => 0,
+        submit: () => {},
         warn: (message) => void warnings.push(message),
       });
       history.start([null]);

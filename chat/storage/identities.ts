@@ -1,0 +1,231 @@
+/**
+ * Changes of identity: a session logs in, changes its nickname, signs in to a registration or out of it.
+ *
+ * Rooms are told in a sequence of operations, because they belong to different shards of the feed. The
+ * first one changes everything but the rooms that it does not tell. Each one stores which rooms are not
+ * told yet, so that the sequence can be finished later, also by another instance. This file does not
+ * check passwords (nicknames/registrations.ts).
+ */
+import type { Clock } from "../base/clock.ts";
+import type { UserRef } from "../feed/events.ts";
+import { changeClaims, type ClaimChange, isKeptBy, keepClaims, readClaims } from "./claims.ts";
+import type { Ownership } from "./claims.ts";
+import { type ChangeOutcome, type ChangeResult, type Changes, refused } from "./changes.ts";
+import type { Planned, Presence } from "./presence.ts";
+import { type Session, type Untold, userRefOf } from "./records.ts";
+import type { SessionRows } from "./rows.ts";
+import type { UserDrafts } from "./users.ts";
+
+/** A nickname, and what taking it needs. */
+export interface NewUsername {
+  readonly nick: string;
+  /** The nickname's claims, its folded form first. */
+  readonly claims: readonly string[];
+  /** The hash of a token that resumes the session from now on, in place of its other tokens. */
+  readonly token?: string;
+  /**
+   * The registration that the session is signed in to from then on: its client has proved to own it.
+   * Without it the session signs out, unless the first claim is the name of its registration.
+   */
+  readonly owner?: Ownership;
+  /** The registration of the session, if it ends now: the session gets its claims. */
+  readonly ended?: Ownership;
+}
+
+/** What {@linkcode Identities} is made of. */
+export interface IdentitiesParts {
+  readonly kv: Deno.Kv;
+  readonly clock: Clock;
+  readonly rows: SessionRows;
+  readonly presence: Presence;
+  readonly changes: Changes;
+  readonly maxRooms: number;
+}
+
+/** What a record holds of its identity. */
+type Identity = Pick<Session, "nick" | "account" | "user" | "claims" | "tokens" | "untold">;
+
+/** Changes the identities of sessions. */
+export class Identities {
+  readonly #parts: IdentitiesParts;
+
+  constructor(parts: IdentitiesParts) {
+    this.#parts = parts;
+  }
+
+  /** Changes the identity of a session: see `Storage.setUsername`. */
+  setUsername(record: Session, username: NewUsername): Promise<ChangeResult> {
+    const { changes } = this.#parts;
+    const { owner, token } = username;
+    const userIds = owner === undefined ? [record.user] : [record.user, owner.user];
+    return changes.inTurn(record.id, userIds, async () => {
+      const state = await changes.prepare(record);
+      if (state !== "done") return refused(state);
+      const groups = this.#parts.presence.groupsOf(record.rooms);
+      const registered = record.account === "" ? [] : [record.user];
+      const users = owner === undefined ? registered : [...registered, owner.user];
+      let next: Identity = record;
+      const result = await changes.attempt(groups[0]?.[0] ?? record.id, users, async (drafts) => {
+        const planned = await this.#plan(record, username, groups, drafts);
+        if (typeof planned === "string") return planned;
+        next = planned.next;
+        return planned;
+      });
+      if (result.outcome === "failed") {
+        // It may be committed all the same.
+        record.isStored = record.isUncertain = true;
+        if (token !== undefined) record.tokens = [token, ...record.tokens];
+      }
+      if (result.outcome !== "done") return result;
+      const { nick, account, user, claims, tokens, untold } = next;
+      Object.assign(record, { nick, account, user, claims, tokens, untold, isStored: true });
+      const { isTold, eventId } = await changes.tell(record);
+      return {
+        outcome: "done",
+        eventId: result.eventId ?? eventId,
+        isTold: result.isTold || isTold,
+      };
+    });
+  }
+
+  /** Commits a change of a registration: see `Storage.saveRegistration`. */
+  async saveRegistration(
+    record: Session,
+    checks: readonly Deno.AtomicCheck[],
+    mutations: readonly Deno.KvMutation[],
+    token?: string,
+  ): Promise<ChangeResult> {
+    const { rows, changes } = this.#parts;
+    const { id } = record;
+    const result = await changes.change(record, id, () => {
+      if (token === undefined) return { checks, mutations };
+      const renewal = [
+        ...rows.deleteTokens(record.tokens),
+        rows.putToken(token, id),
+        rows.putInstanceRow({ ...record, tokens: [token] }),
+      ];
+      return { checks, mutations: [...mutations, ...renewal] };
+    }, false);
+    if (token === undefined) return result;
+    if (result.outcome === "done") record.tokens = [token];
+    // It may be committed all the same.
+    if (result.outcome === "failed") record.tokens = [token, ...record.tokens];
+    return result;
+  }
+
+  /** Keeps a registration for longer: see `Storage.renewRegistration`. */
+  async renewRegistration(owner: Ownership): Promise<ChangeResult> {
+    const { kv, clock, changes } = this.#parts;
+    const { account, user, claims } = owner;
+    const keeping = keepClaims(owner, [], await readClaims(kv, clock, claims));
+    if (keeping === undefined) return refused("conflict");
+    return await changes.attempt(account, [user], (drafts) => {
+      drafts.of({ user, nick: "", isRegistered: true })?.touch();
+      return {
+        checks: [...owner.checks, ...keeping.checks],
+        mutations: [...owner.mutations, ...keeping.mutations],
+      };
+    });
+  }
+
+  async #plan(
+    record: Session,
+    username: NewUsername,
+    [first = [], ...later]: readonly string[][],
+    drafts: UserDrafts,
+  ): Promise<Planned & { next: Identity } | ChangeOutcome> {
+    const { rows, presence } = this.#parts;
+    const { id } = record;
+    const { nick, owner, ended, token } = username;
+    const staysIn = owner === undefined && ended === undefined && record.account !== "" &&
+      record.account === username.claims[0];
+    const account = owner?.account ?? (staysIn ? record.account : "");
+    const user = owner?.user ?? (staysIn ? record.user : id);
+    const to: UserRef = { user, nick, isRegistered: account !== "" };
+    const claims = await this.#changeClaims(record, username, staysIn);
+    if (claims === undefined) return "conflict";
+    const from = userRefOf(record);
+    const n = this.#changeUsers(record, from, to, account, drafts);
+    if (typeof n === "string") return n;
+    if (ended !== undefined) drafts.of(from)?.end();
+    const isSame = from.user === user && from.nick === nick;
+    const left = isSame ? [] : later.flat();
+    const untold: Untold | undefined = left.length === 0
+      ? undefined
+      : { ...from, n, rooms: new Set(left) };
+    const tokens = token === undefined ? record.tokens : [token];
+    const next: Identity = { nick, account, user, claims: claims.held, tokens, untold };
+    const moved = presence.move(id, isSame ? [] : first, { ...from, n }, to, drafts);
+    return {
+      next,
+      checks: [
+        ...rows.takeoverCheck(record),
+        ...claims.checks,
+        ...(owner ?? ended)?.checks ?? [],
+      ],
+      mutations: [
+        ...token === undefined
+          ? []
+          : [...rows.deleteTokens(record.tokens), rows.putToken(token, id)],
+        ...record.nick === "" ? [] : rows.deleteName(id, record.nick),
+        ...rows.putName(id, to),
+        rows.putInstanceRow({ ...record, ...next }),
+        ...claims.mutations,
+        ...(owner ?? ended)?.mutations ?? [],
+        ...moved.mutations,
+      ],
+      events: moved.events,
+    };
+  }
+
+  /**
+   * Moves a session from one user to another in their rows. Returns its former number, or why that is
+   * not possible.
+   */
+  #changeUsers(
+    record: Session,
+    from: UserRef,
+    to: UserRef,
+    account: string,
+    drafts: UserDrafts,
+  ): number | ChangeOutcome {
+    const entered = drafts.of(to);
+    // Another session has ended the registration.
+    if (entered?.hasEnded) return "conflict";
+    const isSameUser = from.user === to.user;
+    const n = isSameUser ? -1 : drafts.of(from)?.remove(record.id) ?? -1;
+    if (entered === undefined) return n;
+    if (!entered.add({ ...record, account })) return "too-many-sessions";
+    if (isSameUser) return entered.numberOf(record.id);
+    return entered.makePlace(record.rooms, this.#parts.maxRooms) ? n : "too-many-rooms";
+  }
+
+  /** Plans the change of claims. Returns `undefined` if another user has one of them. */
+  async #changeClaims(
+    { id, account, claims: before }: Session,
+    { claims, owner, ended }: NewUsername,
+    staysIn: boolean,
+  ): Promise<ClaimChange | undefined> {
+    const { kv, clock } = this.#parts;
+    const kept = owner?.claims ?? ended?.claims ?? (staysIn ? claims : []);
+    const found = kept.length === 0 ? [] : await readClaims(kv, clock, kept);
+    if (owner !== undefined) {
+      const keeping = keepClaims(owner, before, found);
+      if (keeping === undefined) return undefined;
+      const isOwn = (claim: string) => !owner.claims.includes(claim);
+      const change = changeClaims(id, before.filter(isOwn), claims.filter(isOwn));
+      return {
+        held: change.held,
+        checks: [...keeping.checks, ...change.checks],
+        mutations: [...keeping.mutations, ...change.mutations],
+      };
+    }
+    const ofAccount = found.filter((each) => isKeptBy(each, account)).map(({ claim }) => claim);
+    if (ended === undefined) {
+      // While signed in it needs only the claims of a spelling that the registration does not keep.
+      return changeClaims(id, before, claims.filter((claim) => !ofAccount.includes(claim)));
+    }
+    const next = new Set([...before, ...ofAccount]);
+    return changeClaims(id, before, [...next], ofAccount);
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * Plans how a session enters and leaves rooms and changes its identity in them: rows, numbers of
+ * members, and the events that tell the room.
+ *
+ * A registered user is in a room while one of its sessions is: only the first join and the last leave
+ * are told. Each plan belongs to one atomic operation, with the drafts of the users' rows that it
+ * changes. This file reads and commits nothing.
+ */
+import type { Clock } from "../base/clock.ts";
+import { estimateStringBytes, type RoomEvent, type UserRef } from "../feed/events.ts";
+import { roomCountKey } from "../kv/keys.ts";
+import { addToCount } from "../kv/values.ts";
+import { type Session, type Untold, userRefOf } from "./records.ts";
+import { type ListedSession, newEvent, refOfListed, type SessionRows } from "./rows.ts";
+import { MAX_ROW_BYTES, type UserDrafts } from "./users.ts";
+
+/** What {@linkcode Presence} is made of. */
+export interface PresenceParts {
+  readonly clock: Clock;
+  readonly rows: SessionRows;
+  /** Rooms that a user may be in at the same time. */
+  readonly maxRooms: number;
+  /** Returns the shard of the feed that a room belongs to. */
+  shardOf(room: string): number;
+}
+
+/** A change of rows, and the events that tell it. */
+export interface Planned {
+  /** The room or session whose operations keep their order with this one; absent: as the caller says. */
+  readonly name?: string;
+  readonly checks?: readonly Deno.AtomicCheck[];
+  readonly mutations: readonly Deno.KvMutation[];
+  readonly events?: readonly RoomEvent[];
+}
+
+/** The identity that a session gives up, with its number in the row of that user. */
+export type FormerIdentity = Omit<Untold, "rooms">;
+
+/** Rooms whose change is told in one operation: their keys must fit into one commit. */
+const ROOMS_PER_OPERATION = 16;
+
+/** Estimated bytes of an `instance_row` without rooms and claims. */
+const INSTANCE_ROW_BYTES = 2048;
+
+/** Plans changes of presence. */
+export class Presence {
+  readonly #parts: PresenceParts;
+
+  constructor(parts: PresenceParts) {
+    this.#parts = parts;
+  }
+
+  /** Divides rooms into groups, each for one operation: all rooms of a group have one shard. */
+  groupsOf(rooms: Iterable<string>): string[][] {
+    const byShard = Map.groupBy(rooms, (room) => this.#parts.shardOf(room));
+    return [...byShard.values()].flatMap((all) => {
+      const groups: string[][] = [];
+      for (let i = 0; i < all.length; i += ROOMS_PER_OPERATION) {
+        groups.push(all.slice(i, i + ROOMS_PER_OPERATION));
+      }
+      return groups;
+    });
+  }
+
+  /** Plans that a session enters a room. Refuses if it, or its user, would be in too many rooms. */
+  join(
+    session: Session,
+    room: string,
+    drafts: UserDrafts,
+  ): Planned | "too-many-rooms" | "conflict" {
+    const { clock, rows, maxRooms } = this.#parts;
+    const { id } = session;
+    const ref = userRefOf(session);
+    const draft = drafts.of(ref);
+    const rooms = new Set(session.rooms).add(room);
+    if (rooms.size > maxRooms || !fits(rooms, session.claims)) return "too-many-rooms";
+    // Another session has ended the registration, or other sessions took the place of this one.
+    if (draft !== undefined && (draft.hasEnded || !draft.add(session))) return "conflict";
+    if (draft?.makePlace([room], maxRooms) === false) return "too-many-rooms";
+    const isQuiet = draft?.enter(room, id) ?? false;
+    return {
+      mutations: [
+        ...rows.putRoom(id, ref, room),
+        ...isQuiet ? [] : [addToCount(roomCountKey(room), 1)],
+        rows.putInstanceRow({ ...session, rooms }),
+      ],
+      events: [quietIf(isQuiet, newEvent(clock, "join", id, ref, room))],
+    };
+  }
+
+  /** Plans that a session leaves a room for good. */
+  leave(session: Session, room: string, drafts: UserDrafts): Planned {
+    const rooms = new Set(session.rooms);
+    rooms.delete(room);
+    const { mutations, events } = this.#exit(session, userRefOf(session), room, drafts, false);
+    return {
+      mutations: [...mutations, this.#parts.rows.putInstanceRow({ ...session, rooms })],
+      events,
+    };
+  }
+
+  /** Plans that a session that ends is taken out of some rooms. Registered users keep them in mind. */
+  removal(session: ListedSession, rooms: readonly string[], drafts: UserDrafts): Planned {
+    const plans = rooms.map((room) => {
+      const known = session.untold?.rooms.has(room) ? session.untold : refOfListed(session);
+      return this.#exit(session, known, room, drafts, true);
+    });
+    return {
+      mutations: plans.flatMap(({ mutations }) => mutations),
+      events: plans.flatMap(({ events }) => events),
+    };
+  }
+
+  /** Plans that some rooms of the session `id` learn of its change of identity. */
+  move(
+    id: string,
+    rooms: readonly string[],
+    from: FormerIdentity,
+    to: UserRef,
+    drafts: UserDrafts,
+  ): Required<Pick<Planned, "mutations" | "events">> {
+    const mutations: Deno.KvMutation[] = [];
+    const events: RoomEvent[] = [];
+    for (const room of rooms) {
+      const event = this.#moveIn(room, id, from, to, drafts);
+      if (event.kind === "join") mutations.push(addToCount(roomCountKey(room), 1));
+      if (event.kind === "leave") mutations.push(addToCount(roomCountKey(room), -1));
+      mutations.push(...this.#parts.rows.putRoom(id, to, room));
+      events.push(event);
+    }
+    return { mutations, events };
+  }
+
+  #moveIn(
+    room: string,
+    id: string,
+    from: FormerIdentity,
+    to: UserRef,
+    drafts: UserDrafts,
+  ): RoomEvent {
+    const { clock } = this.#parts;
+    const renamed = { ...newEvent(clock, "nick", id, from, room), to };
+    if (from.user === to.user) return renamed;
+    const formerStays = drafts.of(from)?.exit(room, from.n, true) ?? false;
+    const isThere = drafts.of(to)?.enter(room, id) ?? false;
+    if (formerStays && isThere) return { ...renamed, isQuiet: true };
+    if (formerStays) return { ...newEvent(clock, "join", id, to, room), to };
+    if (isThere) return { ...newEvent(clock, "leave", id, from, room), to };
+    return renamed;
+  }
+
+  #exit(
+    { id }: { readonly id: string },
+    known: UserRef & { readonly n?: number },
+    room: string,
+    drafts: UserDrafts,
+    isRemembered: boolean,
+  ): { mutations: Deno.KvMutation[]; events: RoomEvent[] } {
+    const { clock, rows } = this.#parts;
+    const draft = drafts.of(known);
+    const isQuiet = draft?.exit(room, known.n ?? draft.numberOf(id), isRemembered) ?? false;
+    return {
+      mutations: [
+        ...rows.deleteRoom(id, room),
+        ...isQuiet ? [] : [addToCount(roomCountKey(room), -1)],
+      ],
+      events: [quietIf(isQuiet, newEvent(clock, "leave", id, known, room))],
+    };
+  }
+}
+
+function quietIf(isQuiet: boolean, event: RoomEvent): RoomEvent {
+  return isQuiet ? { ...event, isQuiet } : event;
+}
+
+/** Returns whether an `instance_row` with these rooms and claims fits into a KV value. */
+function fits(rooms: ReadonlySet<string>, claims: readonly string[]): boolean {
+  let bytes = INSTANCE_ROW_BYTES;
+  for (const text of [...rooms, ...claims]) bytes += estimateStringBytes(text);
+  return bytes <= MAX_ROW_BYTES;
+}
