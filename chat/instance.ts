@@ -99,6 +99,7 @@ export class Instance {
   readonly #lease: Lease;
   readonly #registrations: Registrations;
   #cancelRenewal = (): void => {};
+  #hasEnded = false;
   readonly #canResume: boolean;
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
@@ -294,11 +295,12 @@ export class Instance {
     this.#cancelRenewal = parts.clock.after(renewalMs, async () => {
       // Registrations that are not renewed now have time left until the next renewal.
       await this.#registrations.renewOnline().catch((error) => parts.log.warn(String(error)));
-      this.#scheduleRenewal(parts);
+      if (!this.#hasEnded) this.#scheduleRenewal(parts);
     });
   }
 
   async #end(): Promise<void> {
+    this.#hasEnded = true;
     this.#cancelRenewal();
     await this.#connections.closeAll();
     // Closing the sockets may have kept sessions again.

@@ -83,7 +83,9 @@ const SPELLED_KEYS: readonly RegExp[] = [
 /** Returns the first words of all keys, except those that are also words of other arrays. */
 function storedWords(): string[] {
   const words = Object.values(KEYS).map(({ key }) => /^\["(\w+)"/.exec(key)![1]!);
-  return [...new Set(words)].filter((word) => !["nick", "room", "resume", "log"].includes(word));
+  return [...new Set(words)].filter((word) =>
+    !["nick", "room", "resume", "log", "user", "read"].includes(word)
+  );
 }
 
 /** Lines of a file. A longer file is more than one idea. */

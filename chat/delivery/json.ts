@@ -27,45 +27,41 @@ export function userFields({ user, nick, isRegistered }: UserRef): UserFields {
 export function encodeJson(event: RoomEvent, eventId: string, keepsHistory = true): string {
   // Concatenated by hand: this is the hot path, and JSON.stringify of an object takes twice as long.
   const { kind, room, id, account, nick, text, time, to } = event;
-  const isRegistered = account !== "";
+  const author = userOf(account || id, nick, account !== "");
   switch (kind) {
     case "message":
     case "action":
-      return `{"type":"${kind}","id":"${eventId}","room":${stringify(room)},${
-        userOf(account || id, nick, isRegistered)
-      },"text":${stringify(text)},"time":${time}${cidOf(event)}${revisionOf(event)}}`;
-    case "join":
-    case "leave": {
-      // By `to` a session stays and is another user from then on: that user joins, the earlier one leaves.
-      const type = kind === "join" ? "joined" : "left";
-      const user = kind === "join" && to !== undefined
-        ? userOf(to.user, to.nick, to.isRegistered)
-        : userOf(account || id, nick, isRegistered);
-      return `{"type":"${type}","id":"${eventId}","room":${
-        stringify(room)
-      },${user},"time":${time}}`;
+      return `{"type":"${kind}","id":"${eventId}","room":${stringify(room)},${author},"text":${
+        stringify(text)
+      },"time":${time}${cidOf(event)}${revisionOf(event)}}`;
+    case "join": {
+      // With `to` the session was in the room already, and its new user was not.
+      const user = to === undefined ? author : userOf(to.user, to.nick, to.isRegistered);
+      return `{"type":"joined","id":"${eventId}","room":${stringify(room)},${user},"time":${time}}`;
     }
+    case "leave":
+      return `{"type":"left","id":"${eventId}","room":${stringify(room)},${author},"time":${time}}`;
     case "nick":
-      return `{"type":"nick","id":"${eventId}","room":${stringify(room)},${
-        userOf(account || id, nick, isRegistered)
-      }${toOf(event)},"time":${time}}`;
-    case "direct": {
-      const isKept = keepsHistory && isRegistered && to?.isRegistered === true;
-      return `{"type":"direct","id":"${eventId}",${userOf(account || id, nick, isRegistered)}${
+      return `{"type":"nick","id":"${eventId}","room":${stringify(room)},${author}${
         toOf(event)
-      },"text":${stringify(text)},"time":${time}${cidOf(event)}${isKept ? ',"kept":true' : ""}${
-        revisionOf(event)
-      }}`;
+      },"time":${time}}`;
+    case "direct": {
+      const isKept = keepsHistory && account !== "" && to?.isRegistered === true;
+      return `{"type":"direct","id":"${eventId}",${author}${toOf(event)},"text":${
+        stringify(text)
+      },"time":${time}${cidOf(event)}${isKept ? ',"kept":true' : ""}${revisionOf(event)}}`;
     }
     case "edit":
-      return `{"type":"edited","id":"${eventId}",${changeOf(event)},"text":${
-        stringify(text)
-      },"time":${time}}`;
+      return `{"type":"edited","id":"${eventId}",${placeOf(event)}${author}${toOf(event)}${
+        targetOf(event)
+      },"text":${stringify(text)},"time":${time}}`;
     case "delete":
-      return `{"type":"deleted","id":"${eventId}",${changeOf(event)},"time":${time}}`;
+      return `{"type":"deleted","id":"${eventId}",${placeOf(event)}${author}${toOf(event)}${
+        targetOf(event)
+      },"time":${time}}`;
     case "read": {
-      const where = to === undefined ? `"room":${stringify(room)}` : `"with":${stringify(to.user)}`;
-      return `{"type":"read",${where},"id":${stringify(event.target ?? "")}}`;
+      const place = to === undefined ? placeOf(event) : `"with":${stringify(to.user)},`;
+      return `{"type":"read",${place}"id":${stringify(event.target ?? "")}}`;
     }
     case "resume":
       return "";
@@ -101,13 +97,13 @@ function toOf({ to }: RoomEvent): string {
   return `,"to":{${fields}${to.isRegistered ? ',"registered":true' : ""}}`;
 }
 
-/** Returns where a message was changed, by which user, and which message it is. */
-function changeOf(event: RoomEvent): string {
-  const { room, id, account, nick, to, target = "" } = event;
-  const user = userOf(account || id, nick, account !== "");
-  return `${to === undefined ? `"room":${stringify(room)},` : ""}${user}${toOf(event)},"target":${
-    stringify(target)
-  }`;
+/** Returns the room of an event that may belong to a conversation of two users instead. */
+function placeOf({ room, to }: RoomEvent): string {
+  return to === undefined ? `"room":${stringify(room)},` : "";
+}
+
+function targetOf({ target = "" }: RoomEvent): string {
+  return `,"target":${stringify(target)}`;
 }
 
 function cidOf({ cid }: RoomEvent): string {

@@ -4,7 +4,8 @@
  * The replies of the original sample are fixed byte for byte (see PROTOCOL.md). The help
  * and the usage replies stand beside the commands (commands.ts). This file sends nothing.
  */
-import type { EventKind, RoomEvent, UserRef } from "../feed/events.ts";
+import type { EventKind, RoomEvent } from "../feed/events.ts";
+import type { WireFormat } from "./subscriber.ts";
 
 // Characters that a terminal would act on, or that would begin another line. A tab is harmless.
 // deno-lint-ignore no-control-regex -- control characters are the subject of this expression
@@ -48,16 +49,17 @@ function textOf({ kind, room, nick, text, to }: RoomEvent, isOwn: boolean): stri
       return `${nick}: ${text}`;
     case "action":
       return `* ${nick} ${text}`;
+    // With `to` the session stays in the room. The reply to its request tells it the new nickname.
     case "join":
-      if (isOwn) return to === undefined ? `Joined chat room "${room}"` : ownNickname(nick, to);
+      if (isOwn) return to === undefined ? `Joined chat room "${room}"` : "";
       return `${to?.nick ?? nick} joined room.`;
     case "leave":
-      if (isOwn) return to === undefined ? `Left chat room "${room}"` : ownNickname(nick, to);
+      if (isOwn) return to === undefined ? `Left chat room "${room}"` : "";
       return `${nick} left room.`;
     case "nick":
       // Only the user changed: the session has signed in or out.
       if (to === undefined || to.nick === nick) return "";
-      return isOwn ? ownNickname(nick, to) : `${nick} is now known as ${to.nick}.`;
+      return isOwn ? `Nickname is: ${to.nick}` : `${nick} is now known as ${to.nick}.`;
     case "direct":
       return isOwn ? `[to ${to?.nick ?? ""}] ${text}` : `[from ${nick}] ${text}`;
     case "edit":
@@ -68,11 +70,6 @@ function textOf({ kind, room, nick, text, to }: RoomEvent, isOwn: boolean): stri
     default:
       return kind satisfies never;
   }
-}
-
-/** Returns what a session is shown that is `to` from now on; empty if its nickname stays the same. */
-function ownNickname(before: string, { nick }: UserRef): string {
-  return nick === before ? "" : `Nickname is: ${nick}`;
 }
 
 /** Whether plain-text clients are shown events of a kind. */
@@ -170,7 +167,7 @@ export const ownReply = {
    * A line of `/sessions`, whose number `/end` takes; `since` as {@linkcode minuteOf} returns it. A
    * line that began with the number or a word would forbid nicknames (see nicknames/imitation.ts).
    */
-  session: (number: number, protocol: "text" | "json", since: string, isCurrent: boolean) =>
+  session: (number: number, protocol: WireFormat, since: string, isCurrent: boolean) =>
     line`#${number} ${protocol === "json" ? "chat.v1" : "plain text"} since ${since} UTC` +
     (isCurrent ? " (this session)" : ""),
   sessionEnded: "Session ended.",

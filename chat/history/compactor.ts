@@ -141,7 +141,9 @@ export class Compactor {
       const waitMs = this.#earlyMs + MIN_EARLY_INTERVAL_MS - clock.monotonicMs();
       if (waitMs > 0) await delay(clock, waitMs);
       if (this.#compacting === undefined) this.#earlyMs = clock.monotonicMs();
+      const { end } = memtable;
       await this.#compact();
+      if (i > 0 && memtable.end === end) break;
     }
     return "failed";
   }

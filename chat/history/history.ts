@@ -8,22 +8,15 @@
 import type { Clock } from "../base/clock.ts";
 import type { Operation } from "../feed/batch.ts";
 import { afterCommit, authorOf, type LoggedEvent, type RoomEvent } from "../feed/events.ts";
-import { historyRowsBefore, historyRowsBetween, type Stream, type StreamKind } from "../kv/keys.ts";
+import type { Stream, StreamKind } from "../kv/keys.ts";
 import { Compactor } from "./compactor.ts";
 import { Leftovers } from "./leftovers.ts";
-import type { Memtable } from "./memtable.ts";
 import { Quota } from "./quota.ts";
 import { longestOf, type Retention } from "./retention.ts";
 import { type Revision, Revisions } from "./revisions.ts";
-import { type ReadRow, RowReader } from "./row_reader.ts";
-import {
-  feedNameOf,
-  isEventId,
-  isFromManyShards,
-  isMessage,
-  nameOf,
-  streamsOf,
-} from "./streams.ts";
+import { RowReader } from "./row_reader.ts";
+import { StreamReader } from "./stream_reader.ts";
+import { feedNameOf, isEventId, isMessage } from "./streams.ts";
 
 export type { Revision } from "./revisions.ts";
 
@@ -46,10 +39,6 @@ export interface HistoryParts {
   warn(message: string): void;
 }
 
-/** Rows in the first read of a stream, which is often enough, and in each later one. */
-const FIRST_READ_ROWS = 2;
-const READ_ROWS = 16;
-
 /** Events that one count of messages looks at, at most. */
 const MAX_COUNTED_EVENTS = 1_000;
 
@@ -59,7 +48,8 @@ export class History {
   readonly #quota: Quota;
   readonly #compactor: Compactor;
   readonly #leftovers: Leftovers;
-  readonly #reader: RowReader;
+  readonly #rows: RowReader;
+  readonly #streams: StreamReader;
   readonly #revisions: Revisions;
   /** For each shard, a string that is later than the ID of every event from before the start. */
   #startIds: readonly string[] = [];
@@ -69,7 +59,7 @@ export class History {
   constructor(parts: HistoryParts) {
     this.#parts = parts;
     const { kv, clock, maxBytes, retention, shards, feedRowMs, warn } = parts;
-    const reader = this.#reader = new RowReader(parts);
+    const rows = this.#rows = new RowReader(parts);
     const quota = this.#quota = new Quota({
       kv,
       clock,
@@ -83,15 +73,21 @@ export class History {
       retention,
       shards,
       feedRowMs,
-      nowMs: () => reader.nowMs(),
+      nowMs: () => rows.nowMs(),
       warn,
+    });
+    this.#streams = new StreamReader({
+      rows,
+      memtables: compactor.memtables,
+      shardOf: (name) => parts.shardOf(name),
+      ready: () => this.#ready,
     });
     this.#revisions = new Revisions({
       kv,
       clock,
       quota,
       compactor,
-      reader,
+      rows,
       shardOf: (stream) => parts.shardOf(feedNameOf(stream)),
       submit: (name, operation) => parts.submit(name, operation),
       warn,
@@ -106,7 +102,7 @@ export class History {
 
   /** Returns the milliseconds for which the events of a kind of stream are kept; 0: they are not. */
   retentionOf(kind: StreamKind): number {
-    return this.#reader.retentionOf(kind);
+    return this.#rows.retentionOf(kind);
   }
 
   get #isOn(): boolean {
@@ -135,112 +131,24 @@ export class History {
     return this.#isOn ? this.#compactor.commitDelivered(shard, versionstamp) : undefined;
   }
 
-  /**
-   * Yields the events of a stream backwards from the newest one, or from the one before an event ID.
-   * Leaves out events whose time is over.
-   *
-   * @throws {TypeError} for a stream with events of several shards: use {@linkcode History.newestOf}.
-   * @throws when KV cannot be read.
-   */
-  async *backwards(stream: Stream, before?: string): AsyncGenerator<LoggedEvent> {
-    const [kind] = stream;
-    if (isFromManyShards(kind)) throw new TypeError(`${kind}: use newestOf`);
-    if (this.retentionOf(kind) === 0) return;
-    await this.#ready;
-    const reader = this.#reader;
-    const { entries, end } = this.#snapshot(stream);
-    for (const entry of entries.reverse()) {
-      if (before === undefined || entry.eventId < before) yield entry;
-    }
-    const last = before !== undefined && before < end ? before : end;
-    // A list cannot change how many rows it reads at once, so each read is a list of its own.
-    for (let limit = FIRST_READ_ROWS, from = last;; limit = READ_ROWS) {
-      let rows = 0;
-      for await (const row of reader.rows(stream, historyRowsBefore(stream, from), limit, true)) {
-        rows++;
-        from = row.id;
-        for (const entry of reader.freshOf(row, stream).reverse()) {
-          if (entry.eventId < last) yield entry;
-        }
-        if (reader.isOver(row, stream)) return;
-      }
-      if (rows < limit) return;
-    }
+  /** See {@linkcode StreamReader.backwards}. */
+  backwards(stream: Stream, before?: string): AsyncGenerator<LoggedEvent> {
+    return this.#streams.backwards(stream, before);
   }
 
-  /**
-   * Yields the events of a stream backwards from the newest one. For streams with events of several
-   * shards. Leaves out events whose time is over.
-   *
-   * @throws when KV cannot be read.
-   */
-  async *newestOf(stream: Stream): AsyncGenerator<LoggedEvent> {
-    if (this.retentionOf(stream[0]) === 0) return;
-    await this.#ready;
-    const found = new Map<string, LoggedEvent>();
-    // Memory first: an event that is compacted meanwhile is found twice instead of missed.
-    for (const memtable of this.#compactor.memtables) {
-      for (const entry of memtable.of(stream)) {
-        if (entry.eventId > memtable.end && this.#reader.isFresh(entry, stream)) {
-          found.set(entry.eventId, entry);
-        }
-      }
-    }
-    const takeAfter = (eventId: string): LoggedEvent[] => {
-      const taken = [...found.values()].filter((entry) => entry.eventId > eventId);
-      for (const entry of taken) found.delete(entry.eventId);
-      return taken.sort((one, other) => one.eventId > other.eventId ? -1 : 1);
-    };
-    const selector = historyRowsBefore(stream);
-    for await (const row of this.#reader.rows(stream, selector, undefined, true)) {
-      // Neither this row nor a later one of the list holds an event after the ID in its key.
-      yield* takeAfter(row.id);
-      const fresh = this.#reader.freshOf(row, stream);
-      if (this.#reader.isOver(row, stream)) break;
-      for (const entry of fresh) found.set(entry.eventId, entry);
-    }
-    yield* takeAfter("");
+  /** See {@linkcode StreamReader.newestOf}. */
+  newestOf(stream: Stream): AsyncGenerator<LoggedEvent> {
+    return this.#streams.newestOf(stream);
   }
 
-  /**
-   * Yields the events of a stream after an event ID, in order. Leaves out events whose time is over.
-   *
-   * @throws {TypeError} for a stream with events of several shards.
-   * @throws when KV cannot be read.
-   */
-  async *forwards(stream: Stream, after: string): AsyncGenerator<LoggedEvent> {
-    if (this.retentionOf(stream[0]) === 0) return;
-    await this.#ready;
-    const { entries, end } = this.#snapshot(stream);
-    let last = after;
-    for await (const row of this.#rowsAfter(stream, after, end)) {
-      for (const entry of row.entries) {
-        // An edit may move events of a row that was read into a new row.
-        const isWanted = entry.eventId > last && entry.eventId < end;
-        if (!isWanted || !this.#reader.isFresh(entry, stream)) continue;
-        last = entry.eventId;
-        yield entry;
-      }
-    }
-    for (const entry of entries) if (entry.eventId > after) yield entry;
+  /** See {@linkcode StreamReader.forwards}. */
+  forwards(stream: Stream, after: string): AsyncGenerator<LoggedEvent> {
+    return this.#streams.forwards(stream, after);
   }
 
-  /** Yields the rows that hold the events after one ID and before another one. */
-  async *#rowsAfter(stream: Stream, after: string, end: string): AsyncGenerator<ReadRow> {
-    // A key has the ID of the row's first event: the row that holds `after` may begin before it.
-    const holding = await this.#reader.rowAt(stream, after);
-    if (holding !== undefined) yield holding;
-    let from = `${holding?.id ?? after}\0`;
-    for (let limit = FIRST_READ_ROWS; from < end; limit = READ_ROWS) {
-      let rows = 0;
-      const selector = historyRowsBetween(stream, from, end);
-      for await (const row of this.#reader.rows(stream, selector, limit, false)) {
-        rows++;
-        from = `${row.id}\0`;
-        yield row;
-      }
-      if (rows < limit) return;
-    }
+  /** See {@linkcode StreamReader.find}. */
+  async find(stream: Stream, eventId: string): Promise<LoggedEvent | undefined> {
+    return await this.#streams.find(stream, eventId);
   }
 
   /**
@@ -251,30 +159,6 @@ export class History {
    */
   async evictedAfter(seen: readonly (readonly [Stream, string])[]): Promise<string> {
     return await this.#quota.evictedAfter(seen);
-  }
-
-  /**
-   * Returns an event of a stream as it is now: an edited message has its new text, a deleted one has no
-   * text. Returns `undefined` if there is no such event, or its time is over, or the ID is not one.
-   *
-   * @throws {TypeError} for a stream with events of several shards.
-   * @throws when KV cannot be read.
-   */
-  async find(stream: Stream, eventId: string): Promise<LoggedEvent | undefined> {
-    const memtable = this.#memtableOf(stream);
-    if (this.retentionOf(stream[0]) === 0 || !isEventId(eventId)) return undefined;
-    await this.#ready;
-    let entry: LoggedEvent | undefined;
-    if (eventId > memtable.end) {
-      const found = memtable.find(eventId);
-      const isInStream = found !== undefined &&
-        streamsOf(found.event).some((each) => nameOf(each) === nameOf(stream));
-      if (isInStream) entry = found;
-    } else {
-      const row = await this.#reader.rowAt(stream, eventId);
-      entry = row?.entries.find((each) => each.eventId === eventId);
-    }
-    return entry !== undefined && this.#reader.isFresh(entry, stream) ? entry : undefined;
   }
 
   /**
@@ -354,19 +238,5 @@ export class History {
     await this.#leftovers.close();
     await this.#ready.catch(() => {});
     await this.#compactor.idle();
-  }
-
-  /** Returns the events of a stream in memory, and the event ID before which KV holds the others. */
-  #snapshot(stream: Stream): { entries: LoggedEvent[]; end: string } {
-    const memtable = this.#memtableOf(stream);
-    const { end } = memtable;
-    const entries = memtable.of(stream)
-      .filter((entry) => entry.eventId > end && this.#reader.isFresh(entry, stream));
-    return { entries, end };
-  }
-
-  /** Returns the memtable of the shard that all events of a stream come from. */
-  #memtableOf(stream: Stream): Memtable {
-    return this.#compactor.memtables[this.#parts.shardOf(feedNameOf(stream))]!;
   }
 }

@@ -29,7 +29,7 @@ export interface RevisionsParts {
   readonly clock: Clock;
   readonly quota: Quota;
   readonly compactor: Compactor;
-  readonly reader: RowReader;
+  readonly rows: RowReader;
   /** Returns the shard that holds the events of a stream. */
   shardOf(stream: Stream): number;
   /** Submits an operation to the feed: see Feed.submit. */
@@ -70,13 +70,13 @@ export class Revisions {
     event: RoomEvent,
     checks: readonly Deno.AtomicCheck[],
   ): Promise<Revision> {
-    const { compactor, reader, shardOf, warn } = this.#parts;
+    const { compactor, rows, shardOf, warn } = this.#parts;
     const eventId = event.target ?? "";
     if (isFromManyShards(stream[0]) || !isEventId(eventId)) return { outcome: "not-found" };
     try {
       const compacted = await compactor.compactTo(shardOf(stream), eventId);
       if (compacted !== "done") return { outcome: compacted };
-      const row = await reader.rowAt(stream, eventId);
+      const row = await rows.rowAt(stream, eventId);
       const message = row?.entries.find((entry) => entry.eventId === eventId)?.event;
       if (message === undefined) return { outcome: "not-found" };
       const streams = textStreamsOf(message);
@@ -126,17 +126,17 @@ export class Revisions {
 
   /** Plans the rows with the changed message; `undefined` if the stream does not hold it as a message. */
   async #replace(stream: Stream, event: RoomEvent): Promise<Replacement | undefined> {
-    const { kv, clock, reader } = this.#parts;
+    const { kv, clock, rows } = this.#parts;
     const eventId = event.target!;
-    const read = await reader.rowAt(stream, eventId);
+    const read = await rows.rowAt(stream, eventId);
     const entry = read?.entries.find((each) => each.eventId === eventId);
-    if (read === undefined || entry === undefined || !reader.isFresh(entry, stream)) {
+    if (read === undefined || entry === undefined || !rows.isFresh(entry, stream)) {
       return undefined;
     }
     const message = revisedBy(entry.event, event);
     if (message === entry.event) return undefined;
     const index = await withTimeout(clock, kv.get<unknown>(historyIndexKey(stream, read.id)));
-    const nowMs = reader.nowMs();
+    const nowMs = rows.nowMs();
     const before = index.versionstamp === null ? this.#uncounted(stream, read) : rowOfIndex(index);
     if (before.untilMs <= nowMs) return undefined;
     const changed = encodeEvent({ eventId, event: message }, stream[0]);
@@ -147,7 +147,7 @@ export class Revisions {
   /** Returns what the quota would count of a row that an earlier version wrote. */
   #uncounted(stream: Stream, { entry, entries }: ReadRow): KeptRow {
     const newestMs = Math.max(...entries.map(({ event }) => event.time));
-    const untilMs = newestMs + this.#parts.reader.retentionOf(stream[0]);
+    const untilMs = newestMs + this.#parts.rows.retentionOf(stream[0]);
     return { ...uncountedRow(stream, entry), untilMs };
   }
 
@@ -158,9 +158,9 @@ export class Revisions {
   ): Promise<{ outcome: Outcome; eventId?: string }> {
     const { quota, submit } = this.#parts;
     const before = replacements.map((each) => each.before);
-    const rows = replacements.flatMap(({ after }) => after);
-    const kept = rows.map((row) => row.kept);
-    const mutations = rows.map(({ key, value, expireIn }): Deno.KvMutation => {
+    const newRows = replacements.flatMap(({ after }) => after);
+    const kept = newRows.map((row) => row.kept);
+    const mutations = newRows.map(({ key, value, expireIn }): Deno.KvMutation => {
       return { type: "set", key, value, expireIn };
     });
     const settled = await new Promise<{ outcome: Outcome; eventId?: string }>((resolve) => {

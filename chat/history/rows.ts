@@ -164,15 +164,19 @@ export function encodeEvent({ eventId, event }: LoggedEvent, stream: StreamKind)
     case "conversation":
     case "direct":
     case "sent": {
-      const [kind, _room, ...rest] = pack(event);
-      return [eventId, kind!, ...rest];
+      // In place: rest patterns take three times as long.
+      const stored = pack(event).slice();
+      stored[1] = event.kind;
+      stored[0] = eventId;
+      return stored;
     }
     case "own": {
       // Another stream holds the text and the author, except of a quiet event.
-      const [kind, room, _id, ...rest] = pack(
-        event.isQuiet ? event : { ...event, nick: "", text: "" },
-      );
-      return [eventId, kind!, room!, ...rest];
+      const stored = pack(event.isQuiet ? event : { ...event, nick: "", text: "" }).slice();
+      stored[2] = event.room;
+      stored[1] = event.kind;
+      stored[0] = eventId;
+      return stored;
     }
     default:
       return stream satisfies never;

@@ -20,25 +20,25 @@ export interface KeyForm {
 export const KEYS = {
   tableRow: {
     key: '["row", <connection>, "username_<nickname>" | "room_<room>"]',
-    value: "{ nick }",
+    value: "{ nick, account? }; with a nickname also { instance }",
     writer: "the connection's instance",
-    removed: "when the connection ends, or changes its nickname or room",
+    removed: "when the connection ends, changes its nickname or leaves the room",
   },
   tableMirror: {
     key: '["reverse_lookup", "username_<nickname>" | "room_<room>", <connection>]',
-    value: "{ nick }",
+    value: "{ nick, account? }; with a nickname also { instance }",
     writer: "the connection's instance",
     removed: "together with its row",
   },
   claim: {
     key: '["nick", <claim>]',
-    value: "the connection's ID, or { kept: <account> } while the owner of a registration is away",
+    value: "the connection's ID, or { kept: <account> }: a registration has it",
     writer: "the connection's instance",
-    removed: "when the connection gives the claim up; a kept claim expires with its registration",
+    removed: "when the connection gives it up; that of a registration expires with it",
   },
   roomCount: {
     key: '["room", <room>]',
-    value: "KvU64: the number of members",
+    value: "KvU64: the number of users in it",
     writer: "the instances of the members",
     removed: "by the instance that finds the room empty",
   },
@@ -50,7 +50,7 @@ export const KEYS = {
   },
   connection: {
     key: '["instance_row", <instance>, <connection>]',
-    value: "{ nick, room, since, tokens, era, claims?, account?, kept? }",
+    value: "{ nick, account, user, rooms, since, protocol, tokens, era, claims?, untold? }",
     writer: "the connection's instance",
     removed: "when the connection ends or moves to another instance",
   },
@@ -68,9 +68,27 @@ export const KEYS = {
   },
   account: {
     key: '["account", <folded nickname>]',
-    value: "{ nick, password, claims, until }",
+    value: "{ nick, user, password, claims, until }",
     writer: "the instance that registers the nickname or verifies its password",
     removed: "when it is unregistered; expires when it was not used for too long",
+  },
+  user: {
+    key: '["user", <user>]',
+    value: "{ v: 1, account, sessions: [{ id, n, since, protocol }], rooms: [[room, [n, …]], …] }",
+    writer: "the instances of the user's sessions",
+    removed: "with the last session after the registration was removed; expires like it",
+  },
+  readMarker: {
+    key: '["read", <user>, "room" | "with", <room or other user>]',
+    value: "the ID of the last event that the user has read",
+    writer: "the instance of one of the user's sessions",
+    removed: "expires when history after it does",
+  },
+  conversation: {
+    key: '["conversations", <user>, <other user>]',
+    value: "{ nick, at }: the other user, and when the last message was sent",
+    writer: "the instance of the sender of a direct message",
+    removed: "expires with the message",
   },
   passwordAttempts: {
     key: '["attempts", <folded nickname>]',

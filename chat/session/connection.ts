@@ -68,8 +68,6 @@ export interface ConnectionParts {
   warn(message: string): void;
 }
 
-const NOBODY: ReadonlySet<string> = new Set<string>();
-
 /** A connection, from the opening of its socket to the removal of its rows. */
 export class Connection {
   readonly #parts: ConnectionParts;
@@ -83,8 +81,8 @@ export class Connection {
   rejectedNick = "";
   /** The sessions that `/sessions` listed last, by their IDs; `undefined`: none yet. */
   listedSessions: readonly string[] | undefined;
-  /** Users from whom a plain-text client has not been shown all unread direct messages. */
-  unshown: ReadonlySet<string> = NOBODY;
+  /** Users from whom a plain-text client was not shown all unread direct messages; absent: none. */
+  unshown: ReadonlySet<string> | undefined;
   /** Whether no request has shown yet that the client received its newest resume token. */
   tokenUnconfirmed = false;
   /** Messages that were submitted to the feed and are not settled yet. */

@@ -53,7 +53,7 @@ export class Membership {
   }
 
   /** Returns the rooms that have members, in order of their names, and the number of members. */
-  list(): Promise<Map<string, number>> {
+  rooms(): Promise<Map<string, number>> {
     return this.#parts.storage.listRooms();
   }
 

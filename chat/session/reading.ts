@@ -155,7 +155,7 @@ export class Reading {
     const { shownDirects: shown } = subscriber;
     subscriber.shownDirects = undefined;
     if (shown === undefined || session.account === "") return;
-    const read = new Map([...shown].filter(([user]) => !unshown.has(user)));
+    const read = new Map([...shown].filter(([user]) => !unshown?.has(user)));
     await this.markAll(session, read).catch(() => {});
   }
 

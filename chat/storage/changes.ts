@@ -6,7 +6,7 @@
  * record first reads what KV has. This file does not plan changes.
  */
 import type { Clock } from "../base/clock.ts";
-import type { Operation, Outcome } from "../feed/batch.ts";
+import { keyText, type Operation, type Outcome } from "../feed/batch.ts";
 import type { Feed } from "../feed/feed.ts";
 import { backOff } from "../kv/retry.ts";
 import type { Planned, Presence } from "./presence.ts";
@@ -166,7 +166,7 @@ export class Changes {
     isLenient = false,
   ): Promise<ChangeResult> {
     const { kv, clock, registrationMs } = this.#parts;
-    let checked = "";
+    let failed: readonly Deno.AtomicCheck[] | undefined;
     for (let attempts = 1; attempts <= MAX_ATTEMPTS; attempts++) {
       let drafts, planned;
       try {
@@ -180,14 +180,13 @@ export class Changes {
       const own = drafts.changes(registrationMs);
       const checks = [...planned.checks ?? [], ...own.checks];
       // The same checks would fail again.
-      const before = checked;
-      checked = checks.map(({ key, versionstamp }) => [...key, versionstamp].join(" ")).join("\n");
-      if (checked === before) return refused("conflict");
+      if (failed !== undefined && areSame(failed, checks)) return refused("conflict");
       const mutations = [...planned.mutations, ...own.mutations];
       const operation = { checks, mutations, events: planned.events };
       const result = await this.submit(planned.name ?? name, operation);
       if (result.outcome !== "conflict") return result;
-      if (attempts > 1) await backOff(clock, attempts);
+      if (failed !== undefined) await backOff(clock, attempts);
+      failed = checks;
     }
     return refused("failed");
   }
@@ -228,6 +227,16 @@ export class Changes {
       return "failed";
     }
   }
+}
+
+/** Returns whether two plans depend on the same rows in the same state. */
+function areSame(some: readonly Deno.AtomicCheck[], others: readonly Deno.AtomicCheck[]): boolean {
+  const texts = new Set(some.map(textOf));
+  return some.length === others.length && others.every((check) => texts.has(textOf(check)));
+}
+
+function textOf({ key, versionstamp }: Deno.AtomicCheck): string {
+  return `${versionstamp} ${keyText(key)}`;
 }
 
 /** Returns the result of a change that was not committed. */

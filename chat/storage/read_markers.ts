@@ -2,7 +2,7 @@
  * Read markers: up to which event a registered user has read a room, or the direct messages with
  * another user.
  *
- * A marker is a row of its own, and expires with history. Session/reading.ts decides which markers may
+ * A marker is a row of its own, and expires with history. session/reading.ts decides which markers may
  * be set, and commits them.
  */
 import type { Clock } from "../base/clock.ts";
@@ -43,7 +43,7 @@ export class ReadMarkers {
    * @throws when KV cannot be read.
    */
   async read(user: string, places: readonly Place[]): Promise<ReadMarker[]> {
-    const keys = places.map((place) => keyOf(user, place));
+    const keys = places.map((place) => readMarkerKey(user, ...partsOf(place)));
     const reads: Promise<Deno.KvEntryMaybe<unknown>[]>[] = [];
     for (let i = 0; i < keys.length; i += MAX_READ_KEYS) {
       reads.push(this.#kv.getMany<unknown[]>(keys.slice(i, i + MAX_READ_KEYS)));
@@ -57,12 +57,16 @@ export class ReadMarkers {
 
   /** Returns the mutation that sets a marker. */
   put(user: string, place: Place, eventId: string): Deno.KvMutation {
-    return { type: "set", key: keyOf(user, place), value: eventId, expireIn: this.#lifeMs };
+    return {
+      type: "set",
+      key: readMarkerKey(user, ...partsOf(place)),
+      value: eventId,
+      expireIn: this.#lifeMs,
+    };
   }
 }
 
-function keyOf(user: string, place: Place): Deno.KvKey {
-  return "room" in place
-    ? readMarkerKey(user, "room", place.room)
-    : readMarkerKey(user, "with", place.user);
+/** Returns what the key of a place's marker says about it. */
+function partsOf(place: Place): ["room" | "with", string] {
+  return "room" in place ? ["room", place.room] : ["with", place.user];
 }

@@ -43,6 +43,7 @@ async function store(
       kind: "message",
       room: `room ${(i * 50 + n) % rooms}`,
       id: "01A",
+      account: "",
       nick: "Eve",
       text: "x".repeat(1_000),
       time: Date.now(),

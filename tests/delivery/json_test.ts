@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { encodeJson, encodeReply, userFields } from "../../chat/delivery/json.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
-import { event, userRef } from "../support/sender_house.ts";
+import { event, userRef } from "../support/test_sender.ts";
 
 const encoded = (each: RoomEvent, keepsHistory?: boolean) =>
   JSON.parse(encodeJson(each, "id1", keepsHistory));

@@ -4,31 +4,31 @@ import {
   event,
   type FakeSubscriber,
   linesOf,
-  SenderHouse,
+  TestSender,
   userRef,
-} from "../support/sender_house.ts";
+} from "../support/test_sender.ts";
 
 /** Lets a client resume a session, at the next event ID. */
 function resume(
-  house: SenderHouse,
+  test: TestSender,
   { subscriber }: FakeSubscriber,
   id: string,
   ...rooms: string[]
 ): void {
-  house.sender.expect("token", subscriber);
-  house.sender.attach({ id, user: `user of ${id}`, rooms }, "token", house.nextId());
+  test.sender.expect("token", subscriber);
+  test.sender.attach({ id, user: `user of ${id}`, rooms }, "token", test.nextId());
 }
 
 const textsOf = ({ socket }: FakeSubscriber) =>
   linesOf(socket).map(({ text, type }) => text || type);
 
 Deno.test("a client that resumes receives the held events after it caught up, each once", () => {
-  const house = new SenderHouse();
-  const { sender, deliver, enter } = house;
+  const test = new TestSender();
+  const { sender, deliver, enter } = test;
   const client = enter("b", "json");
   deliver(event("message", "9", "before"));
-  resume(house, client, "1", "red", "blue");
-  const known = house.nextId();
+  resume(test, client, "1", "red", "blue");
+  const known = test.nextId();
   sender.deliver(event("message", "9", "known"), known);
   deliver(event("message", "9", "in blue", "blue"), event("message", "9", "in red", "red"));
   deliver(event("direct", "9", "psst", "", { to: userRef("user of 1") }));
@@ -39,11 +39,11 @@ Deno.test("a client that resumes receives the held events after it caught up, ea
 });
 
 Deno.test("events from before the resume, which another shard delivers later, are left to history", () => {
-  const house = new SenderHouse();
-  const { sender, deliver, enter } = house;
+  const test = new TestSender();
+  const { sender, deliver, enter } = test;
   const client = enter("b", "json");
-  const earlier = [house.nextId(), house.nextId(), house.nextId(), house.nextId()];
-  resume(house, client, "1", "red", "blue");
+  const earlier = [test.nextId(), test.nextId(), test.nextId(), test.nextId()];
+  resume(test, client, "1", "red", "blue");
   sender.deliver(event("message", "9", "missed", "blue"), earlier[0]!);
   sender.deliver(event("direct", "9", "missed", "", { to: userRef("user of 1") }), earlier[1]!);
   // Its rooms are those at the resume: earlier moves of the session itself are in them already.
@@ -55,14 +55,14 @@ Deno.test("events from before the resume, which another shard delivers later, ar
 });
 
 Deno.test("a client that resumes in the middle of a commit receives all later events", () => {
-  const house = new SenderHouse();
-  const { sender, deliver, enter } = house;
-  house.enterRooms("1", "text", "red");
-  house.enterRooms("2", "json", "red");
+  const test = new TestSender();
+  const { sender, deliver, enter } = test;
+  test.enterRooms("1", "text", "red");
+  test.enterRooms("2", "json", "red");
   const client = enter("new", "json");
-  sender.deliver(event("message", "2", "before"), house.nextId());
-  resume(house, client, "1", "red");
-  sender.deliver(event("message", "2", "held"), house.nextId());
+  sender.deliver(event("message", "2", "before"), test.nextId());
+  resume(test, client, "1", "red");
+  sender.deliver(event("message", "2", "held"), test.nextId());
   sender.flush();
   sender.endCatchUp(client.subscriber, new Set());
   deliver(event("message", "2", "after"), event("message", "2", "more"));
@@ -70,10 +70,10 @@ Deno.test("a client that resumes in the middle of a commit receives all later ev
 });
 
 Deno.test("joins and leaves while a client catches up are held, and move it", () => {
-  const house = new SenderHouse();
-  const { sender, deliver, enter } = house;
+  const test = new TestSender();
+  const { sender, deliver, enter } = test;
   const client = enter("b", "json");
-  resume(house, client, "1", "red");
+  resume(test, client, "1", "red");
   deliver(event("leave", "1", "", "red"), event("message", "9", "none of its business", "red"));
   deliver(event("join", "1", "", "blue", { isQuiet: true }), event("message", "9", "hi", "blue"));
   sender.endCatchUp(client.subscriber, new Set());
@@ -81,11 +81,11 @@ Deno.test("joins and leaves while a client catches up are held, and move it", ()
 });
 
 Deno.test("the held events of all rooms together are bounded: too many close the client with 1013", () => {
-  const house = new SenderHouse();
-  const { deliver, enter } = house;
+  const test = new TestSender();
+  const { deliver, enter } = test;
   const client = enter("b", "json");
   const rooms = Array.from({ length: 10 }, (_, i) => `room${i}`);
-  resume(house, client, "1", ...rooms);
+  resume(test, client, "1", ...rooms);
   for (const room of rooms) deliver(event("message", "9", "x".repeat(100_000), room));
   assertEquals(client.socket.closeCode, undefined);
   deliver(event("message", "9", "x".repeat(100_000), rooms[0]));
@@ -94,10 +94,10 @@ Deno.test("the held events of all rooms together are bounded: too many close the
 });
 
 Deno.test("a resume event whose subscriber has gone gives its rooms to no one", () => {
-  const house = new SenderHouse();
-  const client = house.enter("b", "json");
-  house.sender.remove(client.subscriber);
-  resume(house, client, "1", "red");
-  house.deliver(event("message", "9", "hi"));
-  assertEquals([client.socket.sent, house.sender.has("1")], [[], false]);
+  const test = new TestSender();
+  const client = test.enter("b", "json");
+  test.sender.remove(client.subscriber);
+  resume(test, client, "1", "red");
+  test.deliver(event("message", "9", "hi"));
+  assertEquals([client.socket.sent, test.sender.has("1")], [[], false]);
 });

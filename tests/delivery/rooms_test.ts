@@ -1,6 +1,6 @@
 /** Subscribers that are in several rooms, and sessions that move in or out of one unseen by others. */
 import { assert, assertEquals } from "@std/assert";
-import { drain, event, fill, linesOf, SenderHouse, userRef } from "../support/sender_house.ts";
+import { drain, event, fill, linesOf, TestSender, userRef } from "../support/test_sender.ts";
 
 /** Returns what each line is about: its room and its text, or else its type. */
 function told(lines: ReturnType<typeof linesOf>): string[] {
@@ -8,7 +8,7 @@ function told(lines: ReturnType<typeof linesOf>): string[] {
 }
 
 Deno.test("a client in several rooms receives the events of each from its join to its leave, in order", () => {
-  const { deliver, enter } = new SenderHouse();
+  const { deliver, enter } = new TestSender();
   const { socket } = enter("1", "json");
   deliver(event("message", "2", "before"));
   deliver(event("join", "1", "", "red"), event("join", "1", "", "blue"));
@@ -31,9 +31,9 @@ Deno.test("a client in several rooms receives the events of each from its join t
 });
 
 Deno.test("a second join of the same room changes nothing", () => {
-  const house = new SenderHouse();
-  const { deliver } = house;
-  const { socket, subscriber } = house.enterRooms("1", "json", "red");
+  const test = new TestSender();
+  const { deliver } = test;
+  const { socket, subscriber } = test.enterRooms("1", "json", "red");
   deliver(event("join", "1"), event("message", "2", "hi"));
   assertEquals(told(linesOf(socket)), ["red joined", "red hi"]);
   deliver(event("leave", "1"), event("message", "2", "gone"));
@@ -42,14 +42,14 @@ Deno.test("a second join of the same room changes nothing", () => {
 });
 
 Deno.test("queued replies follow the events of all rooms of a client, in one room in the same frame", () => {
-  const house = new SenderHouse();
-  const { sender } = house;
-  const one = house.enterRooms("1", "json", "red");
-  const several = house.enterRooms("2", "json", "red", "blue");
+  const test = new TestSender();
+  const { sender } = test;
+  const one = test.enterRooms("1", "json", "red");
+  const several = test.enterRooms("2", "json", "red", "blue");
   one.socket.sent.length = 0;
-  sender.deliver(event("message", "1", "a", "red"), house.nextId());
+  sender.deliver(event("message", "1", "a", "red"), test.nextId());
   for (const { subscriber } of [one, several]) sender.queueLine(subscriber, '{"text":"ok"}');
-  sender.deliver(event("message", "2", "b", "blue"), house.nextId());
+  sender.deliver(event("message", "2", "b", "blue"), test.nextId());
   sender.flush();
   assertEquals(told(linesOf(one.socket)), ["red a", "undefined ok"]);
   assertEquals(one.socket.sent.length, 1);
@@ -57,19 +57,19 @@ Deno.test("queued replies follow the events of all rooms of a client, in one roo
 });
 
 Deno.test("a queued reply follows the events of all rooms when a client leaves one of them in the same commit", () => {
-  const house = new SenderHouse();
-  const { sender, deliver } = house;
-  const { socket, subscriber } = house.enterRooms("1", "json", "red", "blue");
-  sender.deliver(event("message", "1", "a", "blue"), house.nextId());
+  const test = new TestSender();
+  const { sender, deliver } = test;
+  const { socket, subscriber } = test.enterRooms("1", "json", "red", "blue");
+  sender.deliver(event("message", "1", "a", "blue"), test.nextId());
   sender.queueLine(subscriber, '{"text":"ok"}');
   deliver(event("leave", "1", "", "red"));
   assertEquals(told(linesOf(socket)), ["red left", "blue a", "undefined ok"]);
 });
 
 Deno.test("a client that reads too slowly is told one gap a room, and then receives the events of all rooms", () => {
-  const house = new SenderHouse();
-  const { deliver, time } = house;
-  const { socket } = house.enterRooms("1", "json", "red", "blue", "green");
+  const test = new TestSender();
+  const { deliver, time } = test;
+  const { socket } = test.enterRooms("1", "json", "red", "blue", "green");
   fill(deliver, socket, "2", "red");
   for (let i = 0; i < 3; i++) deliver(event("message", "2", "missed", "blue"));
   deliver(event("message", "2", "missed", "red"));
@@ -86,17 +86,17 @@ Deno.test("a client that reads too slowly is told one gap a room, and then recei
 });
 
 Deno.test("each gap of a client in several rooms has the IDs around it in that room", () => {
-  const house = new SenderHouse();
-  const { sender, deliver, time } = house;
-  const { socket, subscriber } = house.enterRooms("1", "json", "red", "blue");
-  const lastIds = { red: house.nextId(), blue: house.nextId() };
+  const test = new TestSender();
+  const { sender, deliver, time } = test;
+  const { socket, subscriber } = test.enterRooms("1", "json", "red", "blue");
+  const lastIds = { red: test.nextId(), blue: test.nextId() };
   for (const [room, id] of Object.entries(lastIds)) {
     sender.deliver(event("message", "2", "", room), id);
   }
   sender.flush();
   socket.reads = false;
   while (socket.bufferedAmount < 1_050_000) sender.reply(subscriber, "x".repeat(10_000));
-  const untilIds = { red: house.nextId(), blue: house.nextId() };
+  const untilIds = { red: test.nextId(), blue: test.nextId() };
   for (const [room, id] of Object.entries(untilIds)) {
     sender.deliver(event("message", "2", "", room), id);
     sender.flush();
@@ -111,9 +111,9 @@ Deno.test("each gap of a client in several rooms has the IDs around it in that r
 });
 
 Deno.test("a slow client that leaves its slow room receives the events of its other rooms, and leaves no timer", () => {
-  const house = new SenderHouse();
-  const { deliver, time } = house;
-  const { socket, subscriber } = house.enterRooms("1", "json", "red", "blue");
+  const test = new TestSender();
+  const { deliver, time } = test;
+  const { socket, subscriber } = test.enterRooms("1", "json", "red", "blue");
   fill(deliver, socket, "2", "red");
   assertEquals([subscriber.gaps, time.timerCount], [1, 1]);
   deliver(event("leave", "1", "", "red"));
@@ -124,9 +124,9 @@ Deno.test("a slow client that leaves its slow room receives the events of its ot
 });
 
 Deno.test("a client that joins while it reads too slowly is told of its join, then of its gap", () => {
-  const house = new SenderHouse();
-  const { deliver, time } = house;
-  const { socket } = house.enterRooms("1", "json", "red");
+  const test = new TestSender();
+  const { deliver, time } = test;
+  const { socket } = test.enterRooms("1", "json", "red");
   fill(deliver, socket, "2", "red");
   socket.sent.length = 0;
   deliver(event("join", "1", "", "blue"));
@@ -139,9 +139,9 @@ Deno.test("a client that joins while it reads too slowly is told of its join, th
 
 Deno.test("a quiet join or leave is told only to the session itself, which moves", () => {
   for (const wire of ["text", "json"] as const) {
-    const house = new SenderHouse();
-    const { deliver, enter } = house;
-    const other = house.enterRooms("2", "json", "red");
+    const test = new TestSender();
+    const { deliver, enter } = test;
+    const other = test.enterRooms("2", "json", "red");
     const self = enter("1", wire);
     deliver(
       event("message", "2", "before"),
@@ -165,9 +165,9 @@ Deno.test("a quiet join or leave is told only to the session itself, which moves
 });
 
 Deno.test("a quiet leave of a slow client is told after its gap", () => {
-  const house = new SenderHouse();
-  const { deliver, time } = house;
-  const { socket } = house.enterRooms("1", "json", "red");
+  const test = new TestSender();
+  const { deliver, time } = test;
+  const { socket } = test.enterRooms("1", "json", "red");
   fill(deliver, socket, "2", "red");
   socket.sent.length = 0;
   deliver(event("leave", "1", "", "red", { isQuiet: true }));
@@ -176,8 +176,8 @@ Deno.test("a quiet leave of a slow client is told after its gap", () => {
 });
 
 Deno.test("the first gap after a quiet join begins at the join", () => {
-  const house = new SenderHouse();
-  const { sender, deliver, enter, time } = house;
+  const test = new TestSender();
+  const { sender, deliver, enter, time } = test;
   deliver(event("message", "2", "long ago"));
   const { socket, subscriber } = enter("1", "json");
   socket.reads = false;
@@ -194,18 +194,19 @@ Deno.test("the first gap after a quiet join begins at the join", () => {
 Deno.test("a join or leave by a change of identity is told to all, and the session stays in the room", () => {
   const to = userRef("account", "Anna", true);
   for (const kind of ["join", "leave"] as const) {
-    const house = new SenderHouse();
-    const { deliver } = house;
-    const text = house.enterRooms("1", "text", "red");
-    const json = house.enterRooms("2", "json", "red");
-    const other = house.enterRooms("3", "text", "red");
+    const test = new TestSender();
+    const { deliver } = test;
+    const text = test.enterRooms("1", "text", "red");
+    const json = test.enterRooms("2", "json", "red");
+    const other = test.enterRooms("3", "text", "red");
     for (const { socket } of [text, json, other]) socket.sent.length = 0;
     deliver(event(kind, "1", "", "red", { to }), event(kind, "2", "", "red", { to }));
     deliver(event("message", "9", "hi"));
     const [first, second] = kind === "join"
       ? ["Anna joined room.", "Anna joined room."]
       : ["nick1 left room.", "nick2 left room."];
-    assertEquals(text.socket.sent, ["Nickname is: Anna", second, "nick9: hi"]);
+    // The reply to its request tells the session itself.
+    assertEquals(text.socket.sent, [second, "nick9: hi"]);
     assertEquals(other.socket.sent, [first, second, "nick9: hi"]);
     const user = kind === "join"
       ? { user: "account", nick: "Anna", registered: true }
@@ -223,10 +224,10 @@ Deno.test("a join or leave by a change of identity is told to all, and the sessi
 });
 
 Deno.test("a change of the user under the same nickname is told to chat.v1 clients only", () => {
-  const house = new SenderHouse();
-  const { deliver } = house;
-  const text = house.enterRooms("1", "text", "red");
-  const json = house.enterRooms("2", "json", "red");
+  const test = new TestSender();
+  const { deliver } = test;
+  const text = test.enterRooms("1", "text", "red");
+  const json = test.enterRooms("2", "json", "red");
   text.socket.sent.length = 0;
   deliver(event("nick", "1", "", "red", { to: userRef("account", "nick1", true) }));
   assertEquals(text.socket.sent, []);
@@ -236,19 +237,19 @@ Deno.test("a change of the user under the same nickname is told to chat.v1 clien
 });
 
 Deno.test("a quiet change of nickname is told to no client", () => {
-  const house = new SenderHouse();
-  const clients = (["text", "json"] as const).map((wire) => house.enterRooms(wire, wire, "red"));
+  const test = new TestSender();
+  const clients = (["text", "json"] as const).map((wire) => test.enterRooms(wire, wire, "red"));
   for (const { socket } of clients) socket.sent.length = 0;
-  house.deliver(event("nick", "text", "", "red", { to: userRef("a", "Anna"), isQuiet: true }));
+  test.deliver(event("nick", "text", "", "red", { to: userRef("a", "Anna"), isQuiet: true }));
   assertEquals(clients.map(({ socket }) => socket.sent), [[], []]);
 });
 
 Deno.test("an edit or deletion in a room is told to its chat.v1 members, and counts in their gaps only", () => {
-  const house = new SenderHouse();
-  const { sender, deliver, time } = house;
-  const text = house.enterRooms("1", "text", "red");
-  const json = house.enterRooms("2", "json", "red");
-  const elsewhere = house.enterRooms("3", "json", "blue");
+  const test = new TestSender();
+  const { sender, deliver, time } = test;
+  const text = test.enterRooms("1", "text", "red");
+  const json = test.enterRooms("2", "json", "red");
+  const elsewhere = test.enterRooms("3", "json", "blue");
   text.socket.sent.length = 0;
   const changes = [
     event("edit", "2", "better", "red", { target: "id1" }),
@@ -273,9 +274,9 @@ Deno.test("an edit or deletion in a room is told to its chat.v1 members, and cou
 });
 
 Deno.test("a client that is closed in several rooms leaves nothing behind", () => {
-  const house = new SenderHouse();
-  const { sender, deliver, time } = house;
-  const { socket, subscriber } = house.enterRooms("1", "json", "red", "blue");
+  const test = new TestSender();
+  const { sender, deliver, time } = test;
+  const { socket, subscriber } = test.enterRooms("1", "json", "red", "blue");
   fill(deliver, socket, "2", "red");
   sender.remove(subscriber);
   const sent = socket.sent.length;

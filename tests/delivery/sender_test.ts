@@ -1,15 +1,15 @@
 import { assert, assertEquals } from "@std/assert";
 import { CLOSE } from "../../chat/base/close_codes.ts";
 import { limitsFrom } from "../../chat/base/limits.ts";
-import { drain, event, fill, linesOf, SenderHouse, userRef } from "../support/sender_house.ts";
+import { drain, event, fill, linesOf, TestSender, userRef } from "../support/test_sender.ts";
 
-/** Returns a house with plain-text clients that are in the room and have received no events. */
+/** Returns a sender with plain-text clients that are in the room and have received no events. */
 function open(...ids: string[]) {
-  const house = new SenderHouse();
-  const people = ids.map((id) => house.enterRooms(id, "text", "red"));
+  const test = new TestSender();
+  const people = ids.map((id) => test.enterRooms(id, "text", "red"));
   const sockets = people.map(({ socket }) => socket);
   for (const socket of sockets) socket.sent.length = 0;
-  const { sender, deliver, enter, gone, time } = house;
+  const { sender, deliver, enter, gone, time } = test;
   const subscribers = people.map(({ subscriber }) => subscriber);
   return { sender, deliver, enter, gone, time, sockets, subscribers };
 }
@@ -70,7 +70,7 @@ Deno.test("a slow plain-text client that missed no message is told that it misse
 });
 
 Deno.test("a slow JSON client is told the IDs around its gap, and every event is delivered once or counted", () => {
-  const { deliver, enter, time } = new SenderHouse();
+  const { deliver, enter, time } = new TestSender();
   const [ann, slow] = [enter("1"), enter("2", "json")];
   deliver(event("join", "1"));
   deliver(event("join", "2"));
@@ -101,7 +101,7 @@ Deno.test("a slow JSON client is told the IDs around its gap, and every event is
 
 Deno.test("events about the slow client itself are always delivered, after the gap before them", () => {
   for (const wire of ["text", "json"] as const) {
-    const { deliver, enter, time } = new SenderHouse();
+    const { deliver, enter, time } = new TestSender();
     const [slow] = [enter("2", wire), enter("1")];
     deliver(event("join", "1"));
     deliver(event("join", "2"));
@@ -136,7 +136,7 @@ Deno.test("events about the slow client itself are always delivered, after the g
 });
 
 Deno.test("a commit with an event about a JSON client is sent to it even when it falls behind just then", () => {
-  const { sender, deliver, enter, time } = new SenderHouse();
+  const { sender, deliver, enter, time } = new TestSender();
   const { socket, subscriber } = enter("2", "json");
   deliver(event("join", "2"));
   socket.reads = false;
@@ -189,7 +189,7 @@ Deno.test("events go only to members of the room", () => {
 });
 
 Deno.test("membership begins with the delivered join and ends with the delivered leave", () => {
-  const { deliver, enter } = new SenderHouse();
+  const { deliver, enter } = new TestSender();
   const { socket } = enter("1");
   deliver(event("message", "2", "before"));
   deliver(event("join", "1"));
@@ -238,7 +238,7 @@ Deno.test("JSON clients get the events of a commit in one frame, plain-text clie
 });
 
 Deno.test("a shared frame holds only the events of the client's time in the room", () => {
-  const { deliver, enter } = new SenderHouse();
+  const { deliver, enter } = new TestSender();
   const [ann, bob, cy] = [enter("1", "json"), enter("2", "json"), enter("3", "json")];
   deliver(event("join", "1"), event("join", "3"));
   ann.socket.sent.length = cy.socket.sent.length = 0;

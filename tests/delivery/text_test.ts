@@ -8,7 +8,7 @@ import {
   ownReply,
 } from "../../chat/delivery/text.ts";
 import type { EventKind } from "../../chat/feed/events.ts";
-import { event, userRef } from "../support/sender_house.ts";
+import { event, userRef } from "../support/test_sender.ts";
 
 Deno.test("encodeText shows exactly the kinds that IS_SHOWN names", () => {
   for (const [kind, isShown] of Object.entries(IS_SHOWN)) {
@@ -20,13 +20,20 @@ Deno.test("encodeText shows exactly the kinds that IS_SHOWN names", () => {
   }
 });
 
-Deno.test("encodeText shows a session its new nickname, whatever is told to the others, and only a new one", () => {
-  for (const kind of ["nick", "join", "leave"] as const) {
-    const renamed = event(kind, "1", "", "red", { to: userRef("2", "Anna") });
-    assertEquals(encodeText(renamed, true), "Nickname is: Anna");
-    const signedIn = event(kind, "1", "", "red", { to: userRef("2", "nick1", true) });
-    assertEquals(encodeText(signedIn, true), "");
-  }
+Deno.test("encodeText shows a change of nickname, and nothing if only the user changed", () => {
+  const renamed = event("nick", "1", "", "red", { to: userRef("1", "Anna") });
+  assertEquals(encodeText(renamed, true), "Nickname is: Anna");
+  assertEquals(encodeText(renamed, false), "nick1 is now known as Anna.");
+  const signedIn = event("nick", "1", "", "red", { to: userRef("2", "nick1", true) });
+  assertEquals([encodeText(signedIn, true), encodeText(signedIn, false)], ["", ""]);
+});
+
+Deno.test("encodeText shows only the others that the user of a session in the room joined or left", () => {
+  const to = userRef("2", "Anna");
+  const joined = event("join", "1", "", "red", { to });
+  assertEquals([encodeText(joined, true), encodeText(joined, false)], ["", "Anna joined room."]);
+  const left = event("leave", "1", "", "red", { to });
+  assertEquals([encodeText(left, true), encodeText(left, false)], ["", "nick1 left room."]);
 });
 
 Deno.test("encodeHistoryLine leaves out a deleted message, and shows an edited one as it is now", () => {

@@ -456,7 +456,7 @@ Deno.test("Quota: edits on three instances with faults, while rows are removed, 
         clock,
         quota,
         compactor: { compactTo: () => Promise.resolve("done") } as unknown as Compactor,
-        reader: new RowReader({ kv: stormy, clock, retention, warn }),
+        rows: new RowReader({ kv: stormy, clock, retention, warn }),
         shardOf: () => 0,
         async submit(_, { checks = [], mutations = [], settle }) {
           const commit = stormy.atomic().check(...checks).mutate(...mutations).commit();

@@ -166,7 +166,8 @@ Deno.test("names of any length and content are checked in linear time", () => {
 });
 
 Deno.test("events are encoded in linear time", () => {
-  const event = { kind: "message", room: "red", id: "1", nick: "Ann", time: 0, cid: "" } as const;
+  const author = { id: "1", account: "", nick: "Ann" };
+  const event = { kind: "message", room: "red", ...author, time: 0, cid: "" } as const;
   assertEachFast("shown", hostile(LINE_BYTES), shown);
   assertEachFast(
     "encodeJson",

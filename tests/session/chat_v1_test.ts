@@ -150,10 +150,10 @@ Deno.test("a duplicate key is malformed, also if it is written with escapes", as
   await refusesEach([
     ['{"type":"ping","type":"ping"}', "malformed"],
     ['{"type":"ping","ref":1,"ref":2}', "malformed"],
-    ['{"type":"message","text":"a","text":"b"}', "malformed"],
+    ['{"type":"message","room":"red","text":"a","text":"b"}', "malformed"],
     ['{"type":"ping","\\u0074ype":"message","text":"boo"}', "malformed"],
     ['{"\\u0074\\u0079pe":"ping","type":"ping"}', "malformed"],
-    ['{"type":"message","text":"boo","te\\u0078t":""}', "malformed"],
+    ['{"type":"message","room":"red","text":"boo","te\\u0078t":""}', "malformed"],
     ['{"type":"ping","x":1,"x":2}', "malformed"],
     ['{"type":"ping","__proto__":1,"__proto__":2}', "malformed"],
     ['{"type":"ping","x\\"":1,"x\\"":2}', "malformed"],
@@ -234,15 +234,15 @@ Deno.test("a missing field, or one of the wrong type, is a bad request", async (
 Deno.test("a field that is too long, empty or excluded by another field is rejected", async () => {
   const long = "x".repeat(65);
   const cases: [object, string][] = [
-    [{ type: "message", text: "" }, "bad-request"],
-    [{ type: "action", text: "" }, "bad-request"],
+    [{ type: "message", room: "red", text: "" }, "bad-request"],
+    [{ type: "action", room: "red", text: "" }, "bad-request"],
     [{ type: "direct", to: "Bob", text: "" }, "bad-request"],
-    [{ type: "message", text: "BOO", cid: long }, "bad-request"],
-    [{ type: "action", text: "BOO", cid: long }, "bad-request"],
+    [{ type: "message", room: "red", text: "BOO", cid: long }, "bad-request"],
+    [{ type: "action", room: "red", text: "BOO", cid: long }, "bad-request"],
     [{ type: "direct", to: "Bob", text: "BOO", cid: long }, "bad-request"],
-    [{ type: "message", text: "x".repeat(16_385) }, "too-long"],
-    [{ type: "message", text: "é".repeat(8_192) + "x" }, "too-long"],
-    [{ type: "action", text: "\u0001".repeat(6_000) + "é".repeat(5_200) }, "too-long"],
+    [{ type: "message", room: "red", text: "x".repeat(16_385) }, "too-long"],
+    [{ type: "message", room: "red", text: "é".repeat(8_192) + "x" }, "too-long"],
+    [{ type: "action", room: "red", text: "\u0001".repeat(6_000) + "é".repeat(5_200) }, "too-long"],
     [{ type: "direct", to: "Bob", text: "😀".repeat(4_097) }, "too-long"],
     [{ type: "message", text: "BOO", room: "blue" }, "not-in-room"],
     [{ type: "message", text: "BOO", room: "" }, "not-in-room"],
@@ -317,7 +317,7 @@ Deno.test("an invalid ref is rejected without a ref, and the longest valid ref i
   await refusesEach([
     ...[...bad, ...more].map((ref): [string, string] => [ping(ref), "bad-request"]),
     // The request is not carried out.
-    ['{"type":"message","text":"BOO","ref":1.5}', "bad-request"],
+    ['{"type":"message","room":"red","text":"BOO","ref":1.5}', "bad-request"],
     ['{"type":"nick","nick":"Boo","ref":null}', "bad-request"],
     [ping(JSON.stringify("x".repeat(2 ** 20))), "too-long"],
     [ping(JSON.stringify("x".repeat(256 * 1024))), "too-long"],
@@ -335,15 +335,15 @@ Deno.test("the requests of one frame are handled in order, wrong ones included",
   await using server = await TestServer.open();
   const { ann, bob, tim } = await company(server);
   const lines = [
-    '{"type":"message","text":"one","ref":1}\r',
+    '{"type":"message","room":"red","text":"one","ref":1}\r',
     "what?",
     "",
     '{"type":"nick","nick":"Anna","ref":2}',
     '{"type":"nick","nick":"bob","ref":3}',
     "  ",
-    '{"type":"message","text":"two","ref":4}',
+    '{"type":"message","room":"red","text":"two","ref":4}',
     '{"type":"leave","ref":5}',
-    '{"type":"message","text":"BOO","ref":6}',
+    '{"type":"message","room":"red","text":"BOO","ref":6}',
     "",
   ];
   ann.send(lines.join("\n"));
@@ -399,7 +399,7 @@ Deno.test("a text is delivered exactly as it was sent, whatever its characters a
     assertEquals(heard[0]!.text, text);
     await bob.expect({ type: "direct", nick: "Ann", text });
   }
-  const { events } = await bob.request({ type: "history", limit: 100 });
+  const { events } = await bob.request({ type: "history", room: "red", limit: 100 });
   assertEquals(events.map(({ text }: JsonObject) => text), texts);
   await bob.expectNothingElse();
   await tim.expectNothingElse();
@@ -409,31 +409,31 @@ Deno.test("a lone surrogate is replaced in a text, and rejected in every other f
   await using server = await TestServer.open();
   const { ann, bob, tim } = await company(server);
   const half = JSON.stringify("\ud83d");
-  ann.send(`{"type":"message","text":${half}}`);
-  await ann.expect({ type: "message", text: "\ufffd" });
-  await bob.expect({ type: "message", text: "\ufffd" });
+  ann.send(`{"type":"message","room":"red","text":${half}}`);
+  await ann.expect({ type: "message", room: "red", text: "\ufffd" });
+  await bob.expect({ type: "message", room: "red", text: "\ufffd" });
   await tim.expect("Ann: \ufffd");
   ann.send(`{"type":"direct","to":"Bob","text":${half}}`);
   await ann.expect({ type: "direct", to: "Bob", text: "\ufffd" });
   await bob.expect({ type: "direct", text: "\ufffd" });
   for (
     const [request, code] of [
-      [`{"type":"message","text":"BOO","cid":${half}}`, "bad-request"],
-      [`{"type":"message","text":"BOO","room":${half}}`, "not-in-room"],
+      [`{"type":"message","room":"red","text":"BOO","cid":${half}}`, "bad-request"],
+      [`{"type":"message","room":"red","text":"BOO","room":${half}}`, "not-in-room"],
       [`{"type":"nick","nick":${half}}`, "bad-nickname"],
       [`{"type":"join","room":${half}}`, "bad-room"],
       [`{"type":"history","room":${half}}`, "not-allowed"],
       [`{"type":"history","before":${half}}`, "bad-request"],
       [`{"type":"direct","to":${half},"text":"BOO"}`, "bad-nickname"],
       // The repeated part ends in the middle of a surrogate pair.
-      [`{"type":"message","text":"BOO","room":"${"x".repeat(63)}😀"}`, "not-in-room"],
+      [`{"type":"message","room":"red","text":"BOO","room":"${"x".repeat(63)}😀"}`, "not-in-room"],
     ] as const
   ) {
     ann.send(request);
     const { type, code: given } = await ann.next();
     assertEquals([request, type, given], [request, "error", code]);
   }
-  await bob.request({ type: "history" });
+  await bob.request({ type: "history", room: "red" });
   await bob.expectNothingElse();
   await tim.expectNothingElse();
   for (const { connection: client } of [ann, bob]) {
@@ -460,16 +460,16 @@ Deno.test("before the login, only pings are answered", async () => {
   for (
     const request of [
       { type: "join", room: "red" },
-      { type: "leave" },
+      { type: "leave", room: "red" },
       { type: "nick", nick: "Ann" },
-      { type: "message", text: "BOO" },
+      { type: "message", room: "red", text: "BOO" },
       { type: "message", text: "BOO", room: "red", cid: "1" },
-      { type: "action", text: "boos" },
+      { type: "action", room: "red", text: "boos" },
       { type: "direct", to: "Bob", text: "BOO" },
       { type: "who", nick: "Bob" },
       { type: "rooms" },
-      { type: "members" },
-      { type: "history" },
+      { type: "members", room: "red" },
+      { type: "history", room: "red" },
       { type: "history", room: "red" },
     ]
   ) await ann.expectError(request, "not-named");
@@ -514,12 +514,12 @@ Deno.test("a binary frame closes the connection with 1003 and a huge one with 10
   const bob = await JsonClient.login(server, "Bob", "red");
   const tim = await server.login("Tim", "red");
   await bob.expect({ type: "joined", nick: "Tim" });
-  const huge = JSON.stringify({ type: "message", text: "x".repeat(5 * 1024 * 1024) });
+  const huge = JSON.stringify({ type: "message", room: "red", text: "x".repeat(5 * 1024 * 1024) });
   const binary = new TextEncoder().encode('{"type":"ping"}');
   for (const [frame, code] of [[binary, 1003], [new Uint8Array(0), 1003], [huge, 1009]] as const) {
     const ann = await JsonClient.login(server, "Ann", "red");
     await bob.expect({ type: "joined", nick: "Ann" });
-    ann.connection.send(frame, '{"type":"message","text":"BOO"}');
+    ann.connection.send(frame, '{"type":"message","room":"red","text":"BOO"}');
     assertEquals((await withDeadline(ann.connection.closed, "the close")).code, code);
     await bob.expect({ type: "left", nick: "Ann" });
     await tim.expect("Ann joined room.", "Ann left room.");
@@ -547,7 +547,7 @@ Deno.test("a message sent again with the same cid is delivered once, and gets th
   assertEquals(await ann.next(), { type: "ok", ref: 4, id });
   ann.send(say(5, "action"));
   assertEquals(await ann.next(), { type: "ok", ref: 5, id });
-  await bob.expect({ type: "message", text: "try 1", cid: "a" });
+  await bob.expect({ type: "message", room: "red", text: "try 1", cid: "a" });
   // The same cid of another client is another message.
   await bob.sendMessage("mine", { cid: "a" });
   await ann.expect({ type: "message", nick: "Bob", cid: "a" });
@@ -561,7 +561,7 @@ Deno.test("the cid of a rejected message is not remembered", async () => {
   await using server = await TestServer.open();
   const ann = await JsonClient.login(server, "Ann");
   const bob = await JsonClient.login(server, "Bob", "red");
-  const words = { type: "message", text: "hello", cid: "a" };
+  const words = { type: "message", room: "red", text: "hello", cid: "a" };
   await ann.expectError(words, "not-in-room");
   await ann.expectError({ ...words, type: "direct", to: "Cy" }, "not-online");
   ann.send({ type: "join", room: "red" });
@@ -570,7 +570,7 @@ Deno.test("the cid of a rejected message is not remembered", async () => {
   await ann.expectError({ ...words, room: "blue" }, "not-in-room");
   await ann.expectError({ ...words, text: "x".repeat(16_385) }, "too-long");
   const id = await ann.sendMessage("hello", { cid: "a" });
-  await bob.expect({ type: "message", text: "hello", cid: "a", id });
+  await bob.expect({ type: "message", room: "red", text: "hello", cid: "a", id });
   assertEquals((await ann.request(words)).id, id);
   await ann.requestAll({ ...words, type: "direct", to: "Bob" });
   await bob.expect({ type: "direct", text: "hello", cid: "a" });
@@ -592,7 +592,7 @@ Deno.test("the cid of a message that could not be stored is not remembered", asy
   const bob = await JsonClient.login(server, "Bob", "red");
   await ann.expect({ type: "joined" });
   away = true;
-  const words = { type: "message", text: "hello", cid: "a" };
+  const words = { type: "message", room: "red", text: "hello", cid: "a" };
   ann.send([1, 2].map((ref) => JSON.stringify({ ...words, ref })).join("\n"));
   const answers = [await ann.next(), await ann.next()];
   assertEquals(answers.map(({ code }) => code), ["unavailable", "unavailable"]);
@@ -600,7 +600,7 @@ Deno.test("the cid of a message that could not be stored is not remembered", asy
   away = false;
   const heard = await ann.requestAll(words);
   assertEquals(heard.map(({ type }) => type), ["message", "ok"]);
-  await bob.expect({ type: "message", text: "hello" });
+  await bob.expect({ type: "message", room: "red", text: "hello" });
   await bob.expectNothingElse();
 });
 
@@ -608,9 +608,9 @@ Deno.test("the last 512 cids of a client are remembered", async () => {
   await using server = await TestServer.open({ rateLimits: "off" });
   const ann = await JsonClient.login(server, "Ann", "red");
   const first = await ann.sendMessage("first", { cid: "first" });
-  for (let i = 0; i < 511; i++) ann.send({ type: "message", text: "x", cid: `${i}` });
+  for (let i = 0; i < 511; i++) ann.send({ type: "message", room: "red", text: "x", cid: `${i}` });
   for (let i = 0; i < 511; i++) await ann.expect({ type: "message", cid: `${i}` });
-  assertEquals((await ann.request({ type: "message", text: "first", cid: "first" })).id, first);
+  assertEquals((await ann.request({ type: "message", room: "red", text: "first", cid: "first" })).id, first);
 });
 
 Deno.test("a direct message sent again with the same cid is delivered once, and gets the first reply again", async () => {
@@ -646,7 +646,7 @@ Deno.test("an empty cid of a direct message is handled as that of a room message
   );
   const cy = await JsonClient.login(server, "Cy");
   const direct = await times({ type: "direct", to: "Cy", text: "hi", cid: "" });
-  const message = await times({ type: "message", text: "hi", cid: "" });
+  const message = await times({ type: "message", room: "red", text: "hi", cid: "" });
   assertEquals(direct, message);
   cy.connection.socket.close();
 });
@@ -665,7 +665,7 @@ Deno.test("a message for another room than the client's is rejected, also after 
     { type: "message", text: "BOO", room: "blue", ref: 7 },
   );
   await ann.expect(
-    { type: "message", text: "one" },
+    { type: "message", room: "red", text: "one" },
     { type: "ok", ref: 1 },
     { type: "left", room: "red" },
     { type: "joined", room: "blue" },
@@ -683,7 +683,7 @@ Deno.test("a message for another room than the client's is rejected, also after 
   await bob.expectNothingElse();
   await tim.expect("Ann: one", "Ann left room.");
   await tim.expectNothingElse();
-  await blue.expect({ type: "joined" }, { type: "action", text: "waves" }, { type: "left" });
+  await blue.expect({ type: "joined" }, { type: "action", room: "red", text: "waves" }, { type: "left" });
   await blue.expectNothingElse();
 });
 
@@ -749,10 +749,10 @@ Deno.test("300 requests sent at once get one reply each, in order, and other cli
 Deno.test("a request without a ref gets a reply only if it fails", async () => {
   await using server = await TestServer.open();
   const { ann } = await company(server);
-  ann.send({ type: "ping" }, { type: "message", text: "one" }, { type: "nick", nick: "Anna" });
-  ann.send({ type: "dance" }, { type: "leave" }, { type: "nick", nick: "Ann" }, { type: "leave" });
+  ann.send({ type: "ping" }, { type: "message", room: "red", text: "one" }, { type: "nick", nick: "Anna" });
+  ann.send({ type: "dance" }, { type: "leave", room: "red" }, { type: "nick", nick: "Ann" }, { type: "leave", room: "red" });
   await ann.expect(
-    { type: "message", text: "one" },
+    { type: "message", room: "red", text: "one" },
     { type: "nick", to: "Anna" },
     { type: "error", code: "unknown-type" },
     { type: "left" },
@@ -774,7 +774,7 @@ Deno.test("plain-text and chat.v1 clients of one room see the same events, and n
   await tim.expect("Ann: hi");
   await tim.request("/me waves", "* Tim waves");
   await ann.expect({ type: "action", room: "red", nick: "Tim", text: "waves" });
-  ann.send({ type: "action", text: "bows" });
+  ann.send({ type: "action", room: "red", text: "bows" });
   await ann.expect({ type: "action", nick: "Ann", text: "bows" });
   await tim.expect("* Ann bows");
   await tim.request("/nick Tom", "Nickname is: Tom");
@@ -788,7 +788,7 @@ Deno.test("plain-text and chat.v1 clients of one room see the same events, and n
   await ann.expect({ type: "direct", nick: "Anna", to: "Tom", text: "what?" });
   await tim.expect("[from Anna] what?");
   await tim.request("/ls", "Tom\nAnna");
-  assertEquals((await ann.request({ type: "members" })).nicks, ["Tom", "Anna"]);
+  assertEquals((await ann.request({ type: "members", room: "red" })).nicks, ["Tom", "Anna"]);
   await tim.request("/who anna", 'Anna is in room "red".');
   assertEquals((await ann.request({ type: "who", nick: "tom" })).room, "red");
   assertEquals((await ann.request({ type: "who", nick: "nora" })).room, null);
@@ -800,7 +800,7 @@ Deno.test("plain-text and chat.v1 clients of one room see the same events, and n
   await tim.expectNothingElse();
   await tim.request("/join red", 'Joined chat room "red"');
   await ann.expect({ type: "joined", room: "red", nick: "Tom" });
-  ann.send({ type: "leave" });
+  ann.send({ type: "leave", room: "red" });
   await ann.expect({ type: "left", nick: "Anna" });
   await tim.expect("Anna left room.");
   await tim.request("alone", "Tom: alone");
@@ -866,12 +866,12 @@ Deno.test("a dropped client keeps its room and nickname for the grace, and then 
   conn.close();
   await eventually(() => server.chat.size < size, "the end is noticed");
   // Other clients see no leave.
-  assertEquals((await bob.request({ type: "members" })).nicks, ["Bob", "Tim", "Ann", "Cy"]);
+  assertEquals((await bob.request({ type: "members", room: "red" })).nicks, ["Bob", "Tim", "Ann", "Cy"]);
   const other = await JsonClient.connect(server);
   await other.expectError({ type: "login", nick: "cy" }, "nickname-taken");
   await bob.expect({ type: "left", nick: "Cy", room: "red" });
   await tim.expect("Cy left room.");
-  assertEquals((await bob.request({ type: "members" })).nicks, ["Bob", "Tim", "Ann"]);
+  assertEquals((await bob.request({ type: "members", room: "red" })).nicks, ["Bob", "Tim", "Ann"]);
   assertEquals((await other.request({ type: "login", nick: "Cy" })).type, "welcome");
   await bob.expectNothingElse();
   await tim.expectNothingElse();

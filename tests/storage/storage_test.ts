@@ -1,67 +1,13 @@
 /** Storage over a feed: rows and mirrors, events, claims, rooms, cleanup and takeover. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { systemClock } from "../../chat/base/clock.ts";
+import { assert, assertEquals } from "@std/assert";
+import type { Operation } from "../../chat/feed/batch.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
-import { Feed } from "../../chat/feed/feed.ts";
-import { Confusables } from "../../chat/nicknames/confusables.ts";
-import { foldNickname } from "../../chat/nicknames/names.ts";
-import { type NewUsername, Storage } from "../../chat/storage/storage.ts";
+import type { Feed } from "../../chat/feed/feed.ts";
+import { Storage } from "../../chat/storage/storage.ts";
 import { countingKv } from "../support/faulty_kv.ts";
-import { feedParts } from "../support/feed_parts.ts";
 import { connectionKeys } from "../support/kv_rows.ts";
+import { keysOf, named, openStorage as open, STORAGE_DEFAULTS } from "../support/storage.ts";
 import { eventually } from "../support/wait.ts";
-
-const confusables = new Confusables();
-
-const NAMES = {
-  registrationMs: 86_400_000,
-  emptyRoomMs: 86_400_000,
-  foldNickname,
-  lookOfRoom: (name: string) => confusables.lookOfRoom(name),
-};
-
-/** A nickname with its claims, as Handler passes it. */
-function named(nick: string, token?: string): NewUsername {
-  return { nick, claims: confusables.claims(nick)!, token };
-}
-
-/** Opens Storage over a feed, without history and without sockets. */
-async function open(kv: Deno.Kv, instance = "01A") {
-  const events: RoomEvent[] = [];
-  const parts = await feedParts(kv, instance, {
-    deliver(event, at) {
-      storage.apply(event, at);
-      events.push(event);
-      return 1;
-    },
-  });
-  const feed = new Feed(parts);
-  const storage = new Storage({ kv, feed, clock: systemClock, instance, ...NAMES });
-  await feed.open();
-  const client = async (id: string, nick: string, room?: string) => {
-    storage.createConnection(id);
-    assertEquals((await storage.setUsername(id, named(nick))).outcome, "done");
-    if (room !== undefined) assertEquals((await storage.setRoom(id, room)).outcome, "done");
-  };
-  return {
-    storage,
-    feed,
-    events,
-    person: client,
-    [Symbol.asyncDispose]: async () => {
-      await storage.deleteAll(false);
-      await feed.close();
-      await kv.delete(parts.lease.key);
-      for await (const turn of kv.list({ prefix: parts.lease.key })) await kv.delete(turn.key);
-    },
-  };
-}
-
-async function keysOf(kv: Deno.Kv, ...prefix: Deno.KvKey): Promise<string[]> {
-  const keys: string[] = [];
-  for await (const { key } of kv.list({ prefix })) keys.push(key.slice(prefix.length).join(" "));
-  return keys;
-}
 
 Deno.test("Storage writes and removes every row together with its mirror", async () => {
   using kv = await Deno.openKv(":memory:");
@@ -72,7 +18,7 @@ Deno.test("Storage writes and removes every row together with its mirror", async
     const mirror = await keysOf(kv, "reverse_lookup");
     assertEquals(mirror.map((each) => each.split(" ").reverse().join(" ")).sort(), rows);
   };
-  storage.createConnection("1");
+  storage.createConnection("1", "text");
   // A connection without a nickname has no rows.
   await mirrored();
   await storage.setUsername("1", named("Ann"));
@@ -81,7 +27,7 @@ Deno.test("Storage writes and removes every row together with its mirror", async
   await mirrored("1 room_red", "1 username_Ann");
   await storage.setUsername("1", named("Anna"));
   await mirrored("1 room_red", "1 username_Anna");
-  await storage.removeRoom("1");
+  await storage.removeRoom("1", "red");
   await mirrored("1 username_Anna");
   await storage.deleteConnection("1");
   await mirrored();
@@ -96,18 +42,18 @@ Deno.test("Storage publishes one event for each change, in the order of the chan
   const { storage, events } = server;
   await server.person("1", "Ann", "red");
   await storage.setUsername("1", named("Anna"));
-  await storage.removeRoom("1");
+  await storage.removeRoom("1", "red");
   await storage.setUsername("1", named("Ann"));
   await storage.setRoom("1", "red");
   await storage.deleteConnection("1");
   assertEquals(
-    events.map(({ kind, nick, text }) => [kind, nick, text]),
+    events.map(({ kind, nick, to }) => [kind, nick, to?.nick]),
     [
-      ["join", "Ann", ""],
+      ["join", "Ann", undefined],
       ["nick", "Ann", "Anna"],
-      ["leave", "Anna", ""],
-      ["join", "Ann", ""],
-      ["leave", "Ann", ""],
+      ["leave", "Anna", undefined],
+      ["join", "Ann", undefined],
+      ["leave", "Ann", undefined],
     ],
   );
 });
@@ -117,7 +63,7 @@ Deno.test("Storage.setUsername gives a nickname to exactly one of a hundred conc
   await using server = await open(kv);
   const { storage } = server;
   const ids = Array.from({ length: 100 }, (_, i) => `id${i}`);
-  ids.forEach((id) => storage.createConnection(id));
+  ids.forEach((id) => storage.createConnection(id, "text"));
   const outcomes = await Promise.all(
     ids.map(async (id, i) =>
       (await storage.setUsername(id, named(i % 2 === 0 ? "Ann" : "ANN"))).outcome
@@ -134,7 +80,7 @@ Deno.test("Storage.setUsername commits the other operations of a batch in which 
   const { storage } = server;
   await server.person("0", "Ann");
   const ids = Array.from({ length: 20 }, (_, i) => `id${i}`);
-  ids.forEach((id) => storage.createConnection(id));
+  ids.forEach((id) => storage.createConnection(id, "text"));
   const outcomes = await Promise.all(
     ids.map(async (id, i) =>
       (await storage.setUsername(id, named(i === 7 ? "ann" : `Bob${i}`))).outcome
@@ -176,7 +122,7 @@ Deno.test("Storage.getConnectionIdsByRoom reads a room with one list, in order o
   const { gets, lists } = counting.use;
   const people = await server.storage.getConnectionIdsByRoom("red");
   assertEquals([...people.keys()], ids.toReversed());
-  assertEquals(people.get("id999"), "nick id999");
+  assertEquals(people.get("id999"), { nick: "nick id999", account: "" });
   assertEquals([counting.use.gets - gets, counting.use.lists - lists], [0, 1]);
 });
 
@@ -191,8 +137,8 @@ Deno.test("Storage.listRooms returns each room with members once, by name, with 
   const { gets, lists } = counting.use;
   assertEquals([...await storage.listRooms()], [["blue", 1], ["red", 2]]);
   assertEquals([counting.use.gets - gets, counting.use.lists - lists], [0, 1]);
-  await storage.removeRoom("3");
-  await storage.removeRoom("1");
+  await storage.removeRoom("3", "blue");
+  await storage.removeRoom("1", "red");
   assertEquals([...await storage.listRooms()], [["red", 1]]);
   await storage.deleteConnection("2");
   assertEquals([...await storage.listRooms()], []);
@@ -203,15 +149,17 @@ Deno.test("Storage finds connections of other instances by ID and by nickname", 
   using kv = await Deno.openKv(":memory:");
   await using one = await open(kv, "01A");
   await using other = await open(kv, "01B");
-  await one.person("1", "Ann", "red");
+  await one.person("1", "Ann", "red", "blue");
   assertEquals(await other.storage.getRecordByConnection("1"), {
     id: "1",
+    user: "1",
     nick: "Ann",
-    room: "red",
+    isRegistered: false,
+    rooms: ["blue", "red"],
   });
-  assertEquals(await other.storage.getConnectionByNickname("ann"), "1");
+  assertEquals(await other.storage.findClaim("ann"), { connection: "1" });
   assertEquals(await other.storage.getRecordByConnection("2"), undefined);
-  assertEquals(await other.storage.getConnectionByNickname("bob"), undefined);
+  assertEquals(await other.storage.findClaim("bob"), undefined);
 });
 
 Deno.test("Storage.cleanUp removes all rows of a dead instance once, and announces that its clients left", async () => {
@@ -220,9 +168,8 @@ Deno.test("Storage.cleanUp removes all rows of a dead instance once, and announc
     const dead = await open(kv, "01A");
     await dead.person("1", "Ann", "red");
     await dead.person("2", "Bob");
-    dead.storage.createConnection("3");
-    dead.storage.abandon();
-    await dead.feed.close();
+    dead.storage.createConnection("3", "text");
+    await dead.crash();
   }
   await using alive = await open(kv, "01B");
   await alive.person("9", "Zoe", "red");
@@ -249,35 +196,51 @@ Deno.test("Storage skips rows in forms that it does not know", async () => {
   await kv.set(["reverse_lookup", "room_red", "3"], "text");
   await kv.set(["room", "strange"], "not a number");
   await kv.set(["nick", "bob"], { not: "an id" });
-  assertEquals([...await server.storage.getConnectionIdsByRoom("red")], [["1", "Ann"]]);
+  assertEquals([...await server.storage.getConnectionIdsByRoom("red")], [["1", {
+    nick: "Ann",
+    account: "",
+  }]]);
   assertEquals([...await server.storage.listRooms()], [["red", 1]]);
-  assertEquals(await server.storage.getConnectionByNickname("bob"), undefined);
+  assertEquals(await server.storage.findClaim("bob"), undefined);
   await kv.delete(["reverse_lookup", "room_red", "2"]);
   await kv.delete(["reverse_lookup", "room_red", "3"]);
 });
 
-Deno.test("Storage.setRoom throws a TypeError for a connection that does not exist", async () => {
+Deno.test("Storage changes nothing of a session that this instance does not have", async () => {
   using kv = await Deno.openKv(":memory:");
   await using server = await open(kv);
-  await assertRejects(() => server.storage.setRoom("nobody", "red"), TypeError);
+  const { storage } = server;
+  const results = await Promise.all([
+    storage.setRoom("nobody", "red"),
+    storage.removeRoom("nobody", "red"),
+    storage.setUsername("nobody", named("Ann")),
+    storage.saveRegistration("nobody", { checks: [], mutations: [] }, "token"),
+  ]);
+  assertEquals(results.map(({ outcome }) => outcome), Array(4).fill("conflict"));
+  await storage.deleteConnection("nobody");
   assert((await connectionKeys(kv)).every(([first]) => first === "instance"));
 });
 
 Deno.test("Storage.apply lets the committed one of several takeover attempts have the connection", async () => {
   using kv = await Deno.openKv(":memory:");
   await using one = await open(kv);
-  one.storage.createConnection("1");
+  one.storage.createConnection("1", "text");
   await one.storage.setUsername("1", named("Ann", "first"));
-  // A feed that never settles an operation.
-  const feed = { submit: () => {} } as unknown as Feed;
-  const storage = new Storage({ kv, feed, clock: systemClock, instance: "01B", ...NAMES });
+  // A feed whose operations seem to fail, and may be committed later.
+  const feed = {
+    submit: (_name: string, { settle }: Operation) => settle("failed"),
+  } as unknown as Feed;
+  const storage = new Storage({ ...STORAGE_DEFAULTS, kv, feed, instance: "01B" });
   const found = (await storage.findResumable("first"))!;
-  for (const token of ["a", "b", "c"]) void storage.takeOver(found, token);
+  for (const token of ["a", "b", "c"]) {
+    assertEquals((await storage.takeOver(found, token)).outcome, "failed");
+  }
   storage.cancelTakeover("1", "c");
   const takeover: RoomEvent = {
     kind: "resume",
     room: "",
     id: "1",
+    account: "",
     nick: "Ann",
     text: "01B",
     time: 0,

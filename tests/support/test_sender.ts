@@ -6,14 +6,14 @@ import type { RoomEvent, UserRef } from "../../chat/feed/events.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { FakeSocket } from "./fake_socket.ts";
 
-/** A client of a {@linkcode SenderHouse}. */
+/** A client of a {@linkcode TestSender}. */
 export interface FakeSubscriber {
   readonly socket: FakeSocket;
   readonly subscriber: Subscriber;
 }
 
 /** A Sender whose event IDs are `id000000`, `id000001` and so on. */
-export class SenderHouse {
+export class TestSender {
   readonly time = new FakeClock();
   readonly sender = new Sender(limitsFrom(), this.time);
   /** The session IDs of the clients that Sender closed. */
