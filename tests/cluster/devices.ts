@@ -132,19 +132,15 @@ export class Device {
     return sent;
   }
 
-  /** Enters a room, and asks who is there. */
   async join(room: string): Promise<void> {
-    const { type } = await this.#change({ type: "join", room });
-    if (type === "ok") this.#session!.view(room).isIn = true;
+    await this.#change({ type: "join", room });
   }
 
   async leave(room: string): Promise<void> {
+    const session = this.#session!;
+    session.view(room).isLeaving = true;
     const { type } = await this.#change({ type: "leave", room });
-    if (type !== "ok") return;
-    const view = this.#session!.view(room);
-    view.isIn = false;
-    view.last = undefined;
-    view.members = undefined;
+    if (type === "ok") session.hasLeft(room);
   }
 
   /** Takes another nickname without a password. Only other spellings of its own keep it signed in. */

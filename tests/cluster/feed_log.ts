@@ -135,7 +135,8 @@ export class FeedLog {
     const { kind, id, room: name, isQuiet = false, to } = event;
     if (name === "") return;
     const room = this.#room(name);
-    const user = authorOf(event);
+    // By a `join` with `to` a session stays: its author is the new user.
+    const user = kind === "join" && to !== undefined ? room.get(id)! : authorOf(event);
     const what = `${at}: ${isQuiet ? "quiet " : ""}${kind} of session ${id} in ${name}`;
     const hasOther = (user: string) =>
       [...room].some(([session, of]) => session !== id && of === user);
@@ -163,7 +164,7 @@ export class FeedLog {
 
   #revise(at: string, event: RoomEvent): void {
     const message = this.messages.get(event.target!);
-    assert(message !== undefined, `${at}: no message ${event.target}`);
+    if (message === undefined) throw new Error(`${at}: no message ${event.target}`);
     assertEquals(authorOf(event), authorOf(message.event), `${at}: the author`);
     assertEquals(event.room, message.event.room, `${at}: the room`);
     assert(!message.isDeleted, `${at}: ${event.target} was deleted before`);

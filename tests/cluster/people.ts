@@ -89,7 +89,9 @@ export class People {
     if (device.isChanging) return;
     const session = device.session!;
     const joining = device.join(this.#random.pick(ROOMS));
-    joining.then(() => device.session === session && device.askForMembers());
+    joining.then(() => {
+      if (device.session === session) void device.askForMembers();
+    });
   }
 
   leave(device: Device): void {

@@ -19,6 +19,8 @@ interface Run {
 /** A room, as the session knows it. */
 export interface RoomView {
   isIn: boolean;
+  /** The client has asked to leave: the next `left` of its user may be its own. */
+  isLeaving: boolean;
   /** The ID of the last event received; `undefined`: none to resume from. */
   last: string | undefined;
   readonly runs: Run[];
@@ -88,6 +90,7 @@ export class SessionLog {
     if (view === undefined) {
       view = {
         isIn: false,
+        isLeaving: false,
         last: undefined,
         runs: [],
         missed: undefined,
@@ -113,6 +116,16 @@ export class SessionLog {
     if (before !== undefined) before.isOver = true;
   }
 
+  /** The session is not in a room any more. */
+  hasLeft(room: string): void {
+    Object.assign(this.view(room), {
+      isIn: false,
+      isLeaving: false,
+      last: undefined,
+      members: undefined,
+    });
+  }
+
   /** The session was resumed: missed events follow. */
   resumed(welcome: Line, nowMs: number): void {
     assertEquals(welcome.session, this.id, `${this.name} resumed another session`);
@@ -122,6 +135,7 @@ export class SessionLog {
     this.#waiting = new Set([...joined, ...this.#lastOnResume]);
     for (const [room, view] of this.rooms) {
       view.isIn = joined.includes(room);
+      view.isLeaving = false;
       view.missed = this.#waiting.has(room) ? [] : undefined;
     }
   }
@@ -169,6 +183,9 @@ export class SessionLog {
     assert(id > (view.last ?? ""), `${this.name}: ${id} comes after ${view.last} in ${room}`);
     view.last = id;
     foldMembers(view, line);
+    // A request that seemed to fail may be carried out all the same.
+    if (line.type === "joined" && !view.isIn) view.isIn = true;
+    if (line.type === "left" && view.isLeaving && line.user === this.user) this.hasLeft(room);
   }
 
   #acceptDirect(line: Line): void {
@@ -189,7 +206,7 @@ export class SessionLog {
 
   #caughtUp({ room, recovered, reason, from }: Line, nowMs: number): void {
     const waiting = this.#waiting;
-    assert(waiting !== undefined, `${this.name} received a late resumed`);
+    if (waiting === undefined) throw new Error(`${this.name} received a late resumed`);
     if (room === undefined) {
       assertEquals([...waiting], [], `${this.name}: rooms without a resumed`);
       this.#waiting = undefined;
@@ -226,7 +243,7 @@ export class SessionLog {
     this.#checkDirects(log, isOnline, sentAtMs);
     for (const { id, text, isDeleted } of this.texts) {
       const message = log.messages.get(id);
-      assert(message !== undefined, `${this.name} received ${id}, which the feed does not have`);
+      if (message === undefined) throw new Error(`${this.name} received ${id}, never stored`);
       if (isDeleted) assert(message.isDeleted && text === "", `${this.name}: ${id} is not deleted`);
       else assert(message.texts.includes(text), `${this.name}: ${id} never was "${text}"`);
     }
