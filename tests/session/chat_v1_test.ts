@@ -610,7 +610,10 @@ Deno.test("the last 512 cids of a client are remembered", async () => {
   const first = await ann.sendMessage("first", { cid: "first" });
   for (let i = 0; i < 511; i++) ann.send({ type: "message", room: "red", text: "x", cid: `${i}` });
   for (let i = 0; i < 511; i++) await ann.expect({ type: "message", cid: `${i}` });
-  assertEquals((await ann.request({ type: "message", room: "red", text: "first", cid: "first" })).id, first);
+  assertEquals(
+    (await ann.request({ type: "message", room: "red", text: "first", cid: "first" })).id,
+    first,
+  );
 });
 
 Deno.test("a direct message sent again with the same cid is delivered once, and gets the first reply again", async () => {
@@ -683,7 +686,9 @@ Deno.test("a message for another room than the client's is rejected, also after 
   await bob.expectNothingElse();
   await tim.expect("Ann: one", "Ann left room.");
   await tim.expectNothingElse();
-  await blue.expect({ type: "joined" }, { type: "action", room: "red", text: "waves" }, { type: "left" });
+  await blue.expect({ type: "joined" }, { type: "action", room: "red", text: "waves" }, {
+    type: "left",
+  });
   await blue.expectNothingElse();
 });
 
@@ -749,8 +754,14 @@ Deno.test("300 requests sent at once get one reply each, in order, and other cli
 Deno.test("a request without a ref gets a reply only if it fails", async () => {
   await using server = await TestServer.open();
   const { ann } = await company(server);
-  ann.send({ type: "ping" }, { type: "message", room: "red", text: "one" }, { type: "nick", nick: "Anna" });
-  ann.send({ type: "dance" }, { type: "leave", room: "red" }, { type: "nick", nick: "Ann" }, { type: "leave", room: "red" });
+  ann.send({ type: "ping" }, { type: "message", room: "red", text: "one" }, {
+    type: "nick",
+    nick: "Anna",
+  });
+  ann.send({ type: "dance" }, { type: "leave", room: "red" }, { type: "nick", nick: "Ann" }, {
+    type: "leave",
+    room: "red",
+  });
   await ann.expect(
     { type: "message", room: "red", text: "one" },
     { type: "nick", to: "Anna" },
@@ -866,7 +877,12 @@ Deno.test("a dropped client keeps its room and nickname for the grace, and then 
   conn.close();
   await eventually(() => server.chat.size < size, "the end is noticed");
   // Other clients see no leave.
-  assertEquals((await bob.request({ type: "members", room: "red" })).nicks, ["Bob", "Tim", "Ann", "Cy"]);
+  assertEquals((await bob.request({ type: "members", room: "red" })).nicks, [
+    "Bob",
+    "Tim",
+    "Ann",
+    "Cy",
+  ]);
   const other = await JsonClient.connect(server);
   await other.expectError({ type: "login", nick: "cy" }, "nickname-taken");
   await bob.expect({ type: "left", nick: "Cy", room: "red" });
