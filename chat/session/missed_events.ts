@@ -228,7 +228,8 @@ export class MissedEventsReader {
     const { history } = this.#parts;
     const { user, id, since } = session;
     const { direct: last = "" } = seen;
-    const sinceMs = last === "" ? since - MAX_DIRECT_SKEW_MS : -Infinity;
+    // An unregistered user has no direct messages from before its session.
+    const sinceMs = last === "" && user !== id ? since - MAX_DIRECT_SKEW_MS : -Infinity;
     // The session was a user of its own before it signed in.
     const streams: Stream[] = user === id ? [["direct", id]] : [["direct", user], ["direct", id]];
     const newestFirst: LoggedEvent[] = [];

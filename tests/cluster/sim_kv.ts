@@ -71,7 +71,8 @@ export class World {
     };
     return {
       jitter: () => random.next(),
-      now: () => this.now + skew,
+      // Whole milliseconds, as Date.now() returns them.
+      now: () => Math.floor(this.now + skew),
       monotonicMs: () => this.#time.monotonicMs() - suspended,
       suspend: (ms) => void (suspended += ms),
       jump: (ms) => void (skew += ms),
