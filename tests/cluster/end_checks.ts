@@ -32,17 +32,19 @@ async function keysOf(kv: Deno.Kv, ...prefix: string[]): Promise<string[]> {
 }
 
 /**
- * Checks who is online and where: rows, mirrors, counts, claims and the rows of users. `connected` are
- * the sessions whose clients are connected.
+ * Checks who is online and where: rows, mirrors, counts, claims and the rows of users. `online` are the
+ * sessions whose clients have been welcomed. `undecided` are connected clients that were told that
+ * their login seemed to fail.
  */
 export async function checkPresence(
   kv: Deno.Kv,
   log: FeedLog,
-  connected: ReadonlySet<string>,
+  { online, undecided }: { online: ReadonlySet<string>; undecided: ReadonlySet<string> },
 ): Promise<void> {
   const rows = await tableRows(kv);
   const nicks = rows.filter(({ sort }) => sort.startsWith("username_"));
-  assertEquals(nicks.map(({ id }) => id).sort(), [...connected].sort(), "the sessions online");
+  const ids = nicks.map(({ id }) => id).filter((id) => !undecided.has(id));
+  assertEquals(ids.sort(), [...online].sort(), "the sessions online");
   const users = new Map(nicks.map(({ id, value }) => [id, value.account ?? id]));
   for (const room of ROOMS) {
     const seats = log.rooms.get(room) ?? new Map<string, string>();

@@ -220,8 +220,10 @@ export class SessionLog {
     assert(waiting.delete(room), `${this.name} received a second resumed of ${room}`);
     const view = this.view(room);
     const ids = view.missed!.map(({ id }) => id);
+    const { isIn } = view;
     for (const line of view.missed!) this.#accept(view, line);
     view.missed = undefined;
+    view.isIn = isIn;
     if (!view.isIn) view.last = undefined;
     if (recovered) {
       if (!this.#lastOnResume.has(room)) view.runs.push({ ids, isFromJoin: true });

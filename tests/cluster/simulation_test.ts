@@ -202,12 +202,13 @@ class Simulation {
   }
 
   /** Returns the sessions of the clients that are connected. */
-  async #connected(): Promise<Set<string>> {
-    const connected = new Set(
-      this.#terminals.filter((each) => each.isConnected && each.hasLoggedIn).map(({ id }) => id),
-    );
+  async #connected(): Promise<{ online: Set<string>; undecided: Set<string> }> {
+    const terminals = this.#terminals.filter((each) => each.isConnected);
+    const idsOf = (some: readonly Terminal[]) => new Set(some.map(({ id }) => id));
+    const online = idsOf(terminals.filter((each) => each.hasLoggedIn));
+    const undecided = idsOf(terminals.filter((each) => !each.hasLoggedIn));
     for (const { isOnline, session } of this.#people.devices) {
-      if (isOnline) connected.add(session!.id);
+      if (isOnline) online.add(session!.id);
     }
     for (const { client, hasLeft, nick } of this.#visitors) {
       if (hasLeft) continue;
@@ -215,9 +216,9 @@ class Simulation {
       const rows = this.kv.list({ prefix: ["reverse_lookup", `username_${nick}`] });
       const ids = await Array.fromAsync(rows, ({ key }) => String(key[2]));
       assertEquals(ids.length, 1, `the sessions of ${nick}`);
-      connected.add(ids[0]!);
+      online.add(ids[0]!);
     }
-    return connected;
+    return { online, undecided };
   }
 
   /** Compares what the server tells a client that asks with the feed. */
