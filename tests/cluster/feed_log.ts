@@ -38,6 +38,8 @@ export class FeedLog {
   readonly markers = new Map<string, string>();
   /** The users that each session was. */
   readonly usersOf = new Map<string, Set<string>>();
+  /** Sessions that another session of the user ended. */
+  readonly #ended = new Set<string>();
 
   constructor(rows: readonly Deno.KvEntry<unknown>[]) {
     const feed = rows as FeedRow[];
@@ -99,7 +101,7 @@ export class FeedLog {
         return this.#move(id, event);
       case "message":
       case "action":
-        assert(this.#room(event.room).has(event.id), `${id} is by a session outside ${event.room}`);
+        this.#checkPresent(id, event);
         this.messages.set(id, { id, event, texts: [event.text], isDeleted: false });
         return;
       case "direct":
@@ -118,10 +120,19 @@ export class FeedLog {
         return;
       }
       case "resume":
+        if (event.cid === "") this.#ended.add(event.id);
         return;
       default:
         event.kind satisfies never;
     }
+  }
+
+  /** Checks that the author of a message was in the room, as the user that the room knows. */
+  #checkPresent(at: string, event: RoomEvent): void {
+    const { room, id, cid } = event;
+    // Its instance may learn a little later that another session has ended it.
+    if (this.#ended.has(id) && cid === "") return;
+    assertEquals(this.#room(room).get(id), authorOf(event), `${at}: the author is in ${room}`);
   }
 
   #room(name: string): Map<string, string> {

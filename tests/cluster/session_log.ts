@@ -138,6 +138,7 @@ export class SessionLog {
     for (const [room, view] of this.rooms) {
       view.isIn = joined.includes(room);
       view.isLeaving = false;
+      if (!view.isIn) view.members = undefined;
       view.missed = this.#waiting.has(room) ? [] : undefined;
     }
   }
