@@ -108,8 +108,9 @@ export class MissedEventsReader {
   }
 
   /**
-   * Returns the events before `now` that a client missed: of each room that the session is in or that
-   * the client names, and of the direct messages.
+   * Returns the events that a client missed: of each room that the session is in or that the client
+   * names, and of the direct messages. `now` is the ID of the takeover, from which on events are held.
+   * Some of the held ones may be among the returned ones.
    *
    * @throws when KV cannot be read.
    */
@@ -141,7 +142,10 @@ export class MissedEventsReader {
     const { history } = this.#parts;
     const last = seen.last.get(room);
     const moves = own.moves.filter(({ event }) => event.room === room);
-    const stays = staysOf(session.rooms.has(room), moves, last, now);
+    // Events after the takeover may have been delivered here before it, because they are in another shard.
+    const latest = history.latestId(room);
+    const end = latest < now ? now : `${latest}\0`;
+    const stays = staysOf(session.rooms.has(room), moves, last, end);
     const nothing = { room, entries: [], isCut: false, evicted: "" };
     if (stays.length === 0) return { ...nothing, reason: "not-in-room" };
     if (history.retentionMs === 0) return { ...nothing, reason: "history-off" };
