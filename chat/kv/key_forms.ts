@@ -74,7 +74,7 @@ export const KEYS = {
   },
   user: {
     key: '["user", <user>]',
-    value: "{ v: 1, account, sessions: [{ id, n, since, protocol }], rooms: [[room, [n, …]], …] }",
+    value: "{ v: 1, account, sessions: [{ id, n, since, protocol }], rooms: [[room, numbers]] }",
     writer: "the instances of the user's sessions",
     removed: "with the last session after the registration was removed; expires like it",
   },

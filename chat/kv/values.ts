@@ -197,19 +197,24 @@ export interface UserValue {
   readonly rooms: ReadonlyMap<string, readonly number[]>;
 }
 
-/** Returns the stored form of a user. Rooms are pairs: as names of fields some would lose their order. */
+/**
+ * Returns the stored form of a user. Rooms are pairs, because some names of fields would lose their order.
+ * The numbers are a text: an array takes four bytes for each.
+ */
 export function storedUser({ account, sessions, rooms }: UserValue): Record<string, unknown> {
-  return { v: 1, account, sessions, rooms: [...rooms] };
+  const pairs = [...rooms].map(([room, numbers]) => [room, numbers.join(" ")]);
+  return { v: 1, account, sessions, rooms: pairs };
 }
 
 /** Reads a user; `undefined` for another form. */
 export function userFrom(value: unknown): UserValue | undefined {
   const { v, account, sessions, rooms } = fieldsOf(value);
   if (v !== 1 || !Array.isArray(sessions) || !Array.isArray(rooms)) return undefined;
+  const numbersOf = (text: string) => text === "" ? [] : text.split(" ").map(Number);
   return {
     account: String(account),
     sessions: sessions as UserSession[],
-    rooms: new Map(rooms as [string, number[]][]),
+    rooms: new Map((rooms as [string, string][]).map(([room, text]) => [room, numbersOf(text)])),
   };
 }
 

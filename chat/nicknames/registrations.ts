@@ -77,9 +77,6 @@ export interface Proof {
  */
 export type Changed = Result<{ eventId: string | undefined; isTold: boolean }>;
 
-/** A login renews the registration if at least this part of its lifetime has passed since the last. */
-const MIN_RENEWAL_DIVISOR = 1_000;
-
 /** The longest time between two renewals of the registrations of online users. */
 const MAX_RENEWAL_MS = 86_400_000;
 
@@ -150,7 +147,7 @@ export class Registrations {
   }
 
   /**
-   * Checks the password of a registered nickname. Using a registration renews it.
+   * Checks the password of a registered nickname. Using a registration renews it, at most once a day.
    *
    * @throws when KV does not answer.
    */
@@ -172,12 +169,18 @@ export class Registrations {
     const password = fresh ?? account.password;
     // An earlier version of the program registered nicknames without a user.
     const user = account.user || ids();
-    const until = Math.max(account.until, clock.now() + lifetimeMs);
-    const owner = this.#ownership(name, { ...account, user, password, until }, check);
-    const isCurrent = user === account.user && password === account.password &&
-      until - account.until < lifetimeMs / MIN_RENEWAL_DIVISOR;
-    // Devices that sign in at the same moment would make each other's checks fail by renewing it.
-    return { ok: true, owner: isCurrent ? { ...owner, mutations: [] } : owner, spelling, claims };
+    const until = clock.now() + lifetimeMs;
+    // Otherwise of several sessions that sign in at the same time only one would succeed.
+    const isCurrent = password === account.password && user === account.user &&
+      until - account.until < Math.min(MAX_RENEWAL_MS, lifetimeMs / 64);
+    const owner = isCurrent
+      ? { ...this.#ownership(name, account, check), mutations: [] }
+      : this.#ownership(
+        name,
+        { ...account, user, password, until: Math.max(account.until, until) },
+        check,
+      );
+    return { ok: true, owner, spelling, claims };
   }
 
   /**

@@ -201,6 +201,7 @@ export class MissedEventsReader {
       const { eventId, event } = entry;
       isFound = eventId === from;
       isOlder = eventId < from;
+      if (isFound && join !== undefined) entries.push(entry);
       if (isFound || isOlder) break;
       bytes += encodedEventBytes(event);
       isCut = found.isFull(eventId, entries.length, bytes);
@@ -213,9 +214,9 @@ export class MissedEventsReader {
         break;
       }
     }
-    // The room was not told of these two if the user has another session there.
-    if (leave !== undefined && entries[0]?.eventId !== leave.eventId) entries.unshift(leave);
-    if (join !== undefined && !isCut && !isJoined) entries.push(join);
+    // The room was not told of these if the user had another session there.
+    if (leave?.event.isQuiet) entries.unshift(leave);
+    if (join?.event.isQuiet && !isCut && !isJoined) entries.push(join);
     isFound ||= isOlder && moves.some(({ eventId }) => eventId === from);
     const isClear = !isFound && !isOlder && !isJoined && !isCut;
     if (!isClear || join !== undefined) {

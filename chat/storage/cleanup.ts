@@ -7,6 +7,7 @@
 import type { Clock } from "../base/clock.ts";
 import { connectionPrefix } from "../kv/keys.ts";
 import { eachWithTimeout } from "../kv/retry.ts";
+import type { Changes } from "./changes.ts";
 import type { Removals } from "./removal.ts";
 import type { SessionRows } from "./rows.ts";
 
@@ -15,6 +16,7 @@ export interface CleanUpParts {
   readonly kv: Deno.Kv;
   readonly clock: Clock;
   readonly rows: SessionRows;
+  readonly changes: Changes;
   readonly removals: Removals;
 }
 
@@ -30,7 +32,7 @@ const MAX_CONCURRENT_REMOVALS = 500;
  * @throws when KV cannot be read.
  */
 export async function cleanUp(
-  { kv, clock, rows, removals }: CleanUpParts,
+  { kv, clock, rows, changes, removals }: CleanUpParts,
   instance: string,
   claim: Deno.AtomicCheck,
   includeResumable: boolean,
@@ -46,7 +48,9 @@ export async function cleanUp(
     }
     // A session that can be taken over may be on another instance by now, which is no failure.
     const isMovable = rows.takeoverCheck(session, instance).length > 0;
-    const removal = removals.remove(session, instance, [claim]).then((outcome) => {
+    const remove = () => removals.remove(session, instance, [claim]);
+    // Sessions of one user one after another: they change the same row.
+    const removal = changes.inTurn(session.id, [session.user], remove).then((outcome) => {
       if (outcome === "done") gone++;
       else hasFailed ||= outcome === "failed" || !isMovable;
       removing.delete(removal);

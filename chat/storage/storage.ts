@@ -167,14 +167,15 @@ export class Storage {
   }
 
   /**
-   * Puts a session into the room that a name leads to. Nothing happens if it is there. `"conflict"`: this
-   * instance does not have the session any more, or its registration has ended.
+   * Puts a session into the room that a name leads to. Nothing happens if it is there. `"conflict"`: the
+   * session has no nickname, this instance does not have it any more, or its registration has ended.
    */
   async setRoom(id: string, name: string): Promise<ChangeResult> {
     const record = this.#records.get(id);
     if (record === undefined) return refused("conflict");
     return await this.#changes.change(record, name, async (drafts) => {
       const { room, checks, mutations } = await this.#lookalikes.forJoin(name);
+      if (record.nick === "") return "conflict";
       if (record.rooms.has(room)) return "done";
       const planned = this.#presence.join(record, room, drafts);
       if (typeof planned === "string") return planned;
@@ -376,8 +377,8 @@ export class Storage {
     includeResumable: boolean,
   ): Promise<{ gone: number; left: number } | undefined> {
     const { kv, clock } = this.#parts;
-    const parts = { kv, clock, rows: this.#rows, removals: this.#removals };
-    return cleanUp(parts, instance, claim, includeResumable);
+    const [rows, changes, removals] = [this.#rows, this.#changes, this.#removals];
+    return cleanUp({ kv, clock, rows, changes, removals }, instance, claim, includeResumable);
   }
 
   /** See {@linkcode Changes.settleUncertain}. */

@@ -315,7 +315,7 @@ Deno.test("the program takes origins, token and limits from flags and variables"
       await ann.next();
       await ann.next();
     }
-    ann.send(`{"type":"message","text":"${text}"}`);
+    ann.send(`{"type":"message","room":"red","text":"${text}"}`);
     assertMatch(await ann.next(), text === "c" ? /"code":"too-fast"/ : /"type":"message"/);
   }
   const bob = await TextClient.connect(server.url, ["chat.v1", `chat.token.${encoded}`]);

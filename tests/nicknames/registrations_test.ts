@@ -96,7 +96,11 @@ Deno.test("all of a user's devices that sign in at the same time are signed in",
   );
   const request = { type: "identify", nick: "Ann", password: SECRET };
   const welcomes = await Promise.all(devices.map((device) => device.request(request)));
-  assertEquals(welcomes.map(({ type }) => type), Array(6).fill("welcome"));
+  assertEquals(
+    welcomes.map(({ type }) => type),
+    Array(6).fill("welcome"),
+    JSON.stringify(welcomes),
+  );
   assertEquals(new Set(welcomes.map(({ user }) => user)).size, 1);
 });
 

@@ -89,6 +89,11 @@ async function company(
   return { ann, bob, tim };
 }
 
+/** Returns the nicknames in a reply to `members`. */
+function nicksOf({ members }: JsonObject): string[] {
+  return members.map(({ nick }: JsonObject) => nick);
+}
+
 /** Checks that each frame gets exactly one error, and that other clients receive nothing. */
 async function refusesEach(cases: Iterable<[frame: string, code: string, ref?: unknown]>) {
   await using server = await TestServer.open({ rateLimits: "off" });
@@ -202,17 +207,28 @@ Deno.test("a request whose type is missing or not a string is a bad request", as
 Deno.test("a missing field, or one of the wrong type, is a bad request", async () => {
   const fields = {
     login: { nick: "required" },
-    resume: { token: "required", last: "optional", direct: "optional" },
+    resume: { token: "required", direct: "optional" },
     join: { room: "required" },
+    leave: { room: "required" },
+    members: { room: "required" },
     nick: { nick: "required" },
-    message: { text: "required", room: "optional", cid: "optional" },
-    action: { text: "required", room: "optional", cid: "optional" },
+    identify: { nick: "required", password: "required" },
+    register: { password: "required" },
+    password: { password: "required", new: "required" },
+    unregister: { password: "required" },
+    message: { text: "required", room: "required", cid: "optional" },
+    action: { text: "required", room: "required", cid: "optional" },
     direct: { to: "required", text: "required", cid: "optional" },
+    edit: { room: "required", id: "required", text: "required" },
+    delete: { room: "required", id: "required" },
+    read: { room: "required", id: "required" },
     who: { nick: "required" },
-    history: { room: "optional", before: "optional", after: "optional", limit: "optional" },
+    end: { session: "required" },
+    history: { room: "required", before: "optional", after: "optional", limit: "optional" },
   };
   const good: Record<string, unknown> = { nick: "Ann", token: "x".repeat(43), room: "red" };
-  Object.assign(good, { text: "BOO", to: "Bob", last: "a", direct: "a", before: "a", limit: 1 });
+  Object.assign(good, { text: "BOO", to: "Bob", direct: "a", before: "a", limit: 1, id: "a" });
+  Object.assign(good, { password: "x", new: "x", session: "x" });
   const cases: [string, string, unknown][] = [];
   for (const [type, named] of Object.entries(fields)) {
     for (const [field, how] of Object.entries(named)) {
@@ -227,7 +243,12 @@ Deno.test("a missing field, or one of the wrong type, is a bad request", async (
       }
     }
   }
-  assert(cases.length > 100, `${cases.length}`);
+  for (const last of ["a", 7, null, true, ["a"], { red: 7 }, { red: null }, { red: {} }]) {
+    const ref = `last ${JSON.stringify(last)}`;
+    const request = { type: "resume", ref, token: "x".repeat(43), last };
+    cases.push([JSON.stringify(request), "bad-request", ref]);
+  }
+  assert(cases.length > 200, `${cases.length}`);
   await refusesEach(cases);
 });
 
@@ -342,7 +363,7 @@ Deno.test("the requests of one frame are handled in order, wrong ones included",
     '{"type":"nick","nick":"bob","ref":3}',
     "  ",
     '{"type":"message","room":"red","text":"two","ref":4}',
-    '{"type":"leave","ref":5}',
+    '{"type":"leave","room":"red","ref":5}',
     '{"type":"message","room":"red","text":"BOO","ref":6}',
     "",
   ];
@@ -351,7 +372,7 @@ Deno.test("the requests of one frame are handled in order, wrong ones included",
     { type: "error", code: "malformed" },
     { type: "message", text: "one", nick: "Ann" },
     { type: "ok", ref: 1 },
-    { type: "nick", nick: "Ann", to: "Anna" },
+    { type: "nick", nick: "Ann", to: { nick: "Anna" } },
     { type: "ok", ref: 2 },
     { type: "error", code: "nickname-taken", ref: 3 },
     { type: "message", text: "two", nick: "Anna" },
@@ -363,7 +384,7 @@ Deno.test("the requests of one frame are handled in order, wrong ones included",
   await ann.expectNothingElse();
   await bob.expect(
     { type: "message", text: "one", nick: "Ann" },
-    { type: "nick", to: "Anna" },
+    { type: "nick", to: { nick: "Anna" } },
     { type: "message", text: "two", nick: "Anna" },
     { type: "left", nick: "Anna" },
   );
@@ -414,19 +435,19 @@ Deno.test("a lone surrogate is replaced in a text, and rejected in every other f
   await bob.expect({ type: "message", room: "red", text: "\ufffd" });
   await tim.expect("Ann: \ufffd");
   ann.send(`{"type":"direct","to":"Bob","text":${half}}`);
-  await ann.expect({ type: "direct", to: "Bob", text: "\ufffd" });
+  await ann.expect({ type: "direct", to: { nick: "Bob" }, text: "\ufffd" });
   await bob.expect({ type: "direct", text: "\ufffd" });
   for (
     const [request, code] of [
       [`{"type":"message","room":"red","text":"BOO","cid":${half}}`, "bad-request"],
-      [`{"type":"message","room":"red","text":"BOO","room":${half}}`, "not-in-room"],
+      [`{"type":"message","text":"BOO","room":${half}}`, "not-in-room"],
       [`{"type":"nick","nick":${half}}`, "bad-nickname"],
       [`{"type":"join","room":${half}}`, "bad-room"],
       [`{"type":"history","room":${half}}`, "not-allowed"],
       [`{"type":"history","before":${half}}`, "bad-request"],
       [`{"type":"direct","to":${half},"text":"BOO"}`, "bad-nickname"],
       // The repeated part ends in the middle of a surrogate pair.
-      [`{"type":"message","room":"red","text":"BOO","room":"${"x".repeat(63)}😀"}`, "not-in-room"],
+      [`{"type":"message","text":"BOO","room":"${"x".repeat(63)}😀"}`, "not-in-room"],
     ] as const
   ) {
     ann.send(request);
@@ -442,9 +463,11 @@ Deno.test("a lone surrogate is replaced in a text, and rejected in every other f
 });
 
 Deno.test("a lone surrogate that an older version stored is replaced when it is sent", () => {
-  const event = { room: "red", id: "1", nick: "A\ud800", text: "b\udc00", time: 0, cid: "c\ud800" };
+  const author = { id: "1", account: "", nick: "A\ud800" };
+  const event = { room: "red", ...author, text: "b\udc00", time: 0, cid: "c\ud800" };
+  const to = { user: "2", nick: "B\ud800", isRegistered: false };
   for (const kind of ["message", "action", "direct", "nick"] as const) {
-    const line = encodeJson({ kind, ...event }, "g1a0000000");
+    const line = encodeJson({ kind, ...event, to }, "g1a0000000");
     assert(!/\\ud[89a-f]/i.test(line) && line.isWellFormed(), line);
     assertEquals(JSON.parse(line).nick, "A\ufffd");
   }
@@ -481,16 +504,14 @@ Deno.test("before the login, only pings are answered", async () => {
     await ann.expectError({ type: "login", nick }, "bad-nickname");
   }
   const welcome = await ann.request({ type: "login", nick: "Ann" });
-  assertEquals([welcome.type, welcome.nick, "room" in welcome], ["welcome", "Ann", false]);
+  assertEquals([welcome.type, welcome.nick, welcome.rooms], ["welcome", "Ann", []]);
   await bob.expectNothingElse();
 });
 
 Deno.test("an invalid resume token is rejected, and other clients are not disturbed", async () => {
   await using server = await TestServer.open({ rateLimits: "off" });
-  const bob = await JsonClient.connect(server);
-  const { token } = await bob.request({ type: "login", nick: "Bob" });
-  bob.send({ type: "join", room: "red" });
-  await bob.expect({ type: "joined" });
+  const bob = await JsonClient.login(server, "Bob", "red");
+  const { token } = bob.welcome;
   const ann = await JsonClient.connect(server);
   const stored = new Set<string>();
   for await (const { key } of server.kv.list({ prefix: ["resume"] })) {
@@ -531,7 +552,13 @@ Deno.test("a binary frame closes the connection with 1003 and a huge one with 10
 Deno.test("a message sent again with the same cid is delivered once, and gets the first reply again", async () => {
   await using server = await TestServer.open();
   const { ann, bob, tim } = await company(server);
-  const say = (ref: number, type = "message") => ({ type, text: `try ${ref}`, cid: "a", ref });
+  const say = (ref: number, type = "message") => ({
+    type,
+    room: "red",
+    text: `try ${ref}`,
+    cid: "a",
+    ref,
+  });
   // First in one frame, then one after the other, then as another kind.
   ann.send([say(1), say(2), say(3)].map((each) => JSON.stringify(each)).join("\n"));
   const heard = [await ann.next(), await ann.next(), await ann.next(), await ann.next()];
@@ -563,16 +590,16 @@ Deno.test("the cid of a rejected message is not remembered", async () => {
   const bob = await JsonClient.login(server, "Bob", "red");
   const words = { type: "message", room: "red", text: "hello", cid: "a" };
   await ann.expectError(words, "not-in-room");
-  await ann.expectError({ ...words, type: "direct", to: "Cy" }, "not-online");
-  ann.send({ type: "join", room: "red" });
-  await ann.expect({ type: "joined" });
+  const direct = { type: "direct", text: "hello", cid: "a" };
+  await ann.expectError({ ...direct, to: "Cy" }, "not-online");
+  await ann.join("red");
   await bob.expect({ type: "joined" });
   await ann.expectError({ ...words, room: "blue" }, "not-in-room");
   await ann.expectError({ ...words, text: "x".repeat(16_385) }, "too-long");
   const id = await ann.sendMessage("hello", { cid: "a" });
   await bob.expect({ type: "message", room: "red", text: "hello", cid: "a", id });
   assertEquals((await ann.request(words)).id, id);
-  await ann.requestAll({ ...words, type: "direct", to: "Bob" });
+  await ann.requestAll({ ...direct, to: "Bob" });
   await bob.expect({ type: "direct", text: "hello", cid: "a" });
   await bob.expectNothingElse();
 });
@@ -627,7 +654,7 @@ Deno.test("a direct message sent again with the same cid is delivered once, and 
   const [echo, ...answers] = [await ann.next(), await ann.next(), await ann.next()];
   answers.push(await ann.next());
   const { id } = echo!;
-  assertEquals([echo!.type, echo!.to, echo!.cid], ["direct", "Bob", "a"]);
+  assertEquals([echo!.type, echo!.to.nick, echo!.cid], ["direct", "Bob", "a"]);
   await bob.expect({ type: "direct", nick: "Ann", text: "psst", id, cid: "a" });
   await bob.expectNothingElse();
   await ann.expectNothingElse();
@@ -654,41 +681,41 @@ Deno.test("an empty cid of a direct message is handled as that of a room message
   cy.connection.socket.close();
 });
 
-Deno.test("a message for another room than the client's is rejected, also after the client moved", async () => {
+Deno.test("a message goes to the room that it names, and is rejected if the client is not there", async () => {
   await using server = await TestServer.open();
   const { ann, bob, tim } = await company(server);
   const blue = await JsonClient.login(server, "Cy", "blue");
   ann.send(
     { type: "message", text: "one", room: "red", ref: 1 },
-    { type: "join", room: "blue", ref: 2 },
-    { type: "message", text: "BOO", room: "red", ref: 3 },
-    { type: "action", text: "boos", room: "red", ref: 4 },
-    { type: "action", text: "waves", room: "blue", ref: 5 },
-    { type: "leave", ref: 6 },
-    { type: "message", text: "BOO", room: "blue", ref: 7 },
+    { type: "message", text: "BOO", room: "blue", ref: 2 },
+    { type: "join", room: "blue", ref: 3 },
+    { type: "action", text: "waves", room: "blue", ref: 4 },
+    { type: "message", text: "two", room: "red", ref: 5 },
+    { type: "leave", room: "red", ref: 6 },
+    { type: "message", text: "BOO", room: "red", ref: 7 },
+    { type: "leave", room: "red", ref: 8 },
   );
   await ann.expect(
-    { type: "message", room: "red", text: "one" },
+    { type: "message", text: "one" },
     { type: "ok", ref: 1 },
-    { type: "left", room: "red" },
+    { type: "error", code: "not-in-room", ref: 2 },
     { type: "joined", room: "blue" },
-    { type: "ok", ref: 2 },
-    { type: "error", code: "not-in-room", ref: 3 },
-    { type: "error", code: "not-in-room", ref: 4 },
+    { type: "ok", ref: 3 },
     { type: "action", text: "waves", room: "blue" },
+    { type: "ok", ref: 4 },
+    { type: "message", text: "two", room: "red" },
     { type: "ok", ref: 5 },
-    { type: "left", room: "blue" },
+    { type: "left", room: "red" },
     { type: "ok", ref: 6 },
     { type: "error", code: "not-in-room", ref: 7 },
+    { type: "error", code: "not-in-room", ref: 8 },
   );
   await ann.expectNothingElse();
-  await bob.expect({ text: "one" }, { type: "left", nick: "Ann" });
+  await bob.expect({ text: "one" }, { text: "two" }, { type: "left", nick: "Ann" });
   await bob.expectNothingElse();
-  await tim.expect("Ann: one", "Ann left room.");
+  await tim.expect("Ann: one", "Ann: two", "Ann left room.");
   await tim.expectNothingElse();
-  await blue.expect({ type: "joined" }, { type: "action", room: "red", text: "waves" }, {
-    type: "left",
-  });
+  await blue.expect({ type: "joined" }, { type: "action", text: "waves" });
   await blue.expectNothingElse();
 });
 
@@ -711,7 +738,7 @@ Deno.test("300 requests sent at once get one reply each, in order, and other cli
     if (ref % 50 === 17) return { type: "ping", ref };
     if (ref % 50 === 27) return { type: "nick", nick: `Ann${ref}`, ref };
     if (ref % 50 === 37) return { type: "dance", ref };
-    return { type: ref % 3 === 0 ? "action" : "message", text: `${ref}`, ref };
+    return { type: ref % 3 === 0 ? "action" : "message", room: "red", text: `${ref}`, ref };
   });
   for (let i = 0; i < 300; i += 30) {
     ann.send(requests.slice(i, i + 20).map((each) => JSON.stringify(each)).join("\n"));
@@ -745,7 +772,7 @@ Deno.test("300 requests sent at once get one reply each, in order, and other cli
   await bob.expectNothingElse();
   let nick = "Ann";
   for (const { type, text, to } of events) {
-    if (type === "nick") await tim.expect(`${nick} is now known as ${nick = to}.`);
+    if (type === "nick") await tim.expect(`${nick} is now known as ${nick = to.nick}.`);
     else await tim.expect(type === "action" ? `* ${nick} ${text}` : `${nick}: ${text}`);
   }
   await tim.expectNothingElse();
@@ -764,7 +791,7 @@ Deno.test("a request without a ref gets a reply only if it fails", async () => {
   });
   await ann.expect(
     { type: "message", room: "red", text: "one" },
-    { type: "nick", to: "Anna" },
+    { type: "nick", to: { nick: "Anna" } },
     { type: "error", code: "unknown-type" },
     { type: "left" },
     { type: "error", code: "not-in-room" },
@@ -789,20 +816,20 @@ Deno.test("plain-text and chat.v1 clients of one room see the same events, and n
   await ann.expect({ type: "action", nick: "Ann", text: "bows" });
   await tim.expect("* Ann bows");
   await tim.request("/nick Tom", "Nickname is: Tom");
-  await ann.expect({ type: "nick", room: "red", nick: "Tim", to: "Tom" });
+  await ann.expect({ type: "nick", room: "red", nick: "Tim", to: { nick: "Tom" } });
   ann.send({ type: "nick", nick: "Anna" });
-  await ann.expect({ type: "nick", nick: "Ann", to: "Anna" });
+  await ann.expect({ type: "nick", nick: "Ann", to: { nick: "Anna" } });
   await tim.expect("Ann is now known as Anna.");
   await tim.request("/msg Anna psst", "[to Anna] psst");
   await ann.expect({ type: "direct", nick: "Tom", text: "psst" });
   ann.send({ type: "direct", to: "tom", text: "what?" });
-  await ann.expect({ type: "direct", nick: "Anna", to: "Tom", text: "what?" });
+  await ann.expect({ type: "direct", nick: "Anna", to: { nick: "Tom" }, text: "what?" });
   await tim.expect("[from Anna] what?");
   await tim.request("/ls", "Tom\nAnna");
-  assertEquals((await ann.request({ type: "members", room: "red" })).nicks, ["Tom", "Anna"]);
+  assertEquals(nicksOf(await ann.request({ type: "members", room: "red" })), ["Tom", "Anna"]);
   await tim.request("/who anna", 'Anna is in room "red".');
-  assertEquals((await ann.request({ type: "who", nick: "tom" })).room, "red");
-  assertEquals((await ann.request({ type: "who", nick: "nora" })).room, null);
+  assertEquals((await ann.request({ type: "who", nick: "tom" })).rooms, ["red"]);
+  assertEquals((await ann.request({ type: "who", nick: "nora" })).rooms, []);
   const rooms = [{ room: "blue", people: 1 }, { room: "red", people: 2 }];
   assertEquals((await ann.request({ type: "rooms" })).rooms, rooms);
   await tim.request("/quit", 'Left chat room "red"');
@@ -877,7 +904,7 @@ Deno.test("a dropped client keeps its room and nickname for the grace, and then 
   conn.close();
   await eventually(() => server.chat.size < size, "the end is noticed");
   // Other clients see no leave.
-  assertEquals((await bob.request({ type: "members", room: "red" })).nicks, [
+  assertEquals(nicksOf(await bob.request({ type: "members", room: "red" })), [
     "Bob",
     "Tim",
     "Ann",
@@ -887,7 +914,7 @@ Deno.test("a dropped client keeps its room and nickname for the grace, and then 
   await other.expectError({ type: "login", nick: "cy" }, "nickname-taken");
   await bob.expect({ type: "left", nick: "Cy", room: "red" });
   await tim.expect("Cy left room.");
-  assertEquals((await bob.request({ type: "members", room: "red" })).nicks, ["Bob", "Tim", "Ann"]);
+  assertEquals(nicksOf(await bob.request({ type: "members", room: "red" })), ["Bob", "Tim", "Ann"]);
   assertEquals((await other.request({ type: "login", nick: "Cy" })).type, "welcome");
   await bob.expectNothingElse();
   await tim.expectNothingElse();

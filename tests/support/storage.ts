@@ -56,6 +56,7 @@ export async function openStorage(
     },
     warn: () => {},
     ...maxChecks === undefined ? {} : { maxChecks },
+    ...parts.clock === undefined ? {} : { clock: parts.clock },
   });
   const feed = new Feed(fed);
   const storage = new Storage({ ...STORAGE_DEFAULTS, kv, feed, instance, ...parts });
