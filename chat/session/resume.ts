@@ -48,6 +48,9 @@ export interface Resumption {
 /** Milliseconds within which a client usually gives up a socket that does not answer. */
 const GIVEN_UP_MS = 5_000;
 
+/** Milliseconds between two attempts to reach the present while KV does not answer. */
+const REACH_RETRY_MS = 1_000;
+
 /** How often a session may change while it is being taken over. */
 const MAX_TAKEOVER_TRIES = 5;
 
@@ -131,13 +134,25 @@ export class Resume {
   endCatchUp(subscriber: Subscriber, { parts, session }: Resumption): void {
     const { storage, sender } = this.#parts;
     const known = parts.flatMap(({ entries }) => entries.map(({ eventId }) => eventId));
-    sender.endCatchUp(subscriber, new Set(known));
+    if (parts.some(({ reason }) => reason === "unavailable")) void this.#endWhenReached(subscriber);
+    else sender.endCatchUp(subscriber, new Set(known));
     // A client that only reads never shows that its new token arrived.
     this.#later(ARRIVED_MS, async () => {
       if (sender.includes(subscriber) && storage.session(session.id) === session) {
         await storage.confirmToken(session.id);
       }
     });
+  }
+
+  /**
+   * Holds the events until none from before the takeover will be delivered any more: the client may have
+   * received those on another instance.
+   */
+  async #endWhenReached(subscriber: Subscriber): Promise<void> {
+    const { storage, sender, clock } = this.#parts;
+    const reached = () => storage.reached().then(() => true, () => false);
+    while (sender.includes(subscriber) && !(await reached())) await delay(clock, REACH_RETRY_MS);
+    sender.endCatchUp(subscriber, new Set());
   }
 
   /** Reads the `cid`s that a client used over other instances. Returns whether that succeeded. */
