@@ -131,11 +131,11 @@ export class Resume {
   }
 
   /** Delivers the held events: the client has been told what it missed. */
-  endCatchUp(subscriber: Subscriber, { parts, session }: Resumption): void {
+  async endCatchUp(subscriber: Subscriber, { parts, session }: Resumption): Promise<void> {
     const { storage, sender } = this.#parts;
     const known = parts.flatMap(({ entries }) => entries.map(({ eventId }) => eventId));
-    if (parts.some(({ reason }) => reason === "unavailable")) void this.#endWhenReached(subscriber);
-    else sender.endCatchUp(subscriber, new Set(known));
+    if (parts.some(({ reason }) => reason === "unavailable")) await this.#reachPresent(subscriber);
+    sender.endCatchUp(subscriber, new Set(known));
     // A client that only reads never shows that its new token arrived.
     this.#later(ARRIVED_MS, async () => {
       if (sender.includes(subscriber) && storage.session(session.id) === session) {
@@ -145,14 +145,13 @@ export class Resume {
   }
 
   /**
-   * Holds the events until none from before the takeover will be delivered any more: the client may have
+   * Waits until no event from before the takeover will be delivered any more: the client may have
    * received those on another instance.
    */
-  async #endWhenReached(subscriber: Subscriber): Promise<void> {
+  async #reachPresent(subscriber: Subscriber): Promise<void> {
     const { storage, sender, clock } = this.#parts;
     const reached = () => storage.reached().then(() => true, () => false);
     while (sender.includes(subscriber) && !(await reached())) await delay(clock, REACH_RETRY_MS);
-    sender.endCatchUp(subscriber, new Set());
   }
 
   /** Reads the `cid`s that a client used over other instances. Returns whether that succeeded. */

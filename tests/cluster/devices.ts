@@ -139,8 +139,9 @@ export class Device {
   async leave(room: string): Promise<void> {
     const session = this.#session!;
     session.view(room).isLeaving = true;
-    const { type } = await this.#change({ type: "leave", room });
+    const { type, code } = await this.#change({ type: "leave", room });
     if (type === "ok") session.hasLeft(room);
+    else if (type === "error" && code !== "unavailable") session.view(room).isLeaving = false;
   }
 
   /** Takes another nickname without a password. Only other spellings of its own keep it signed in. */

@@ -226,6 +226,7 @@ class Simulation {
     const session = device.session!;
     await device.askForMembers();
     for (const room of session.joined) {
+      if (session.view(room).mayBeOut) continue;
       const { members } = await device.ask({ type: "members", room });
       const asked = membersFrom(members);
       const what = `${device.name}: the members of ${room}`;
