@@ -22,7 +22,7 @@ export interface Host {
 
 /** Replies to commands, as opposed to events. */
 const REPLY =
-  /^(Using nickname|Nicknames cannot|Nickname is|Not |That did not work|"[^"]*" (is|looks)|Cannot send|No one|You have|Wrong|Too many|Server busy)/;
+  /^(Using nickname|Nicknames cannot|Nickname is|Not |That did not work|"[^"]*" (is|looks)|Cannot send|No one|You (have|are not)|Wrong|Too many|Server busy)/;
 
 /** Direct messages: their order and that of a room are independent. */
 const DIRECT = /^\[(from|to) /;
