@@ -189,6 +189,7 @@ export class SessionLog {
     this.#note(line);
     assert(id > (view.last ?? ""), `${this.name}: ${id} comes after ${view.last} in ${room}`);
     view.last = id;
+    if (line.type === "joined" && line.user === this.user) view.members = undefined;
     foldMembers(view, line);
     // A request that seemed to fail may be carried out all the same.
     view.isIn = true;
