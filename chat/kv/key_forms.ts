@@ -151,14 +151,13 @@ export const KEYS = {
     removed: "never",
   },
   historyRow: {
-    key:
-      '["log" | "people" | "conversation" | "direct" | "sent" | "own", <stream name>, <event ID>]',
+    key: '["log" | "people" | "conversation" | "direct" | "sent" | "own", <name>, <ID>]',
     value: "{ v: 1, events }",
     writer: "the instance that compacts feed rows, or edits or deletes a message",
     removed: "when its time is over or the quota is used up; expires otherwise",
   },
   historyIndex: {
-    key: '["history_row", <stream kind>, <event ID>, <stream name>]',
+    key: '["history_row", <stream kind>, <event ID>, <name>]',
     value: "[bytes, untilMs] or [bytes, untilMs, lastEventId]",
     writer: "every commit that writes the history row",
     removed: "together with its history row",
@@ -170,7 +169,7 @@ export const KEYS = {
     removed: "never",
   },
   streamBytes: {
-    key: '["history_bytes", <stream kind>, <stream name>]',
+    key: '["history_bytes", <stream kind>, <name>]',
     value: "KvU64: bytes of the stream's history rows",
     writer: "every commit that writes or removes rows of the stream",
     removed: "together with the stream's last row",
@@ -188,7 +187,7 @@ export const KEYS = {
     removed: "by the removal; by an instance that has waited for it too long",
   },
   evicted: {
-    key: '["history_evicted", <stream kind>, <stream name>]',
+    key: '["history_evicted", <stream kind>, <name>]',
     value: "the ID of the newest event that was removed for the quota",
     writer: "the instance that enforces the quota",
     removed: "expires after the longest retention",

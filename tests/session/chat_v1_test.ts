@@ -20,6 +20,8 @@ async function connect(server: TestServer): Promise<TextClient> {
 class Names {
   readonly #ids = new Map<string, string>();
   readonly #tokens = new Map<string, string>();
+  /** IDs of users and sessions. */
+  readonly #ulids = new Map<string, string>();
 
   in(line: string): string {
     const numbered = (names: Map<string, string>, kind: string) => (found: string) => {
@@ -27,15 +29,17 @@ class Names {
       return names.get(found)!;
     };
     return line
-      .replace(/"time":\d+/g, '"time":"<time>"')
+      .replace(/"(time|edited|deleted|since)":\d+/g, '"$1":"<time>"')
       .replace(/"[\w-]{43}"/g, numbered(this.#tokens, "token"))
+      .replace(/"0[0-9A-Z]{25}"/g, numbered(this.#ulids, "ulid"))
       .replace(/"[a-u][0-9a-f]{4,22}"/g, numbered(this.#ids, "id"));
   }
 
   /** Replaces the IDs and tokens of the document by those of this run. */
   static translate(line: string, from: Names, to: Names): string {
     const here = new Map<string, string>();
-    for (const [theirs, ours] of [[from.#ids, to.#ids], [from.#tokens, to.#tokens]] as const) {
+    const pairs = [[from.#ids, to.#ids], [from.#tokens, to.#tokens], [from.#ulids, to.#ulids]];
+    for (const [theirs, ours] of pairs as [Map<string, string>, Map<string, string>][]) {
       const byName = new Map([...ours].map(([text, name]) => [name, text]));
       for (const [text, name] of theirs) here.set(text, byName.get(name) ?? text);
     }
