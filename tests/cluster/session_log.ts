@@ -72,6 +72,11 @@ export class SessionLog {
     return this.#periods.at(-1)!.user;
   }
 
+  /** Whether the client knows how its last change of user ended. */
+  get knowsUser(): boolean {
+    return !this.#periods.at(-1)!.isOver;
+  }
+
   /** The rooms that the session is in. */
   get joined(): string[] {
     return [...this.rooms].filter(([, { isIn }]) => isIn).map(([room]) => room);

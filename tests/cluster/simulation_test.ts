@@ -240,9 +240,11 @@ class Simulation {
       const events = await history(device, { room });
       assertEquals(events.map(stateOf), lastStates(log.saidIn(room)), `${device.name}: ${room}`);
     }
-    if (session.user === session.id) return;
+    if (session.user === session.id || !session.knowsUser) return;
     const { sessions } = await device.ask({ type: "sessions" });
-    const own = this.#people.devices.filter((each) => each.session?.user === session.user);
+    const own = this.#people.devices.filter(({ session: other }) =>
+      other?.knowsUser && other.user === session.user
+    );
     for (const { session } of own) {
       assert(
         sessions.some((each: Line) => each.session === session!.id),
