@@ -1,48 +1,26 @@
 // @ts-check
 /**
  * The queue of calls that wait for a reply. It sends them in order while the client is online, sends
- * them again over the next connection, and delays them when the server asks for that.
+ * them again over the next connection, and settles them.
  */
-import { ChatError, isRename } from "./protocol.js";
+import { errorOfSize, FlowControl, newCall } from "./call.js";
+import { changesUser, ChatError, isMove, isRename } from "./protocol.js";
 
 /** @import { Clock, DirectEvent, RoomEvent } from "./client.d.ts" */
+/** @import { Call } from "./call.js" */
 /** @import { Connection } from "./connection.js" */
 /** @import { Line } from "./protocol.js" */
 
 /** How long a question waits for its reply, waiting for a connection included. */
 const REPLY_TIMEOUT_MS = 30_000;
-/** Limits of the calls without a reply: the server closes a connection (1008) that has sent 262,144
- * characters ahead of it. */
-const MAX_CALLS_IN_FLIGHT = 64;
-const MAX_CHARACTERS_IN_FLIGHT = 128 * 1024;
-/** A frame far over the server's limit ends the connection, and again at each new attempt. */
-const MAX_REQUEST_CHARACTERS = 64 * 1024;
-/** Unsent bytes in the socket above which the queue waits. */
-const MAX_BUFFERED_BYTES = 1024 * 1024;
-const BUFFER_CHECK_MS = 50;
-/** How often a call is sent while the server's storage is unavailable. */
-const MAX_STORAGE_FAILURES = 4;
-/** The first delay after a failure of the server's storage. */
-export const RETRY_DELAY_MS = 1_000;
-/** After a rate limit only one call is in flight for this time. The others would be rejected, and the
- * server closes (1008) a client that ignores rejections. */
-const CAREFUL_MS = 30_000;
 
 /**
- * A call that waits for its reply. A `post` may be sent again, because the server knows its `cid`. A
- * `move` changes the room or the nickname; nothing overtakes it. A `query` is sent once.
+ * - `nameOf`: returns the server's name of a room.
+ * - `replied`: the server answered a call for good. Returns what the call is settled with.
  *
- * @typedef {object} Call
- * @property {"post" | "move" | "query"} kind
- * @property {Line} request
- * @property {number} characters - length of the request
- * @property {boolean} wasSent - the server may have executed it
- * @property {Connection | undefined} sentOver - the connection on which it waits for its reply
- * @property {boolean} isDoubtful - it was sent in a session that is lost
- * @property {number} storageFailures
- * @property {() => void} cancelTimeout
- * @property {(answer: Line | ChatError) => void} settle
- * @property {Promise<unknown>} promise
+ * @typedef {object} CallListener
+ * @property {(room: string) => string} nameOf
+ * @property {(request: Line, reply: Line | ChatError, connection: Connection) => Line | ChatError} replied
  */
 
 /** The calls without a reply, in the order in which they were made. */
@@ -51,23 +29,22 @@ export class CallQueue {
   #calls = [];
   /** Present while the client is online. @type {Connection | undefined} */
   #connection;
-  /** Present while nothing may be sent. @type {(() => void) | undefined} */
-  #cancelPause;
-  #carefulUntilMs = 0;
   #isClosed = false;
   #clock;
   #maxCalls;
-  #onRename;
+  #on;
+  #flow;
 
   /**
    * @param {Clock} clock
    * @param {number} maxCalls
-   * @param {(nick: string) => void} onRename - the server confirmed another nickname
+   * @param {CallListener} on
    */
-  constructor(clock, maxCalls, onRename) {
+  constructor(clock, maxCalls, on) {
     this.#clock = clock;
     this.#maxCalls = maxCalls;
-    this.#onRename = onRename;
+    this.#on = on;
+    this.#flow = new FlowControl(clock, () => this.send());
   }
 
   /**
@@ -80,35 +57,17 @@ export class CallQueue {
    * @returns {Promise<T>}
    */
   add(kind, request, pick) {
-    if (this.#isClosed) return Promise.reject(closedError());
-    const characters = JSON.stringify(request).length;
-    if (characters > MAX_REQUEST_CHARACTERS) {
-      const reason = `${characters} characters are too many (maximum ${MAX_REQUEST_CHARACTERS}).`;
-      return Promise.reject(new ChatError("too-long", `Cannot send: ${reason}`));
+    const waiting = request.type === "read" ? this.#unsentRead(request) : undefined;
+    if (waiting) {
+      waiting.request = request;
+      return /** @type {Promise<T>} */ (waiting.promise);
     }
-    if (kind === "move") this.#replaceLastMove(request);
-    if (this.#calls.length >= this.#maxCalls) {
-      const reason = `${this.#maxCalls} calls are waiting for a reply.`;
-      return Promise.reject(new ChatError("full", `Cannot send: ${reason}`));
+    const { call, promise } = newCall(kind, request, pick);
+    const error = this.#reasonToReject(call);
+    if (error) {
+      call.settle(error);
+      return promise;
     }
-    let settle = (/** @type {Line | ChatError} */ _answer) => {};
-    /** @type {Promise<T>} */
-    const promise = new Promise((resolve, reject) => {
-      settle = (answer) => answer instanceof ChatError ? reject(answer) : resolve(pick(answer));
-    });
-    /** @type {Call} */
-    const call = {
-      kind,
-      request,
-      characters,
-      wasSent: false,
-      sentOver: undefined,
-      isDoubtful: false,
-      storageFailures: 0,
-      cancelTimeout() {},
-      settle,
-      promise,
-    };
     if (kind === "query") {
       const error = new ChatError("offline", "The server did not answer in time.");
       call.cancelTimeout = this.#clock.after(REPLY_TIMEOUT_MS, () => this.settle(call, error));
@@ -116,6 +75,20 @@ export class CallQueue {
     this.#calls.push(call);
     this.send();
     return promise;
+  }
+
+  /**
+   * Adds a `join` before all other calls, unless the first call that concerns the room is one already.
+   * It is sent with the next `send`.
+   *
+   * @param {string} room
+   */
+  joinFirst(room) {
+    if (this.#calls.find((call) => this.#roomOf(call) === room)?.request.type === "join") return;
+    const { call, promise } = newCall("move", { type: "join", room }, () => {});
+    // The listener of the queue learns of a failure.
+    promise.catch(() => {});
+    this.#calls.unshift(call);
   }
 
   /**
@@ -141,8 +114,7 @@ export class CallQueue {
   /** Sends nothing more until the client is online again. */
   offline() {
     this.#connection = undefined;
-    this.#cancelPause?.();
-    this.#cancelPause = undefined;
+    this.#flow.endPause();
   }
 
   /** Rejects all calls, and those that are added later. */
@@ -156,29 +128,36 @@ export class CallQueue {
     }
   }
 
-  /** Sends as many calls as may be in flight, in order: a call that was sent before is sent first. */
+  /**
+   * Sends as many calls as may be in flight, in order: a call that was sent before is sent first. A
+   * call that changes the user is sent alone. Nothing overtakes a `join` or `leave` of the same room,
+   * and neither overtakes what concerns the room: the server could reject one of the two for the time
+   * being, and execute the other.
+   */
   send() {
     const connection = this.#connection;
-    if (connection === undefined) return;
-    const isCareful = this.#clock.monotonicMs() < this.#carefulUntilMs;
-    const maxInFlight = isCareful ? 1 : MAX_CALLS_IN_FLIGHT;
+    if (connection === undefined || this.#flow.isPaused) return;
     let inFlight = 0;
     let charactersInFlight = 0;
-    for (const call of [...this.#calls]) {
-      if (this.#cancelPause) return;
-      // A move is sent alone: a call behind it may mean another room, or come from another nickname.
-      if (call.kind === "move" && inFlight > 0) return;
+    let isFirst = true;
+    const busyRooms = new Set();
+    const movingRooms = new Set();
+    for (const call of this.#calls.filter(({ isDoubtful }) => !isDoubtful)) {
+      const isAlone = changesUser(call.request);
+      if (isAlone && !isFirst) return;
+      isFirst = false;
+      const room = this.#roomOf(call);
+      const isMoving = isMove(call.request);
+      const mustWait = movingRooms.has(room) || isMoving && busyRooms.has(room);
+      if (room !== undefined) (isMoving ? movingRooms : busyRooms).add(room);
+      if (mustWait) continue;
       inFlight++;
       charactersInFlight += call.characters;
       if (call.sentOver === undefined) {
-        if (inFlight > maxInFlight) return;
-        if (inFlight > 1 && charactersInFlight > MAX_CHARACTERS_IN_FLIGHT) return;
-        if (connection.bufferedBytes > MAX_BUFFERED_BYTES) return this.#pause(BUFFER_CHECK_MS);
-        call.sentOver = connection;
-        call.wasSent = true;
-        connection.send(call.request, (reply) => this.#replied(call, connection, reply));
+        if (!this.#flow.allows(connection, inFlight, charactersInFlight)) return;
+        this.#send(call, connection);
       }
-      if (call.kind === "move") return;
+      if (isAlone) return;
     }
   }
 
@@ -188,31 +167,33 @@ export class CallQueue {
   }
 
   /**
-   * The room that the client will be in when all calls are done.
+   * Whether a request is in flight that meets a condition.
    *
-   * @param {string | undefined} room - its present room
+   * @param {(request: Line) => boolean} isMeant
    */
-  roomAfterAll(room) {
-    const last = this.#calls.findLast(({ request: { type } }) =>
-      type === "join" || type === "leave"
-    );
-    return last ? last.request.room : room;
+  isInFlight(isMeant) {
+    return this.#calls.some(({ sentOver, request }) => sentOver !== undefined && isMeant(request));
   }
 
   /**
-   * Settles the move whose reply was lost, if the resumed session shows that it was executed.
+   * Settles the moves whose replies were lost, if the resumed session shows that they were executed.
+   * Returns the rooms that the client left by them.
    *
    * @param {string} nick
-   * @param {string | undefined} room
+   * @param {ReadonlySet<string>} rooms - the rooms that the session is in
    */
-  resumed(nick, room) {
-    const move = this.#calls.find(({ kind, wasSent }) => kind === "move" && wasSent);
-    if (move === undefined) return;
-    const { request } = move;
-    // The nickname does not show whether a password was accepted.
-    if (request.type === "identify") return;
-    const isDone = request.type === "nick" ? request.nick === nick : request.room === room;
-    if (isDone) this.settle(move, { type: "ok" });
+  resumed(nick, rooms) {
+    const left = [];
+    for (const call of this.#calls.filter(({ kind, wasSent }) => kind === "move" && wasSent)) {
+      const { type } = call.request;
+      const room = this.#roomOf(call) ?? "";
+      // The nickname does not show whether the password of an `identify` was accepted.
+      const isDone = type === "nick" && call.request.nick === nick ||
+        type === "join" && rooms.has(room) || type === "leave" && !rooms.has(room);
+      if (isDone && type === "leave") left.push(room);
+      if (isDone) this.settle(call, { type: "ok" });
+    }
+    return left;
   }
 
   /** Notes that the session is lost, in which calls may have been executed. */
@@ -224,19 +205,31 @@ export class CallQueue {
     }
   }
 
-  /** Rejects posts that the server may have executed and that it does not remember. */
-  rejectSentPosts() {
-    for (const call of this.#calls) call.isDoubtful ||= call.kind === "post" && call.wasSent;
-    this.rejectDoubtful();
+  /**
+   * Rejects posts to a room that the server may have executed and that it does not remember.
+   *
+   * @param {string | undefined} room - `undefined`: direct messages
+   */
+  rejectSentPosts(room) {
+    for (const call of this.#calls) {
+      call.isDoubtful ||= call.kind === "post" && call.wasSent && this.#roomOf(call) === room;
+    }
+    this.rejectDoubtful((each) => each === room);
   }
 
-  /** Rejects posts of the lost session which the history does not contain. */
-  rejectDoubtful() {
+  /**
+   * Rejects posts of the lost session which the history does not contain.
+   *
+   * @param {(room: string | undefined) => boolean} isMeant - `undefined`: direct messages
+   */
+  rejectDoubtful(isMeant) {
     const error = new ChatError(
       "unknown",
       "The connection was lost. This may have been delivered.",
     );
-    for (const call of this.#calls.filter(({ isDoubtful }) => isDoubtful)) this.settle(call, error);
+    for (const call of this.#calls.filter(({ isDoubtful }) => isDoubtful)) {
+      if (isMeant(this.#roomOf(call))) this.settle(call, error);
+    }
   }
 
   /**
@@ -249,7 +242,25 @@ export class CallQueue {
     const call = this.#calls.find(({ kind, request }) =>
       kind === "post" && request.cid === event.cid
     );
-    if (call) this.settle(call, { type: "ok", id: event.id });
+    const kept = event.type === "direct" ? event.kept : undefined;
+    if (call) this.settle(call, { type: "ok", id: event.id, kept });
+  }
+
+  /** The server's name of the room that a call concerns. @param {Pick<Call, "request">} call */
+  #roomOf({ request: { room } }) {
+    return typeof room === "string" ? this.#on.nameOf(room) : undefined;
+  }
+
+  /**
+   * @param {Call} call
+   * @param {Connection} connection
+   */
+  #send(call, connection) {
+    call.sentOver = connection;
+    call.wasSent = true;
+    const room = this.#roomOf(call);
+    const request = room === undefined ? call.request : { ...call.request, room };
+    connection.send(request, (reply) => this.#replied(call, connection, reply));
   }
 
   /**
@@ -259,59 +270,54 @@ export class CallQueue {
    */
   #replied(call, connection, reply) {
     if (call.sentOver !== connection) return;
-    call.sentOver = undefined;
     if (reply instanceof ChatError) {
+      call.sentOver = undefined;
       // The call is sent again over the next connection.
       if (reply.code === "offline" && call.kind !== "query") return;
-      const delayMs = this.#retryDelayMs(call, reply);
+      const delayMs = this.#flow.retryDelayMs(call, reply);
       if (delayMs !== undefined) {
         // A post may be stored in spite of the error: it stays marked as sent.
         if (call.kind !== "post") call.wasSent = false;
-        return this.#pause(delayMs);
+        return this.#flow.pause(delayMs);
       }
-    } else if (isRename(call.request)) {
-      // Outside all rooms no event reports the new nickname.
-      this.#onRename(String(reply.nick ?? call.request.nick));
     }
-    this.settle(call, reply);
+    this.settle(call, this.#on.replied(call.request, reply, connection));
   }
 
   /**
-   * The milliseconds after which a rejected call is sent again; `undefined`: it has failed.
+   * Returns why a new call cannot be added. Makes room for one that replaces another.
    *
    * @param {Call} call
-   * @param {ChatError} error
    */
-  #retryDelayMs(call, error) {
-    if (error.code === "too-fast") {
-      this.#carefulUntilMs = this.#clock.monotonicMs() + CAREFUL_MS;
-      return error.retryAfter || RETRY_DELAY_MS;
-    }
-    if (error.code !== "unavailable" || ++call.storageFailures >= MAX_STORAGE_FAILURES) return;
-    const maxMs = RETRY_DELAY_MS * 2 ** call.storageFailures;
-    return maxMs / 2 * (1 + this.#clock.jitter());
+  #reasonToReject(call) {
+    const error = this.#isClosed ? closedError() : errorOfSize(call);
+    if (error) return error;
+    this.#replaceUnsent(call.request);
+    if (this.#calls.length < this.#maxCalls) return undefined;
+    const reason = `${this.#maxCalls} calls are waiting for a reply.`;
+    return new ChatError("full", `Cannot send: ${reason}`);
   }
 
   /**
-   * Rejects the last call if it is a move that was not sent and that the new one makes pointless: a
-   * client that changed rooms three times while offline enters the last one only.
+   * Rejects a call that was not sent and that the new one makes pointless: a `join` or `leave` if it
+   * is the last call for the same room, a change of the nickname if it is the last call of all.
    *
    * @param {Line} request
    */
-  #replaceLastMove(request) {
-    const last = this.#calls.at(-1);
-    if (last?.kind !== "move" || last.wasSent) return;
-    if (isRename(last.request) !== isRename(request)) return;
+  #replaceUnsent(request) {
+    const isSame = [isMove, isRename].find((isOne) => isOne(request));
+    if (isSame === undefined) return;
+    const room = this.#roomOf({ request });
+    const last = this.#calls.findLast((call) => isRename(request) || this.#roomOf(call) === room);
+    if (last === undefined || last.wasSent || !isSame(last.request)) return;
     this.settle(last, new ChatError("replaced", "A later call replaced this one."));
   }
 
-  /** @param {number} ms */
-  #pause(ms) {
-    if (this.#cancelPause) return;
-    this.#cancelPause = this.#clock.after(ms, () => {
-      this.#cancelPause = undefined;
-      this.send();
-    });
+  /** A call that moves the same read marker and was not sent. @param {Line} request */
+  #unsentRead({ room, with: user }) {
+    return this.#calls.find(({ request, wasSent }) =>
+      !wasSent && request.type === "read" && request.room === room && request.with === user
+    );
   }
 }
 

@@ -1,223 +1,21 @@
 /**
- * The types of the `chat.v1` client. TypeScript finds this file beside `client.js`; Deno finds it by
- * the first line of `client.js`. `tests/client/types_test.ts` compares it with the JavaScript.
- *
- * Times are Unix milliseconds by the server's clock. IDs are opaque strings; within one room they
- * grow, compared as strings.
+ * The types of the `chat.v1` client; those of its events are in `events.d.ts`. TypeScript finds this
+ * file beside `client.js`; Deno finds it by the first line of `client.js`.
+ * `tests/client/types_test.ts` compares it with the JavaScript.
  */
+import type {
+  ActionEvent,
+  ChatEvent,
+  DirectEvent,
+  EventInConversation,
+  EventInRoom,
+  EventOf,
+  RoomMessageEvent,
+  StateEvent,
+  User,
+} from "./events.d.ts";
 
-/**
- * A user. `user` is stable and opaque: compare it, never the nickname. It is the ID of a registration,
- * or else of a session. `registered` says that the user has signed in to a registered nickname.
- */
-export interface User {
-  readonly user: string;
-  readonly nick: string;
-  readonly registered?: true;
-}
-
-/** The fields of text posted to a room. `cid` is the ID that its sender gave it. */
-export interface RoomText extends User {
-  readonly id: string;
-  readonly room: string;
-  readonly text: string;
-  readonly time: number;
-  readonly cid?: string;
-  /** When it was edited, or deleted, which leaves the text empty. */
-  readonly edited?: number;
-  readonly deleted?: number;
-}
-
-/** A message in a room. */
-export interface RoomMessageEvent extends RoomText {
-  readonly type: "message";
-}
-
-/** An action in a room, shown as `* Ann waves`. */
-export interface ActionEvent extends RoomText {
-  readonly type: "action";
-}
-
-/** A user entered the room, with the first of their sessions. */
-export interface JoinedEvent extends User {
-  readonly type: "joined";
-  readonly id: string;
-  readonly room: string;
-  readonly time: number;
-}
-
-/** A user left the room, with the last of their sessions. */
-export interface LeftEvent extends User {
-  readonly type: "left";
-  readonly id: string;
-  readonly room: string;
-  readonly time: number;
-}
-
-/** A member of the room is called `to.nick` from now on, and is the user `to.user`. */
-export interface NickEvent extends User {
-  readonly type: "nick";
-  readonly id: string;
-  readonly room: string;
-  readonly to: User;
-  readonly time: number;
-}
-
-/** A direct message to the user `to`. Every session of both users receives it. */
-export interface DirectEvent extends User {
-  readonly type: "direct";
-  readonly id: string;
-  readonly to: User;
-  readonly text: string;
-  readonly time: number;
-  readonly cid?: string;
-  /** It is kept like history: both users are registered. */
-  readonly kept?: true;
-  readonly edited?: number;
-  readonly deleted?: number;
-}
-
-/** The author changed the message `target`, in a room or (with `to`) between two users. */
-export interface EditedEvent extends User {
-  readonly type: "edited";
-  readonly id: string;
-  readonly room?: string;
-  readonly to?: User;
-  readonly target: string;
-  readonly text: string;
-  readonly time: number;
-}
-
-/** The message `target` was deleted, in a room or (with `to`) between two users. */
-export interface DeletedEvent extends User {
-  readonly type: "deleted";
-  readonly id: string;
-  readonly room?: string;
-  readonly to?: User;
-  readonly target: string;
-  readonly time: number;
-}
-
-/** Another session of this user has read a room, or the messages with a user, up to the event `id`. */
-export interface ReadEvent {
-  readonly type: "read";
-  readonly room?: string;
-  readonly with?: string;
-  readonly id: string;
-}
-
-/** A room that the user is in. `unread`: at most 100, which means that or more. */
-export interface RoomState {
-  readonly room: string;
-  /** This session receives the events of the room. */
-  readonly joined: boolean;
-  readonly read?: string;
-  readonly unread?: number;
-}
-
-/** The user of a conversation, and how much of it is unread. */
-export interface ConversationState extends User {
-  readonly read?: string;
-  readonly unread?: number;
-}
-
-/**
- * The session began, or was resumed. A registered user learns here which rooms and conversations its
- * other sessions have: `rooms` that are not `joined` can be joined.
- */
-export interface WelcomeEvent extends User {
-  readonly type: "welcome";
-  readonly rooms: readonly RoomState[];
-  readonly directs: readonly ConversationState[];
-}
-
-/**
- * The client is back after a lost connection: `missed` events of the room, or without `room` of the
- * direct messages, were delivered before it. With `recovered: false` events may be missing before the
- * event `from`, or before this event if there is no `from`.
- *
- * If the session was lost, the client has logged in, joined and read the history again. Then
- * `recovered` says that no message is missing; joins and leaves are not told.
- *
- * Reasons: `expired`, `too-many`, `history-off`, `unavailable`, `not-in-room`; `forgotten` means that
- * the server lost all its data and its IDs start again.
- */
-export interface ResumedEvent {
-  readonly type: "resumed";
-  readonly room?: string;
-  readonly recovered: boolean;
-  readonly missed: number;
-  readonly reason?: string;
-  readonly from?: string;
-}
-
-/**
- * The server left out `missed` events of a room because the connection was too slow. The client read
- * the messages from the history and delivered `filled` of them, in order, before this event. With
- * `recovered: false` messages may be missing (`too-many`, `history-off`, `unavailable`).
- *
- * Joins, leaves and renames are not recovered: call {@linkcode Room.members} for the present members.
- */
-export interface GapEvent {
-  readonly type: "gap";
-  readonly room: string;
-  readonly missed: number;
-  readonly filled: number;
-  readonly recovered: boolean;
-  readonly reason?: string;
-}
-
-/**
- * The state of the connection changed. Offline, `retryAt` is the time of the next attempt. Without
- * `retryAt` the server refused the nickname: the client waits for `rename`, `identify` or `retryNow`.
- */
-export type StateEvent =
-  | { readonly type: "state"; readonly state: "connecting" | "online" }
-  | {
-    readonly type: "state";
-    readonly state: "offline";
-    readonly retryAt?: number;
-    readonly code: number;
-    readonly reason: string;
-  }
-  | {
-    readonly type: "state";
-    readonly state: "closed";
-    readonly reason: "closed" | "detached" | "taken-over" | "ended";
-  };
-
-/** An error that answers no call, such as a refused login or a malformed line. */
-export interface FailureEvent {
-  readonly type: "error";
-  readonly error: ChatError;
-}
-
-/** A line of a type that this client does not know. */
-export interface UnknownEvent {
-  readonly type: "unknown";
-  readonly line: Readonly<Record<string, unknown>>;
-}
-
-/** An event of a room. */
-export type RoomEvent = RoomMessageEvent | ActionEvent | JoinedEvent | LeftEvent | NickEvent;
-
-/** Every event that a listener can receive. */
-export type ChatEvent =
-  | RoomEvent
-  | DirectEvent
-  | EditedEvent
-  | DeletedEvent
-  | ReadEvent
-  | WelcomeEvent
-  | ResumedEvent
-  | GapEvent
-  | StateEvent
-  | FailureEvent
-  | UnknownEvent;
-
-/** The event that a listener of the type `T` receives. */
-export type EventOf<T extends ChatEvent["type"] | "*"> = T extends "*" ? ChatEvent
-  : Extract<ChatEvent, { type: T }>;
+export type * from "./events.d.ts";
 
 /** A user and the rooms that they are in. */
 export interface WhoReply extends User {
@@ -362,9 +160,9 @@ export interface Room {
    * Calls the listener for each event of a type in this room, or with `"*"` for every one. Returns a
    * function that removes the listener.
    */
-  on<T extends ChatEvent["type"] | "*">(
+  on<T extends EventInRoom["type"] | "*">(
     type: T,
-    listener: (event: EventOf<T>) => void,
+    listener: (event: EventOf<T, EventInRoom>) => void,
   ): () => void;
 
   /**
@@ -377,13 +175,20 @@ export interface Room {
   /** Posts an action, such as `waves`, in the same way as {@linkcode Room.say}. */
   act(text: string): Promise<{ id: string }>;
 
-  /** Replaces the text of one's own message. */
+  /**
+   * Replaces the text of one's own message.
+   *
+   * @throws {ChatError} `no-such-message`, `edit-too-late` and others. `offline`: it may be replaced
+   */
   edit(id: string, text: string): Promise<void>;
 
-  /** Deletes one's own message for good. */
+  /** Deletes one's own message for good, with the same errors. */
   delete(id: string): Promise<void>;
 
-  /** Tells the user's other sessions that everything up to an event is read. Registered users only. */
+  /**
+   * Tells the user's other sessions that everything up to an event is read. Registered users only. A
+   * call that waits to be sent is merged with the next one.
+   */
   markRead(id: string): Promise<void>;
 
   /** Returns the members. */
@@ -402,9 +207,9 @@ export interface Conversation {
   readonly user: string;
 
   /** Calls the listener for each event of a type in this conversation. */
-  on<T extends ChatEvent["type"] | "*">(
+  on<T extends EventInConversation["type"] | "*">(
     type: T,
-    listener: (event: EventOf<T>) => void,
+    listener: (event: EventOf<T, EventInConversation>) => void,
   ): () => void;
 
   /** Sends a message, as {@linkcode Room.say} does. `kept`: like history; else until both are gone. */
@@ -471,7 +276,7 @@ export class ChatClient {
    */
   events(options?: { limit?: number }): AsyncGenerator<ChatEvent, void, void>;
 
-  /** Enters a further room. */
+  /** Enters a further room. Its name may differ from the one given: the server corrects lookalikes. */
   join(room: string): Promise<Room>;
 
   /** Returns a room, to speak in it and listen to it. It sends nothing. */

@@ -1,30 +1,35 @@
 // @ts-check
 /**
- * Brings the client into the chat over a new connection: resumes the session, or logs in, enters the
- * room again and reads what it missed there. It does not decide when to connect.
+ * Brings the client into the chat over a new connection: resumes the session, or logs in. It does not
+ * decide when to connect, and enters no rooms.
  */
-import { readMissed } from "./inbox.js";
-import { ChatError, idOf, isBusy, isRoomEvent, isTemporary } from "./protocol.js";
+import { resumedEvent } from "./membership.js";
+import { ChatError, isBusy, isTemporary, welcomeEvent } from "./protocol.js";
 
 /** @import { Clock } from "./client.d.ts" */
-/** @import { Call, CallQueue } from "./calls.js" */
+/** @import { Call } from "./call.js" */
+/** @import { CallQueue } from "./calls.js" */
 /** @import { Connection } from "./connection.js" */
 /** @import { Inbox } from "./inbox.js" */
 /** @import { Listeners } from "./listeners.js" */
+/** @import { Membership } from "./membership.js" */
 /** @import { Line } from "./protocol.js" */
 /** @import { SessionState } from "./session.js" */
 
 /** The delay, and up to twice that, before the client asks again for its own nickname, which the server
  * still keeps for a lost connection. */
 const OWN_NICK_RETRY_MS = 1_000;
+/** The server sends so many unread messages after a login, and counts so far. */
+const MAX_UNREAD = 100;
 
 /**
- * - `online`: the client is in the chat.
+ * - `online`: the client has logged in; a fresh session is in no room. After a resume the inbox
+ *   reports it, when the replay is complete.
  * - `refused`: the server refused the nickname; only the application can choose another.
  * - `failed`: the attempt failed; another one may succeed.
  *
  * @typedef {object} HandshakeListener
- * @property {(connection: Connection) => void} online
+ * @property {(connection: Connection, rooms: Set<string>) => void} online
  * @property {(connection: Connection, error: ChatError) => void} refused
  * @property {(connection: Connection, error: unknown) => void} failed
  */
@@ -40,35 +45,43 @@ export class Handshake {
   #session;
   #calls;
   #inbox;
+  #membership;
   #listeners;
   #clock;
   #on;
 
   /**
-   * @param {{ session: SessionState, calls: CallQueue, inbox: Inbox, listeners: Listeners,
-   *   clock: Clock }} parts
+   * @param {{ session: SessionState, calls: CallQueue, inbox: Inbox, membership: Membership,
+   *   listeners: Listeners, clock: Clock }} parts
    * @param {HandshakeListener} on
    */
-  constructor({ session, calls, inbox, listeners, clock }, on) {
+  constructor({ session, calls, inbox, membership, listeners, clock }, on) {
+    this.#membership = membership;
     this.#session = session;
     this.#calls = calls;
     this.#inbox = inbox;
     this.#listeners = listeners;
     this.#clock = clock;
     this.#on = on;
-    if (session.tokens.length === 0) inbox.hold();
+    if (session.tokens.length === 0) inbox.holdAll();
   }
 
   /** Resumes or logs in over a connection that has opened. @param {Connection} connection */
   start(connection) {
     const token = this.#session.tokens[0];
-    if (token === undefined) return this.#run(connection, this.#logIn(connection));
-    // While the room is being entered again, the missed events come from the history.
-    const last = this.#inbox.isHolding ? undefined : this.#session.position.last;
-    const { received, sent } = this.#session.direct;
-    // One of the two alone would count for both.
-    const direct = received || sent ? { direct: received ?? "", sent } : {};
-    connection.send({ type: "resume", token, last, ...direct }, (reply) => {
+    if (token === undefined) {
+      this.#logIn(connection).catch((error) => this.#on.failed(connection, error));
+      return;
+    }
+    const { direct } = this.#session;
+    const last = Object.fromEntries(
+      this.#session.rooms.flatMap((room) => {
+        const id = this.#session.lastIn(room);
+        // What was missed in a room that is not entered again yet comes from the history.
+        return id === null || this.#inbox.lostHold(room) ? [] : [[room, id]];
+      }),
+    );
+    connection.send({ type: "resume", token, last, direct }, (reply) => {
       if (!(reply instanceof ChatError)) return this.#resumed(connection, token, reply);
       if (isTemporary(reply)) return this.#on.failed(connection, reply);
       this.#session.tokens = this.#session.tokens.slice(1);
@@ -77,19 +90,10 @@ export class Handshake {
     });
   }
 
-  /**
-   * @param {Connection} connection
-   * @param {Promise<void>} steps
-   */
-  #run(connection, steps) {
-    steps.catch((error) => this.#on.failed(connection, error));
-  }
-
   #sessionLost() {
     this.#keepAskingForOwnNick();
-    this.#session.direct = { received: undefined, sent: "" };
     this.#hasLostSession = true;
-    this.#inbox.hold();
+    this.#inbox.holdAll();
     this.#calls.sessionLost();
   }
 
@@ -103,18 +107,24 @@ export class Handshake {
    * @param {Line} welcome
    */
   #resumed(connection, usedToken, welcome) {
+    if (welcome.type !== "welcome") return this.#on.failed(connection, noWelcome());
     this.#session.welcome(welcome, [usedToken]);
     // The first request over the connection ends the old token. It has to be sent at once.
     connection.send({ type: "ping" }, (reply) => {
       if (reply instanceof ChatError) return;
       this.#session.tokens = this.#session.tokens.slice(0, 1);
     });
-    const room = typeof welcome.room === "string" ? welcome.room : undefined;
-    this.#calls.resumed(this.#session.nick, room);
+    const event = welcomeEvent(welcome);
+    const rooms = new Set(event.rooms.filter(({ joined }) => joined).map(({ room }) => room));
+    for (const room of rooms) this.#session.enter(room);
     // The client is online only after the replay, which shows which messages were delivered, and which
-    // ends the previous room first.
-    if (!this.#inbox.isHolding) return this.#inbox.expectReplay(connection, room);
-    this.#run(connection, this.#enterRoom(connection));
+    // ends with the rooms that it has left.
+    this.#inbox.expectReplay(connection, rooms);
+    for (const room of this.#calls.resumed(this.#session.nick, rooms)) {
+      // The end of the replay removes other rooms that the client has left.
+      if (this.#inbox.lostHold(room)) this.#membership.forget(room);
+    }
+    this.#listeners.emit(event);
   }
 
   /** @param {Connection} connection */
@@ -122,13 +132,8 @@ export class Handshake {
     while (true) {
       const rename = this.#isNickRefused ? this.#calls.firstRename : undefined;
       const nick = String(rename?.request.nick ?? this.#session.nick);
-      const reply = await this.#requestLogin(connection, nick, rename?.request);
-      if (!(reply instanceof ChatError)) {
-        this.#isNickRefused = false;
-        this.#session.welcome(reply, []);
-        if (rename) this.#calls.settle(rename, reply);
-        return await this.#enterRoom(connection);
-      }
+      const reply = await this.#requestLogin(connection, nick, rename);
+      if (!(reply instanceof ChatError)) return;
       if (await this.#mustGiveUp(connection, reply, rename)) {
         return this.#on.refused(connection, reply);
       }
@@ -166,68 +171,89 @@ export class Handshake {
    *
    * @param {Connection} connection
    * @param {string} nick
-   * @param {Line | undefined} rename - called after the server refused another nickname
+   * @param {Call | undefined} rename - called after the server refused another nickname
    */
   async #requestLogin(connection, nick, rename) {
     const login = { type: "login", nick };
-    if (rename?.type === "identify") return await connection.ask(rename);
+    if (rename?.request.type === "identify") {
+      return await this.#ask(connection, rename.request, rename);
+    }
     const { credentials } = this.#session;
     if (credentials === undefined || !isSameNick(credentials.nick, nick)) {
-      return await connection.ask(login);
+      return await this.#ask(connection, login, rename);
     }
     const { password } = credentials;
-    const reply = await connection.ask({ type: "identify", nick, password });
+    const reply = await this.#ask(connection, { type: "identify", nick, password }, rename);
     const isUnregistered = reply instanceof ChatError && reply.code === "not-registered";
-    return isUnregistered ? await connection.ask(login) : reply;
+    return isUnregistered ? await this.#ask(connection, login, rename) : reply;
   }
 
   /**
-   * Enters the room after a login and delivers the events that the client missed there, then those that
-   * arrived meanwhile.
+   * Sends a login. A `welcome` is handled before the lines behind it.
    *
    * @param {Connection} connection
+   * @param {Line} login
+   * @param {Call | undefined} rename
+   * @returns {Promise<Line | ChatError>}
+   * @throws {ChatError} `malformed`
    */
-  async #enterRoom(connection) {
-    const session = this.#session;
-    const { room, last } = session.position;
-    /** @type {Awaited<ReturnType<typeof readMissed>>} */
-    let missed = { events: [], reason: "expired" };
-    /** @type {string | undefined} */
-    let from;
-    if (room !== undefined) {
-      const reply = await connection.ask({ type: "join", room });
-      if (!(reply instanceof ChatError)) {
-        from = idOf(reply).id;
-        if (last !== undefined && last < from) missed = await readMissed(connection, last, from);
-        else {
-          // The IDs of a server that lost its data start again.
-          if (last !== undefined) missed.reason = "forgotten";
-          session.position = { room, last: undefined };
-        }
-      } else if (isTemporary(reply)) throw reply;
-      else this.#listeners.report(reply);
-    }
-    // From here on everything is synchronous: no line overtakes the events that were held back.
-    const held = this.#inbox.release();
-    if (from === undefined) session.position = { room: undefined, last: undefined };
-    for (const event of missed.events) this.#inbox.deliver(event);
-    this.#calls.rejectDoubtful();
-    if (this.#hasLostSession) {
-      this.#hasLostSession = false;
-      const { events, reason } = missed;
-      this.#listeners.emit({
-        type: "resumed",
-        recovered: false,
-        missed: events.length,
-        reason,
-        from,
+  #ask(connection, login, rename) {
+    return new Promise((resolve, reject) => {
+      connection.send(login, (reply) => {
+        if (reply instanceof ChatError) return resolve(reply);
+        if (reply.type !== "welcome") return reject(noWelcome());
+        this.#loggedIn(connection, reply, rename);
+        resolve(reply);
       });
-    }
-    for (const line of held) {
-      if (!isRoomEvent(line) || line.id >= (from ?? "")) this.#inbox.receive(line, connection);
-    }
-    this.#on.online(connection);
+    });
   }
+
+  /**
+   * @param {Connection} connection
+   * @param {Line} welcome
+   * @param {Call | undefined} rename
+   */
+  #loggedIn(connection, welcome, rename) {
+    const session = this.#session;
+    const isSameUser = welcome.user === session.user;
+    const hasDirects = session.direct !== undefined;
+    const hasLostSession = this.#hasLostSession;
+    this.#isNickRefused = false;
+    this.#hasLostSession = false;
+    session.welcome(welcome, []);
+    // The messages of another user have nothing to do with those that were seen.
+    if (!isSameUser) session.direct = undefined;
+    this.#calls.rejectDoubtful((room) => !room || this.#inbox.lostHold(room) === undefined);
+    this.#listeners.emit(welcomeEvent(welcome));
+    if (rename) this.#calls.settle(rename, welcome);
+    if (hasLostSession && isSameUser) this.#reportUnread(connection, welcome);
+    else if (hasLostSession && hasDirects) {
+      this.#listeners.emit(resumedEvent({ missed: 0, reason: "expired" }));
+    }
+    this.#on.online(connection, new Set());
+  }
+
+  /**
+   * Reports the end of the direct messages that the server sends to a registered user after the login.
+   *
+   * @param {Connection} connection
+   * @param {Line} welcome
+   */
+  #reportUnread(connection, welcome) {
+    const { directs } = welcomeEvent(welcome);
+    const unread = directs.reduce((sum, each) => sum + (each.unread ?? 0), 0);
+    const count = this.#inbox.countDirects();
+    connection.send({ type: "ping" }, (reply) => {
+      if (reply instanceof ChatError) return;
+      const hasAll = unread < MAX_UNREAD && count.arrived >= unread;
+      const reason = hasAll ? undefined : "too-many";
+      this.#listeners.emit(resumedEvent({ missed: count.delivered, reason }));
+    });
+  }
+}
+
+function noWelcome() {
+  return new ChatError("malformed", `The server answered a login with no "welcome".`);
 }
 
 /**

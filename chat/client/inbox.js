@@ -1,83 +1,130 @@
 // @ts-check
 /**
- * Puts incoming events into one order and delivers each of them once: during a replay, after a login,
- * and where the server left events out because the connection was slow.
+ * Puts incoming events into one order a room and delivers each of them once: during a replay, after a
+ * login, and where the server left events out because the connection was slow.
  */
-import { RETRY_DELAY_MS } from "./calls.js";
-import { ChatError, errorOf, isReply, isRoomText, isServerEvent, isTemporary } from "./protocol.js";
+import { changesUser, errorOf, isReply, isServerEvent } from "./protocol.js";
 
-/** @import { ActionEvent, DirectEvent, RoomEvent, RoomMessageEvent } from "./client.d.ts" */
+/** @import { DeletedEvent, DirectEvent, EditedEvent, ResumedEvent, RoomEvent } from "./client.d.ts" */
 /** @import { CallQueue } from "./calls.js" */
 /** @import { Connection } from "./connection.js" */
+/** @import { HistoryReader } from "./history_reader.js" */
 /** @import { Listeners } from "./listeners.js" */
-/** @import { GapLine, Line, ResumedLine } from "./protocol.js" */
+/** @import { GapLine, Line } from "./protocol.js" */
 /** @import { SessionState } from "./session.js" */
 
-/** Pages of 100 messages that are read from the history to close one gap. */
-const MAX_PAGES = 10;
-/** How often a page is asked for while the server rejects the request as too fast or unavailable. */
-const MAX_PAGE_ATTEMPTS = 5;
+/** An event that has a place in the order of a room.
+ * @typedef {RoomEvent | (EditedEvent | DeletedEvent) & { room: string }} OrderedEvent */
+/** @typedef {Line & (OrderedEvent | GapLine)} RoomLine */
+/**
+ * Lines of a room that wait, because
+ * - `lost`: the client is not back in the room after a lost session. `connection` is that over which it
+ *   reads what it missed.
+ * - `gap`: messages that the server left out are being read.
+ * - `arrival`: the client enters the room. The reply will say which room the application meant.
+ *
+ * @typedef {object} Hold
+ * @property {"lost" | "gap" | "arrival"} reason
+ * @property {RoomLine[]} lines
+ * @property {Connection} [connection]
+ * @property {boolean} [isForgotten] - the IDs of the server start again
+ */
+
+/** How many lines may wait in all rooms together. A connection that brings more is abandoned. */
+const MAX_HELD_LINES = 10_000;
 
 /** Receives the events of a client and delivers them to its listeners. */
 export class Inbox {
-  /** The room events received since a login, until the room's missed events are delivered.
-   * @type {Line[] | undefined} */
-  #held;
-  /** The room events received while missed messages are read from the history.
-   * @type {Line[] | undefined} */
-  #heldByGap;
-  /** The replay that the server is sending, and the room in which it ends.
-   * @type {{ connection: Connection, room: string | undefined } | undefined} */
+  /** @type {Map<string, Hold>} */
+  #holds = new Map();
+  #heldLines = 0;
+  /** The replay that the server is sending, and the rooms that the session is in.
+   * @type {{ connection: Connection, rooms: Set<string> } | undefined} */
   #replay;
+  /** The direct messages since `countDirects`. */
+  #directs = { arrived: 0, delivered: 0 };
   #session;
   #calls;
   #listeners;
+  #history;
   #onReplayed;
 
   /**
-   * @param {SessionState} session
-   * @param {CallQueue} calls
-   * @param {Listeners} listeners
-   * @param {(connection: Connection) => void} onReplayed - a replay over a connection is complete
+   * @param {{ session: SessionState, calls: CallQueue, listeners: Listeners, history: HistoryReader }} parts
+   * @param {(connection: Connection, rooms: Set<string>) => void} onReplayed - a replay is complete
    */
-  constructor(session, calls, listeners, onReplayed) {
+  constructor({ session, calls, listeners, history }, onReplayed) {
     this.#session = session;
     this.#calls = calls;
     this.#listeners = listeners;
+    this.#history = history;
     this.#onReplayed = onReplayed;
   }
 
-  /** Whether room events are held back. */
-  get isHolding() {
-    return this.#held !== undefined;
+  /** Holds the events of all rooms back until each is released: the session is lost, or begins. */
+  holdAll() {
+    for (const room of this.#session.rooms) this.#hold(room, "lost");
   }
 
-  /** Holds room events back until `release`. Drops those that are held already. */
-  hold() {
-    this.#held = [];
-  }
-
-  /** Returns the events that were held back, and holds no more. */
-  release() {
-    const held = this.#held ?? [];
-    this.#held = undefined;
-    return held;
+  /** The events of a room that is not back after a lost session. @param {string} room */
+  lostHold(room) {
+    const hold = this.#holds.get(room);
+    return hold?.reason === "lost" ? hold : undefined;
   }
 
   /**
-   * Expects a replay, after which the client is in a room.
+   * Returns the lines of a room that were held back, and holds no more.
    *
-   * @param {Connection} connection
-   * @param {string | undefined} room
+   * @param {string} room
    */
-  expectReplay(connection, room) {
-    this.#replay = { connection, room };
+  release(room) {
+    const lines = this.#holds.get(room)?.lines ?? [];
+    this.#holds.delete(room);
+    this.#heldLines -= lines.length;
+    return lines;
   }
 
-  /** Forgets what belonged to the connection: the next replay delivers all that followed. */
+  /**
+   * The room that the client entered by an event of this ID.
+   *
+   * @param {string} id
+   * @returns {string | undefined}
+   */
+  arrivalOf(id) {
+    for (const [room, { reason, lines: [first] }] of this.#holds) {
+      if (reason === "arrival" && first?.type === "joined" && first.id === id) return room;
+    }
+  }
+
+  /** Forgets rooms that no call entered. */
+  dropArrivals() {
+    for (const [room, { reason }] of this.#holds) if (reason === "arrival") this.release(room);
+  }
+
+  /** Counts the direct messages from here on. Returns the count, which goes on. */
+  countDirects() {
+    return this.#directs = { arrived: 0, delivered: 0 };
+  }
+
+  /**
+   * Expects a replay, after which the session is in these rooms.
+   *
+   * @param {Connection} connection
+   * @param {Set<string>} rooms
+   */
+  expectReplay(connection, rooms) {
+    this.#replay = { connection, rooms };
+  }
+
+  /** Forgets what belonged to the connection: the next replay, or the history, has all that followed. */
   connectionLost() {
-    this.#heldByGap = undefined;
     this.#replay = undefined;
+    for (const [room, hold] of [...this.#holds]) {
+      this.release(room);
+      if (hold.reason === "lost") {
+        this.#holds.set(room, { ...hold, lines: [], connection: undefined });
+      }
+    }
   }
 
   /**
@@ -90,21 +137,26 @@ export class Inbox {
     // A late reply.
     if (isReply(line)) return;
     if (!isServerEvent(line)) return this.#listeners.emit({ type: "unknown", line });
-    const held = this.#held ?? this.#heldByGap;
     switch (line.type) {
       case "message":
       case "action":
       case "joined":
       case "left":
       case "nick":
-        return held ? void held.push(line) : this.deliver(line);
       case "gap":
-        return held ? void held.push(line) : void this.#closeGap(line, connection);
+        return this.#receiveInRoom(line, connection);
+      case "edited":
+      case "deleted":
+        if (typeof line.room !== "string") return this.#deliverDirect(line);
+        return this.#receiveInRoom(/** @type {RoomLine} */ (line), connection);
       case "direct":
         return this.#deliverDirect(line);
+      case "read":
+        // It has no place in the order.
+        if (line.room === undefined || this.#session.has(line.room)) this.#listeners.emit(line);
+        return;
       case "resumed":
-        // After a login the client reports the end itself.
-        return this.#held ? undefined : this.#replayed(line);
+        return this.#replayed(line);
       case "error":
         return this.#listeners.report(errorOf(line));
       default:
@@ -113,50 +165,108 @@ export class Inbox {
   }
 
   /**
-   * Delivers a room event, unless it was delivered before.
+   * Delivers an event of a room that the client is in, unless it was delivered before.
    *
-   * @param {RoomEvent} event
+   * @param {OrderedEvent} event
    */
   deliver(event) {
     const session = this.#session;
-    const { room, last } = session.position;
-    const isOwn = event.nick === session.nick;
-    if (event.room === room) {
-      if (last !== undefined && event.id <= last) return;
-      const hasLeft = isOwn && event.type === "left";
-      session.position = { room: hasLeft ? undefined : room, last: event.id };
-    } else if (
-      isOwn && event.type === "joined" || this.#replay && event.room === this.#replay.room
-    ) {
-      session.position = { room: event.room, last: event.id };
+    const { room } = event;
+    const last = session.lastIn(room);
+    if (!session.has(room) || last !== null && event.id <= last) return;
+    session.advance(room, event.id);
+    if (session.isSelf(event.user)) this.#deliverOwn(event);
+    this.#listeners.emit(event);
+  }
+
+  /** @param {OrderedEvent} event */
+  #deliverOwn(event) {
+    const isInFlight = this.#calls.isInFlight.bind(this.#calls);
+    switch (event.type) {
+      case "message":
+      case "action":
+        return this.#calls.delivered(event);
+      case "nick":
+        // Another session of the user may have changed its nickname.
+        if (isInFlight(changesUser)) this.#session.identify(event.to);
+        return;
+      case "left": {
+        // A session that signs in or out may end the membership of the user that it was, and stay.
+        const { room } = event;
+        const isLeave = (/** @type {Line} */ request) =>
+          request.type === "leave" && this.#session.nameOf(String(request.room)) === room;
+        if (isInFlight(isLeave)) this.#session.exit(room);
+      }
     }
-    if (isOwn && event.type === "nick") session.nick = event.to;
-    if (isOwn) this.#calls.delivered(event);
-    this.#listeners.emit(event);
   }
 
-  /** @param {DirectEvent} event */
+  /**
+   * @param {RoomLine} line
+   * @param {Connection} connection
+   */
+  #receiveInRoom(line, connection) {
+    const { room } = line;
+    const isEntered = line.type === "joined" && this.#session.isSelf(line.user) &&
+      this.#calls.isInFlight(({ type }) => type === "join");
+    if (!this.#session.has(room) && isEntered) this.#hold(room, "arrival");
+    const hold = this.#holds.get(room);
+    if (hold) {
+      hold.lines.push(line);
+      if (++this.#heldLines > MAX_HELD_LINES) connection.abandon("too many events wait");
+    } else if (!this.#session.has(room)) {
+      // The client has left the room, or never was in it.
+    } else if (line.type === "gap") void this.#closeGap(line, connection);
+    else this.deliver(line);
+  }
+
+  /** @param {DirectEvent | EditedEvent | DeletedEvent} event */
   #deliverDirect(event) {
-    const way = event.to === undefined ? "received" : "sent";
-    if (event.id <= (this.#session.direct[way] ?? "")) return;
-    this.#session.direct = { ...this.#session.direct, [way]: event.id };
-    if (way === "sent") this.#calls.delivered(event);
+    const session = this.#session;
+    const isMessage = event.type === "direct";
+    if (isMessage) this.#directs.arrived++;
+    if (event.id <= (session.direct ?? "")) return;
+    session.direct = event.id;
+    if (isMessage) this.#directs.delivered++;
+    if (isMessage && session.isSelf(event.user)) this.#calls.delivered(event);
     this.#listeners.emit(event);
   }
 
-  /** @param {ResumedLine} line */
+  /** @param {Line & ResumedEvent} line */
   #replayed(line) {
     const replay = this.#replay;
-    if (replay === undefined) return;
-    this.#replay = undefined;
-    const { position } = this.#session;
-    if (position.room !== replay.room) {
-      this.#session.position = { room: replay.room, last: undefined };
-    }
+    const { room } = line;
+    // After a lost session the client reports the end itself.
+    if (replay === undefined || room !== undefined && !this.#isLive(room)) return;
     // The server remembers which messages it got, unless the client was away for too long.
-    if (!line.recovered && line.reason === "expired") this.#calls.rejectSentPosts();
+    if (!line.recovered && line.reason === "expired") this.#calls.rejectSentPosts(room);
+    if (room !== undefined && !replay.rooms.has(room)) this.#session.exit(room);
+    if (room === undefined) this.#replay = undefined;
     this.#listeners.emit(line);
-    this.#onReplayed(replay.connection);
+    if (room === undefined) this.#endReplay(replay);
+  }
+
+  /** @param {{ connection: Connection, rooms: Set<string> }} replay */
+  #endReplay({ connection, rooms }) {
+    for (const room of this.#session.rooms) {
+      if (this.#isLive(room) && !rooms.has(room)) this.#session.exit(room);
+    }
+    this.#onReplayed(connection, rooms);
+  }
+
+  /** Whether the client is in a room, and not about to return to it. @param {string} room */
+  #isLive(room) {
+    return this.#session.has(room) && this.lostHold(room) === undefined;
+  }
+
+  /**
+   * @param {string} room
+   * @param {Hold["reason"]} reason
+   */
+  #hold(room, reason) {
+    /** @type {Hold} */
+    const hold = this.#holds.get(room) ?? { reason, lines: [] };
+    this.#holds.set(room, hold);
+    return hold;
   }
 
   /**
@@ -166,92 +276,18 @@ export class Inbox {
    * @param {Connection} connection
    */
   async #closeGap({ room, after, until, missed }, connection) {
-    const held = this.#heldByGap = /** @type {Line[]} */ ([]);
-    const { events, reason } = room === this.#session.position.room
-      ? await readGap(connection, { room, after, until })
-      : { events: [], reason: "unavailable" };
-    // The connection was lost: the replay over the next one delivers everything.
-    if (this.#heldByGap !== held) return;
-    this.#heldByGap = undefined;
-    for (const event of events) this.deliver(event);
-    this.#listeners.emit({
-      type: "gap",
-      room,
-      missed,
-      filled: events.length,
-      recovered: reason === undefined,
-      reason,
-    });
+    const hold = this.#hold(room, "gap");
+    const { events, reason } = await this.#history.read(connection, room, after, () => until);
+    // The connection was lost: the replay over the next one delivers everything. Or the client has left.
+    if (this.#holds.get(room) !== hold) return;
+    const lines = this.release(room);
+    const filled = events.filter(({ id }) => id <= until);
+    for (const event of filled) this.deliver(event);
+    const recovered = reason === undefined;
+    const gap = { room, missed, filled: filled.length, recovered };
+    this.#listeners.emit({ type: "gap", ...gap, ...recovered ? {} : { reason } });
     // One of them may be the next gap: then those behind it are held again.
-    for (const line of held) this.receive(line, connection);
+    for (const line of lines) this.receive(line, connection);
     this.#session.save();
   }
-}
-
-/**
- * Reads the messages after one ID and up to another, that one included. `reason` says why some may be
- * missing.
- *
- * @param {Connection} connection
- * @param {{ room: string, after: string, until: string }} range
- */
-async function readGap(connection, { room, after, until }) {
-  let attempts = 0;
-  const { events, failure } = await readPages(after, until, async (after) => {
-    while (true) {
-      const reply = await connection.ask({ type: "history", room, after, limit: 100 });
-      if (!(reply instanceof ChatError)) return reply;
-      if (!isTemporary(reply) || reply.code === "offline") return reply;
-      if (++attempts === MAX_PAGE_ATTEMPTS) return reply;
-      await connection.wait(reply.retryAfter || RETRY_DELAY_MS);
-    }
-  });
-  const reason = failure instanceof ChatError
-    ? failure.code === "history-off" ? "history-off" : "unavailable"
-    : failure;
-  return { events: events.filter(({ id }) => id <= until), reason };
-}
-
-/**
- * Reads the messages after an ID and before another from the client's room, as far as they are kept.
- *
- * @param {Connection} connection
- * @param {string} after
- * @param {string} until
- * @throws {ChatError} if a later attempt may succeed
- */
-export async function readMissed(connection, after, until) {
-  const { events, failure } = await readPages(
-    after,
-    until,
-    (after) => connection.ask({ type: "history", after, limit: 100 }),
-  );
-  if (failure instanceof ChatError && isTemporary(failure)) throw failure;
-  const reason = failure instanceof ChatError
-    ? failure.code === "history-off" ? "history-off" : "expired"
-    : failure ?? "expired";
-  return { events: events.filter(({ id }) => id < until), reason };
-}
-
-/**
- * Reads pages of messages until one reaches the ID `until`, which it may pass. `failure` is the error
- * that ended it, or `too-many`.
- *
- * @param {string} after
- * @param {string} until
- * @param {(after: string) => Promise<Line | ChatError>} readPage
- * @returns {Promise<{ events: (RoomMessageEvent | ActionEvent)[], failure?: ChatError | "too-many" }>}
- */
-async function readPages(after, until, readPage) {
-  /** @type {(RoomMessageEvent | ActionEvent)[]} */
-  const events = [];
-  for (let page = 0; page < MAX_PAGES; page++) {
-    const reply = await readPage(after);
-    if (reply instanceof ChatError) return { events, failure: reply };
-    const texts = /** @type {Line[]} */ (reply.events).filter(isRoomText);
-    events.push(...texts);
-    after = texts.at(-1)?.id ?? until;
-    if (reply.more !== true || after >= until) return { events };
-  }
-  return { events, failure: "too-many" };
 }

@@ -13,18 +13,22 @@ export class Listeners {
   #isClosed = false;
 
   /**
-   * Adds a listener. Returns a function that removes it.
+   * Adds a listener for the events of a type, or for those among them that `isFor` accepts. Returns a
+   * function that removes it.
    *
    * @template {ChatEvent["type"] | "*"} T
    * @param {T} type
    * @param {(event: EventOf<T>) => void} listener
+   * @param {(event: ChatEvent) => boolean} [isFor]
    * @returns {() => void}
    */
-  add(type, listener) {
+  add(type, listener, isFor = () => true) {
     const all = this.#byType.get(type) ?? new Set();
     this.#byType.set(type, all);
     // A new function, so that the same listener can be added twice.
-    const call = (/** @type {ChatEvent} */ event) => listener(/** @type {never} */ (event));
+    const call = (/** @type {ChatEvent} */ event) => {
+      if (isFor(event)) listener(/** @type {never} */ (event));
+    };
     all.add(call);
     return () => void all.delete(call);
   }

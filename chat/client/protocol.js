@@ -4,20 +4,21 @@
  * close codes. It holds no state and opens no connection.
  */
 
-/** @import { ActionEvent, DirectEvent, RoomEvent, RoomMessageEvent } from "./client.d.ts" */
+/** @import { ActionEvent, DeletedEvent, DirectEvent, EditedEvent, ReadEvent } from "./client.d.ts" */
+/** @import { ResumedEvent, RoomEvent, RoomMessageEvent, RoomState } from "./client.d.ts" */
+/** @import { User, WelcomeEvent } from "./client.d.ts" */
 
 /** A line of JSON: a request to the server, a reply or an event.
  * @typedef {Record<string, unknown> & { type: string }} Line */
-/** The server left out `missed` events after the ID `after`, up to and including `until`.
+/** The server left out `missed` events of a room after the ID `after`, up to and including `until`.
  * @typedef {{ type: "gap", room: string, after: string, until: string, missed: number }} GapLine */
-/** The end of a replay, as the server sends it.
- * @typedef {{ type: "resumed", recovered: boolean, missed: number, reason?: string }} ResumedLine */
 /** @typedef {{ type: "error", code: string, message: string, retryAfter?: number }} ErrorLine */
 /** A line that the server sends without a request. An error may answer one.
- * @typedef {RoomEvent | DirectEvent | ResumedLine | GapLine | ErrorLine} ServerEvent */
-/** @typedef {"welcome" | "ok" | "who" | "rooms" | "members" | "history" | "pong"} ReplyType */
-/** Fields that a line must have, each with an example of the type of its value.
- * @typedef {Readonly<Record<string, unknown>>} Shape */
+ * @typedef {RoomEvent | EditedEvent | DeletedEvent | DirectEvent | ReadEvent | ResumedEvent | GapLine
+ *   | ErrorLine} ServerEvent */
+/** @typedef {"welcome" | "ok" | "who" | "rooms" | "members" | "history" | "sessions" | "pong"} ReplyType */
+/** Fields that a line must have, each with an example of its value.
+ * @typedef {{ readonly [field: string]: string | number | boolean | readonly [] | Shape }} Shape */
 
 /** The subprotocol of the WebSocket. */
 export const PROTOCOL = "chat.v1";
@@ -26,41 +27,50 @@ export const PROTOCOL = "chat.v1";
 export const ABANDONED = 4000;
 /** Close code: another connection resumed the session. */
 export const TAKEN_OVER = 4001;
+/** Close code: the user ended the session from another device. */
+export const ENDED = 4002;
 /** Close code: the client ignored rate limits. */
 export const POLICY_VIOLATION = 1008;
 /** Close code: the client reads too slowly, or the server shuts down. */
 export const TRY_AGAIN_LATER = 1013;
 
-/** @type {Readonly<Record<RoomEvent["type"], Shape>>} */
-const ROOM_EVENT_SHAPES = {
-  message: { id: "", room: "", nick: "", text: "" },
-  action: { id: "", room: "", nick: "", text: "" },
-  joined: { id: "", room: "", nick: "" },
-  left: { id: "", room: "", nick: "" },
-  nick: { id: "", room: "", nick: "", to: "" },
-};
+/** @satisfies {Shape} */
+const USER = { user: "", nick: "" };
+/** @satisfies {Shape} */
+const IN_ROOM = { id: "", room: "", ...USER };
+/** @satisfies {Shape} */
+const DIRECT = { id: "", to: USER, ...USER };
 
-/** @type {Readonly<Record<ServerEvent["type"], Shape>>} */
+/** The forms of each event: a line has one of them.
+ * @type {Readonly<Record<ServerEvent["type"], readonly Shape[]>>} */
 const EVENT_SHAPES = {
-  ...ROOM_EVENT_SHAPES,
-  direct: { id: "", nick: "", text: "" },
-  resumed: { recovered: true, missed: 0 },
-  gap: { room: "", after: "", until: "", missed: 0 },
-  error: { code: "", message: "" },
+  message: [{ ...IN_ROOM, text: "" }],
+  action: [{ ...IN_ROOM, text: "" }],
+  joined: [IN_ROOM],
+  left: [IN_ROOM],
+  nick: [{ ...IN_ROOM, to: USER }],
+  direct: [{ ...DIRECT, text: "" }],
+  edited: [{ ...IN_ROOM, target: "", text: "" }, { ...DIRECT, target: "", text: "" }],
+  deleted: [{ ...IN_ROOM, target: "" }, { ...DIRECT, target: "" }],
+  read: [{ room: "", id: "" }, { with: "", id: "" }],
+  resumed: [{ recovered: true, missed: 0 }],
+  gap: [{ room: "", after: "", until: "", missed: 0 }],
+  error: [{ code: "", message: "" }],
 };
 
-/** @type {Readonly<Record<ReplyType, Shape>>} */
+/** @type {Readonly<Record<ReplyType, readonly Shape[]>>} */
 const REPLY_SHAPES = {
-  welcome: { nick: "", token: "" },
-  ok: {},
-  who: { nick: "" },
-  rooms: { rooms: [] },
-  members: { room: "", nicks: [] },
-  history: { room: "", events: [] },
-  pong: {},
+  welcome: [{ ...USER, token: "", rooms: [] }],
+  ok: [{}],
+  who: [{ ...USER, rooms: [] }],
+  rooms: [{ rooms: [] }],
+  members: [{ room: "", members: [] }],
+  history: [{ events: [] }],
+  sessions: [{ sessions: [] }],
+  pong: [{}],
 };
 
-/** @type {Readonly<Record<string, Shape>>} */
+/** @type {Readonly<Record<string, readonly Shape[]>>} */
 const SHAPES = { ...EVENT_SHAPES, ...REPLY_SHAPES };
 
 /** An error of the server or of the client; `client.d.ts` lists the client's codes. */
@@ -101,14 +111,35 @@ export function parse(text) {
  * @returns {value is Line}
  */
 function isWellFormed(value) {
-  if (typeof value !== "object" || value === null) return false;
-  const line = /** @type {Record<string, unknown>} */ (value);
-  if (typeof line.type !== "string") return false;
+  if (!isObject(value) || typeof value.type !== "string") return false;
   // An own property: a type may be "constructor".
-  const shape = Object.hasOwn(SHAPES, line.type) ? SHAPES[line.type] : {};
-  return Object.entries(shape ?? {}).every(([field, example]) =>
-    typeof line[field] === typeof example && Array.isArray(line[field]) === Array.isArray(example)
+  if (!Object.hasOwn(SHAPES, value.type)) return true;
+  return (SHAPES[value.type] ?? []).some((shape) => hasShape(value, shape));
+}
+
+/**
+ * @param {unknown} value
+ * @param {Shape} shape
+ * @returns {boolean}
+ */
+function hasShape(value, shape) {
+  if (!isObject(value)) return false;
+  return Object.entries(shape).every(([field, example]) =>
+    isObject(example) ? hasShape(value[field], /** @type {Shape} */ (example)) : (
+      typeof value[field] === typeof example &&
+      Array.isArray(value[field]) === Array.isArray(example)
+    )
   );
+}
+
+/**
+ * Whether a value is an object and no array.
+ *
+ * @param {unknown} value
+ * @returns {value is Record<string, unknown>}
+ */
+export function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /**
@@ -127,23 +158,64 @@ export function isReply(line) {
 }
 
 /**
- * Whether a parsed line is an event of a room.
+ * Returns the valid messages of a history reply.
  *
- * @param {Line} line
- * @returns {line is Line & RoomEvent}
+ * @param {Line} reply
+ * @returns {(RoomMessageEvent | ActionEvent | DirectEvent)[]}
+ * @throws {ChatError} `malformed`
  */
-export function isRoomEvent(line) {
-  return Object.hasOwn(ROOM_EVENT_SHAPES, line.type);
+export function eventsOf(reply) {
+  const types = ["message", "action", "direct"];
+  /** @type {unknown[]} */
+  const events = listOf(reply, "events");
+  return /** @type {(RoomMessageEvent | ActionEvent | DirectEvent)[]} */ (
+    events.filter((event) => isWellFormed(event) && types.includes(event.type))
+  );
 }
 
 /**
- * Whether a line, also one inside a history reply, is a valid message or action.
+ * Returns the objects of a list in a reply. Their fields are not checked.
  *
- * @param {Line} line
- * @returns {line is Line & (RoomMessageEvent | ActionEvent)}
+ * @param {Line} reply
+ * @param {string} field
+ * @returns {Record<string, unknown>[]}
+ * @throws {ChatError} `malformed`
  */
-export function isRoomText(line) {
-  return (line.type === "message" || line.type === "action") && isWellFormed(line);
+export function listOf(reply, field) {
+  const list = reply[field];
+  if (!Array.isArray(list)) throw new ChatError("malformed", `Cannot read a reply: no "${field}".`);
+  return list.filter(isObject);
+}
+
+/**
+ * Returns the user that a line names.
+ *
+ * @param {User | Record<string, unknown>} line
+ * @returns {User}
+ */
+export function userOf({ user, nick, registered }) {
+  const named = { user: String(user), nick: String(nick) };
+  return registered === true ? { ...named, registered } : named;
+}
+
+/**
+ * Returns what a `welcome` tells the application.
+ *
+ * @param {Line} welcome
+ * @returns {WelcomeEvent}
+ */
+export function welcomeEvent(welcome) {
+  const { history, edit, limits, directs = [] } = welcome;
+  const rooms = listOf(welcome, "rooms").filter(({ room }) => typeof room === "string");
+  return {
+    type: "welcome",
+    ...userOf(welcome),
+    rooms: /** @type {RoomState[]} */ (/** @type {unknown[]} */ (rooms)),
+    directs: Array.isArray(directs) ? directs.filter((each) => hasShape(each, USER)) : [],
+    history: Number(history) || 0,
+    edit: Number(edit) || 0,
+    limits: isObject(limits) ? limits : {},
+  };
 }
 
 /** Converts an error line. @param {Line} line */
@@ -169,4 +241,14 @@ export function isBusy({ code }) {
 /** Whether a request changes the nickname. @param {Line} request */
 export function isRename({ type }) {
   return type === "nick" || type === "identify";
+}
+
+/** Whether a request changes who the session speaks for. @param {Line} request */
+export function changesUser(request) {
+  return isRename(request) || request.type === "register" || request.type === "unregister";
+}
+
+/** Whether a request enters or leaves a room. @param {Line} request */
+export function isMove({ type }) {
+  return type === "join" || type === "leave";
 }

@@ -1,9 +1,10 @@
 // @ts-check
 /**
- * What the client knows about its session: who it is, where it is, what it has seen, and the tokens to
- * resume with. Loads and saves it; sends nothing.
+ * What the client knows about its session: who it is, which rooms it is in, what it has seen, and the
+ * tokens to resume with. Loads and saves it; sends nothing.
  */
 import { reportUncaught } from "./listeners.js";
+import { isObject, userOf } from "./protocol.js";
 
 /** @import { ClientOptions, Session, SessionStore } from "./client.d.ts" */
 /** @import { Line } from "./protocol.js" */
@@ -13,13 +14,20 @@ const DEFAULT_GRACE_S = 30;
 
 /** The client's session. Each change is saved with the next `save`. */
 export class SessionState {
+  /** The ID of the user, and the one before it: the server changes it when the user signs in or out, and
+   * an unregistered user has another one in each session. */
+  #user;
+  #formerUser = "";
   /** The nickname, as the server last confirmed it. @type {string} */
   #nick;
-  /** The room, and the ID of the last event seen in it. Outside all rooms `last` is the ID of the event
-   * by which the client left. @type {{ room: string | undefined, last: string | undefined }} */
-  #position;
-  /** The IDs of the last direct message received and sent: two orders. Empty: none. Sessions of earlier
-   * versions do not distinguish them. @type {{ received: string | undefined, sent: string | undefined }} */
+  #isRegistered = false;
+  /** The rooms that the client is in or will return to, each with the ID of the last event seen in it.
+   * @type {Map<string, string | null>} */
+  #rooms;
+  /** Names of these rooms that the application uses, and that the server corrected.
+   * @type {Map<string, string>} */
+  #corrections = new Map();
+  /** The ID of the last event seen among the direct messages. @type {string | undefined} */
   #direct;
   /** Newest first. The previous token stays until the server has heard from the client over the
    * connection that issued the newest: only then is it certain which of them works.
@@ -34,33 +42,104 @@ export class SessionState {
   #isDirty = false;
 
   /** @param {ClientOptions} options */
-  constructor({ nick, password, room, session: store }) {
+  constructor({ nick, password, rooms = [], session: store }) {
     this.#store = store;
     const saved = load(store);
-    this.#tokens = saved?.tokens ?? [];
+    this.#user = saved?.user ?? "";
     this.#nick = saved?.nick ?? nick;
     if (password !== undefined) this.credentials = { nick, password };
-    this.#position = { room: saved ? saved.room : room?.normalize("NFC"), last: saved?.last };
-    this.#direct = { received: saved?.direct, sent: saved ? saved.sent : "" };
+    this.#rooms = saved
+      ? new Map(Object.entries(saved.rooms))
+      : new Map(rooms.map((room) => [room.normalize("NFC"), null]));
+    this.#direct = saved?.direct;
+    this.#tokens = saved?.tokens ?? [];
     this.#graceS = saved?.grace ?? DEFAULT_GRACE_S;
+  }
+
+  get user() {
+    return this.#user;
   }
 
   get nick() {
     return this.#nick;
   }
 
-  set nick(nick) {
+  get registered() {
+    return this.#isRegistered;
+  }
+
+  /** Whether an ID is that of this user, or was before the last change. @param {string} user */
+  isSelf(user) {
+    return user === this.#user || user === this.#formerUser;
+  }
+
+  /** Takes over who the user is from then on. @param {Parameters<typeof userOf>[0]} line */
+  identify(line) {
+    const { user, nick, registered } = userOf(line);
+    if (user !== this.#user) this.#formerUser = this.#user;
+    this.#user = user;
     this.#nick = nick;
+    this.#isRegistered = registered === true;
     this.#isDirty = true;
   }
 
-  get position() {
-    return this.#position;
+  /** The names of the rooms, in the order of joining. */
+  get rooms() {
+    return [...this.#rooms.keys()];
   }
 
-  set position(position) {
-    this.#position = position;
+  /** Whether the client is in a room or will return to it. @param {string} room */
+  has(room) {
+    return this.#rooms.has(room);
+  }
+
+  /** The ID of the last event seen in a room; `null` if there is none. @param {string} room */
+  lastIn(room) {
+    return this.#rooms.get(room) ?? null;
+  }
+
+  /** Adds a room, unless the client is in it. @param {string} room */
+  enter(room) {
+    if (!this.has(room)) this.advance(room, null);
+  }
+
+  /**
+   * Notes the last event seen in a room. `null` forgets it.
+   *
+   * @param {string} room
+   * @param {string | null} id
+   */
+  advance(room, id) {
+    this.#rooms.set(room, id);
     this.#isDirty = true;
+  }
+
+  /** Removes a room. @param {string} room */
+  exit(room) {
+    this.#rooms.delete(room);
+    this.#isDirty = true;
+  }
+
+  /** Returns the server's name of a room. @param {string} typed */
+  nameOf(typed) {
+    return this.#corrections.get(typed) ?? typed;
+  }
+
+  /**
+   * Notes that the server calls a room `name`, which the application or the server itself called
+   * `typed` before.
+   *
+   * @param {string} typed
+   * @param {string} name
+   */
+  correct(typed, name) {
+    this.#corrections.delete(name);
+    for (const [earlier, room] of this.#corrections) {
+      if (room === typed) this.#corrections.set(earlier, name);
+      // Those of other rooms that the client has left are not needed: it would grow without a limit.
+      else if (room !== name && !this.has(room)) this.#corrections.delete(earlier);
+    }
+    this.#corrections.set(typed, name);
   }
 
   get direct() {
@@ -92,8 +171,8 @@ export class SessionState {
    * @param {Line} welcome
    * @param {string[]} olderTokens - tokens that still work
    */
-  welcome({ nick, token, grace }, olderTokens) {
-    this.nick = String(nick);
+  welcome({ user, nick, registered, token, grace }, olderTokens) {
+    this.identify({ user, nick, registered });
     this.tokens = [String(token), ...olderTokens];
     if (typeof grace === "number") this.#graceS = grace;
   }
@@ -107,14 +186,13 @@ export class SessionState {
   saveNow() {
     if (!this.#store) return;
     this.#isDirty = false;
-    const { room, last } = this.#position;
+    /** @type {Session} */
     const session = {
       tokens: [...this.#tokens],
+      user: this.#user,
       nick: this.#nick,
-      room,
-      last,
-      direct: this.#direct.received,
-      sent: this.#direct.sent,
+      rooms: Object.fromEntries(this.#rooms),
+      direct: this.#direct,
       grace: this.#graceS,
     };
     try {
@@ -134,7 +212,8 @@ export class SessionState {
 function load(store) {
   try {
     const session = store?.load();
-    const isComplete = Array.isArray(session?.tokens) && typeof session.nick === "string";
+    const isComplete = Array.isArray(session?.tokens) && typeof session.nick === "string" &&
+      isObject(session.rooms);
     return isComplete && session.tokens.length > 0 ? session : undefined;
   } catch (error) {
     // A browser may forbid its storage. The chat works all the same, without resuming after a reload.

@@ -8,15 +8,21 @@
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import backoff from "../client/backoff.js" with { type: "text" };
+import call from "../client/call.js" with { type: "text" };
 import calls from "../client/calls.js" with { type: "text" };
 import chatClient from "../client/chat_client.js" with { type: "text" };
 import clientTypes from "../client/client.d.ts" with { type: "text" };
 import client from "../client/client.js" with { type: "text" };
 import connection from "../client/connection.js" with { type: "text" };
+import eventTypes from "../client/events.d.ts" with { type: "text" };
 import handshake from "../client/handshake.js" with { type: "text" };
+import historyReader from "../client/history_reader.js" with { type: "text" };
 import inbox from "../client/inbox.js" with { type: "text" };
 import listeners from "../client/listeners.js" with { type: "text" };
+import membership from "../client/membership.js" with { type: "text" };
 import protocol from "../client/protocol.js" with { type: "text" };
+import reconnector from "../client/reconnector.js" with { type: "text" };
+import room from "../client/room.js" with { type: "text" };
 import session from "../client/session.js" with { type: "text" };
 import chat from "../page/chat.js" with { type: "text" };
 import commands from "../page/commands.js" with { type: "text" };
@@ -57,15 +63,21 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/", asset("text/html", page)],
   ["/client.js", asset("text/javascript", CLIENT_ENTRY)],
   ["/client/client.d.ts", asset("text/typescript", clientTypes)],
+  ["/client/events.d.ts", asset("text/typescript", eventTypes)],
   ["/client/backoff.js", asset("text/javascript", backoff)],
+  ["/client/call.js", asset("text/javascript", call)],
   ["/client/calls.js", asset("text/javascript", calls)],
   ["/client/chat_client.js", asset("text/javascript", chatClient)],
   ["/client/client.js", asset("text/javascript", client)],
   ["/client/connection.js", asset("text/javascript", connection)],
   ["/client/handshake.js", asset("text/javascript", handshake)],
+  ["/client/history_reader.js", asset("text/javascript", historyReader)],
   ["/client/inbox.js", asset("text/javascript", inbox)],
   ["/client/listeners.js", asset("text/javascript", listeners)],
+  ["/client/membership.js", asset("text/javascript", membership)],
   ["/client/protocol.js", asset("text/javascript", protocol)],
+  ["/client/reconnector.js", asset("text/javascript", reconnector)],
+  ["/client/room.js", asset("text/javascript", room)],
   ["/client/session.js", asset("text/javascript", session)],
   ["/page/chat.js", asset("text/javascript", chat)],
   ["/page/commands.js", asset("text/javascript", commands)],

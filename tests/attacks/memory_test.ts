@@ -51,24 +51,24 @@ Deno.test(
   options,
   async () => {
     await using server = await ServerProcess.start(["--kv", ":memory:", "--max-memory", "256M"]);
-    const ann = new ChatClient(server.url, { nick: "Ann", room: "red" });
+    const ann = new ChatClient(server.url, { nick: "Ann", rooms: ["red"] });
     const seen: string[] = [];
     const resumed: boolean[] = [];
     const readers = ["Bob", "Cid", "Dan"].map((nick) =>
-      new ChatClient(server.url, { nick, room: "red" })
+      new ChatClient(server.url, { nick, rooms: ["red"] })
     );
     readers[0]!.on("message", ({ text }) => seen.push(text));
     for (const each of [ann, ...readers]) {
       each.on("resumed", ({ recovered }) => resumed.push(recovered));
     }
-    await Promise.all(readers.map((each) => each.members()));
+    await Promise.all(readers.map((each) => each.room("red").members()));
     const said: string[] = [];
     let worst = 0;
     const talk = async () => {
       const text = `message ${said.length}`;
       said.push(text);
       const since = performance.now();
-      await ann.say(text);
+      await ann.room("red").say(text);
       worst = Math.max(worst, performance.now() - since);
     };
     await talk();

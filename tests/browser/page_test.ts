@@ -272,7 +272,7 @@ browserTest(
         .map(({ name, encodedBodySize }): [string, number] => [name, encodedBodySize])
     );
     // The page loads every file but those for other users of the client.
-    const forOthers = ["/client.js", "/client/client.d.ts"];
+    const forOthers = ["/client.js", "/client/client.d.ts", "/client/events.d.ts"];
     const paths = [...ASSETS.keys()].filter((path) => !forOthers.includes(path))
       .map((path) => addressOf(server) + path.slice(1));
     assertEquals(loaded.map(([url]) => url).toSorted(), paths.toSorted());

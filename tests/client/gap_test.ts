@@ -1,10 +1,18 @@
 /** How the client closes gaps that a slow connection left. */
 import { assertEquals } from "@std/assert";
 import type { ChatEvent } from "../../chat/client/client.js";
-import { errorReply, joinedEvent, type Line, messageEvent, Scenario, welcome } from "./scenario.ts";
+import {
+  errorReply,
+  historyReply,
+  joinedEvent,
+  type Line,
+  messageEvent,
+  Scenario,
+  welcome,
+} from "./scenario.ts";
 
-function gapLine(after: string, until: string, missed: number): Line {
-  return { type: "gap", room: "red", after, until, missed };
+function gapLine(after: string, until: string, missed: number, room = "red"): Line {
+  return { type: "gap", room, after, until, missed };
 }
 
 Deno.test("ChatClient reads the messages of a gap from the history and delivers them before later events", async () => {
@@ -18,12 +26,11 @@ Deno.test("ChatClient reads the messages of a gap from the history and delivers 
   );
   assertEquals(scenario.messageIds, ["e11"]);
   const page = { type: "history", room: "red", limit: 100 };
-  const reply = { type: "history", room: "red" };
   const events = [messageEvent("e12"), messageEvent("e15")];
-  await socket.answer({ ...page, after: "e11" }, { ...reply, events, more: true });
+  await socket.answer({ ...page, after: "e11" }, historyReply(events, { more: true }));
   // e21 and e23 lie behind the gap: they are delivered as events, not from this page.
   const rest = [messageEvent("e20"), messageEvent("e21"), messageEvent("e23")];
-  await socket.answer({ ...page, after: "e15" }, { ...reply, events: rest, more: true });
+  await socket.answer({ ...page, after: "e15" }, historyReply(rest, { more: true }));
   await socket.deliver(messageEvent("e23"));
   assertEquals(scenario.messageIds, ["e11", "e12", "e15", "e20", "e21", "e23"]);
   const lastEvents = scenario.events.slice(-5).map((event) =>
@@ -35,7 +42,6 @@ Deno.test("ChatClient reads the messages of a gap from the history and delivers 
     missed: 8,
     filled: 3,
     recovered: true,
-    reason: undefined,
   };
   assertEquals(lastEvents, ["e20", gap, "e21", "e22", "e23"]);
   assertEquals([socket.requests, scenario.errorCodes], [[], []]);
@@ -52,15 +58,14 @@ Deno.test("ChatClient retries a page of history after a too-fast error, and clos
     messageEvent("e31"),
   );
   const page = { type: "history", room: "red", limit: 100 };
-  const reply = { type: "history", room: "red", more: false };
   const slowly = { ...errorReply("too-fast"), retryAfter: 4_000 };
   await socket.answer({ ...page, after: "e10" }, slowly);
   await clock.advanceAsync(3_999);
   assertEquals(socket.requests, []);
   await clock.advanceAsync(1);
-  await socket.answer({ ...page, after: "e10" }, { ...reply, events: [messageEvent("e20")] });
+  await socket.answer({ ...page, after: "e10" }, historyReply([messageEvent("e20")]));
   assertEquals(scenario.messageIds, ["e20", "e21"]);
-  await socket.answer({ ...page, after: "e21" }, { ...reply, events: [messageEvent("e30")] });
+  await socket.answer({ ...page, after: "e21" }, historyReply([messageEvent("e30")]));
   assertEquals(scenario.messageIds, ["e20", "e21", "e30", "e31"]);
   await scenario.client.close();
 });
@@ -84,9 +89,59 @@ Deno.test("if the connection is lost while a gap is open, the replay starts at t
   await scenario.socket.deliver(gapLine("e11", "e20", 8), messageEvent("e21"));
   await scenario.reconnect();
   const missed = [messageEvent("e12"), messageEvent("e20"), messageEvent("e21")];
-  await scenario.resume({ token: "t1", last: "e11" }, welcome("t2", "red"), ...missed);
+  await scenario.resume({ token: "t1", last: { red: "e11" } }, welcome("t2", {}, "red"), ...missed);
   await scenario.socket.deliver(messageEvent("e22"));
   assertEquals(scenario.messageIds, ["e11", "e12", "e20", "e21", "e22"]);
   assertEquals(scenario.events.filter(({ type }) => type === "gap"), []);
   await scenario.client.close();
+});
+
+Deno.test("a gap in one room holds back no other room; messages that were kept no longer make it expired", async () => {
+  const scenario = await new Scenario({ rooms: ["red", "blue"] });
+  const { socket } = scenario;
+  await socket.openSocket();
+  await socket.answer({ type: "login", nick: "Ann" }, welcome("t1"));
+  await scenario.join("red", "e10");
+  await scenario.join("blue", "e11");
+  await socket.deliver(
+    gapLine("e10", "e20", 8),
+    messageEvent("e21"),
+    messageEvent("e22", { room: "blue" }),
+    gapLine("e22", "e30", 1, "blue"),
+  );
+  assertEquals(scenario.messageIds, ["e22"]);
+  const red = { type: "history", room: "red", after: "e10", limit: 100 };
+  // One room after the other: both together would use up the rate limit for each other.
+  const { ref } = socket.expectRequest(red);
+  assertEquals(socket.requests, []);
+  await socket.deliver({ ...historyReply([messageEvent("e20")], { complete: false }), ref });
+  assertEquals(scenario.messageIds, ["e22", "e20", "e21"]);
+  const gaps = scenario.events.filter((event) => event.type === "gap");
+  assertEquals(gaps.map(({ room, recovered, reason }) => [room, recovered, reason]), [
+    ["red", false, "expired"],
+  ]);
+  await socket.answer(
+    { type: "history", room: "blue", after: "e22", limit: 100 },
+    historyReply([messageEvent("e30", { room: "blue" })], { room: "blue" }),
+  );
+  assertEquals(scenario.messageIds, ["e22", "e20", "e21", "e30"]);
+  await scenario.client.close();
+});
+
+Deno.test("a gap in a room that the client leaves meanwhile is dropped", async () => {
+  const scenario = await new Scenario().logIn();
+  const { client, socket } = scenario;
+  await socket.deliver(gapLine("e10", "e20", 8), messageEvent("e21"));
+  const { ref } = socket.expectRequest({
+    type: "history",
+    room: "red",
+    after: "e10",
+    limit: 100,
+  });
+  const left = client.room("red").leave();
+  await socket.answer({ type: "leave", room: "red" }, { type: "ok", id: "e22" });
+  await left;
+  await socket.deliver({ ...historyReply([messageEvent("e20")]), ref }, messageEvent("e23"));
+  assertEquals([scenario.messageIds, client.rooms], [[], []]);
+  await client.close();
 });

@@ -1,141 +1,252 @@
 /** The client against a real server. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ChatClient, ChatError } from "../../chat/client/client.js";
-import type { ChatEvent } from "../../chat/client/client.js";
-import { PROJECT, runDeno } from "../support/processes.ts";
+import type { ChatEvent, ClientOptions, EventOf } from "../../chat/client/client.js";
+import { runDeno } from "../support/processes.ts";
 import { TestServer } from "../support/test_server.ts";
 import { eventually, withDeadline } from "../support/wait.ts";
 
-Deno.test("two users exchange messages through a server", async () => {
+Deno.test("two users exchange messages in two rooms and directly through a server", async () => {
   await using server = await TestServer.open();
-  const ann = new ChatClient(server.url, { nick: "Ann", room: "red" });
-  await using _ = closing(ann);
-  await withDeadline(ann.say("hello"), "an answer");
+  await using ann = connect(server, "Ann", { rooms: ["red", "blue"] });
+  await answer(ann.client.room("blue").say("hello"));
   const bob = await server.login("Bob", "red");
-  const received = withDeadline(
-    new Promise<string>((resolve) => ann.on("message", ({ text }) => resolve(text))),
-    "a message",
-  );
+  const received = ann.next("message", ({ nick }) => nick === "Bob");
   await bob.request("Hello, Ann", "Bob: Hello, Ann");
-  assertEquals(await received, "Hello, Ann");
-  assertEquals((await ann.members()).nicks, ["Ann", "Bob"]);
-  assertEquals(await ann.who("bob"), { nick: "Bob", room: "red" });
-  assertEquals(await ann.rooms(), [{ room: "red", people: 2 }]);
-  await ann.rename("Anna");
+  const { room, text, user } = await received;
+  assertEquals([room, text, ann.client.rooms], ["red", "Hello, Ann", ["red", "blue"]]);
+  const { members } = await answer(ann.client.room("red").members());
+  assertEquals(members.map(({ nick }) => nick).sort(), ["Ann", "Bob"]);
+  const who = await answer(ann.client.who("bob"));
+  assertEquals(who, { user, nick: "Bob", rooms: ["red"], online: true });
+  const rooms = [{ room: "blue", people: 1 }, { room: "red", people: 2 }];
+  assertEquals(await answer(ann.client.list()), rooms);
+  await answer(ann.client.rename("Anna"));
   await bob.expect("Ann is now known as Anna.");
-  await ann.tell("Bob", "psst");
+  await answer(ann.client.tell("Bob", "psst"));
   await bob.expect("[from Anna] psst");
-  await ann.close();
+  const direct = ann.next("direct", ({ nick }) => nick === "Bob");
+  await bob.request("/msg Anna yes?", "[to Anna] yes?");
+  assertEquals((await direct).user, user);
+  const sent = await answer(ann.client.direct(user).say("no"));
+  assertEquals("kept" in sent, false);
+  await bob.expect("[from Anna] no");
+  await answer(ann.client.room("red").leave());
   await bob.expect("Anna left room.");
+  assertEquals(ann.client.rooms, ["blue"]);
+});
+
+Deno.test("messages are edited and deleted, and history shows the result", async () => {
+  await using server = await TestServer.open();
+  await using ann = connect(server, "Ann");
+  await using bob = connect(server, "Bob");
+  const red = await answer(ann.client.join("red"));
+  await answer(bob.client.join("red"));
+  const [first, second] = [await answer(red.say("frist")), await answer(red.say("oops"))];
+  const [edited, deleted] = [bob.next("edited"), bob.next("deleted")];
+  await answer(red.edit(first.id, "first"));
+  await answer(red.delete(second.id));
+  assertEquals([(await edited).text, (await edited).target], ["first", first.id]);
+  assertEquals((await deleted).target, second.id);
+  const { events } = await answer(bob.client.room("red").history());
+  assertEquals(events.map(({ text }) => text), ["first", ""]);
+  assert(events[0]!.edited !== undefined && events[1]!.deleted !== undefined);
+  await assertRejects(() => answer(bob.client.room("red").edit(first.id, "mine")), ChatError);
 });
 
 Deno.test("a registered nickname is refused to others and regained by its password", async () => {
   await using server = await TestServer.open();
   {
-    const ann = new ChatClient(server.url, { nick: "Ann", room: "red" });
-    await using _ = closing(ann);
-    await withDeadline(ann.register("correct-horse"), "an answer");
+    await using ann = connect(server, "Ann", { rooms: ["red"] });
+    await answer(ann.client.register("correct-horse"));
+    assert(ann.client.registered);
   }
-  const hasLeft = async () => typeof (await server.kv.get(["nick", "ann"])).value === "object";
-  await eventually(hasLeft, "she has left");
-  const eve = new ChatClient(server.url, { nick: "ANN", room: "red" });
-  await using _ = closing(eve);
-  const refused = new Promise<ChatEvent>((resolve) => eve.on("error", resolve));
-  const event = await withDeadline(refused, "a refusal");
-  assert(event.type === "error" && event.error.code === "nickname-registered");
-  await assertRejects(
-    () => withDeadline(eve.identify("Ann", "wrong-horse"), "an answer"),
-    ChatError,
-  );
-  await withDeadline(eve.identify("Ann", "correct-horse"), "an answer");
-  await withDeadline(eve.say("It is me"), "an answer");
-  await eve.close();
-  await eventually(hasLeft, "she has left again");
-  const ann = new ChatClient(server.url, { nick: "Ann", password: "correct-horse", room: "red" });
-  await using __ = closing(ann);
-  await withDeadline(ann.say("Me, too"), "an answer");
-  assertEquals(ann.nick, "Ann");
+  await using eve = connect(server, "ANN", { rooms: ["red"] });
+  const { error } = await eve.next("error");
+  assertEquals(error.code, "nickname-registered");
+  await assertRejects(() => answer(eve.client.identify("Ann", "wrong-horse")), ChatError);
+  await answer(eve.client.identify("Ann", "correct-horse"));
+  await answer(eve.client.room("red").say("It is me"));
+  await eve.client.close();
+  await using ann = connect(server, "Ann", { password: "correct-horse", rooms: ["red"] });
+  await answer(ann.client.room("red").say("Me, too"));
+  assertEquals([ann.client.nick, ann.client.user], ["Ann", eve.client.user]);
 });
 
-Deno.test("a client that loses its connection misses nothing and posts everything once", async () => {
+Deno.test("two sessions of a user share rooms, direct messages and read markers, and one can end the other", async () => {
+  await using server = await TestServer.open();
+  await using laptop = connect(server, "Ann", { rooms: ["red"] });
+  await answer(laptop.client.register("correct-horse"));
+  const { id } = await answer(laptop.client.room("red").say("one"));
+  await using phone = connect(server, "Ann", { password: "correct-horse" });
+  const { rooms } = await phone.next("welcome");
+  assertEquals(rooms.map(({ room, joined }) => [room, joined]), [["red", false]]);
+  await answer(phone.client.join("red"));
+  assertEquals(phone.client.user, laptop.client.user);
+  const { members } = await answer(phone.client.room("red").members());
+  assertEquals(members.map(({ nick }) => nick), ["Ann"]);
+  const [message, direct, read] = [
+    laptop.next("message", ({ text }) => text === "two"),
+    laptop.next("direct"),
+    laptop.next("read"),
+  ];
+  await answer(phone.client.room("red").say("two"));
+  await answer(phone.client.tell("Ann", "to myself"));
+  await answer(phone.client.room("red").markRead(id));
+  assertEquals((await message).user, laptop.client.user);
+  assertEquals([(await direct).text, (await read).id], ["to myself", id]);
+  const sessions = await answer(phone.client.sessions());
+  assertEquals(sessions.map(({ protocol }) => protocol), ["chat.v1", "chat.v1"]);
+  const closed = laptop.next("state", ({ state }) => state === "closed");
+  const other = sessions.find(({ current }) => !current)!;
+  await answer(phone.client.endSession(other.session));
+  assertEquals(await closed, { type: "state", state: "closed", reason: "ended" });
+});
+
+Deno.test("a direct message to a registered user who is offline arrives once, when the user comes back", async () => {
+  await using server = await TestServer.open();
+  await using ann = connect(server, "Ann");
+  await answer(ann.client.register("correct-horse"));
+  await using bob = connect(server, "Bob");
+  await answer(bob.client.register("battery-staple"));
+  await bob.client.close();
+  const { id, kept } = await answer(ann.client.direct(bob.client.user).say("later"));
+  assertEquals(kept, true);
+  await using again = connect(server, "Bob", { password: "battery-staple" });
+  assertEquals((await again.next("direct")).id, id);
+  const { events } = await answer(again.client.direct(ann.client.user).history());
+  assertEquals(events.map(({ text }) => text), ["later"]);
+  assertEquals(again.events.filter(({ type }) => type === "direct").length, 1);
+});
+
+Deno.test("a client that loses its connection misses nothing in any room and posts everything once", async () => {
   await using server = await TestServer.open();
   const sockets: WebSocket[] = [];
-  const shown: string[] = [];
-  const ann = new ChatClient(server.url, {
-    nick: "Ann",
-    room: "red",
+  await using ann = connect(server, "Ann", {
+    rooms: ["red", "blue"],
     connect: (url, protocol) => {
       const socket = new WebSocket(url, protocol);
       sockets.push(socket);
       return socket;
     },
   });
-  ann.on("message", ({ nick, text }) => shown.push(`${nick}: ${text}`));
-  await using _ = closing(ann);
-  const resumed = new Promise<ChatEvent>((resolve) => ann.on("resumed", resolve));
-  await withDeadline(ann.say("one"), "an answer");
+  const [red, blue] = [ann.client.room("red"), ann.client.room("blue")];
+  await answer(Promise.all([red.say("one"), blue.say("two")]));
   const bob = await server.login("Bob", "red");
+  const cy = await server.login("Cy", "blue");
   const gone = new Promise((resolve) => sockets[0]!.addEventListener("close", resolve));
   sockets[0]!.close(4999);
   await withDeadline(gone, "the end of the first connection");
-  await bob.request("two", "Bob: two");
-  await withDeadline(ann.say("three"), "an answer");
-  await bob.expect("Ann: three");
-  const { type, ...rest } = await withDeadline(resumed, "the end of what was missed");
-  assertEquals([type, rest], ["resumed", { recovered: true, missed: 1 }]);
-  assertEquals(shown, ["Ann: one", "Bob: two", "Ann: three"]);
+  await bob.request("three", "Bob: three");
+  await cy.request("four", "Cy: four");
+  await answer(red.say("five"));
+  await bob.expect("Ann: five");
+  await ann.next("resumed", ({ room }) => room === undefined);
+  const ends = ann.events.filter((event) => event.type === "resumed");
+  assertEquals(
+    ends.map(({ room = "", recovered, missed }) => [room, recovered, missed]).sort(),
+    [["", true, 0], ["blue", true, 2], ["red", true, 2]],
+  );
+  const shown = (room: string) =>
+    ann.events.flatMap((event) =>
+      event.type === "message" && event.room === room ? event.text : []
+    );
+  assertEquals([shown("red"), shown("blue")], [["one", "three", "five"], ["two", "four"]]);
   await bob.expectNothingElse();
+});
+
+Deno.test("a client whose session is lost returns to its rooms and recovers what was said there", async () => {
+  await using server = await TestServer.open();
+  await using before = connect(server, "Ann", { rooms: ["red"] });
+  await answer(before.client.room("red").say("one"));
+  const bob = await server.login("Bob", "red");
+  const { rooms } = savedSession(before);
+  await before.client.close();
+  await bob.expect("Ann left room.");
+  await bob.request("two", "Bob: two");
+  // The server does not know this token.
+  const session = { tokens: ["none"], user: "none", nick: "Ann", rooms, grace: 30 };
+  await using ann = connect(server, "Ann", { session: { load: () => session, save() {} } });
+  const { room, recovered, missed } = await ann.next("resumed");
+  assertEquals([room, recovered, missed], ["red", true, 1]);
+  const texts = ann.events.flatMap((event) => event.type === "message" ? event.text : []);
+  assertEquals(texts, ["two"]);
 });
 
 Deno.test("a client that exceeds the rate limit posts everything in order and stays connected", async () => {
   await using server = await TestServer.open({
     rateLimits: { messages: { count: 40, seconds: 1 } },
   });
-  const states: string[] = [];
-  const shown: string[] = [];
-  const ann = new ChatClient(server.url, { nick: "Ann", room: "red" });
-  await using _ = closing(ann);
-  ann.on("state", ({ state }) => states.push(state));
-  ann.on("message", ({ text }) => shown.push(text));
+  await using ann = connect(server, "Ann", { rooms: ["red"] });
   const words = Array.from({ length: 150 }, (_, i) => `word ${i}`);
-  await withDeadline(Promise.all(words.map((word) => ann.say(word))), "the answers");
+  await answer(Promise.all(words.map((word) => ann.client.room("red").say(word))));
+  const shown = ann.events.flatMap((event) => event.type === "message" ? event.text : []);
   assertEquals(shown, words);
+  const states = ann.events.flatMap((event) => event.type === "state" ? event.state : []);
   assertEquals(states, ["online"]);
 });
 
-Deno.test("the examples in CLIENT.md do what they say", async () => {
-  const document = await Deno.readTextFile(new URL("chat/docs/CLIENT.md", PROJECT));
-  const [deno, browser, ...others] = [...document.matchAll(/```js\n([^]*?)```/g)]
-    .map(([, code]) => code!);
-  assertEquals(others.length, 0);
+Deno.test("a program that imports /client.js from a server runs, and has the types", async () => {
   await using server = await TestServer.open();
-  assertEquals(await outputOf(deno!, server), 'Clerk: Good morning\n[ "Clerk" ]\n');
-  // The user leaves the page after a message, and loads it again.
-  const page = `${browser}
-    await client.say("Hi");
-    dispatchEvent(new Event("pagehide"));
-    const again = new ChatClient("ws://127.0.0.1:8000/", { nick: "", session });
-    await again.say("I am back");
-    await again.close();`;
-  assertEquals(await outputOf(page, server), "online\nAnn: Hi\nclosed\n");
-  await eventually(() => server.chat.size === 0, "all have left");
+  const url = `http://127.0.0.1:${server.port}/client.js`;
+  const flags = ["--no-config", "--no-lock", "--check", "-A", `--reload=${url}`, "--ext=ts", "-"];
+  const program = `import { ChatClient } from "${url}";
+    const client = new ChatClient("${server.url}", { nick: "Ann", rooms: ["red"] });
+    await client.room("red").say("Hello");
+    console.log(await client.list());
+    await client.close();`;
+  const right = await runDeno(["run", ...flags], {}, program);
+  assertEquals(right.stdout, '[ { room: "red", people: 1 } ]\n', right.stderr);
+  const wrong = await runDeno(["run", ...flags], {}, program.replace('say("Hello")', "say(7)"));
+  assert(wrong.stderr.includes("TS2345"), wrong.stderr);
 });
 
-/** Closes a client when the test ends. */
-function closing(client: ChatClient): AsyncDisposable {
-  return { [Symbol.asyncDispose]: () => client.close() };
+/** A client, and the events that it has delivered. */
+interface Connected extends AsyncDisposable {
+  readonly client: ChatClient;
+  readonly events: ChatEvent[];
+  /** Returns the first event of a type that meets a condition, also one that was delivered already. */
+  next<T extends ChatEvent["type"]>(
+    type: T,
+    isMeant?: (event: EventOf<T>) => boolean,
+  ): Promise<EventOf<T>>;
 }
 
-/** Runs an example against a server and returns its output. */
-async function outputOf(example: string, server: TestServer): Promise<string> {
-  assert(example.includes("ws://127.0.0.1:8000/"));
-  const code = example.replaceAll("ws://127.0.0.1:8000/", server.url)
-    .replace(
-      /"[^"]*\/client\.js"/,
-      JSON.stringify(String(new URL("chat/client/client.js", PROJECT))),
-    );
-  const args = ["run", "--no-config", "-A", "--location", "http://chat.example/", "--ext=js", "-"];
-  const { code: exitCode, stdout, stderr } = await runDeno(args, {}, code);
-  assertEquals(exitCode, 0, stderr);
-  return stdout;
+/** Connects a client, which is closed when the test ends. */
+function connect(
+  server: TestServer,
+  nick: string,
+  options: Partial<ClientOptions> = {},
+): Connected {
+  const client = new ChatClient(server.url, { nick, ...options });
+  const events: ChatEvent[] = [];
+  client.on("*", (event) => events.push(event));
+  return {
+    client,
+    events,
+    async next<T extends ChatEvent["type"]>(
+      type: T,
+      isMeant: (event: EventOf<T>) => boolean = () => true,
+    ) {
+      const find = () =>
+        events.find((event) => event.type === type && isMeant(event as EventOf<T>));
+      await eventually(() => find() !== undefined, `an event of the type ${type}`);
+      return find() as EventOf<T>;
+    },
+    [Symbol.asyncDispose]: () => client.close(),
+  };
+}
+
+/** Returns what a call resolves to. */
+function answer<T>(call: Promise<T>): Promise<T> {
+  return withDeadline(call, "an answer");
+}
+
+/** Returns the rooms of a client as it would save them. */
+function savedSession({ events }: Connected): { rooms: Record<string, string | null> } {
+  const rooms: Record<string, string | null> = {};
+  for (const event of events) {
+    if ("room" in event && event.room !== undefined && "id" in event) rooms[event.room] = event.id;
+  }
+  return { rooms };
 }

@@ -1,14 +1,18 @@
 /** How the client connects: login, reconnect delays, pings and close codes. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { messageEvent, retryAt, Scenario, ScriptedSocket, welcome } from "./scenario.ts";
 
 Deno.test("ChatClient logs in, enters its room and reports that it is online", async () => {
   const { client, events } = await new Scenario().logIn();
   assertEquals(events.map((event) => event.type === "state" ? event.state : event.type), [
-    "joined",
+    "welcome",
     "online",
+    "joined",
   ]);
-  assertEquals([client.nick, client.room, client.state], ["Ann", "red", "online"]);
+  assertEquals(
+    [client.nick, client.user, client.rooms, client.room("red").joined, client.state],
+    ["Ann", "u-ann", ["red"], true, "online"],
+  );
   await client.close();
 });
 
@@ -47,7 +51,7 @@ Deno.test("reconnect delays keep growing after a short time online, and start ag
   assertEquals(pause(), 1000);
   await scenario.clock.advanceAsync(1000);
   await scenario.socket.openSocket();
-  await scenario.resume({ token: "t1", last: "e10" }, welcome("t2", "red"));
+  await scenario.resume({ token: "t1", last: { red: "e10" } }, welcome("t2", {}, "red"));
   await scenario.clock.advanceAsync(10_000);
   await scenario.socket.drop();
   assertEquals(pause(), 500);
@@ -74,7 +78,10 @@ Deno.test("after close code 1013 the delay doubles each time, also if the client
     await scenario.clock.advanceAsync(1);
     assertEquals(scenario.sockets.length, ++sockets, `${pause} ms`);
     await scenario.socket.openSocket();
-    await scenario.resume({ token: `t${sockets - 1}`, last: "e10" }, welcome(`t${sockets}`, "red"));
+    await scenario.resume(
+      { token: `t${sockets - 1}`, last: { red: "e10" } },
+      welcome(`t${sockets}`, {}, "red"),
+    );
     await scenario.clock.advanceAsync(19_000);
   }
   // After 5 minutes online the delay starts again.
@@ -160,6 +167,22 @@ Deno.test("a malformed reply to the login ends the connection", async () => {
   const { ref } = scenario.socket.expectRequest({ type: "login", nick: "Ann" });
   await scenario.socket.deliver({ type: "welcome", ref });
   assertEquals([scenario.client.state, scenario.errorCodes], ["offline", ["malformed"]]);
+  assert(retryAt(scenario.events) !== undefined, "the client tries again");
+  await scenario.client.close();
+});
+
+Deno.test("a login or resume that is answered with another reply ends the connection", async () => {
+  const scenario = new Scenario();
+  await scenario.socket.openSocket();
+  await scenario.socket.answer({ type: "login", nick: "Ann" }, { type: "ok" });
+  assertEquals([scenario.client.state, scenario.errorCodes], ["offline", ["malformed"]]);
+  await scenario.clock.advanceAsync(250);
+  await scenario.logIn();
+  await scenario.reconnect();
+  const resume = { type: "resume", token: "t1", last: { red: "e10" } };
+  await scenario.socket.answer(resume, { type: "pong" });
+  assertEquals([scenario.client.state, scenario.errorCodes.length], ["offline", 2]);
+  assertEquals(scenario.saved?.tokens, ["t1"]);
   await scenario.client.close();
 });
 

@@ -78,7 +78,7 @@ export class Scenario {
     this.saved = session;
     this.client = new ChatClient("ws://chat.example/", {
       nick: "Ann",
-      room: "red",
+      rooms: ["red"],
       clock: this.clock,
       ids: () => `c${++this.#ids}`,
       connect: (url, protocol) => {
@@ -111,10 +111,15 @@ export class Scenario {
   async logIn(): Promise<this> {
     await this.socket.openSocket();
     await this.socket.answer({ type: "login", nick: "Ann" }, welcome("t1"));
-    const { ref } = this.socket.expectRequest({ type: "join", room: "red" });
-    await this.socket.deliver(joinedEvent("e10"), { type: "ok", ref, id: "e10" });
     assertEquals(this.client.state, "online");
+    await this.join("red", "e10");
     return this;
+  }
+
+  /** Expects a `join`, and lets the client enter the room. */
+  async join(room: string, id: string, name = room): Promise<void> {
+    const { ref } = this.socket.expectRequest({ type: "join", room });
+    await this.socket.deliver(joinedEvent(id, name), { type: "ok", ref, id });
   }
 
   /** Drops the connection, and advances the clock until the next one opens. */
@@ -126,28 +131,76 @@ export class Scenario {
     await this.socket.openSocket();
   }
 
-  /** Answers a `resume` and the ping that confirms it; `more` is the replay. */
+  /**
+   * Answers a `resume` and the ping that confirms it; `more` is the replay. Each room of the `welcome`
+   * whose `resumed` is not among it was recovered.
+   */
   async resume(resume: Line, reply: Line, ...more: Line[]): Promise<void> {
-    const hasEnd = more.some(({ type }) => type === "resumed");
-    const end = { type: "resumed", recovered: true, missed: more.length };
-    await this.socket.answer({ type: "resume", ...resume }, reply, ...more, ...hasEnd ? [] : [end]);
+    const ended = more.filter(({ type }) => type === "resumed").map(({ room }) => room);
+    const rooms = [...(reply.rooms as { room: string }[]).map(({ room }) => room), undefined];
+    const ends = rooms.filter((room) => !ended.includes(room))
+      .map((room) => resumedLine({ room, missed: 0 }));
+    await this.socket.answer({ type: "resume", ...resume }, reply, ...more, ...ends);
     await this.socket.answer({ type: "ping" }, { type: "pong" });
+  }
+
+  /** Loses the session: the connection drops, and the token is refused. The client then logs in. */
+  async loseSession(resume: Line): Promise<void> {
+    await this.reconnect();
+    await this.socket.answer({ type: "resume", ...resume }, errorReply("bad-token"));
+    await this.socket.answer({ type: "login", nick: "Ann" }, welcome("n1", { user: "u-ann-2" }));
   }
 }
 
-/** A `welcome` with a token. */
-export function welcome(token: string, room?: string, nick = "Ann"): Line {
-  return { type: "welcome", nick, token, grace: 30, history: 604_800, ...(room && { room }) };
+/** The user IDs of the scenarios: that of Ann is `u-ann`. */
+export function userOf(nick: string): Line {
+  return { user: `u-${nick.toLowerCase()}`, nick };
+}
+
+/** A `welcome` with a token, of a session that is in rooms. */
+export function welcome(token: string, more: Line = {}, ...rooms: string[]): Line {
+  return {
+    type: "welcome",
+    ...userOf("Ann"),
+    session: "s1",
+    token,
+    grace: 30,
+    history: 604_800,
+    edit: 86_400,
+    limits: { text: 16_384, nick: 32, room: 64, rooms: 50 },
+    rooms: rooms.map((room) => ({ room, joined: true })),
+    ...more,
+  };
+}
+
+/** The end of a replay: of a room, or of the direct messages. */
+export function resumedLine(more: Line = {}): Line {
+  return { type: "resumed", recovered: true, missed: 0, ...more };
 }
 
 /** A user joined a room. */
 export function joinedEvent(id: string, room = "red", nick = "Ann"): Line {
-  return { type: "joined", id, room, nick, time: 0 };
+  return { type: "joined", id, room, ...userOf(nick), time: 0 };
+}
+
+/** A user left a room. */
+export function leftEvent(id: string, room = "red", nick = "Ann"): Line {
+  return { type: "left", id, room, ...userOf(nick), time: 0 };
 }
 
 /** A message by Bob, whose text is its ID. */
 export function messageEvent(id: string, more: Line = {}): Line {
-  return { type: "message", id, room: "red", nick: "Bob", text: id, time: 0, ...more };
+  return { type: "message", id, room: "red", ...userOf("Bob"), text: id, time: 0, ...more };
+}
+
+/** A direct message from Bob to Ann, whose text is its ID. */
+export function directEvent(id: string, more: Line = {}): Line {
+  return { type: "direct", id, ...userOf("Bob"), to: userOf("Ann"), text: id, time: 0, ...more };
+}
+
+/** A page of the history of a room, with nothing missing before it. */
+export function historyReply(events: Line[], more: Line = {}): Line {
+  return { type: "history", room: "red", events, more: false, complete: true, ...more };
 }
 
 /** An error reply. */

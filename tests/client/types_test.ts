@@ -4,10 +4,10 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type * as implementation from "../../chat/client/chat_client.js";
+import type * as places from "../../chat/client/room.js";
 import type * as errors from "../../chat/client/protocol.js";
 import * as declared from "../../chat/client/client.js";
 import { PROJECT, runDeno } from "../support/processes.ts";
-import { TestServer } from "../support/test_server.ts";
 
 /** `true` if two types are identical; without private members, which the declarations leave out. */
 type IsSame<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true
@@ -25,17 +25,19 @@ Deno.test("client.d.ts declares the public members of the JavaScript classes, an
     ConstructorParameters<typeof errors.ChatError>,
     ConstructorParameters<typeof declared.ChatError>
   > = true;
-  assert(client && options && error && errorFields);
+  const room: IsSame<Public<places.Room>, Public<declared.Room>> = true;
+  const conversation: IsSame<Public<places.Conversation>, Public<declared.Conversation>> = true;
+  assert(client && options && error && errorFields && room && conversation);
   assertEquals(Object.keys(declared).toSorted(), ["ChatClient", "ChatError"]);
 });
 
 const CLIENT = String(new URL("chat/client/client.js", PROJECT));
 
-/** Type-checks a program that imports the client from a URL. Returns the codes of the errors. */
-async function check(program: string, client = CLIENT): Promise<string[]> {
+/** Type-checks a program that imports the client. Returns the codes of the errors. */
+async function check(program: string): Promise<string[]> {
   const file = await Deno.makeTempFile({ suffix: ".ts" });
-  await Deno.writeTextFile(file, `import { ChatClient, ChatError } from "${client}";\n${program}`);
-  const args = ["check", "--no-config", "--no-lock", "--allow-import", `--reload=${client}`, file];
+  await Deno.writeTextFile(file, `import { ChatClient, ChatError } from "${CLIENT}";\n${program}`);
+  const args = ["check", "--no-config", "--no-lock", file];
   const { code, stderr } = await runDeno(args);
   await Deno.remove(file);
   const codes = [...stderr.matchAll(/TS\d+/g)].map(([code]) => code);
@@ -45,19 +47,37 @@ async function check(program: string, client = CLIENT): Promise<string[]> {
 
 Deno.test("a TypeScript program that uses the client correctly compiles", async () => {
   const program = `
-    const client = new ChatClient("ws://localhost:8000/", { nick: "Ann", room: "red" });
-    const stop: () => void = client.on("message", ({ nick, text }) => console.log(nick, text));
+    const client = new ChatClient("ws://localhost:8000/", { nick: "Ann", rooms: ["red"] });
+    const stop: () => void = client.on("message", ({ user, room, text }) => {
+      if (user !== client.user) client.room(room).say(text);
+    });
     client.on("state", (event) => {
       if (event.state === "offline") console.log(event.retryAt, event.code);
+    });
+    client.on("welcome", ({ rooms, directs }) => {
+      for (const { room, joined } of rooms) if (!joined) client.join(room);
+      for (const { user, unread } of directs) console.log(client.direct(user).user, unread);
     });
     for await (const event of client.events({ limit: 10 })) {
       if (event.type === "gap") console.log(event.filled);
       break;
     }
     try {
-      const { id }: { id: string } = await client.say("Hello");
-      const { events } = await client.history({ before: id, limit: 10 });
-      console.log(events.map(({ text }) => text.length), (await client.members()).nicks);
+      const room = await client.join("blue");
+      room.on("edited", ({ room, target, text }) => console.log(room.length, target, text));
+      room.on("*", ({ room }) => console.log(room.length));
+      const { id }: { id: string } = await room.say("Hello");
+      const { events, complete } = await room.history({ before: id, limit: 10 });
+      console.log(events.map(({ room, text }) => room + text), complete);
+      console.log((await room.members()).members.map(({ nick, registered }) => [nick, registered]));
+      const { kept } = await client.tell("Bob", "Hello");
+      const page = await client.direct("u").history();
+      console.log(kept === true, page.events.map(({ to }) => to.nick));
+      client.direct("u").on("deleted", ({ to, target }) => console.log(to.nick, target));
+      console.log((await client.who("Bob")).rooms, (await client.list()).map(({ people }) => people));
+      for (const { session, current } of await client.sessions()) {
+        if (!current) await client.endSession(session);
+      }
     } catch (error) {
       if (error instanceof ChatError) console.log(error.code, error.retryAfter);
     }
@@ -69,36 +89,18 @@ Deno.test("a TypeScript program that uses the client correctly compiles", async 
 Deno.test("each mistake in a TypeScript program that uses the client is an error", async () => {
   const mistakes = {
     'new ChatClient("ws://localhost/", {});': "TS2345",
-    'new ChatClient("ws://localhost/", { nick: "Ann" }).shout("Hello");': "TS2339",
-    'new ChatClient("ws://localhost/", { nick: "Ann" }).say(7);': "TS2345",
+    'new ChatClient("ws://localhost/", { nick: "Ann", room: "red" });': "TS2561",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).say("Hello");': "TS2339",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).room("red").say(7);': "TS2345",
     'new ChatClient("ws://localhost/", { nick: "Ann" }).on("mesage", () => {});': "TS2345",
     'new ChatClient("ws://localhost/", { nick: "Ann" }).on("left", ({ text }) => text);': "TS2339",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).room("red").on("state", () => {});':
+      "TS2345",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).direct("u").on("message", () => {});':
+      "TS2345",
     'new ChatClient("ws://localhost/", { nick: "Ann" }).nick = "Bob";': "TS2540",
-    'const id: number = (await new ChatClient("", { nick: "" }).say("")).id; id;': "TS2322",
+    'const id: number = (await new ChatClient("", { nick: "" }).room("").say("")).id; id;':
+      "TS2322",
   };
   assertEquals(await check(Object.keys(mistakes).join("\n")), Object.values(mistakes));
-});
-
-Deno.test("a program that imports /client.js from a server runs, and has the types", async () => {
-  await using server = await TestServer.open();
-  const url = `http://127.0.0.1:${server.port}/client.js`;
-  const program = `import { ChatClient } from "${url}";
-    const client = new ChatClient("${server.url}", { nick: "Ann", room: "red" });
-    await client.say("Hello");
-    console.log(await client.rooms());
-    await client.close();`;
-  const args = [
-    "run",
-    "--no-config",
-    "--no-lock",
-    "--check",
-    "-A",
-    `--reload=${url}`,
-    "--ext=ts",
-    "-",
-  ];
-  const { stdout, stderr } = await runDeno(args, {}, program);
-  assertEquals(stdout, '[ { room: "red", people: 1 } ]\n', stderr);
-  const mistake = 'new ChatClient("ws://localhost/", { nick: "Ann" }).say(7); ChatError;';
-  assertEquals(await check(mistake, url), ["TS2345"]);
 });

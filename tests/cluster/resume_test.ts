@@ -98,18 +98,21 @@ testWithProgram(
     const gaps: string[] = [];
     const dropper = new ChatClient(cable.url, {
       nick: "dropper",
-      room: "red",
+      rooms: ["red"],
       connect: (url, protocol) => {
         cable.port = alive[Math.floor(Math.random() * alive.length)]!.port;
         return new WebSocket(url, protocol) as WebSocketLike;
       },
     });
+    const red = dropper.room("red");
+    for (const type of ["message", "action", "joined", "left", "nick"] as const) {
+      red.on(type, (event) => seen.push(event));
+    }
     dropper.on("*", (event) => {
-      if ("room" in event && event.type !== "gap") seen.push(event);
       if (event.type === "resumed" && !event.recovered) gaps.push(event.reason ?? "?");
       if (event.type === "error" && event.error.code !== "offline") gaps.push(event.error.code);
     });
-    await eventually(() => dropper.state === "online", "the dropper is in");
+    await eventually(() => seen.length > 0, "the dropper is in");
 
     const talkers = await Promise.all([a, b].map(async (server, i) => {
       const client = await TextClient.connect(server.url);
@@ -123,7 +126,7 @@ testWithProgram(
       words++;
       talkers.forEach((client, i) => client.send(`word ${i} ${words}`));
       if (words % 5 === 0) {
-        said.push(dropper.say(`dropper's word ${words}`).catch(({ code }) => ({ code })));
+        said.push(red.say(`dropper's word ${words}`).catch(({ code }) => ({ code })));
       }
     }, 20);
     const until = Date.now() + SECONDS * 1000;
