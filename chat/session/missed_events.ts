@@ -59,7 +59,7 @@ interface StayEvents {
   readonly isFound: boolean;
   /** Whether no event is kept that is as old as that one. */
   readonly isClear: boolean;
-  /** Whether the events begin with the session's own join. */
+  /** Whether the session's own join, at which the stay began, is known. */
   readonly isJoined: boolean;
   /** Whether there are too many. */
   readonly isCut: boolean;
@@ -146,19 +146,25 @@ export class MissedEventsReader {
     const nothing = { room, entries: [], isCut: false, evicted: "" };
     if (stays.length === 0) return { ...nothing, reason: "not-in-room" };
     if (history.retentionMs === 0) return { ...nothing, reason: "history-off" };
-    const newestFirst: LoggedEvent[] = [];
+    let newestFirst: LoggedEvent[] = [];
     const needed: [Stream, string][] = [[["own", session.id], last ?? stays[0]!.from]];
-    let isCertain = true, isCut = false;
+    let isCertain = true, isCut = false, unjoined: string | undefined;
     for (const stay of stays) {
       const events = await this.#readStay(search, room, stay, moves);
       for (const entry of events.entries) newestFirst.push(entry);
       needed.push([["people", room], events.start], [["log", room], events.start]);
+      if (!events.isJoined) unjoined = events.start;
       isCut = events.isCut;
       if (isCut) break;
       isCertain &&= this.#isCertain(search, stay, events, last);
     }
     // A later event may have been evicted to make room although the last seen one is still there.
     const evicted = await history.evictedAfter(needed);
+    if (evicted !== "" && unjoined !== undefined) {
+      // If the session's join was evicted, older events may be from before it.
+      const joins = await history.evictedAfter([[["people", room], unjoined]]);
+      newestFirst = newestFirst.filter(({ eventId }) => eventId > joins);
+    }
     const reason = isCertain || isCut ? undefined : "expired";
     return { room, entries: newestFirst.reverse(), isCut, evicted, reason };
   }
@@ -184,7 +190,7 @@ export class MissedEventsReader {
     // No stay between the last seen event and that join is unknown.
     const areMovesKnown = last === undefined || own.oldestId <= last ||
       (own.isWhole && isCovered(history.retentionOf("own")));
-    if (isJoined && areMovesKnown) return true;
+    if (isJoined && join === undefined && areMovesKnown) return true;
     // No kept event is as old as the last seen one, so all events after that one are kept.
     const isOld = clock.now() - session.since > history.retentionMs - MAX_CLOCK_ERROR_MS;
     return isClear && isOld && join === undefined && last !== undefined &&
@@ -225,13 +231,7 @@ export class MissedEventsReader {
     if (join?.event.isQuiet && !isCut && !isJoined) entries.push(join);
     isFound ||= isOlder && moves.some(({ eventId }) => eventId === from);
     const isClear = !isFound && !isOlder && !isJoined && !isCut;
-    if (!isClear || join !== undefined) {
-      return { entries, start, isFound, isClear, isJoined, isCut };
-    }
-    // The join is not kept. If it was evicted, older messages may be from before it.
-    const evicted = await history.evictedAfter([[["people", room], start]]);
-    const known = entries.filter(({ eventId }) => eventId > evicted);
-    return { entries: known, start, isFound, isClear, isJoined, isCut };
+    return { entries, start, isFound, isClear, isJoined: isJoined || join !== undefined, isCut };
   }
 
   /** Returns the direct messages of the session's user after the last one that the client saw. */

@@ -41,7 +41,9 @@ async function sayMany(client: JsonClient, many: number, length: number): Promis
   const lines: JsonObject[] = [];
   while (lines.length < many) {
     const texts = Array.from({ length: 10 }, (_, i) => `${lines.length + i} ${"x".repeat(length)}`);
-    client.send(texts.map((text) => JSON.stringify({ type: "message", text })).join("\n"));
+    client.send(
+      texts.map((text) => JSON.stringify({ type: "message", room: client.room, text })).join("\n"),
+    );
     for (const text of texts) {
       lines.push(await client.next());
       assertEquals(lines.at(-1)!.text, text);
@@ -54,7 +56,12 @@ async function allPages(client: JsonClient): Promise<JsonObject[]> {
   const all: JsonObject[] = [];
   while (true) {
     const before = all[0]?.id;
-    const { events, more } = await client.request({ type: "history", limit: 100, before });
+    const { events, more } = await client.request({
+      type: "history",
+      room: client.room,
+      limit: 100,
+      before,
+    });
     all.unshift(...events);
     if (!more) return all;
   }
@@ -92,7 +99,12 @@ Deno.test("Quota: a flooded room loses its oldest messages, and other rooms lose
   assertEquals(left.map(({ id }) => id), said.slice(-left.length).map(({ id }) => id));
   assertEquals((await allPages(ann)).map(({ text }) => text), ["hello"]);
   // Pages forwards begin with the oldest event that is left.
-  const forwards = await eve.request({ type: "history", after: said[0]!.id, limit: 1 });
+  const forwards = await eve.request({
+    type: "history",
+    room: "loud",
+    after: said[0]!.id,
+    limit: 1,
+  });
   assertEquals(forwards.events[0].id, left[0]!.id);
   await checkedHistory(server.kv);
   assertEquals(server.warnings, []);
@@ -136,14 +148,14 @@ Deno.test("Quota: without a limit, rows are counted and kept until their time is
 });
 
 Deno.test("Quota: a client that resumes is told if events it has not seen were removed", async () => {
-  for (const kind of ["log", "people", "direct", "sent", "own", "log of a room left"] as const) {
+  for (const kind of ["log", "people", "direct", "own", "log of a room left"] as const) {
     await using server = await TestServer.open({ maxHistoryBytes: 10 * MIB, clock: quick });
     const { kv } = server;
     const ann = await JsonClient.connect(server);
     const { token } = await ann.request({ type: "login", nick: "Ann" });
     ann.send({ type: "join", room: "red" });
     const { id: joined } = await ann.next();
-    if (kind === "log of a room left") await ann.requestAll({ type: "join", room: "blue" });
+    if (kind === "log of a room left") await ann.requestAll({ type: "leave", room: "red" });
     ann.connection.socket.close(4000);
     await ann.connection.closed;
     const has = async (prefix: string[]) => (await Array.fromAsync(kv.list({ prefix }))).length > 0;
@@ -168,7 +180,8 @@ Deno.test("Quota: a client that resumes is told if events it has not seen were r
     const event = kind === "own"
       ? ["message", "red", "", "", Date.now(), "cid"]
       : [what, "01A", "Eve", kind === "people" ? "" : "hello", Date.now(), ""];
-    await write(kv, quota, rows, (id) => ({ v: 1, events: [[id, ...event]] }));
+    const to = kind === "direct" ? ["", String(id), "Ann", 0] : [];
+    await write(kv, quota, rows, (id) => ({ v: 1, events: [[id, ...event, ...to]] }));
     if (kind === "log") {
       // Other events that she missed, from before the removed ones.
       const at = `${joined}0`;
@@ -179,14 +192,16 @@ Deno.test("Quota: a client that resumes is told if events it has not seen were r
     const left = (await Array.fromAsync(kv.list({ prefix: [...stream] }))).length;
     assert(left > 10 && left < 17, `${left} are left`);
     const back = await JsonClient.connect(server);
-    back.send({ type: "resume", token, last: joined });
+    back.send({ type: "resume", token, last: { red: joined } });
     const lines: JsonObject[] = [];
-    do lines.push(await back.next()); while (lines.at(-1)!.type !== "resumed");
+    const isEnd = ({ type, room }: JsonObject) =>
+      type === "resumed" && (room !== undefined) === (kind !== "direct");
+    do lines.push(await back.next()); while (!isEnd(lines.at(-1)!));
     const { recovered, reason, from } = lines.at(-1)!;
     assertEquals([recovered, reason], [false, "expired"], kind);
     // From there on, after everything that was removed, nothing is missing.
     const [oldest] = await Array.fromAsync(kv.list({ prefix: [...stream] }, { limit: 1 }));
-    const told = lines.slice(1, -1).map(({ id }) => id);
+    const told = lines.slice(1, -1).filter(({ type }) => type !== "resumed").map(({ id }) => id);
     if (kind === "log") assertEquals(told[0], `${joined}0`);
     assertEquals(from, told.find((id) => id >= String(oldest!.key[2])), kind);
   }
@@ -222,7 +237,7 @@ Deno.test("Quota: a client that resumes is not told of removed events from befor
   // Her own events are not kept any more: she joined long ago.
   for await (const { key } of kv.list({ prefix: ["own"] })) await kv.delete(key);
   const back = await JsonClient.connect(server);
-  back.send({ type: "resume", token, last: early });
+  back.send({ type: "resume", token, last: { red: early } });
   await back.expect({ type: "welcome" }, { type: "message", text: "for Ann" });
   await back.expect({ type: "resumed", recovered: false, reason: "expired" });
 });
@@ -262,7 +277,7 @@ Deno.test("Quota: a client that resumes is told nothing if no event it missed wa
   await ann.connection.closed;
   await eve.sendMessage("after");
   const back = await JsonClient.connect(server);
-  back.send({ type: "resume", token, last });
+  back.send({ type: "resume", token, last: { red: last } });
   await back.expect({ type: "welcome" }, { type: "message", text: "after" });
   await back.expect({ type: "resumed", recovered: true, missed: 1 });
 });
@@ -705,8 +720,7 @@ testWithProgram(
     const enter = async ({ url }: ServerProcess, nick: string, room: string) => {
       const client = new JsonClient(await TextClient.connect(url, "chat.v1"));
       assertEquals((await client.request({ type: "login", nick })).type, "welcome");
-      client.send({ type: "join", room });
-      await client.expect({ type: "joined" });
+      await client.join(room);
       return client;
     };
     // Many streams with one row each: each counter is deleted with a check.
@@ -723,12 +737,13 @@ testWithProgram(
       using kv = await Deno.openKv(server.url);
       const isSettled = async () => {
         if (await historyCounter(kv) > MIB) return false;
-        const { events } = await mallory.request({ type: "history", limit: 1 });
+        const { events } = await mallory.request({ type: "history", room: "blue", limit: 1 });
         return events.length === 1 && (await historyCounter(kv, "log", "room 0")) === 0;
       };
       await eventually(isSettled, "the oldest are removed");
       for (const client of many) {
-        assertEquals((await client.request({ type: "history" })).events, []);
+        const { room } = client;
+        assertEquals((await client.request({ type: "history", room })).events, []);
       }
       const said = await sayMany(eve, 10, 10);
       await settledAt(kv, MIB, said.at(-1)!.id);

@@ -190,7 +190,7 @@ Deno.test("a file from before user IDs shows the same messages, compacted or not
   // At once, and again when the instances of the old version are cleaned up.
   assertEquals(await readRoom(client, "chalice"), MESSAGES.chalice);
   assertEquals(await readRoom(client, "Кухня"), MESSAGES["Кухня"]);
-  await succeed(client, { type: "leave" });
+  for (const room of ["chalice", "Кухня"]) await succeed(client, { type: "leave", room });
   await connectAfterCleanup(opened.server, "Another");
   assertEquals(await readRoom(client, "chalice"), MESSAGES.chalice);
   assertEquals(await readRoom(client, "chalice", 5), MESSAGES.chalice.slice(-5));
@@ -224,7 +224,7 @@ Deno.test("a file from before user IDs takes new messages after the old ones, an
     await succeed(client, { type: "identify", nick, password });
     for (const room of ["chalice", "Кухня"] as const) {
       await succeed(client, { type: "join", room });
-      await succeed(client, { type: "message", text: "Said to the new version" });
+      await succeed(client, { type: "message", room, text: "Said to the new version" });
       const all = await readRoom(client, room);
       const last = all.at(-1)!;
       assertEquals(all.slice(0, -1), MESSAGES[room]);
