@@ -133,7 +133,10 @@ export class Resume {
   /** Delivers the held events: the client has been told what it missed. */
   async endCatchUp(subscriber: Subscriber, { parts, session }: Resumption): Promise<void> {
     const { storage, sender } = this.#parts;
-    const known = parts.flatMap(({ entries }) => entries.map(({ eventId }) => eventId));
+    const known = parts.flatMap(({ entries, leftOut = [] }) => [
+      ...entries.map(({ eventId }) => eventId),
+      ...leftOut,
+    ]);
     if (parts.some(({ reason }) => reason === "unavailable")) await this.#reachPresent(subscriber);
     sender.endCatchUp(subscriber, new Set(known));
     // A client that only reads never shows that its new token arrived.
