@@ -214,6 +214,18 @@ export class History {
   }
 
   /**
+   * Returns a string that is later than the ID of every event delivered so far in the shard of a name,
+   * and earlier than those of all others. Other instances may have written later events into history.
+   */
+  deliveredEnd(name: string): string {
+    if (!this.#isOn) return "";
+    const shard = this.#parts.shardOf(name);
+    const start = this.#startIds[shard] ?? "";
+    const { delivered } = this.#compactor.memtables[shard]!;
+    return delivered > start ? `${delivered}\0` : start;
+  }
+
+  /**
    * Edits or deletes a message: `event` is the `edit` or `delete`, and its `target` the ID of a message
    * in `stream`. The caller has checked that its author may do that. Rewrites all rows that hold the
    * text, whatever stream they are in, in one operation with the event, which also has `checks`. How

@@ -29,8 +29,12 @@ export class Memtable {
   #streams: Streams = new Map();
   #indexed = 0;
 
+  /** The ID of the newest event that was delivered; at the start empty. */
+  delivered = "";
+
   /** Stores an event that was delivered. */
   add(event: RoomEvent, eventId: string): void {
+    this.delivered = eventId;
     // No stream holds these two. An event before the end was compacted by an instance ahead.
     if (event.kind === "resume" || event.kind === "read" || eventId < this.end) return;
     if (isRevision(event)) event = this.#revise(event);

@@ -104,8 +104,8 @@ export class Handler {
   }
 
   /** Delivers the held events: the client has been told what it missed. */
-  endCatchUp({ subscriber }: Connection, resumption: Resumption): void {
-    this.#parts.resume.endCatchUp(subscriber, resumption);
+  endCatchUp({ subscriber }: Connection, resumption: Resumption): Promise<void> {
+    return this.#parts.resume.endCatchUp(subscriber, resumption);
   }
 
   /** Records that the client has received its newest resume token: it has sent a request since. */

@@ -118,7 +118,7 @@ async function resume(
     lines.push(encodeReply("resumed", undefined, resumed));
   }
   connection.replyLarge(lines.join("\n"));
-  v1.handler.endCatchUp(connection, resumption);
+  await v1.handler.endCatchUp(connection, resumption);
 }
 
 async function changePassword(

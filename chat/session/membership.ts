@@ -36,9 +36,14 @@ export class Membership {
 
   /** Enters a room, after leaving all others. */
   async moveTo(connection: Connection, typed: string): Promise<Changed> {
-    const name = this.#parts.roomNames.parse(typed);
+    const { roomNames, storage } = this.#parts;
+    const name = roomNames.parse(typed);
     if (!name.ok) return reject("bad-room", name.why);
-    for (const room of [...connection.session.rooms]) {
+    const { session } = connection;
+    // An earlier join that seemed to fail may have been carried out: it would be in two rooms.
+    if (session.isUncertain) await storage.prepare(session.id);
+    if (session.isUncertain) return rejection.notDone;
+    for (const room of [...session.rooms]) {
       const left = await this.leave(connection, room);
       if (!left.ok) return left;
     }

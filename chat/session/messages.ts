@@ -73,6 +73,7 @@ export class Messages {
     if (cid !== undefined && !session.areCidsRecalled) {
       return this.#recallAndSay(connection, message);
     }
+    if (isUnsettled(session)) return this.#prepareAndSay(connection, message);
     const settle = (outcome: Outcome, eventId = "") =>
       message.settle(outcome === "done" ? { ok: true, eventId } : rejection.notSent);
     const earlier = cid === undefined ? undefined : session.cids.get(cid);
@@ -179,6 +180,14 @@ export class Messages {
     await this.say(connection, message);
   }
 
+  /** Finds out first whether the client is in the room, and tells the room which user it is. */
+  async #prepareAndSay(connection: Connection, message: MessageRequest): Promise<void> {
+    const { session } = connection;
+    await this.#parts.storage.prepare(session.id);
+    if (isUnsettled(session)) return message.settle(rejection.notSent);
+    await this.say(connection, message);
+  }
+
   /** Finds out first whether the message was stored although its commit seemed to fail. */
   async #sayAgain(connection: Connection, message: MessageRequest): Promise<void> {
     const { cids } = connection.session;
@@ -191,6 +200,11 @@ export class Messages {
   async #settleUncertain(): Promise<boolean> {
     return await this.#parts.storage.settleUncertain().then(() => true, () => false);
   }
+}
+
+/** Whether it is not certain which rooms a session is in, or some do not know which user it is. */
+function isUnsettled({ isUncertain, untold }: Session): boolean {
+  return isUncertain || untold !== undefined;
 }
 
 /** Records how the sending of a message with a client's own ID ended. */

@@ -6,7 +6,7 @@
 import { eachOf } from "../base/each_of.ts";
 import type { LoggedEvent } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
-import type { MissedParts } from "./missed_parts.ts";
+import { keepEntries, type MissedParts } from "./missed_parts.ts";
 
 /** Edited messages that are looked up for one client. */
 const MAX_LOOKUPS = 100;
@@ -49,10 +49,10 @@ export async function fillEdits(history: History, user: string, parts: MissedPar
     }
   });
   for (const part of parts.all()) {
-    part.entries = part.entries.flatMap((entry) => {
-      if (!isEdit(entry)) return [entry];
+    keepEntries(part, (entry) => {
+      if (!isEdit(entry)) return entry;
       const text = texts.get(entry.event.target ?? "");
-      return text === undefined ? [] : [{ ...entry, event: { ...entry.event, text } }];
+      return text === undefined ? undefined : { ...entry, event: { ...entry.event, text } };
     });
   }
 }

@@ -13,7 +13,7 @@ import type { LoggedEvent } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
 import { inOrder } from "../history/in_order.ts";
 import { MAX_CLOCK_ERROR_MS } from "../history/retention.ts";
-import type { Stream } from "../kv/keys.ts";
+import { DIRECT_FEED_NAME, type Stream } from "../kv/keys.ts";
 import type { Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
 import { fillEdits } from "./missed_edits.ts";
@@ -108,8 +108,9 @@ export class MissedEventsReader {
   }
 
   /**
-   * Returns the events before `now` that a client missed: of each room that the session is in or that
-   * the client names, and of the direct messages.
+   * Returns the events that a client missed: of each room that the session is in or that the client
+   * names, and of the direct messages. `now` is the ID of the takeover, from which on events are held.
+   * Some of the held ones may be among the returned ones.
    *
    * @throws when KV cannot be read.
    */
@@ -141,7 +142,7 @@ export class MissedEventsReader {
     const { history } = this.#parts;
     const last = seen.last.get(room);
     const moves = own.moves.filter(({ event }) => event.room === room);
-    const stays = staysOf(session.rooms.has(room), moves, last, now);
+    const stays = staysOf(session.rooms.has(room), moves, last, this.#endOf(room, now));
     const nothing = { room, entries: [], isCut: false, evicted: "" };
     if (stays.length === 0) return { ...nothing, reason: "not-in-room" };
     if (history.retentionMs === 0) return { ...nothing, reason: "history-off" };
@@ -166,6 +167,15 @@ export class MissedEventsReader {
     }
     const reason = isCertain || isCut ? undefined : "expired";
     return { room, entries: newestFirst.reverse(), isCut, evicted, reason };
+  }
+
+  /**
+   * Returns the end of the missed events of a shard. Those after the takeover `now` may have been
+   * delivered here before it, because it is in another shard. What is not delivered yet will be.
+   */
+  #endOf(name: string, now: string): string {
+    const delivered = this.#parts.history.deliveredEnd(name);
+    return delivered > now ? delivered : now;
   }
 
   /** Returns whether no event of a stay is missing, unless some were evicted. */
@@ -225,17 +235,18 @@ export class MissedEventsReader {
   }
 
   /** Returns the direct messages of the session's user after the last one that the client saw. */
-  async #readDirect({ session, seen, isCovered, found }: Search): Promise<FoundPart> {
+  async #readDirect({ session, now, seen, isCovered, found }: Search): Promise<FoundPart> {
     const { history } = this.#parts;
     const { user, id, since } = session;
     const { direct: last = "" } = seen;
-    const sinceMs = last === "" ? since - MAX_DIRECT_SKEW_MS : -Infinity;
+    // An unregistered user has no direct messages from before its session.
+    const sinceMs = last === "" && user !== id ? since - MAX_DIRECT_SKEW_MS : -Infinity;
     // The session was a user of its own before it signed in.
     const streams: Stream[] = user === id ? [["direct", id]] : [["direct", user], ["direct", id]];
     const newestFirst: LoggedEvent[] = [];
     let bytes = 0, isFound = false, isClear = true, isCut = false;
-    // Up to the present: those that are held are then known to have been told.
-    const kept = streams.map((stream) => history.backwards(stream));
+    const end = this.#endOf(DIRECT_FEED_NAME, now);
+    const kept = streams.map((stream) => history.backwards(stream, end));
     for await (const entry of inOrder(kept, "newest first")) {
       const { eventId, event } = entry;
       isFound = eventId === last;

@@ -21,6 +21,8 @@ export interface MissedPart {
   readonly reason?: GapReason;
   /** The ID of the first entry after which no event is missing, if that is known. */
   readonly from?: string;
+  /** The IDs of events that are not told, and must not be delivered later either. */
+  readonly leftOut?: readonly string[];
 }
 
 /** Missed events as they were found. */
@@ -34,6 +36,8 @@ export interface FoundPart {
   readonly reason?: GapReason;
   /** The ID of the newest event that was removed for the quota and would belong here; or empty. */
   readonly evicted: string;
+  /** The IDs of events that were dropped from the entries. */
+  leftOut?: string[];
 }
 
 /** Most events that a client is told when it resumes. */
@@ -72,9 +76,9 @@ export class MissedParts {
   cutUpTo(eventId: string): void {
     this.#cutoff = eventId;
     for (const part of this.#parts) {
-      const entries = part.entries.filter((entry) => entry.eventId > eventId);
-      part.isCut ||= entries.length < part.entries.length;
-      part.entries = entries;
+      const before = part.entries.length;
+      keepEntries(part, (entry) => entry.eventId > eventId ? entry : undefined);
+      part.isCut ||= part.entries.length < before;
     }
   }
 
@@ -85,11 +89,24 @@ export class MissedParts {
   }
 }
 
+/** Replaces each entry of a part by what `kept` returns, or drops it if that is `undefined`. */
+export function keepEntries(
+  part: FoundPart,
+  kept: (entry: LoggedEvent) => LoggedEvent | undefined,
+): void {
+  part.entries = part.entries.flatMap((entry) => {
+    const replaced = kept(entry);
+    if (replaced === undefined) (part.leftOut ??= []).push(entry.eventId);
+    return replaced ?? [];
+  });
+}
+
 /** Returns a part as the client is told it. */
-export function missedPart({ room, entries, isCut, reason, evicted }: FoundPart): MissedPart {
+export function missedPart(part: FoundPart): MissedPart {
+  const { room, entries, isCut, reason, evicted, leftOut } = part;
   const why = reason ?? (evicted !== "" ? "expired" : isCut ? "too-many" : undefined);
-  if (why === undefined) return { room, entries, recovered: true };
+  if (why === undefined) return { room, entries, recovered: true, leftOut };
   // Without any history, no part of a room's events is complete.
   const from = why === "history-off" ? undefined : entries.find(({ eventId }) => eventId > evicted);
-  return { room, entries, recovered: false, reason: why, from: from?.eventId };
+  return { room, entries, recovered: false, reason: why, from: from?.eventId, leftOut };
 }

@@ -48,6 +48,9 @@ export interface Resumption {
 /** Milliseconds within which a client usually gives up a socket that does not answer. */
 const GIVEN_UP_MS = 5_000;
 
+/** Milliseconds between two attempts to reach the present while KV does not answer. */
+const REACH_RETRY_MS = 1_000;
+
 /** How often a session may change while it is being taken over. */
 const MAX_TAKEOVER_TRIES = 5;
 
@@ -128,9 +131,13 @@ export class Resume {
   }
 
   /** Delivers the held events: the client has been told what it missed. */
-  endCatchUp(subscriber: Subscriber, { parts, session }: Resumption): void {
+  async endCatchUp(subscriber: Subscriber, { parts, session }: Resumption): Promise<void> {
     const { storage, sender } = this.#parts;
-    const known = parts.flatMap(({ entries }) => entries.map(({ eventId }) => eventId));
+    const known = parts.flatMap(({ entries, leftOut = [] }) => [
+      ...entries.map(({ eventId }) => eventId),
+      ...leftOut,
+    ]);
+    if (parts.some(({ reason }) => reason === "unavailable")) await this.#reachPresent(subscriber);
     sender.endCatchUp(subscriber, new Set(known));
     // A client that only reads never shows that its new token arrived.
     this.#later(ARRIVED_MS, async () => {
@@ -138,6 +145,16 @@ export class Resume {
         await storage.confirmToken(session.id);
       }
     });
+  }
+
+  /**
+   * Waits until no event from before the takeover will be delivered any more: the client may have
+   * received those on another instance.
+   */
+  async #reachPresent(subscriber: Subscriber): Promise<void> {
+    const { storage, sender, clock } = this.#parts;
+    const reached = () => storage.reached().then(() => true, () => false);
+    while (sender.includes(subscriber) && !(await reached())) await delay(clock, REACH_RETRY_MS);
   }
 
   /** Reads the `cid`s that a client used over other instances. Returns whether that succeeded. */

@@ -9,7 +9,7 @@ import { encodedEventBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts"
 import { authorOf, type LoggedEvent, type UserRef } from "../feed/events.ts";
 import { inOrder } from "../history/in_order.ts";
 import type { History } from "../history/history.ts";
-import { conversationOf, type Stream } from "../kv/keys.ts";
+import { conversationOf, DIRECT_FEED_NAME, type Stream } from "../kv/keys.ts";
 import type { Conversations } from "../storage/conversations.ts";
 import type { Place, ReadMarkers } from "../storage/read_markers.ts";
 import type { Session } from "../storage/records.ts";
@@ -141,10 +141,13 @@ export class Welcome {
     const events = inOrder(
       unread.map(({ other, read = "" }) => history.forwards(streamOf(user, other), read)),
     );
+    // Later ones will be delivered, although another instance may have written them into history.
+    const end = history.deliveredEnd(DIRECT_FEED_NAME);
     const entries: LoggedEvent[] = [];
     let bytes = 0;
     for await (const entry of events) {
       const { event } = entry;
+      if (entry.eventId > end) break;
       if (authorOf(event) === user || event.deletedAt !== undefined) continue;
       bytes += encodedEventBytes(event);
       if (entries.length === MAX_UNREAD_DIRECTS || bytes > MAX_REPLY_BYTES) {

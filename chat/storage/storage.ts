@@ -195,6 +195,16 @@ export class Storage {
   }
 
   /**
+   * Finds out what became of the last change of a session if that is uncertain, and tells the rooms that
+   * do not know its last change of identity. Nothing happens if KV does not answer.
+   */
+  async prepare(id: string): Promise<void> {
+    const record = this.#records.get(id);
+    if (record === undefined) return;
+    await this.#changes.inTurn(id, [record.user], () => this.#changes.prepare(record));
+  }
+
+  /**
    * Submits an operation that changes no presence. Operations of one `name` keep their order.
    * `"conflict"`: one of its checks failed.
    */

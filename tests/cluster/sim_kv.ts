@@ -71,7 +71,8 @@ export class World {
     };
     return {
       jitter: () => random.next(),
-      now: () => this.now + skew,
+      // Whole milliseconds, as Date.now() returns them.
+      now: () => Math.floor(this.now + skew),
       monotonicMs: () => this.#time.monotonicMs() - suspended,
       suspend: (ms) => void (suspended += ms),
       jump: (ms) => void (skew += ms),
@@ -128,6 +129,25 @@ export class World {
     await new Promise((resolve) => setImmediate(resolve));
     if (this.#busy > 0) await this.#settle();
   }
+}
+
+/**
+ * Lets virtual time wait while passwords are hashed, which happens in real time on other threads. Ends
+ * when the returned object is disposed of.
+ */
+export function waitingForHashes(world: World): Disposable {
+  const { importKey, deriveBits } = crypto.subtle;
+  const { subtle } = crypto;
+  subtle.importKey = (...args: unknown[]) =>
+    world.real(() => Reflect.apply(importKey, subtle, args) as Promise<CryptoKey>);
+  subtle.deriveBits = (...args: unknown[]) =>
+    world.real(() => Reflect.apply(deriveBits, subtle, args) as Promise<ArrayBuffer>);
+  return {
+    [Symbol.dispose]() {
+      Reflect.deleteProperty(subtle, "importKey");
+      Reflect.deleteProperty(subtle, "deriveBits");
+    },
+  };
 }
 
 type Entries = Deno.KvEntryMaybe<unknown>[];
@@ -278,6 +298,7 @@ export function simulatedKv(hub: Hub, network: Network): Deno.Kv {
     get: (key: Deno.KvKey) => call(() => kv.get(key)),
     getMany: (keys: Deno.KvKey[]) => call(() => kv.getMany(keys)),
     commitVersionstamp: () => kv.commitVersionstamp(),
+    delete: (key: Deno.KvKey) => call(() => kv.delete(key)),
     atomic,
     list,
     watch,

@@ -1,124 +1,30 @@
 /**
  * Clients that use the project's client module in a simulated cluster. Their connections drop, on one
- * side or both, and they resume on any instance. The events of each are compared with the room's order.
+ * side or both, and they resume on any instance. The messages that each received are compared with
+ * those of its rooms; devices.ts compares joins and leaves, too.
  */
 import { assert, assertEquals } from "@std/assert";
 import { ChatClient, type ChatEvent, type WebSocketLike } from "../../chat/client/client.js";
-import type { LoggedEvent } from "../../chat/feed/events.ts";
-import { type Chat, CHAT_V1 } from "../../chat/mod.ts";
-import { FakeSocket } from "../support/fake_socket.ts";
 import type { Random } from "../support/random.ts";
-import type { Process, World } from "./sim_kv.ts";
+import type { SentMessage } from "./devices.ts";
+import type { FeedLog } from "./feed_log.ts";
+import { Connection, type Place } from "./network.ts";
+import type { World } from "./sim_kv.ts";
 
-/** An instance to connect to. */
-export interface Place {
-  readonly chat: Chat;
-  readonly network: { readonly isDead: boolean; readonly process: Process };
-}
-
-/** One end of a connection: what it sends travels over the simulated network. */
-class End extends FakeSocket {
-  readonly #send: (text: string) => void;
-  readonly #close: (code: number) => void;
-
-  constructor(send: (text: string) => void, close: (code: number) => void) {
-    super(WebSocket.CONNECTING, CHAT_V1);
-    this.#send = send;
-    this.#close = close;
-  }
-
-  override send(text: string): void {
-    if (this.readyState === WebSocket.OPEN) this.#send(text);
-  }
-
-  override close(code = 1005): void {
-    if (this.readyState >= WebSocket.CLOSING) return;
-    super.close(code);
-    this.#close(code);
-  }
-
-  override open(): void {
-    if (this.readyState === WebSocket.CONNECTING) super.open();
-  }
-
-  override receive(data: string): void {
-    if (this.readyState === WebSocket.OPEN) super.receive(data);
-  }
-
-  override disconnect(code: number): void {
-    if (this.readyState !== WebSocket.CLOSED) super.disconnect(code);
-  }
-}
-
-/** A connection over a network that delays frames, keeps their order, and may be cut. */
-class Connection {
-  readonly near: End;
-  readonly far: End;
-  readonly #world: World;
-  readonly #random: Random;
-  /** The arrival of the last frame in each direction. The next one arrives after it. */
-  readonly #due = { there: 0, back: 0 };
-  #cut = false;
-
-  constructor(readonly place: Place, world: World, random: Random) {
-    this.#world = world;
-    this.#random = random;
-    const there = (run: () => void) => this.#carry("there", run);
-    const back = (run: () => void) => this.#carry("back", run);
-    this.near = new End(
-      (text) => there(() => this.far.receive(text)),
-      (code) => (there(() => this.far.disconnect(code)), back(() => this.near.disconnect(code))),
-    );
-    this.far = new End(
-      (text) => back(() => this.near.receive(text)),
-      (code) => (back(() => this.near.disconnect(code)), there(() => this.far.disconnect(code))),
-    );
-    there(() => {
-      place.chat.accept(this.far, { subprotocol: CHAT_V1 });
-      this.far.open();
-      if (this.far.readyState === 1) back(() => this.near.open());
-    });
-    // A dead instance does not answer.
-    if (place.network.isDead) this.cut();
-  }
-
-  /** Loses all frames under way. Each side notices after a random time. */
-  cut(): void {
-    if (this.#cut) return;
-    this.#cut = true;
-    for (const end of [this.near, this.far]) {
-      const { process } = this.place.network;
-      const closed = () => end.disconnect(1006);
-      this.#world.after(
-        this.#random.below(5_000),
-        () => end === this.far ? process.do(closed) : closed(),
-      );
-    }
-  }
-
-  #carry(direction: "there" | "back", run: () => void): void {
-    const due = this.#due;
-    due[direction] = Math.max(due[direction], this.#world.now + this.#random.below(30));
-    this.#world.after(due[direction] - this.#world.now, () => {
-      const { isDead, process } = this.place.network;
-      const arrive = () => void (this.#cut || isDead || run());
-      if (direction === "there") process.do(arrive);
-      else arrive();
-    });
-  }
-}
-
-/** A message of a visitor, and its outcome. */
-interface SentMessage {
-  readonly text: string;
-  id: string | undefined;
-  failed: string | undefined;
-}
-
-/** Consecutive events of a room. */
+/** Consecutive messages of a room. */
 interface Run {
-  readonly room: string;
   readonly ids: string[];
+  /** The ID of the own join with which it began, if the client was told of that. */
+  readonly since: string | undefined;
+}
+
+/** The messages that a visitor received in one room. */
+interface RoomRuns {
+  readonly runs: Run[];
+  /** The run that still continues. */
+  run: Run | undefined;
+  /** Events since the connection was lost; `undefined`: it is not. */
+  held: string[] | undefined;
 }
 
 /** A client that resumes its session after each loss of its connection. */
@@ -132,15 +38,15 @@ export class Visitor {
 
   constructor(
     readonly nick: string,
-    room: string,
+    rooms: readonly string[],
     world: World,
     random: Random,
-    places: () => Place[],
+    places: () => readonly Place[],
   ) {
     let ids = 0;
     this.client = new ChatClient("ws://simulated/", {
       nick,
-      room,
+      rooms,
       clock: world.clock(0, random),
       ids: () => `${nick}.${ids++}`,
       connect: () => {
@@ -151,81 +57,87 @@ export class Visitor {
     this.client.on("*", (event) => void this.events.push(event));
   }
 
-  say(text: string): void {
+  say(room: string, text: string): void {
     const message: SentMessage = { text, id: undefined, failed: undefined };
     this.said.push(message);
-    this.client.say(text).then(
+    this.client.room(room).say(text).then(
       ({ id }) => message.id = id,
       (error) => message.failed = error.code,
     );
   }
 
-  /** Leaves for good. The server sees a lost connection. */
+  /** Goes away without a word: the others learn of it when the grace period ends. */
   vanish(): void {
     this.hasLeft = true;
+    this.client.detach();
     this.connection?.cut();
-    this.client.close();
   }
 
-  /** Checks that the received events are in the room's order, without a gap that was not reported. */
-  check(log: readonly LoggedEvent[]): void {
-    const { runs, run } = this.#runs();
-    for (const { room, ids } of runs) {
-      const ofRoom = log.filter(({ event }) => event.room === room && shown(event.kind));
-      const from = ofRoom.findIndex(({ eventId: at }) => at === ids[0]);
-      const expected = ofRoom.slice(from, from + ids.length).map(({ eventId: at }) => at);
-      assertEquals(ids, expected, `${this.nick} in ${room}`);
-    }
-    // A visitor whose leave was under way when the connection was lost gets no event of it.
-    if (!this.hasLeft && run !== undefined && this.client.room === run.room) {
-      const newest = log.findLast(({ event }) => event.room === run.room && shown(event.kind));
-      assertEquals(run.ids.at(-1), newest?.eventId, `${this.nick} missed the newest event`);
-    }
-    for (const { text, id, failed } of this.said) {
-      const found = log.filter(({ event }) => event.text === text);
-      assert(found.length <= 1, `${text} was posted twice`);
-      if (id !== undefined) assertEquals(found[0]?.eventId, id, text);
-      else if (!/^(unknown|unavailable|closed|offline)$/.test(failed ?? "unknown")) {
-        assertEquals(found, [], `${text} failed, ${failed}`);
+  /** Checks that no message is missing and none came twice, except where the client was told so. */
+  check(log: FeedLog): void {
+    for (const [room, { runs, run }] of this.#rooms()) {
+      const said = log.saidIn(room).map(({ id }) => id);
+      for (const { ids } of runs) {
+        const from = ids.length === 0 ? 0 : said.indexOf(ids[0]!);
+        assertEquals(ids, said.slice(from, from + ids.length), `${this.nick} in ${room}`);
       }
+      const newest = said.at(-1) ?? "";
+      if (this.hasLeft || run?.since === undefined || newest < run.since) continue;
+      if (!this.client.room(room).joined) continue;
+      assertEquals(run.ids.at(-1), newest, `${this.nick} missed the newest message of ${room}`);
     }
+    checkSaid(this.said, log);
   }
 
-  /** Returns the runs of events in which none may be missing, and the run that still continues. */
-  #runs(): { runs: Run[]; run: Run | undefined } {
-    const runs: Run[] = [];
-    let run: Run | undefined;
-    let since: string[] = [];
-    let away = false;
+  #rooms(): Map<string, RoomRuns> {
+    const rooms = new Map<string, RoomRuns>();
     const seen = new Set<string>();
     for (const event of this.events) {
-      if (event.type === "state") away ||= event.state !== "online" && runs.length > 0;
-      else if (event.type === "resumed") {
-        // Events since the loss of the connection belong to the run only if all of them arrived.
-        if (event.recovered) run?.ids.push(...since);
-        else run = undefined;
-        since = [];
-        away = false;
-      } else if ("room" in event && event.type !== "gap") {
-        assert(!seen.has(event.id), `${this.nick} saw ${event.id} twice`);
-        seen.add(event.id);
-        if (event.type === "joined" && event.nick === this.nick) {
-          runs.push(run = { room: event.room, ids: [] });
-          away = false;
-          since = [];
-        } else if (!away && run === undefined) runs.push(run = { room: event.room, ids: [] });
-        if (away) since.push(event.id);
-        else {
-          assertEquals(event.room, run!.room, `${this.nick} received an event of another room`);
-          run!.ids.push(event.id);
-        }
-        if (event.type === "left" && event.nick === this.nick && !away) run = undefined;
+      if (event.type === "state" && event.state !== "online") {
+        for (const room of rooms.values()) room.held ??= [];
       }
+      if (!("room" in event) || event.room === undefined) continue;
+      let room = rooms.get(event.room);
+      if (room === undefined) {
+        rooms.set(event.room, room = { runs: [], run: undefined, held: undefined });
+      }
+      if (event.type === "gap") room.run = undefined;
+      else if (event.type === "resumed") {
+        if (event.recovered) room.run?.ids.push(...room.held ?? []);
+        else room.run = undefined;
+        room.held = undefined;
+      } else if (event.type !== "read") this.#receive(room, event, seen);
     }
-    return { runs, run };
+    return rooms;
+  }
+
+  #receive(room: RoomRuns, event: Extract<ChatEvent, { id: string }>, seen: Set<string>): void {
+    const { type, id } = event;
+    assert(!seen.has(id), `${this.nick} received ${id} twice`);
+    seen.add(id);
+    if (type === "joined" && event.nick === this.nick) {
+      room.runs.push(room.run = { ids: [], since: id });
+      room.held = undefined;
+    } else if (type === "left" && event.nick === this.nick) {
+      room.run?.ids.push(...room.held ?? []);
+      room.held = undefined;
+      room.run = undefined;
+    } else if (type === "message" || type === "action") {
+      if (room.held !== undefined) return void room.held.push(id);
+      if (room.run === undefined) room.runs.push(room.run = { ids: [], since: undefined });
+      room.run.ids.push(id);
+    }
   }
 }
 
-function shown(kind: string): boolean {
-  return kind !== "resume" && kind !== "direct";
+/** Checks that each message was posted at most once, under the ID that its sender was told. */
+export function checkSaid(said: readonly SentMessage[], log: FeedLog): void {
+  for (const { text, id, failed } of said) {
+    const found = [...log.messages.values()].filter(({ texts }) => texts[0] === text);
+    assert(found.length <= 1, `${text} was posted twice`);
+    if (id !== undefined) assertEquals(found[0]?.id, id, text);
+    else if (!/^(unknown|unavailable|closed|offline)$/.test(failed ?? "unknown")) {
+      assertEquals(found, [], `${text} failed, ${failed}`);
+    }
+  }
 }
