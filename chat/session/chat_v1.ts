@@ -29,7 +29,7 @@ import {
   type RequestType,
 } from "./request_types.ts";
 import { REQUESTS } from "./requests.ts";
-import type { ConversationState } from "./welcome.ts";
+import type { ConversationState, UserState } from "./welcome.ts";
 
 /** The name of the subprotocol. */
 export const CHAT_V1 = "chat.v1";
@@ -145,9 +145,7 @@ export class ChatV1 implements Protocol {
     token: string,
   ): Promise<readonly ConversationState[]> {
     const { limits, graceMs, retentionMs, editMs } = this.#parts;
-    const { rooms, conversations, counted } = await this.handler.welcome.stateOf(
-      connection.session,
-    );
+    const { fields, conversations, counted } = await this.stateOf(connection);
     const reply = encodeReply("welcome", ref, {
       ...this.userOf(connection),
       session: connection.id,
@@ -161,13 +159,27 @@ export class ChatV1 implements Protocol {
         room: limits.maxRoomChars,
         rooms: limits.maxRooms,
       },
-      rooms: rooms.map(({ isJoined, ...room }) => ({ ...room, joined: isJoined || undefined })),
-      directs: connection.session.account === ""
-        ? undefined
-        : conversations.map(({ other, ...state }) => ({ ...userFields(other), ...state })),
+      ...fields,
     });
     connection.replyLarge(reply, counted);
     return conversations;
+  }
+
+  /**
+   * Returns the fields that say in which rooms and conversations the client's user is. The reply that has
+   * them is charged for `counted` messages.
+   */
+  async stateOf(
+    { session }: Connection,
+  ): Promise<Pick<UserState, "conversations" | "counted"> & { fields: Record<string, unknown> }> {
+    const { rooms, conversations, counted } = await this.handler.welcome.stateOf(session);
+    const fields = {
+      rooms: rooms.map(({ isJoined, ...room }) => ({ ...room, joined: isJoined || undefined })),
+      directs: session.account === ""
+        ? undefined
+        : conversations.map(({ other, ...state }) => ({ ...userFields(other), ...state })),
+    };
+    return { fields, conversations, counted };
   }
 
   /** Returns the rejection of a text that is too long. */

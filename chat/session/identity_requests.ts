@@ -35,7 +35,8 @@ export const IDENTITY_REQUESTS: RequestTypes = {
     maxReplyBytes: MAX_RESUME_BYTES + MAX_REPLY_BYTES,
   }),
   nick: row("nick", fields({ nick: bounded }), async (v1, connection, { nick, ref }) => {
-    v1.replyOk(connection, ref, await v1.handler.identity.rename(connection, nick));
+    const result = await v1.handler.identity.rename(connection, nick);
+    v1.replyOk(connection, ref, result, result.ok ? v1.userOf(connection) : undefined);
   }),
   identify: row("nick", identifyFields, identify, {
     allowed: "always",
@@ -73,7 +74,10 @@ async function identify(
   const { identity } = v1.handler;
   if (!connection.isNamed) return await identifyAtLogin(v1, connection, { nick, password, ref });
   const result = await identity.identify(connection, nick, password, true);
-  v1.replyOk(connection, ref, result, result.ok ? v1.userOf(connection) : undefined);
+  if (!result.ok || ref === undefined) return v1.replyOk(connection, ref, result);
+  const { fields, counted } = await v1.stateOf(connection);
+  const reply = { id: result.eventId, ...v1.userOf(connection), ...fields };
+  connection.replyLarge(encodeReply("ok", ref, reply), counted);
 }
 
 /** A direct message that arrives meanwhile is delivered after the earlier ones. */

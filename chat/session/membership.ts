@@ -27,11 +27,15 @@ export class Membership {
   }
 
   /** Enters a further room. In a room that the session is in already, nothing changes. */
-  async join({ session }: Connection, typed: string): Promise<Changed> {
+  async join({ session }: Connection, typed: string): Promise<Changed<{ room: string }>> {
     const { storage, roomNames } = this.#parts;
     const name = roomNames.parse(typed);
     if (!name.ok) return reject("bad-room", name.why);
-    return this.#changedFrom(await storage.setRoom(session.id, name.name));
+    const changed = this.#changedFrom(await storage.setRoom(session.id, name.name));
+    // The name may lead to a room that looks like it.
+    return changed.ok
+      ? { ...changed, room: roomNames.find(typed, session.rooms) ?? name.name }
+      : changed;
   }
 
   /** Enters a room, after leaving all others. */

@@ -26,7 +26,8 @@ const whoFields = exactlyOne(
 /** The requests about rooms, by name. */
 export const ROOM_REQUESTS: RequestTypes = {
   join: row("join", roomFields, async (v1, connection, { room, ref }) => {
-    v1.replyOk(connection, ref, await v1.handler.membership.join(connection, room));
+    const result = await v1.handler.membership.join(connection, room);
+    v1.replyOk(connection, ref, result, result.ok ? { room: result.room } : undefined);
   }),
   leave: row("command", roomFields, async (v1, connection, { room, ref }) => {
     v1.replyOk(connection, ref, await v1.handler.membership.leave(connection, room));
