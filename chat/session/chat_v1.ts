@@ -174,7 +174,7 @@ export class ChatV1 implements Protocol {
   ): Promise<Pick<UserState, "conversations" | "counted"> & { fields: Record<string, unknown> }> {
     const { rooms, conversations, counted } = await this.handler.welcome.stateOf(session);
     const fields = {
-      rooms: rooms.map(({ isJoined, ...room }) => ({ ...room, joined: isJoined || undefined })),
+      rooms: rooms.map(({ isJoined, ...room }) => ({ ...room, joined: isJoined })),
       directs: session.account === ""
         ? undefined
         : conversations.map(({ other, ...state }) => ({ ...userFields(other), ...state })),

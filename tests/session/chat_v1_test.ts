@@ -694,6 +694,8 @@ Deno.test("a message goes to the room that it names, and is rejected if the clie
     { type: "message", text: "BOO", room: "blue", ref: 2 },
     { type: "join", room: "blue", ref: 3 },
     { type: "action", text: "waves", room: "blue", ref: 4 },
+    // Waits until what was sent before has been delivered: two rooms have no common order.
+    { type: "ping" },
     { type: "message", text: "two", room: "red", ref: 5 },
     { type: "leave", room: "red", ref: 6 },
     { type: "message", text: "BOO", room: "red", ref: 7 },
