@@ -6,7 +6,7 @@
  * It draws nothing and keeps no list of messages or members. Calls that wait are lost with the page.
  */
 import { Listeners } from "./listeners.js";
-import { listOf, userOf } from "./protocol.js";
+import { listOf, userOf, welcomeEvent } from "./protocol.js";
 import { Reconnector } from "./reconnector.js";
 import { Conversation, noResult, Room, sendDirect } from "./room.js";
 import { SessionState } from "./session.js";
@@ -114,7 +114,11 @@ export class ChatClient {
   /** @type {Api["identify"]} */
   identify(nick, password) {
     const request = { type: "identify", nick: nick.trim().normalize("NFC"), password };
-    return this.#rename(request, () => this.#remember(password));
+    return this.#rename(request, (reply) => {
+      this.#remember(password);
+      // A login is answered by a "welcome" instead, which has been told already.
+      if (reply.type === "ok") this.#listeners.emit(welcomeEvent(reply));
+    });
   }
 
   /** @type {Api["register"]} */

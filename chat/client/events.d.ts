@@ -133,7 +133,7 @@ export interface Limits {
 }
 
 /**
- * The session began, or was resumed. A registered user learns here which rooms and conversations its
+ * The session began, was resumed, or signed in to a registration. A registered user learns here which rooms and conversations its
  * other sessions have: `rooms` that are not `joined` can be joined.
  *
  * `history` and `edit` are for how many seconds messages are kept, and can be edited; 0: not at all.

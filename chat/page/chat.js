@@ -47,8 +47,8 @@ export class Chat {
    * user's own. Those of a registered nickname may be those of another person at this device.
    */
   #ownIds = new Set(/** @type {string[]} */ (tabStorage.get("ownIds") ?? []));
-  /** Whether the session is a new one, which joins the rooms of the user's other sessions. */
-  #isNewSession = !tabStorage.get("session");
+  /** The user that the rooms are of. Another one joins the rooms of its other sessions. */
+  #welcomedUser = tabStorage.get("session")?.user;
   #editMs = 0;
   #lastCid = "";
   #listener;
@@ -238,18 +238,19 @@ export class Chat {
   }
 
   /** @param {WelcomeEvent} event */
-  #welcome({ rooms, directs, edit }) {
+  #welcome({ user, rooms, directs, edit }) {
     this.#editMs = edit * 1000;
-    this.rooms.restore(rooms, this.#isNewSession);
+    const isNewUser = this.#welcomedUser !== user;
+    this.#welcomedUser = user;
+    this.rooms.restore(rooms, isNewUser);
     this.directs.restore(directs);
     this.#syncRooms();
-    if (this.#isNewSession) {
+    if (isNewUser) {
       const entered = this.client.rooms;
       for (const { room } of rooms) {
         if (!entered.includes(room)) this.client.join(room).catch(this.#listener.failed);
       }
     }
-    this.#isNewSession = false;
     // The server answers no request before it has sent the unread direct messages.
     const caughtUp = () => this.directs.caughtUp();
     this.client.ping().then(caughtUp, caughtUp);

@@ -60,15 +60,15 @@ export class Rooms {
    * Takes over what a welcome says about rooms.
    *
    * @param {readonly RoomState[]} states
-   * @param {boolean} isNewSession whether nothing was missed: else a `resumed` ends what was
+   * @param {boolean} isNewUser whether nothing was missed: else a `resumed` ends what was
    */
-  restore(states, isNewSession) {
+  restore(states, isNewUser) {
     for (const state of states) this.get(state.room)?.restore(state);
     this.#states = new Map(states.map((state) => [state.room, state]));
     this.sync();
     for (const { room, unread } of states) {
       const marker = this.get(room)?.log.marker;
-      if (marker) marker.isCatchingUp = !isNewSession && unread !== undefined;
+      if (marker) marker.isCatchingUp = !isNewUser && unread !== undefined;
     }
   }
 

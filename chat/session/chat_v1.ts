@@ -144,12 +144,25 @@ export class ChatV1 implements Protocol {
     ref: Ref,
     token: string,
   ): Promise<readonly ConversationState[]> {
-    const { limits, graceMs, retentionMs, editMs } = this.#parts;
     const { fields, conversations, counted } = await this.stateOf(connection);
-    const reply = encodeReply("welcome", ref, {
+    connection.replyLarge(encodeReply("welcome", ref, { token, ...fields }), counted);
+    return conversations;
+  }
+
+  /**
+   * Returns what a client is told when it begins to speak for a user: the user, its rooms and
+   * conversations, and the server's limits. The reply that has the fields is charged for `counted`
+   * messages.
+   */
+  async stateOf(
+    connection: Connection,
+  ): Promise<Pick<UserState, "conversations" | "counted"> & { fields: Record<string, unknown> }> {
+    const { limits, graceMs, retentionMs, editMs } = this.#parts;
+    const { session } = connection;
+    const { rooms, conversations, counted } = await this.handler.welcome.stateOf(session);
+    const fields = {
       ...this.userOf(connection),
       session: connection.id,
-      token,
       grace: graceMs / 1000,
       history: retentionMs / 1000,
       edit: editMs / 1000,
@@ -159,21 +172,6 @@ export class ChatV1 implements Protocol {
         room: limits.maxRoomChars,
         rooms: limits.maxRooms,
       },
-      ...fields,
-    });
-    connection.replyLarge(reply, counted);
-    return conversations;
-  }
-
-  /**
-   * Returns the fields that say in which rooms and conversations the client's user is. The reply that has
-   * them is charged for `counted` messages.
-   */
-  async stateOf(
-    { session }: Connection,
-  ): Promise<Pick<UserState, "conversations" | "counted"> & { fields: Record<string, unknown> }> {
-    const { rooms, conversations, counted } = await this.handler.welcome.stateOf(session);
-    const fields = {
       rooms: rooms.map(({ isJoined, ...room }) => ({ ...room, joined: isJoined })),
       directs: session.account === ""
         ? undefined

@@ -76,8 +76,7 @@ async function identify(
   const result = await identity.identify(connection, nick, password, true);
   if (!result.ok || ref === undefined) return v1.replyOk(connection, ref, result);
   const { fields, counted } = await v1.stateOf(connection);
-  const reply = { id: result.eventId, ...v1.userOf(connection), ...fields };
-  connection.replyLarge(encodeReply("ok", ref, reply), counted);
+  connection.replyLarge(encodeReply("ok", ref, { id: result.eventId, ...fields }), counted);
 }
 
 /** A direct message that arrives meanwhile is delivered after the earlier ones. */

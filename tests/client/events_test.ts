@@ -146,7 +146,8 @@ Deno.test("the client's user changes with its own requests, not with those of th
   await renamed;
   const identified = client.identify("Jenny", "correct-horse");
   const request = { type: "identify", nick: "Jenny", password: "correct-horse" };
-  await socket.answer(request, { type: "ok", user: "u-jenny", nick: "Jenny", registered: true });
+  const jenny = { user: "u-jenny", nick: "Jenny", registered: true };
+  await socket.answer(request, { type: "ok", ...jenny, rooms: [], directs: [] });
   await identified;
   assertEquals([client.user, client.nick, client.registered], ["u-jenny", "Jenny", true]);
   // The new user was in the room already: that of before has left, but this session stays.

@@ -1,5 +1,6 @@
 /** Registered nicknames and their passwords in the client. */
 import { assert, assertEquals } from "@std/assert";
+import type { WelcomeEvent } from "../../chat/client/client.d.ts";
 import {
   directEvent,
   errorReply,
@@ -46,8 +47,12 @@ Deno.test("identify while online takes over the server's spelling of the nicknam
     user: "u-jenny",
     nick: "Jenny",
     registered: true,
+    rooms: [{ room: "red", joined: true }],
+    directs: [],
   });
   await done;
+  const { type, rooms } = scenario.events.at(-1) as WelcomeEvent;
+  assertEquals({ type, rooms }, { type: "welcome", rooms: [{ room: "red", joined: true }] });
   const { user, nick, registered } = scenario.client;
   assertEquals({ user, nick, registered }, { ...userOf("Jenny"), registered: true });
   await scenario.client.close();
