@@ -3,6 +3,8 @@
  * the end the rooms were told what KV has.
  */
 import { assert, assertEquals } from "@std/assert";
+import { delay } from "../../chat/base/clock.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
 import { interceptCommits } from "../support/faulty_kv.ts";
 import { Random } from "../support/random.ts";
 import { keysOf, named, openStorage, short, signedIn } from "../support/storage.ts";
@@ -12,6 +14,12 @@ type Server = Awaited<ReturnType<typeof openStorage>>;
 
 const ROOMS = ["red", "blue", "green", "привет", "room 5", "room 6", "room 7"];
 const ACCOUNTS = [["Ann", "A"], ["Bob", "B"]] as const;
+
+/** Milliseconds of an outage: the server gives up after eight seconds. */
+const OUTAGE_MS = 12_000;
+
+/** Milliseconds after which a call to KV counts as failed. */
+const CALL_TIMEOUT_MS = 4_000;
 
 /** A session of the test: where it is, and the token that resumes it. */
 interface Simulated {
@@ -24,21 +32,28 @@ interface Simulated {
 class Simulation {
   readonly #random: Random;
   readonly #kv: Deno.Kv;
+  /** Fast, so that an outage that is too long for retries takes 60 ms. No call times out. */
+  readonly #clock = new AdjustedClock({
+    speed: 200,
+    delayOf: (ms) => ms === CALL_TIMEOUT_MS ? Infinity : ms,
+  });
   readonly #plain: Deno.Kv;
   readonly servers: Server[] = [];
   #sessions: Simulated[] = [];
   #next = 100;
-  hasFaults = true;
+  #hasFaults = true;
+  /** KV answers no commit, but carries out some of them. */
+  #isAway = false;
 
   constructor(kv: Deno.Kv, seed: number) {
     this.#random = new Random(seed);
     this.#plain = kv;
     this.#kv = interceptCommits(kv, async (commit) => {
-      if (this.hasFaults && this.#random.percent(3)) throw new Error("Too many mutations");
+      if (this.#isAway && this.#random.percent(50)) throw new Error("away");
+      if (this.#hasFaults && this.#random.percent(3)) throw new Error("Too many mutations");
       const result = await commit();
-      if (this.hasFaults && this.#random.percent(3)) throw new Error("the answer was lost");
-      // What seems to fail for good is committed.
-      if (this.hasFaults && this.#random.percent(3)) throw new Error("Too many mutations");
+      if (this.#isAway) throw new Error("away");
+      if (this.#hasFaults && this.#random.percent(3)) throw new Error("the answer was lost");
       return result;
     });
   }
@@ -46,7 +61,7 @@ class Simulation {
   /** Opens an instance. */
   async open(): Promise<void> {
     const { kv, name } = { kv: this.#kv, name: `01${this.#next++}` };
-    const server = await openStorage(kv, name, { maxRooms: 6 });
+    const server = await openStorage(kv, name, { maxRooms: 6, clock: this.#clock });
     await server.share();
     this.servers.push(Object.assign(server, { name }));
   }
@@ -55,14 +70,18 @@ class Simulation {
   async step(): Promise<void> {
     const count = 1 + this.#random.below(6);
     // Perhaps one of them twice: another socket takes it over, or its user ends it.
+    this.#isAway = this.#random.percent(8);
     const busy = Array.from({ length: count }, () => this.#pick());
-    await Promise.all(busy.map((session) => this.#act(session)));
+    const acting = Promise.all(busy.map((session) => this.#act(session)));
+    if (this.#isAway) await delay(this.#clock, OUTAGE_MS);
+    this.#isAway = false;
+    await acting;
     if (this.#random.percent(3)) await this.#crash();
   }
 
   /** Ends all faults, and makes every session finish what it began. */
   async settle(): Promise<void> {
-    this.hasFaults = false;
+    this.#hasFaults = false;
     for (const { id, server: { storage } } of this.#sessions) await storage.setRoom(id, "the end");
     for (const server of this.servers) await server.storage.reached();
   }
@@ -71,7 +90,8 @@ class Simulation {
     const session = this.#random.pick(this.#sessions.length === 0 ? [undefined] : this.#sessions);
     if (session !== undefined && !this.#random.percent(20)) return session;
     const id = `1${this.#next++}`, server = this.#random.pick(this.servers);
-    const fresh = { id, server, token: `${id} first` };
+    // Plain-text sessions have no token.
+    const fresh = { id, server, token: this.#random.percent(30) ? "" : `${id} first` };
     server.storage.createConnection(id, "json");
     this.#sessions.push(fresh);
     return fresh;
@@ -89,7 +109,7 @@ class Simulation {
     const record = storage.session(id);
     if (record === undefined) return this.#forget(session);
     if (record.nick === "") {
-      return void await storage.setUsername(id, this.#username(id, session.token));
+      return void await storage.setUsername(id, this.#username(id, session.token || undefined));
     }
     const kind = random.below(100);
     const room = random.pick(ROOMS);
