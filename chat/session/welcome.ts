@@ -82,17 +82,24 @@ export class Welcome {
   }
 
   /**
-   * Returns the rooms and conversations of a session's user.
-   *
-   * @throws when KV cannot be read.
+   * Returns the rooms and conversations of a session's user. If KV cannot be read, these are only the
+   * rooms of the session itself: it has logged in, and must be told so.
    */
   async stateOf(session: Session): Promise<UserState> {
+    if (session.account !== "") {
+      try {
+        return await this.#read(session);
+      } catch {
+        // What it asks for next says that storage does not answer.
+      }
+    }
+    const rooms = [...session.rooms].sort().map((room) => ({ room, isJoined: true }));
+    return { rooms, conversations: [], counted: 0 };
+  }
+
+  async #read(session: Session): Promise<UserState> {
     const { storage, conversations, markers, history } = this.#parts;
     const { user } = session;
-    if (session.account === "") {
-      const rooms = [...session.rooms].sort().map((room) => ({ room, isJoined: true }));
-      return { rooms, conversations: [], counted: 0 };
-    }
     const value = await storage.readUser(user);
     const rooms = [...new Set([...session.rooms, ...value?.rooms.keys() ?? []])].sort();
     const others = conversations.areKept ? await conversations.newest(user, MAX_CONVERSATIONS) : [];

@@ -78,20 +78,20 @@ export class Removals {
   /** Removes a session of this instance with its record. It retries until that is done. */
   async removeOwn(record: Session): Promise<void> {
     const { clock, instance, records, changes } = this.#parts;
-    const removeOnce = async () => {
+    const removeOnce = async (): Promise<Outcome> => {
       const state = await changes.settle(record);
-      if (state !== "done" || !record.isStored) return state;
-      const outcome = await this.remove({ ...record, rooms: new Set(record.rooms) }, instance);
+      const outcome = state === "done" && record.isStored
+        ? await this.remove({ ...record, rooms: new Set(record.rooms) }, instance)
+        : state;
       record.isUncertain = outcome === "failed";
+      // Before the next change of the session has its turn.
+      if (outcome !== "failed") records.remove(record);
       return outcome;
     };
-    while (record.isStored || record.isUncertain) {
-      const outcome = await changes.inTurn(record.id, [record.user], removeOnce);
-      if (outcome !== "failed") break;
+    while (await changes.inTurn(record.id, [record.user], removeOnce) === "failed") {
       await delay(clock, REMOVAL_RETRY_MS);
       if (records.get(record.id) !== record) return;
     }
-    records.remove(record);
   }
 
   #removeListed(session: ListedSession, instance: string, drafts: UserDrafts): Deno.KvMutation[] {

@@ -730,3 +730,75 @@ Deno.test("the newest missed direct messages are told, up to 512 KiB on the wire
     assertEquals(numbers, Array.from({ length: 17 }, (_, i) => 13 + i));
   }
 });
+
+Deno.test("history after the last seen event is complete for a client whose session is gone, unless messages expired", async () => {
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
+  await using server = await TestServer.open({ clock, historySeconds: 3600 });
+  const bob = await JsonClient.login(server, "Bob", "red");
+  const after = async (id: string) => {
+    const ann = await JsonClient.login(server, "Ann", "red");
+    await bob.expect({ type: "joined", nick: "Ann" });
+    const { events, complete } = await ann.request({ type: "history", room: "red", after: id });
+    ann.connection.socket.close(1000);
+    await bob.expect({ type: "left", nick: "Ann" });
+    return [events.map(({ text }: JsonObject) => text), complete];
+  };
+  const ann = await JsonClient.login(server, "Ann");
+  // The first event that a client sees may be its own join.
+  const joined = await ann.join("red");
+  await bob.expect({ type: "joined" });
+  ann.connection.socket.close(1000);
+  const { id: left } = await bob.next();
+  const one = await bob.sendMessage("one");
+  const two = await bob.sendMessage("two");
+  assertEquals(await after(joined), [["one", "two"], true]);
+  assertEquals(await after(left), [["one", "two"], true]);
+  assertEquals(await after(one), [["two"], true]);
+  assertEquals(await after(two), [[], true]);
+  // No event is kept that is as old.
+  for (const early of ["a", "", "~"]) assertEquals((await after(early))[1], false, early);
+  clock.advance(3_601_000);
+  await bob.sendMessage("three");
+  for (const gone of [joined, one, two]) assertEquals(await after(gone), [["three"], false], gone);
+  const { complete } = await bob.request({ type: "history", room: "red" });
+  assertEquals(complete, undefined);
+});
+
+Deno.test("of many rooms the newest 1,000 missed events are told, and each room says whether some are missing", async () => {
+  await using server = await TestServer.open({ rateLimits: "off" });
+  const bob = await JsonClient.login(server, "Bob");
+  const { speaker: ann, token } = await login(server, "Ann");
+  const last: Record<string, string> = {};
+  const rooms = Array.from({ length: 30 }, (_, i) => `room ${10 + i}`);
+  for (const room of rooms) {
+    await bob.join(room);
+    last[room] = await ann.join(room);
+    await bob.expect({ type: "joined", room, nick: "Ann" });
+  }
+  await drop(ann);
+  for (const room of rooms) {
+    const lines = Array.from({ length: 50 }, (_, i) => ({ type: "message", room, text: `${i}` }));
+    bob.send(lines.map((line) => JSON.stringify(line)).join("\n"));
+    for (const line of lines) await bob.expect(line);
+  }
+  const { missed, ends } = await resume(server, token, { last });
+  assertEquals(missed.length, 1_000);
+  for (const [i, room] of rooms.entries()) {
+    // The last twenty rooms hold the newest thousand.
+    if (i >= 10) assertEquals(ends[room], ALL(50), room);
+    else assertEquals(ends[room], { recovered: false, missed: 0, reason: "too-many" }, room);
+  }
+  assertEquals(ends[""], ALL(0));
+});
+
+Deno.test("more rooms than a client can have been in are a bad request", async () => {
+  await using server = await TestServer.open();
+  const { speaker: ann, token } = await login(server, "Ann");
+  await drop(ann);
+  const last = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, i) => [`room ${i}`, "a"]));
+  const client = await JsonClient.connect(server);
+  await client.expectError({ type: "resume", token, last: last(401) }, "bad-request");
+  const { ends } = await resume(server, token, { last: last(400) });
+  assertEquals(Object.keys(ends).length, 401);
+});

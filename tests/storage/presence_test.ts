@@ -3,6 +3,8 @@
  * the end the rooms were told what KV has.
  */
 import { assert, assertEquals } from "@std/assert";
+import { delay } from "../../chat/base/clock.ts";
+import { AdjustedClock } from "../support/fake_clock.ts";
 import { interceptCommits } from "../support/faulty_kv.ts";
 import { Random } from "../support/random.ts";
 import { keysOf, named, openStorage, short, signedIn } from "../support/storage.ts";
@@ -12,6 +14,9 @@ type Server = Awaited<ReturnType<typeof openStorage>>;
 
 const ROOMS = ["red", "blue", "green", "привет", "room 5", "room 6", "room 7"];
 const ACCOUNTS = [["Ann", "A"], ["Bob", "B"]] as const;
+
+/** Milliseconds of an outage: the server gives up after eight seconds. */
+const OUTAGE_MS = 12_000;
 
 /** A session of the test: where it is, and the token that resumes it. */
 interface Simulated {
@@ -24,19 +29,25 @@ interface Simulated {
 class Simulation {
   readonly #random: Random;
   readonly #kv: Deno.Kv;
+  /** Fast, so that an outage that is too long for retries takes 40 ms. */
+  readonly #clock = new AdjustedClock({ speed: 200 });
   readonly #plain: Deno.Kv;
   readonly servers: Server[] = [];
   #sessions: Simulated[] = [];
   #next = 100;
-  hasFaults = true;
+  #hasFaults = true;
+  /** KV answers no commit, but carries out some of them. */
+  #isAway = false;
 
   constructor(kv: Deno.Kv, seed: number) {
     this.#random = new Random(seed);
     this.#plain = kv;
     this.#kv = interceptCommits(kv, async (commit) => {
-      if (this.hasFaults && this.#random.percent(3)) throw new Error("Too many mutations");
+      if (this.#isAway && this.#random.percent(50)) throw new Error("away");
+      if (this.#hasFaults && this.#random.percent(3)) throw new Error("Too many mutations");
       const result = await commit();
-      if (this.hasFaults && this.#random.percent(3)) throw new Error("the answer was lost");
+      if (this.#isAway) throw new Error("away");
+      if (this.#hasFaults && this.#random.percent(3)) throw new Error("the answer was lost");
       return result;
     });
   }
@@ -44,7 +55,7 @@ class Simulation {
   /** Opens an instance. */
   async open(): Promise<void> {
     const { kv, name } = { kv: this.#kv, name: `01${this.#next++}` };
-    const server = await openStorage(kv, name, { maxRooms: 6 });
+    const server = await openStorage(kv, name, { maxRooms: 6, clock: this.#clock });
     await server.share();
     this.servers.push(Object.assign(server, { name }));
   }
@@ -52,15 +63,19 @@ class Simulation {
   /** Lets some sessions do something at the same time. */
   async step(): Promise<void> {
     const count = 1 + this.#random.below(6);
-    const busy = new Set<Simulated>();
-    for (let i = 0; i < count; i++) busy.add(this.#pick());
-    await Promise.all([...busy].map((session) => this.#act(session)));
+    // Perhaps one of them twice: another socket takes it over, or its user ends it.
+    this.#isAway = this.#random.percent(8);
+    const busy = Array.from({ length: count }, () => this.#pick());
+    const acting = Promise.all(busy.map((session) => this.#act(session)));
+    if (this.#isAway) await delay(this.#clock, OUTAGE_MS);
+    this.#isAway = false;
+    await acting;
     if (this.#random.percent(3)) await this.#crash();
   }
 
   /** Ends all faults, and makes every session finish what it began. */
   async settle(): Promise<void> {
-    this.hasFaults = false;
+    this.#hasFaults = false;
     for (const { id, server: { storage } } of this.#sessions) await storage.setRoom(id, "the end");
     for (const server of this.servers) await server.storage.reached();
   }
@@ -118,8 +133,12 @@ class Simulation {
     if (found === undefined) return;
     const token = `${session.id} ${this.#next++}`;
     const { outcome } = await storage.takeOver(found, token);
-    if (outcome === "failed") storage.cancelTakeover(session.id, token);
-    if (outcome !== "done") return;
+    if (outcome === "failed") {
+      // As Resume does later: perhaps it was committed.
+      await storage.settleUncertain();
+      storage.cancelTakeover(session.id, token);
+      if (storage.session(session.id)?.era !== token) return;
+    } else if (outcome !== "done") return;
     session.server = this.servers.find((server) => server.storage === storage)!;
     session.token = token;
     await storage.confirmToken(session.id);
