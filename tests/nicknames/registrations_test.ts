@@ -18,7 +18,6 @@ import { countingKv } from "../support/faulty_kv.ts";
 import { DenoKv, ServerProcess, testWithProgram } from "../support/processes.ts";
 import { TestServer } from "../support/test_server.ts";
 import { TextClient } from "../support/text_client.ts";
-import { eventually } from "../support/wait.ts";
 
 Deno.test("a registered nickname needs its password after a restart", async () => {
   using kv = await Deno.openKv(":memory:");

@@ -18,6 +18,9 @@ const ACCOUNTS = [["Ann", "A"], ["Bob", "B"]] as const;
 /** Milliseconds of an outage: the server gives up after eight seconds. */
 const OUTAGE_MS = 12_000;
 
+/** Milliseconds after which a call to KV counts as failed. */
+const CALL_TIMEOUT_MS = 4_000;
+
 /** A session of the test: where it is, and the token that resumes it. */
 interface Simulated {
   readonly id: string;
@@ -29,8 +32,11 @@ interface Simulated {
 class Simulation {
   readonly #random: Random;
   readonly #kv: Deno.Kv;
-  /** Fast, so that an outage that is too long for retries takes 40 ms. */
-  readonly #clock = new AdjustedClock({ speed: 200 });
+  /** Fast, so that an outage that is too long for retries takes 60 ms. No call times out. */
+  readonly #clock = new AdjustedClock({
+    speed: 200,
+    delayOf: (ms) => ms === CALL_TIMEOUT_MS ? Infinity : ms,
+  });
   readonly #plain: Deno.Kv;
   readonly servers: Server[] = [];
   #sessions: Simulated[] = [];
