@@ -61,10 +61,15 @@ export interface ChangesParts {
  */
 const MAX_ATTEMPTS = 20;
 
+/** Milliseconds after which a change that seemed to fail, or was not told everywhere, is looked at again. */
+const FINISH_AFTER_MS = 1_000;
+
 /** Commits changes. */
 export class Changes {
   readonly #parts: ChangesParts;
   readonly #turns = new Turns();
+  /** The timers of sessions whose last change is to be finished. */
+  readonly #unfinished = new Map<Session, () => void>();
 
   constructor(parts: ChangesParts) {
     this.#parts = parts;
@@ -82,8 +87,35 @@ export class Changes {
   }
 
   /** Runs work on a session when all earlier work on it, and on the given users, has ended. */
-  inTurn<T>(session: string, users: readonly string[], work: () => Promise<T>): Promise<T> {
-    return this.#turns.run([...new Set([session, ...users])], work);
+  async inTurn<T>(session: string, users: readonly string[], work: () => Promise<T>): Promise<T> {
+    const result = await this.#turns.run([...new Set([session, ...users])], work);
+    const record = this.#parts.records.get(session);
+    if (record !== undefined) this.#finishLater(record);
+    return result;
+  }
+
+  /** Stops finishing changes: the sessions end, or another instance cleans them up. */
+  close(): void {
+    for (const cancel of this.#unfinished.values()) cancel();
+    this.#unfinished.clear();
+  }
+
+  /**
+   * Finds out a little later how the last change of a session ended, if that is uncertain, and tells the
+   * rooms that do not know of it, until both is done. Its client may never change anything again.
+   */
+  #finishLater(record: Session): void {
+    const { clock, records } = this.#parts;
+    const { id, isUncertain, untold, removal } = record;
+    const isFinished = !isUncertain && untold === undefined;
+    if (isFinished || removal !== undefined || this.#unfinished.has(record)) return;
+    const cancel = clock.after(FINISH_AFTER_MS, () => {
+      this.#unfinished.delete(record);
+      if (records.get(id) !== record) return;
+      const users = [record.user, ...record.untold === undefined ? [] : [record.untold.user]];
+      void this.inTurn(id, users, () => this.prepare(record));
+    });
+    this.#unfinished.set(record, cancel);
   }
 
   /**

@@ -260,10 +260,15 @@ export class SessionRecords {
     if (token === "" || instance !== this.#instance) {
       return this.#update(id, eventId, (record) => this.remove(record));
     }
-    const record = this.#takeovers.get(id)?.get(token);
+    const attempts = this.#takeovers.get(id);
+    const record = attempts?.get(token);
     // The takeover was cancelled.
-    if (record === undefined) return;
-    this.cancelTakeover(id, token);
+    if (attempts === undefined || record === undefined) return;
+    // With it end the attempts that began earlier and seemed to fail: they cannot succeed any more.
+    for (const each of [...attempts.keys()]) {
+      this.cancelTakeover(id, each);
+      if (each === token) break;
+    }
     // The event comes from another shard, and a later takeover was delivered before it.
     if (eventId < (this.#records.get(id)?.takeoverEventId ?? "")) return;
     record.takeoverEventId = eventId;

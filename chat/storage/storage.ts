@@ -361,12 +361,14 @@ export class Storage {
     await Promise.all(this.#records.all().map(({ id }) => this.deleteConnection(id)));
     await this.#endings.whenIdle();
     await this.#rooms.whenIdle();
+    this.#changes.close();
     return kept.length;
   }
 
   /** Forgets all sessions in memory. Another instance cleans their rows up. */
   abandon(): void {
     this.#records.clear();
+    this.#changes.close();
     this.#endings.abandon();
   }
 

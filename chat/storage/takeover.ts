@@ -91,7 +91,7 @@ export class Takeovers {
       return { record, result };
     });
     if (result.outcome !== "done" || record.untold === undefined) return result;
-    // If this fails, the next change of the session does it.
+    // If this fails, it is done later.
     await changes.inTurn(id, [record.user, record.untold.user], () => changes.prepare(record));
     return result;
   }

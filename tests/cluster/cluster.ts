@@ -51,12 +51,7 @@ export class Cluster {
       kv: simulatedKv(hub, network),
       clock,
       ids: () => ids.last = `01${String(++this.#ids).padStart(8, "0")}`,
-      log: {
-        log: () => {},
-        warn: (m) => {
-          if (Deno.env.get("DUMP")) console.log(world.now - 1.7e12, "WARN", m);
-        },
-      },
+      log: { log: () => {}, warn: () => {} },
       // Because of the faults, a client may be without a nickname for long.
       rateLimits: "off",
       passwordRounds: 1,

@@ -207,7 +207,7 @@ const ACTS: readonly [number, Act][] = [
   [12, People.prototype.revise],
   [6, People.prototype.markRead],
   [4, People.prototype.rename],
-  [4, People.prototype.signIn],
+  [8, People.prototype.signIn],
   [6, People.prototype.register],
   [2, People.prototype.unregister],
   [2, People.prototype.endOther],

@@ -29,7 +29,7 @@ import { checkSaid, Visitor } from "./visitors.ts";
 
 const STEPS = 60;
 const MAX_TERMINALS = 12;
-const MAX_VISITORS = Number(Deno.env.get("VISITORS") ?? 3);
+const MAX_VISITORS = 3;
 
 class Simulation {
   readonly #random: Random;
@@ -149,7 +149,6 @@ class Simulation {
     const random = this.#random;
     const chance = random.below(100);
     const { length } = this.#visitors;
-    if (MAX_VISITORS === 0) return;
     if (length === 0 || (chance < 4 && length < MAX_VISITORS)) {
       const places = () => random.percent(5) ? this.#cluster.hosts : this.#cluster.alive;
       const rooms = [random.pick(ROOMS), random.pick(ROOMS)];
