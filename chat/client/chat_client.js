@@ -202,7 +202,7 @@ export class ChatClient {
   /**
    * @template T
    * @param {Line} request
-   * @param {() => T} pick
+   * @param {(reply: Line) => T} pick
    * @returns {Promise<T>}
    */
   #rename(request, pick) {
