@@ -5,6 +5,7 @@
  * is lost is over; mod.ts then makes another one.
  */
 import type { Clock } from "./base/clock.ts";
+import { CLOSE } from "./base/close_codes.ts";
 import type { Limits } from "./base/limits.ts";
 import type { Log } from "./base/log.ts";
 import type { Rate } from "./base/token_bucket.ts";
@@ -26,6 +27,8 @@ import { type AcceptedSocket, Connections } from "./session/connections.ts";
 import { Handler } from "./session/handler.ts";
 import { PlainText } from "./session/plain_text.ts";
 import { Resume } from "./session/resume.ts";
+import { Conversations } from "./storage/conversations.ts";
+import { ReadMarkers } from "./storage/read_markers.ts";
 import { Storage } from "./storage/storage.ts";
 
 /**
@@ -67,6 +70,8 @@ export interface InstanceParts {
   readonly maxHistoryBytes: number;
   /** Whether every user may read the history of every room. */
   readonly openHistory: boolean;
+  /** Milliseconds within which users may edit and delete their messages; 0: they cannot. */
+  readonly editMs: number;
   /** Milliseconds for which a dropped session can be resumed; 0: it cannot. */
   readonly graceMs: number;
   /** Milliseconds for which an unused registration is kept; 0: nicknames cannot be registered. */
@@ -102,7 +107,7 @@ export class Instance {
     const { kv } = parts.handles;
     const retention = retentionOf(parts.historyMs, grace);
     this.#canResume = grace > 0;
-    const sender = this.#sender = new Sender(limits, clock);
+    const sender = this.#sender = new Sender(limits, clock, parts.historyMs > 0);
     this.#history = new History({
       kv: parts.handles.history,
       clock,
@@ -111,6 +116,7 @@ export class Instance {
       shards: parts.handles.shards.length,
       shardOf: (name) => this.#feed.shardOf(name),
       feedRowMs: FEED_ROW_MS,
+      submit: (name, operation) => this.#feed.submit(name, operation),
       warn,
     });
     const history = this.#history;
@@ -177,24 +183,29 @@ export class Instance {
     });
     const handler = new Handler({
       storage,
+      conversations: new Conversations(kv, clock, parts.historyMs),
+      markers: new ReadMarkers(kv, clock, parts.historyMs),
       feed,
       history,
+      sender,
       resume,
       registrations,
       confusables,
       limits,
       clock,
       openHistory: parts.openHistory,
+      editMs: parts.editMs,
     });
     this.#connections = new Connections({
       protocols: {
-        plainText: new PlainText({ handler, limits }),
+        plainText: new PlainText({ handler, sender, limits }),
         chatV1: new ChatV1({
           handler,
           sender,
           limits,
           graceMs: grace,
           retentionMs: parts.historyMs,
+          editMs: parts.editMs,
         }),
       },
       handler,
@@ -304,9 +315,11 @@ export class Instance {
     this.#history.add(event, eventId, shard);
     if (event.kind !== "resume") return this.#sender.deliver(event, eventId);
     const session = this.#storage.session(event.id);
-    if (session === undefined) this.#sender.takenOver(event.id);
+    // Without a token the user has ended the session.
+    if (event.cid === "") this.#sender.closeSession(event.id, CLOSE.ended);
+    else if (session === undefined) this.#sender.closeSession(event.id, CLOSE.takenOver);
     else if (session.takeoverEventId === eventId) {
-      this.#sender.attach(event.id, event.cid, event.room, eventId);
+      this.#sender.attach(session, event.cid, eventId);
     }
     return 0;
   }

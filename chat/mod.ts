@@ -155,6 +155,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     historyMs: retention.historyMs,
     maxHistoryBytes: retention.maxHistoryBytes,
     openHistory: retention.openHistory,
+    editMs: retention.editMs,
     graceMs: retention.graceMs,
     registrationMs: retention.registrationMs,
     confusables: new Confusables(options.reserved ?? DEFAULT_RESERVED),

@@ -156,6 +156,7 @@ export const rejection = {
   editTooLate: reject("edit-too-late", "This message is too old to be changed."),
   editOff: reject("edit-too-late", "Messages cannot be changed on this server."),
   notOnline: (nick: string) => reject("not-online", `No one named "${nick}" is online.`),
+  userNotOnline: reject("not-online", "This user is not online."),
   notAllowed: (room: string) => reject("not-allowed", `Join "${quoted(room)}" to see its history.`),
   historyOff: reject("history-off", "This server keeps no history."),
   badToken: reject("bad-token", "This session has expired."),

@@ -16,8 +16,14 @@ export const MAX_REPLY_BYTES = 256 * 1024;
 /** The most bytes of missed events that a client receives when it resumes. */
 export const MAX_RESUME_BYTES = 2 * MAX_REPLY_BYTES;
 
-/** Bytes of an event besides its strings: field names, punctuation, its ID and its time. */
-const ENVELOPE_BYTES = 128;
+/** Bytes of an event besides its strings: field names, punctuation, its ID and its times. */
+const ENVELOPE_BYTES = 168;
+
+/** Further bytes of an event that names a second user, besides the user's ID and nickname. */
+const USER_BYTES = 64;
+
+/** Further bytes of an event that names another event, besides that one's ID. */
+const TARGET_BYTES = 16;
 
 /** Matches everything but printable ASCII without `"` and `\`. */
 const NOT_PLAIN = /[^ !#-\[\]-~]/;
@@ -49,9 +55,13 @@ export function encodedBytes(text: string): number {
 }
 
 /** Returns the most bytes that an event takes, its ID and field names included. */
-export function encodedEventBytes({ room, nick, text, cid, to = "" }: RoomEvent): number {
-  return ENVELOPE_BYTES + encodedBytes(room) + encodedBytes(nick) + encodedBytes(text) +
-    encodedBytes(cid) + encodedBytes(to);
+export function encodedEventBytes(event: RoomEvent): number {
+  const { room, id, account, nick, text, cid, to, target } = event;
+  let bytes = ENVELOPE_BYTES + encodedBytes(room) + (account || id).length + encodedBytes(nick) +
+    encodedBytes(text) + encodedBytes(cid);
+  if (to !== undefined) bytes += USER_BYTES + encodedBytes(to.user) + encodedBytes(to.nick);
+  if (target !== undefined) bytes += TARGET_BYTES + encodedBytes(target);
+  return bytes;
 }
 
 /** Returns how many of the first items fit into `maxBytes`; `bytesOf` returns the bytes of one. */

@@ -3,51 +3,71 @@
  *
  * chat/docs/PROTOCOL.md describes their fields. This file sends nothing.
  */
-import type { RoomEvent } from "../feed/events.ts";
+import type { RoomEvent, UserRef } from "../feed/events.ts";
 
 /** The `ref` that a request may carry, and that its one reply repeats. */
 export type Ref = string | number | undefined;
 
-/** Returns an event as one line of JSON, the same for every client that receives it. */
-export function encodeJson(
-  { kind, room, nick, text, time, cid }: RoomEvent,
-  eventId: string,
-): string {
+/** The fields that name a user in replies. */
+export interface UserFields {
+  readonly user: string;
+  readonly nick: string;
+  readonly registered?: true;
+}
+
+/** Returns the fields that name a user, for {@linkcode encodeReply}. */
+export function userFields({ user, nick, isRegistered }: UserRef): UserFields {
+  return isRegistered ? { user, nick, registered: true } : { user, nick };
+}
+
+/**
+ * Returns an event as one line of JSON, the same for every client that receives it; empty: no client
+ * does. `keepsHistory`: direct messages between registered users are kept like history.
+ */
+export function encodeJson(event: RoomEvent, eventId: string, keepsHistory = true): string {
   // Concatenated by hand: this is the hot path, and JSON.stringify of an object takes twice as long.
-  const where = `"id":"${eventId}","room":${stringify(room)},"nick":${stringify(nick)}`;
-  const cidField = cid === "" ? "" : `,"cid":${stringify(cid)}`;
+  const { kind, room, id, account, nick, text, time, to } = event;
+  const author = userOf(account || id, nick, account !== "");
   switch (kind) {
     case "message":
     case "action":
-      return `{"type":"${kind}",${where},"text":${stringify(text)},"time":${time}${cidField}}`;
-    case "join":
-      return `{"type":"joined",${where},"time":${time}}`;
-    case "leave":
-      return `{"type":"left",${where},"time":${time}}`;
-    case "nick":
-      return `{"type":"nick",${where},"to":${stringify(text)},"time":${time}}`;
-    case "direct":
-      return `{"type":"direct","id":"${eventId}","nick":${stringify(nick)},"text":${
+      return `{"type":"${kind}","id":"${eventId}","room":${stringify(room)},${author},"text":${
         stringify(text)
-      },"time":${time}${cidField}}`;
+      },"time":${time}${cidOf(event)}${revisionOf(event)}}`;
+    case "join": {
+      // With `to` the session was in the room already, and its new user was not.
+      const user = to === undefined ? author : userOf(to.user, to.nick, to.isRegistered);
+      return `{"type":"joined","id":"${eventId}","room":${stringify(room)},${user},"time":${time}}`;
+    }
+    case "leave":
+      return `{"type":"left","id":"${eventId}","room":${stringify(room)},${author},"time":${time}}`;
+    case "nick":
+      return `{"type":"nick","id":"${eventId}","room":${stringify(room)},${author}${
+        toOf(event)
+      },"time":${time}}`;
+    case "direct": {
+      const isKept = keepsHistory && account !== "" && to?.isRegistered === true;
+      return `{"type":"direct","id":"${eventId}",${author}${toOf(event)},"text":${
+        stringify(text)
+      },"time":${time}${cidOf(event)}${isKept ? ',"kept":true' : ""}${revisionOf(event)}}`;
+    }
+    case "edit":
+      return `{"type":"edited","id":"${eventId}",${placeOf(event)}${author}${toOf(event)}${
+        targetOf(event)
+      },"text":${stringify(text)},"time":${time}}`;
+    case "delete":
+      return `{"type":"deleted","id":"${eventId}",${placeOf(event)}${author}${toOf(event)}${
+        targetOf(event)
+      },"time":${time}}`;
+    case "read": {
+      const place = to === undefined ? placeOf(event) : `"with":${stringify(to.user)},`;
+      return `{"type":"read",${place}"id":${stringify(event.target ?? "")}}`;
+    }
     case "resume":
       return "";
     default:
       return kind satisfies never;
   }
-}
-
-/** Returns a direct message as its sender sees it. */
-export function encodeSent({ nick, text, time, cid, to }: RoomEvent, eventId: string): string {
-  return JSON.stringify({
-    type: "direct",
-    id: eventId,
-    nick,
-    to,
-    text,
-    time,
-    cid: cid || undefined,
-  });
 }
 
 /** Returns the line that replaces the events of a room that a slow reader was not sent. */
@@ -61,6 +81,38 @@ export function encodeReply(type: string, ref: Ref, fields: Record<string, unkno
   const json = JSON.stringify(reply);
   // JSON.stringify escapes only lone surrogates as \ud…: older versions stored names that hold some.
   return json.includes("\\ud") ? JSON.stringify(reply, wellFormed) : json;
+}
+
+/** Returns the fields that name a user. The server made the ID: nothing in it needs an escape. */
+function userOf(user: string, nick: string, isRegistered: boolean): string {
+  return isRegistered
+    ? `"user":"${user}","nick":${stringify(nick)},"registered":true`
+    : `"user":"${user}","nick":${stringify(nick)}`;
+}
+
+/** Returns the other user of an event, whose ID may be what a client sent. */
+function toOf({ to }: RoomEvent): string {
+  if (to === undefined) return "";
+  const fields = `"user":${stringify(to.user)},"nick":${stringify(to.nick)}`;
+  return `,"to":{${fields}${to.isRegistered ? ',"registered":true' : ""}}`;
+}
+
+/** Returns the room of an event that may belong to a conversation of two users instead. */
+function placeOf({ room, to }: RoomEvent): string {
+  return to === undefined ? `"room":${stringify(room)},` : "";
+}
+
+function targetOf({ target = "" }: RoomEvent): string {
+  return `,"target":${stringify(target)}`;
+}
+
+function cidOf({ cid }: RoomEvent): string {
+  return cid === "" ? "" : `,"cid":${stringify(cid)}`;
+}
+
+function revisionOf({ editedAt, deletedAt }: RoomEvent): string {
+  if (deletedAt !== undefined) return `,"deleted":${deletedAt}`;
+  return editedAt === undefined ? "" : `,"edited":${editedAt}`;
 }
 
 /** Returns a JSON string. Older versions stored lone surrogates, which strict parsers refuse. */

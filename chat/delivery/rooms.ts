@@ -2,8 +2,8 @@
  * Delivers the events of rooms to their subscribers on this instance.
  *
  * Plain-text clients get one frame an event, `chat.v1` clients all events of a commit in one frame.
- * A client that reads too slowly is sent no events of its room until it has caught up, and then one
- * line that says what it missed. Membership changes only when a join or a leave is delivered.
+ * A client that reads too slowly is sent no events of its rooms until it has caught up, and then one
+ * line a room that says what it missed. Membership changes only when a join or a leave is delivered.
  */
 import type { Backpressure } from "./backpressure.ts";
 import { CLOSE, type CloseReason } from "../base/close_codes.ts";
@@ -11,8 +11,16 @@ import type { Clock } from "../base/clock.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import { encodeGap, encodeJson } from "./json.ts";
 import { SlowReaders } from "./slow_readers.ts";
-import { type Gap, newRoom, type RoomSubscribers, setFor, type Subscriber } from "./subscriber.ts";
-import { encodeText, isMemberChange, ownReply } from "./text.ts";
+import {
+  addTo,
+  type Gap,
+  newRoom,
+  removeFrom,
+  roomOf,
+  type RoomSubscribers,
+  type Subscriber,
+} from "./subscriber.ts";
+import { encodeText, IS_SHOWN, isMemberChange, ownReply } from "./text.ts";
 import type { Writer } from "./writer.ts";
 
 /** The rooms that have subscribers on this instance. */
@@ -37,35 +45,42 @@ export class Rooms {
     });
   }
 
-  /** Puts a subscriber into a room, after taking it out of the one it is in. */
-  join(subscriber: Subscriber, name: string): void {
-    this.leave(subscriber);
+  /**
+   * Puts a subscriber into a room, unless it is there already. It has been, or will be, told of all
+   * events up to `eventId`.
+   */
+  join(subscriber: Subscriber, name: string, eventId: string): void {
+    if (roomOf(subscriber, name) !== undefined) return;
     let room = this.#rooms.get(name);
     if (room === undefined) {
       room = newRoom(name);
       this.#rooms.set(name, room);
     }
-    // Lines that were written before the subscriber joined are not for it.
-    subscriber.skipUnits = subscriber.heldEvents === undefined ? room.lines.length : 0;
-    setFor(subscriber, room).add(subscriber);
-    subscriber.room = room;
+    if (room.json.size + room.behind.size === 0 && room.lines === "") room.sentEventId = eventId;
+    subscriber.rooms = subscriber.rooms.concat(room);
+    addTo(room, subscriber);
+    skipLines(room, subscriber);
   }
 
-  /** Takes a subscriber out of its room, after sending it the room's pending lines. */
-  leave(subscriber: Subscriber): void {
-    const { room } = subscriber;
-    if (room === undefined) return;
+  /** Takes a subscriber out of a room, after sending it the room's pending lines. */
+  leave(subscriber: Subscriber, name: string): void {
+    const room = roomOf(subscriber, name);
+    if (room !== undefined) this.#leave(subscriber, room);
+  }
+
+  /** Takes a subscriber out of all rooms, after sending it their pending lines. */
+  leaveAll(subscriber: Subscriber): void {
+    for (const room of subscriber.rooms) this.#leave(subscriber, room);
+  }
+
+  #leave(subscriber: Subscriber, room: RoomSubscribers): void {
     // Its own leaving, and the events before that, are for it too.
     if (room.json.has(subscriber)) this.#sendRest(subscriber, room, room.lines);
-    setFor(subscriber, room).delete(subscriber);
-    room.mustReceive.delete(subscriber);
-    this.#slow.delete(subscriber);
-    subscriber.gap = undefined;
-    if (room.text.size + room.json.size + room.behind.size + room.slow.size === 0) {
+    if (removeFrom(room, subscriber)) {
       this.#rooms.delete(room.name);
       this.#dirty.delete(room);
     }
-    subscriber.room = undefined;
+    if (subscriber.gaps === 0) this.#slow.delete(subscriber);
   }
 
   /**
@@ -77,19 +92,24 @@ export class Rooms {
     if (room !== undefined && room.slow.size > 0) this.#addToGaps(room, event, eventId, self);
     if (room !== undefined && room.json.size + room.behind.size > 0) {
       this.#addLine(room, event, eventId);
-      if (self !== undefined && self.wire === "json") room.mustReceive.add(self);
+      if (self?.wire === "json") room.mustReceive.add(self);
     }
-    if (self !== undefined && self.wire !== "json") {
-      this.#writer.send(self, encodeText(event, true));
-    }
+    if (self !== undefined && self.wire !== "json") this.#tell(self, event, eventId);
     const frames = room === undefined ? 1 : room.text.size;
-    if (room !== undefined && frames > 0) {
-      const text = encodeText(event, false);
-      for (const subscriber of room.text) {
-        if (subscriber !== self) this.#offer(subscriber, room, event, eventId, text);
-      }
-    }
+    if (room !== undefined && frames > 0) this.#offerText(room, event, eventId, self);
     return frames;
+  }
+
+  /** Moves a subscriber by a join or leave of which only that subscriber is told. */
+  moveQuietly(event: RoomEvent, eventId: string, self: Subscriber): number {
+    const room = this.#rooms.get(event.room);
+    const gap = room?.slow.get(self);
+    if (room !== undefined && gap !== undefined) this.#sendGap(self, room, gap);
+    if (event.kind === "leave") this.leave(self, event.room);
+    // It is told at once: after the earlier events of the room, and before all later ones.
+    this.#tell(self, event, eventId);
+    if (event.kind === "join") this.join(self, event.room, eventId);
+    return 1;
   }
 
   /** Sends the pending lines of all rooms. Returns the number of frames. */
@@ -101,12 +121,22 @@ export class Rooms {
 
   /** Moves a JSON client that has been told what it missed to those that are sent events. */
   endCatchUp(subscriber: Subscriber): void {
-    const { room } = subscriber;
-    if (!room?.behind.has(subscriber)) return;
-    // The room's pending lines are among the held events.
-    this.#flushRoom(room);
-    room.behind.delete(subscriber);
-    room.json.add(subscriber);
+    for (const room of subscriber.rooms) {
+      if (!room.behind.has(subscriber)) continue;
+      // The room's pending lines are among the held events.
+      this.#flushRoom(room);
+      room.behind.delete(subscriber);
+      room.json.add(subscriber);
+    }
+  }
+
+  /** Sends an event to the subscriber that it is about, whatever else is unsent. */
+  #tell(self: Subscriber, event: RoomEvent, eventId: string): void {
+    const isJson = self.wire === "json";
+    const line = isJson ? encodeJson(event, eventId) : encodeText(event, true);
+    // For plain-text clients only direct messages are held.
+    if (isJson && self.heldEvents !== undefined) this.#writer.hold(self, line, eventId);
+    else if (line !== "") this.#writer.send(self, line);
   }
 
   /** Adds an event to the next frame of the room's JSON clients. */
@@ -117,7 +147,6 @@ export class Rooms {
     this.#dirty.add(room);
     room.events++;
     room.lastEventId = eventId;
-    if (!isMemberChange(event.kind)) room.messages++;
     for (const subscriber of room.behind) this.#writer.hold(subscriber, line, eventId);
   }
 
@@ -127,26 +156,29 @@ export class Rooms {
     room.lines = "";
     this.#dirty.delete(room);
     const text = lines.slice(0, -1);
+    const { skipUnits } = room;
     for (const subscriber of room.json) {
-      if (subscriber.skipUnits > 0 || subscriber.pendingLines !== "") {
+      if (subscriber.pendingLines !== "" || skipUnits?.has(subscriber)) {
         this.#sendRest(subscriber, room, lines);
       } else if (!this.#writer.sendIfItFits(subscriber, text)) {
         this.#sendOrStartGap(subscriber, room, text);
       }
     }
     const frames = room.json.size;
+    room.skipUnits = undefined;
     room.sentEventId = room.lastEventId;
     room.events = 0;
-    room.messages = 0;
     if (room.mustReceive.size > 0) room.mustReceive.clear();
     return frames;
   }
 
-  /** Sends a client its part of the room's lines, and its own queued replies after that. */
+  /**
+   * Sends a client its part of a room's lines. A client in one room gets its queued replies after them
+   * in the same frame. One in several rooms gets them later: after the events of all its rooms.
+   */
   #sendRest(subscriber: Subscriber, room: RoomSubscribers, lines: string): void {
-    const replies = this.#writer.takeQueued(subscriber);
-    const events = lines.slice(subscriber.skipUnits);
-    subscriber.skipUnits = 0;
+    const replies = subscriber.rooms.length > 1 ? "" : this.#writer.takeQueued(subscriber);
+    const events = lines.slice(room.skipUnits?.get(subscriber) ?? 0);
     const rest = withoutLastBreak(events + replies);
     if (rest === "" || this.#writer.sendIfItFits(subscriber, rest)) return;
     if (events !== "") this.#sendOrStartGap(subscriber, room, withoutLastBreak(events));
@@ -156,29 +188,33 @@ export class Rooms {
   /** The lines do not fit: sends them only to a client that one of them is about. */
   #sendOrStartGap(subscriber: Subscriber, room: RoomSubscribers, text: string): void {
     if (room.mustReceive.has(subscriber)) return this.#writer.send(subscriber, text);
-    const { sentEventId: after, lastEventId: until, events: missed, messages } = room;
-    this.#startGap(subscriber, room, { after, until, missed, messages });
+    const { sentEventId: after, lastEventId: until, events: missed } = room;
+    // JSON clients are not told how many of the events were messages.
+    this.#startGap(subscriber, room, { after, until, missed, messages: 0 });
   }
 
-  /** Sends an event to a plain-text client of the room, if it fits. */
-  #offer(
-    subscriber: Subscriber,
+  /** Sends an event to the plain-text clients of the room for which it fits. */
+  #offerText(
     room: RoomSubscribers,
     event: RoomEvent,
     eventId: string,
-    text: string,
+    self: Subscriber | undefined,
   ): void {
-    if (this.#writer.sendIfItFits(subscriber, text)) return;
-    const messages = isMemberChange(event.kind) ? 0 : 1;
-    this.#startGap(subscriber, room, { after: "", until: eventId, missed: 1, messages });
+    const text = encodeText(event, false);
+    if (text === "") return;
+    for (const subscriber of room.text) {
+      if (subscriber === self || this.#writer.sendIfItFits(subscriber, text)) continue;
+      const messages = isMemberChange(event.kind) ? 0 : 1;
+      this.#startGap(subscriber, room, { after: "", until: eventId, missed: 1, messages });
+    }
   }
 
-  /** Stops sending a client the events of its room until it has caught up. */
+  /** Stops sending a client the events of a room until it has caught up. */
   #startGap(subscriber: Subscriber, room: RoomSubscribers, gap: Gap): void {
-    setFor(subscriber, room).delete(subscriber);
-    subscriber.gap = gap;
-    room.slow.add(subscriber);
-    this.#slow.add(subscriber);
+    room.text.delete(subscriber);
+    room.json.delete(subscriber);
+    room.slow.set(subscriber, gap);
+    if (subscriber.gaps++ === 0) this.#slow.add(subscriber);
   }
 
   /** Counts an event for the slow clients; the one that it is about receives it all the same. */
@@ -188,15 +224,12 @@ export class Rooms {
     eventId: string,
     self: Subscriber | undefined,
   ): void {
-    for (const subscriber of room.slow) {
-      const gap = subscriber.gap!;
+    for (const [subscriber, gap] of room.slow) {
       if (subscriber === self) {
         this.#sendGap(subscriber, room, gap);
         gap.after = eventId;
-        if (subscriber.wire === "json") {
-          this.#writer.send(subscriber, encodeJson(event, eventId));
-        }
-      } else {
+        if (subscriber.wire === "json") this.#tell(subscriber, event, eventId);
+      } else if (subscriber.wire === "json" || IS_SHOWN[event.kind]) {
         gap.until = eventId;
         gap.missed++;
         if (!isMemberChange(event.kind)) gap.messages++;
@@ -219,20 +252,28 @@ export class Rooms {
     );
   }
 
-  /** Tells a client what it missed, and sends it events again. */
+  /** Tells a client what it missed in each room, and sends it events again. */
   #caughtUp(subscriber: Subscriber): void {
-    const { room, gap } = subscriber;
-    if (room === undefined || gap === undefined) return;
-    this.#sendGap(subscriber, room, gap);
-    // Sending may have closed it.
-    if (subscriber.room === undefined) return;
-    room.slow.delete(subscriber);
-    subscriber.gap = undefined;
-    // The room's pending lines were counted in the gap.
-    subscriber.skipUnits = room.lines.length;
-    if (room.lines === "") room.sentEventId = gap.after;
-    setFor(subscriber, room).add(subscriber);
+    for (const room of subscriber.rooms) {
+      const gap = room.slow.get(subscriber);
+      if (gap === undefined) continue;
+      this.#sendGap(subscriber, room, gap);
+      // Sending may have closed it.
+      if (!room.slow.delete(subscriber)) return;
+      subscriber.gaps--;
+      addTo(room, subscriber);
+      // The room's pending lines were counted in the gap.
+      skipLines(room, subscriber);
+      if (subscriber.wire === "json" && room.lines === "") room.sentEventId = gap.after;
+    }
   }
+}
+
+/** Excludes the room's pending lines from what a member is sent, if it receives JSON events. */
+function skipLines(room: RoomSubscribers, subscriber: Subscriber): void {
+  if (room.lines === "" || !room.json.has(subscriber)) return;
+  room.skipUnits ??= new Map();
+  room.skipUnits.set(subscriber, room.lines.length);
 }
 
 function withoutLastBreak(lines: string): string {

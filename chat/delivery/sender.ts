@@ -1,5 +1,5 @@
 /**
- * The subscribers of this instance: which socket receives the events of which connection.
+ * The sockets of this instance: which of them receives which event, and every reply.
  *
  * The protocols send replies through Sender at once; events come from the feed, in its order. No
  * file outside this folder touches a socket's queue. Rooms are in rooms.ts, frames in writer.ts.
@@ -7,28 +7,42 @@
 import { Backpressure } from "./backpressure.ts";
 import { CLOSE, type CloseReason } from "../base/close_codes.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
-import type { RoomEvent } from "../feed/events.ts";
+import { authorOf, type RoomEvent } from "../feed/events.ts";
 import { encodeJson } from "./json.ts";
 import type { Limits } from "../base/limits.ts";
 import { Rooms } from "./rooms.ts";
 import { newSubscriber, type Socket, type Subscriber, type WireFormat } from "./subscriber.ts";
+import { Subscribers } from "./subscribers.ts";
 import { encodeText } from "./text.ts";
 import { Writer } from "./writer.ts";
 
+/** A session that a subscriber is given when it resumes. */
+export interface ResumedSession {
+  readonly id: string;
+  /** The user that it speaks for. */
+  readonly user: string;
+  /** The rooms that it is in. */
+  readonly rooms: Iterable<string>;
+}
+
+/** Authors whose direct messages to one plain-text client are remembered as shown. */
+const MAX_SHOWN_DIRECTS = 256;
+
 /** The sockets of one instance. */
 export class Sender {
-  readonly #all = new Set<Subscriber>();
-  /** By connection ID. */
-  readonly #byId = new Map<string, Subscriber>();
+  readonly #subscribers = new Subscribers();
   /** Subscribers that wait for the delivery of their resume event, by the hash of the new token. */
   readonly #expected = new Map<string, Subscriber>();
   readonly #backpressure: Backpressure;
   readonly #writer: Writer;
   readonly #rooms: Rooms;
+  readonly #keepsHistory: boolean;
   #muted = false;
 
-  constructor(limits: Limits, clock: Clock = systemClock) {
+  /** `keepsHistory`: direct messages between registered users are kept. */
+  constructor(limits: Limits, clock: Clock = systemClock, keepsHistory = true) {
     const close = (subscriber: Subscriber, why: CloseReason) => this.close(subscriber, why);
+    this.#keepsHistory = keepsHistory;
     this.#backpressure = new Backpressure(limits.maxUnsentBytes, limits.maxTotalUnsentBytes, clock);
     this.#writer = new Writer(this.#backpressure, limits.maxUnsentBytes, close);
     this.#rooms = new Rooms(this.#writer, this.#backpressure, clock, close);
@@ -36,22 +50,27 @@ export class Sender {
 
   /** The number of sockets. */
   get size(): number {
-    return this.#all.size;
+    return this.#subscribers.size;
   }
 
   /** Adds a socket. `onClosed` is called once, with the close code, if Sender closes it. */
   add(socket: Socket, wire: WireFormat, onClosed: (code: number) => void): Subscriber {
     const subscriber = newSubscriber(socket, wire, onClosed);
-    this.#all.add(subscriber);
+    this.#subscribers.add(subscriber);
     return subscriber;
   }
 
-  /** Binds a subscriber to a connection ID: it receives that connection's events from now on. */
+  /** Binds a subscriber to a session ID: it receives that session's events from now on. */
   bind(subscriber: Subscriber, id: string): void {
-    if (!this.#all.has(subscriber)) return;
-    if (subscriber.id !== undefined) this.#byId.delete(subscriber.id);
-    subscriber.id = id;
-    this.#byId.set(id, subscriber);
+    this.#subscribers.bind(subscriber, id);
+  }
+
+  /**
+   * Says which user the session of a subscriber speaks for: it receives that user's direct messages
+   * and read markers from now on. Until the first call, the user is the session itself.
+   */
+  setUser(subscriber: Subscriber, user: string): void {
+    this.#subscribers.setUser(subscriber, user);
   }
 
   /** Lets a subscriber wait for the resume event whose token has this hash. */
@@ -66,28 +85,25 @@ export class Sender {
 
   /** Returns whether a subscriber still has its socket. */
   includes(subscriber: Subscriber): boolean {
-    return this.#all.has(subscriber);
+    return this.#subscribers.includes(subscriber);
   }
 
-  /** Returns whether this instance has a socket for a connection ID. */
+  /** Returns whether this instance has a socket for a session ID. */
   has(id: string): boolean {
-    return this.#byId.has(id);
+    return this.#subscribers.byId(id) !== undefined;
   }
 
   /** Removes a subscriber: it is sent nothing from now on. */
   remove(subscriber: Subscriber): void {
-    if (!this.#all.delete(subscriber)) return;
-    this.#rooms.leave(subscriber);
+    if (!this.#subscribers.remove(subscriber)) return;
+    this.#rooms.leaveAll(subscriber);
     this.#writer.forget(subscriber);
-    if (subscriber.id !== undefined && this.#byId.get(subscriber.id) === subscriber) {
-      this.#byId.delete(subscriber.id);
-    }
   }
 
   /** Sends a reply, if the socket is still there. Events that were delivered before go first. */
   reply(subscriber: Subscriber, text: string): void {
     this.flush();
-    if (this.#all.has(subscriber)) this.#writer.send(subscriber, text);
+    if (this.includes(subscriber)) this.#writer.send(subscriber, text);
   }
 
   /**
@@ -98,9 +114,9 @@ export class Sender {
     return this.#backpressure.reserve(socket, bytes);
   }
 
-  /** Sends a reply in one frame with the events that are being delivered, or else very soon. */
+  /** Sends a reply after the events that are being delivered, or else very soon. */
   queueLine(subscriber: Subscriber, line: string): void {
-    if (!this.#all.has(subscriber)) return;
+    if (!this.includes(subscriber)) return;
     if (subscriber.heldEvents !== undefined) return this.#writer.send(subscriber, line);
     const isFirst = this.#writer.queue(subscriber, line);
     // Perhaps no events are being delivered, so that no flush follows.
@@ -109,7 +125,7 @@ export class Sender {
 
   /** Closes a socket and removes its subscriber. */
   close(subscriber: Subscriber, { code, reason }: CloseReason): void {
-    if (!this.#all.has(subscriber)) return;
+    if (!this.includes(subscriber)) return;
     this.remove(subscriber);
     this.#backpressure.closing(subscriber.socket);
     closeSocket(subscriber.socket, code, reason);
@@ -121,25 +137,35 @@ export class Sender {
     this.#backpressure.remove(socket);
   }
 
-  /** Closes the subscriber of a connection that another socket or instance has taken over. */
-  takenOver(id: string): void {
-    const subscriber = this.#byId.get(id);
-    if (subscriber !== undefined) this.close(subscriber, CLOSE.takenOver);
+  /** Closes the socket of a session, if it has one here. */
+  closeSession(id: string, why: CloseReason): void {
+    const subscriber = this.#subscribers.byId(id);
+    if (subscriber !== undefined) this.close(subscriber, why);
   }
 
   /**
-   * Gives a resumed connection, in `room` or (if empty) in none, to the subscriber that waits for it.
-   * Its events are held until {@linkcode Sender.endCatchUp}.
+   * Gives a resumed session to the subscriber that waits for it, at the delivery of the resume event
+   * `eventId`. Later events are held until {@linkcode Sender.endCatchUp}. Earlier ones, which other
+   * shards may deliver until then, are dropped: the client is told them as missed.
    */
-  attach(id: string, tokenHash: string, room: string, eventId: string): void {
-    this.takenOver(id);
+  attach({ id, user, rooms }: ResumedSession, tokenHash: string, eventId: string): void {
+    this.closeSession(id, CLOSE.takenOver);
     const subscriber = this.#expected.get(tokenHash);
     this.#expected.delete(tokenHash);
-    if (subscriber === undefined || !this.#all.has(subscriber)) return;
+    if (subscriber === undefined || !this.includes(subscriber)) return;
     subscriber.heldEvents = [];
     subscriber.takeoverEventId = eventId;
     this.bind(subscriber, id);
-    if (room !== "") this.#rooms.join(subscriber, room);
+    this.setUser(subscriber, user);
+    for (const room of rooms) this.#rooms.join(subscriber, room, eventId);
+  }
+
+  /**
+   * Holds the direct messages for a subscriber that is in no room, or speaks plain text, until
+   * {@linkcode Sender.endCatchUp}: its client is to be told earlier ones first.
+   */
+  holdDirects(subscriber: Subscriber): void {
+    if (this.includes(subscriber)) subscriber.heldEvents = [];
   }
 
   /** Sends the held events, except those with `knownIds`: the client knows now what it missed. */
@@ -159,26 +185,25 @@ export class Sender {
    */
   deliver(event: RoomEvent, eventId: string): number {
     if (this.#muted) return 0;
-    const { kind, id } = event;
+    const { kind } = event;
     switch (kind) {
       case "message":
       case "action":
         return this.#rooms.deliver(event, eventId, undefined);
       case "nick":
-        return this.#rooms.deliver(event, eventId, this.#subscriberOf(id, eventId));
-      case "join": {
-        const self = this.#subscriberOf(id, eventId);
-        if (self !== undefined) this.#rooms.join(self, event.room);
-        return this.#rooms.deliver(event, eventId, self);
-      }
-      case "leave": {
-        const self = this.#subscriberOf(id, eventId);
-        const frames = this.#rooms.deliver(event, eventId, self);
-        if (self !== undefined) this.#rooms.leave(self);
-        return frames;
-      }
+        if (event.isQuiet) return 0;
+        return this.#rooms.deliver(event, eventId, this.#subscriberOf(event, eventId));
+      case "join":
+      case "leave":
+        return this.#deliverMove(event, eventId);
+      case "edit":
+      case "delete":
+        if (event.to === undefined) return this.#rooms.deliver(event, eventId, undefined);
+        return this.#deliverToUsers(event, eventId, event.to.user);
       case "direct":
-        return this.#deliverDirect(event, eventId);
+        return this.#deliverToUsers(event, eventId, event.to?.user);
+      case "read":
+        return this.#deliverToUsers(event, eventId);
       case "resume":
         return 0;
       default:
@@ -199,26 +224,59 @@ export class Sender {
 
   /** Closes every socket. */
   closeAll(why: CloseReason): void {
-    for (const subscriber of [...this.#all]) this.close(subscriber, why);
+    for (const subscriber of this.#subscribers.all()) this.close(subscriber, why);
   }
 
-  /** Returns the subscriber of a connection, unless the event is from before it was resumed here. */
-  #subscriberOf(id: string, eventId: string): Subscriber | undefined {
-    const subscriber = this.#byId.get(id);
+  /** Returns the subscriber an event is about, unless the event is from before it resumed here. */
+  #subscriberOf({ id }: RoomEvent, eventId: string): Subscriber | undefined {
+    const subscriber = this.#subscribers.byId(id);
     return subscriber !== undefined && eventId > subscriber.takeoverEventId
       ? subscriber
       : undefined;
   }
 
-  #deliverDirect(event: RoomEvent, eventId: string): number {
-    const subscriber = this.#byId.get(event.id);
-    if (subscriber === undefined) return 0;
-    if (subscriber.wire !== "json") {
-      this.#writer.send(subscriber, encodeText(event, false));
-    } else if (subscriber.heldEvents !== undefined) {
-      this.#writer.hold(subscriber, encodeJson(event, eventId), eventId);
-    } else this.queueLine(subscriber, encodeJson(event, eventId));
-    return 1;
+  #deliverMove(event: RoomEvent, eventId: string): number {
+    const { kind, room, to, isQuiet } = event;
+    const self = this.#subscriberOf(event, eventId);
+    // With `to` the session stays in the room: only the user that it speaks for is another one.
+    const moving = to === undefined ? self : undefined;
+    if (isQuiet) return moving ? this.#rooms.moveQuietly(event, eventId, moving) : 0;
+    if (moving && kind === "join") this.#rooms.join(moving, room, eventId);
+    const frames = this.#rooms.deliver(event, eventId, self);
+    if (moving && kind === "leave") this.#rooms.leave(moving, room);
+    return frames;
+  }
+
+  /** Delivers an event to all sockets here of its author and of another user, which may be the same. */
+  #deliverToUsers(event: RoomEvent, eventId: string, other?: string): number {
+    const author = authorOf(event);
+    const subscribers = this.#subscribers.ofUsers(author, other ?? author);
+    if (subscribers.size === 0) return 0;
+    const line = encodeJson(event, eventId, this.#keepsHistory);
+    for (const subscriber of subscribers) {
+      if (subscriber.wire !== "json") {
+        if (subscriber.user === other) this.#sendText(subscriber, event, eventId, false);
+        if (subscriber.user === author) this.#sendText(subscriber, event, eventId, true);
+      } else if (subscriber.heldEvents === undefined) this.queueLine(subscriber, line);
+      else this.#writer.hold(subscriber, line, eventId);
+    }
+    return subscribers.size;
+  }
+
+  /** Sends a direct message to a plain-text client of its author (`isOwn`) or of its recipient. */
+  #sendText(subscriber: Subscriber, event: RoomEvent, eventId: string, isOwn: boolean): void {
+    const text = encodeText(event, isOwn);
+    if (text === "") return;
+    if (subscriber.heldEvents === undefined) this.#writer.send(subscriber, text);
+    else this.#writer.hold(subscriber, text, eventId);
+    const { account, to } = event;
+    if (isOwn || !this.#keepsHistory || account === "" || !to?.isRegistered) return;
+    const shown = subscriber.shownDirects ??= new Map();
+    // The newest authors: a user has this many conversations only by an attack.
+    if (shown.size === MAX_SHOWN_DIRECTS && !shown.has(account)) {
+      shown.delete(shown.keys().next().value!);
+    }
+    shown.set(account, eventId);
   }
 }
 

@@ -43,7 +43,7 @@ export class SlowReaders<Reader extends { readonly socket: SendQueue }> {
     this.#events = events;
   }
 
-  /** Lists a client. */
+  /** Lists a client that is not listed. */
   add(reader: Reader): void {
     const unsentBytes = reader.socket.bufferedAmount;
     this.#readers.set(reader, { unsentBytes, progressMs: this.#clock.monotonicMs() });

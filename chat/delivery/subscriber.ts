@@ -1,7 +1,8 @@
 /**
  * The state that Sender keeps for each socket and each room of this instance.
  *
- * Data only: sender.ts, rooms.ts and writer.ts change it, and no file outside delivery/ does.
+ * Data only: sender.ts, subscribers.ts, rooms.ts and writer.ts change it, and no file outside
+ * delivery/ does.
  */
 /** The part of a WebSocket that Sender uses. */
 export interface Socket {
@@ -35,49 +36,58 @@ export interface Gap {
 export interface Subscriber {
   readonly socket: Socket;
   readonly wire: WireFormat;
-  /** The connection ID it receives events for; `undefined` until {@linkcode Sender.bind}. */
+  /** The session ID it receives events for; `undefined` until {@linkcode Sender.bind}. */
   id: string | undefined;
-  /** The ID of the event that resumed the connection here; earlier events of it are ignored. */
+  /** The user whose direct messages it receives: its session ID until the session has signed in. */
+  user: string | undefined;
+  /** The ID of the event that resumed the session here; earlier events of it are ignored. */
   takeoverEventId: string;
-  room: RoomSubscribers | undefined;
+  /** Its rooms. The array is replaced, never changed: V8 gives an array that grows 17 places. */
+  rooms: readonly RoomSubscribers[];
+  /** The number of rooms that have it in `slow`. If any has, it is sent no events of the others. */
+  gaps: number;
   /** Events that wait until the client has been told what it missed; `undefined`: none have to. */
   heldEvents: HeldEvent[] | undefined;
-  /** Code units of the held events. */
+  /** Code units of the held events, of all rooms together. */
   heldUnits: number;
+  /**
+   * Of a plain-text client: the ID of the last kept direct message that it was sent, by the ID of the
+   * author; `undefined`: none was.
+   */
+  shownDirects: Map<string, string> | undefined;
   /** An upper bound of the unsent bytes: `bufferedAmount` at the last look, and all since. */
   maxUnsentBytes: number;
   /** Replies that share the next frame with the events of a commit. */
   pendingLines: string;
-  /** Code units of the room's pending lines that were written before it joined. */
-  skipUnits: number;
-  /** The events of its room that it has not been sent; `undefined`: it keeps up. */
-  gap: Gap | undefined;
   /** Called when the server closes the socket, with the close code. */
   readonly onClosed: (code: number) => void;
 }
 
-/** The subscribers of one room on this instance. */
+/** The subscribers of one room on this instance. Each is in one of the first four collections. */
 export interface RoomSubscribers {
   readonly name: string;
   readonly text: Set<Subscriber>;
   readonly json: Set<Subscriber>;
   /** JSON clients that have not been told yet what they missed. */
   readonly behind: Set<Subscriber>;
-  /** Clients of either kind that read too slowly. */
-  readonly slow: Set<Subscriber>;
+  /** Clients of either kind that read too slowly, and the events that they were not sent. */
+  readonly slow: Map<Subscriber, Gap>;
   /** The events of the current commit that have not been sent: JSON, each with a line break. */
   lines: string;
+  /** Code units of `lines` that were written before a member of `json` joined; `undefined`: none. */
+  skipUnits: Map<Subscriber, number> | undefined;
   /** The members of `json` that an event in `lines` is about: they must receive it. */
   readonly mustReceive: Set<Subscriber>;
-  /** The number of events in `lines`, how many of them are messages, and the ID of the last. */
+  /** The number of events in `lines`, and the ID of the last. */
   events: number;
-  messages: number;
   lastEventId: string;
   /** The ID of the last event that the members of `json` were sent. */
   sentEventId: string;
 }
 
-/** Returns a subscriber for a socket, without a connection ID and in no room. */
+const NO_ROOMS: readonly RoomSubscribers[] = [];
+
+/** Returns a subscriber for a socket, without a session ID and in no room. */
 export function newSubscriber(
   socket: Socket,
   wire: WireFormat,
@@ -87,14 +97,15 @@ export function newSubscriber(
     socket,
     wire,
     id: undefined,
+    user: undefined,
     takeoverEventId: "",
-    room: undefined,
+    rooms: NO_ROOMS,
+    gaps: 0,
     heldEvents: undefined,
     heldUnits: 0,
+    shownDirects: undefined,
     maxUnsentBytes: 0,
     pendingLines: "",
-    skipUnits: 0,
-    gap: undefined,
     onClosed,
   };
 }
@@ -106,19 +117,38 @@ export function newRoom(name: string): RoomSubscribers {
     text: new Set(),
     json: new Set(),
     behind: new Set(),
-    slow: new Set(),
+    slow: new Map(),
     lines: "",
+    skipUnits: undefined,
     mustReceive: new Set(),
     events: 0,
-    messages: 0,
     lastEventId: "",
     sentEventId: "",
   };
 }
 
-/** Returns the set of a room that a subscriber belongs to in its present state. */
-export function setFor(subscriber: Subscriber, room: RoomSubscribers): Set<Subscriber> {
-  if (subscriber.gap !== undefined) return room.slow;
-  if (subscriber.wire !== "json") return room.text;
-  return subscriber.heldEvents === undefined ? room.json : room.behind;
+/** Returns the room of a name that a subscriber is in. */
+export function roomOf({ rooms }: Subscriber, name: string): RoomSubscribers | undefined {
+  return rooms.find((room) => room.name === name);
+}
+
+/** Puts a subscriber that keeps up into its collection of a room. */
+export function addTo(room: RoomSubscribers, subscriber: Subscriber): void {
+  if (subscriber.wire !== "json") room.text.add(subscriber);
+  else if (subscriber.heldEvents === undefined) room.json.add(subscriber);
+  else room.behind.add(subscriber);
+}
+
+/** Takes a subscriber out of all collections of a room. Returns whether the room is empty then. */
+export function removeFrom(room: RoomSubscribers, subscriber: Subscriber): boolean {
+  const { text, json, behind, slow } = room;
+  text.delete(subscriber);
+  json.delete(subscriber);
+  behind.delete(subscriber);
+  if (slow.delete(subscriber)) subscriber.gaps--;
+  room.mustReceive.delete(subscriber);
+  room.skipUnits?.delete(subscriber);
+  const rest = subscriber.rooms.filter((each) => each !== room);
+  subscriber.rooms = rest.length === 0 ? NO_ROOMS : rest;
+  return text.size + json.size + behind.size + slow.size === 0;
 }

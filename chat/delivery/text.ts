@@ -5,6 +5,7 @@
  * and the usage replies stand beside the commands (commands.ts). This file sends nothing.
  */
 import type { EventKind, RoomEvent } from "../feed/events.ts";
+import type { WireFormat } from "./subscriber.ts";
 
 // Characters that a terminal would act on, or that would begin another line. A tab is harmless.
 // deno-lint-ignore no-control-regex -- control characters are the subject of this expression
@@ -34,31 +35,56 @@ function line(strings: TemplateStringsArray, ...values: (string | number)[]): st
   return String.raw({ raw: strings }, ...values.map((value) => shown(String(value))));
 }
 
-/** Returns an event as the members of its room see it; `isOwn`: as the member it is about sees it. */
+/**
+ * Returns an event as plain-text clients see it; empty: it is not shown. `isOwn`: as the session that
+ * it is about sees it, or (for `direct`) the sessions of its author.
+ */
 export function encodeText(event: RoomEvent, isOwn: boolean): string {
   return shown(textOf(event, isOwn));
 }
 
-function textOf({ kind, room, nick, text }: RoomEvent, isOwn: boolean): string {
+function textOf({ kind, room, nick, text, to }: RoomEvent, isOwn: boolean): string {
   switch (kind) {
     case "message":
       return `${nick}: ${text}`;
     case "action":
       return `* ${nick} ${text}`;
+    // With `to` the session stays in the room. The reply to its request tells it the new nickname.
     case "join":
-      return isOwn ? `Joined chat room "${room}"` : `${nick} joined room.`;
+      if (isOwn) return to === undefined ? `Joined chat room "${room}"` : "";
+      return `${to?.nick ?? nick} joined room.`;
     case "leave":
-      return isOwn ? `Left chat room "${room}"` : `${nick} left room.`;
+      if (isOwn) return to === undefined ? `Left chat room "${room}"` : "";
+      return `${nick} left room.`;
     case "nick":
-      return isOwn ? `Nickname is: ${text}` : `${nick} is now known as ${text}.`;
+      // Only the user changed: the session has signed in or out.
+      if (to === undefined || to.nick === nick) return "";
+      return isOwn ? `Nickname is: ${to.nick}` : `${nick} is now known as ${to.nick}.`;
     case "direct":
-      return `[from ${nick}] ${text}`;
+      return isOwn ? `[to ${to?.nick ?? ""}] ${text}` : `[from ${nick}] ${text}`;
+    case "edit":
+    case "delete":
+    case "read":
     case "resume":
       return "";
     default:
       return kind satisfies never;
   }
 }
+
+/** Whether plain-text clients are shown events of a kind. */
+export const IS_SHOWN: Readonly<Record<EventKind, boolean>> = {
+  message: true,
+  action: true,
+  join: true,
+  leave: true,
+  nick: true,
+  direct: true,
+  edit: false,
+  delete: false,
+  read: false,
+  resume: false,
+};
 
 /**
  * Returns whether events of a kind change a room's members or their nicknames. The member such an
@@ -73,6 +99,9 @@ export function isMemberChange(kind: EventKind): boolean {
     case "message":
     case "action":
     case "direct":
+    case "edit":
+    case "delete":
+    case "read":
     case "resume":
       return false;
     default:
@@ -80,10 +109,19 @@ export function isMemberChange(kind: EventKind): boolean {
   }
 }
 
-/** Returns a line of history: the event, and its time in UTC to the minute. */
+/**
+ * Returns a line of history: the event, and its time in UTC to the minute. Empty for a message that
+ * was deleted: the caller leaves it out.
+ */
 export function encodeHistoryLine(event: RoomEvent): string {
-  const time = new Date(event.time).toISOString();
-  return `[${time.slice(0, 10)} ${time.slice(11, 16)}] ${encodeText(event, false)}`;
+  if (event.deletedAt !== undefined) return "";
+  return `[${minuteOf(event.time)}] ${encodeText(event, false)}`;
+}
+
+/** Returns a time in UTC to the minute; `time` in Unix milliseconds. */
+export function minuteOf(time: number): string {
+  const iso = new Date(time).toISOString();
+  return `${iso.slice(0, 10)} ${iso.slice(11, 16)}`;
 }
 
 /** The replies that the sample fixes. */
@@ -107,8 +145,14 @@ export const ownReply = {
   usage: (usage: string) => line`Usage: ${usage}`,
   whichRoom: "Which room? Type /join {room}.",
   noRooms: "No rooms yet. Type /join {room} to start one.",
-  directSent: (nick: string, text: string) => line`[to ${nick}] ${text}`,
   isInRoom: (nick: string, room: string) => line`${nick} is in room "${room}".`,
+  /** For two rooms or more. */
+  isInRooms: (nick: string, ...rooms: string[]) => {
+    const [last = "", ...others] = rooms.map((room) => `"${room}"`).reverse();
+    const list = others.length === 0 ? last : `${others.reverse().join(", ")} and ${last}`;
+    return line`${nick} is in rooms ${list}.`;
+  },
+  isOffline: (nick: string) => line`${nick} is offline.`,
   isInNoRoom: (nick: string) => line`${nick} is online, but not in a room.`,
   nicknameRegistered: (nick: string) =>
     line`"${nick}" is registered. If it is yours, type /identify {password}; ` +
@@ -119,6 +163,14 @@ export const ownReply = {
   identified: (nick: string) => line`You are signed in as ${nick}.`,
   passwordChanged: "Password changed.",
   unregistered: (nick: string) => line`"${nick}" is no longer registered.`,
+  /**
+   * A line of `/sessions`, whose number `/end` takes; `since` as {@linkcode minuteOf} returns it. A
+   * line that began with the number or a word would forbid nicknames (see nicknames/imitation.ts).
+   */
+  session: (number: number, protocol: WireFormat, since: string, isCurrent: boolean) =>
+    line`#${number} ${protocol === "json" ? "chat.v1" : "plain text"} since ${since} UTC` +
+    (isCurrent ? " (this session)" : ""),
+  sessionEnded: "Session ended.",
   looksLikePassword:
     "Not sent: that looks like a command with a password. Remove the space before the /.",
   noMessages: "No messages here yet.",

@@ -60,8 +60,9 @@ export class Writer {
     return true;
   }
 
-  /** Holds an event. Closes the client if too much is held. */
+  /** Holds an event, unless it is from before the resume. Closes the client if too much is held. */
   hold(subscriber: Subscriber, text: string, eventId: string): void {
+    if (eventId < subscriber.takeoverEventId) return;
     subscriber.heldUnits += text.length;
     if (subscriber.heldUnits > this.#maxHeldUnits) {
       return this.#close(subscriber, CLOSE.slowReader);
@@ -106,6 +107,8 @@ export class Writer {
 
   /** Returns whether too much is unsent, by the socket's present `bufferedAmount`. */
   #isOver(subscriber: Subscriber, length: number): boolean {
+    // Otherwise the events of one room could prevent that it ever catches up in another one.
+    if (subscriber.gaps > 0) return true;
     const unsent = subscriber.socket.bufferedAmount;
     // While much is unsent, every further frame is counted.
     if (unsent > UNCHECKED_BYTES) {

@@ -6,7 +6,7 @@
  * commit checks and moves the shard's cursor. Events after the cursor are in memory (memtable.ts), so
  * a crash loses nothing: the next instance compacts what the feed still holds.
  */
-import type { Clock } from "../base/clock.ts";
+import { type Clock, delay } from "../base/clock.ts";
 import { eventId, eventIdPrefix, unpack } from "../feed/events.ts";
 import { compactedKey, feedRowsBetween } from "../kv/keys.ts";
 import { eachWithTimeout, retry, withTimeout } from "../kv/retry.ts";
@@ -46,6 +46,15 @@ interface Plan {
 /** Milliseconds between the delivery of an event and its compaction: later events share its rows. */
 const COMPACT_AFTER_MS = 1_000;
 
+/**
+ * Milliseconds between two compactions that edits of uncompacted messages ask for: many would divide
+ * the history of all rooms into small rows.
+ */
+const MIN_EARLY_INTERVAL_MS = 200;
+
+/** Compactions that one edit waits for. The first may have begun before the message was delivered. */
+const MAX_EARLY_COMPACTIONS = 3;
+
 /** Estimated bytes of events in a shard's memory from which compaction starts at once. */
 const COMPACT_NOW_BYTES = 2 * 1024 * 1024;
 
@@ -71,6 +80,8 @@ export class Compactor {
   /** Monotonic milliseconds at which the timer runs; `Infinity`: none is set. */
   #timerMs = Infinity;
   #cancelTimer = (): void => {};
+  /** Monotonic milliseconds at which an edit last made a compaction start. */
+  #earlyMs = -Infinity;
   /** The quota may be exceeded: there was no time yet to remove everything. */
   #isOverQuota = true;
   #hasEnded = false;
@@ -114,6 +125,27 @@ export class Compactor {
     if (memtable.bytes > COMPACT_NOW_BYTES) void this.#compact();
     else this.#schedule(COMPACT_AFTER_MS);
     return undefined;
+  }
+
+  /**
+   * Waits until an event that was delivered is compacted, which it makes happen soon. `not-found`: no
+   * such event is waiting for that. `failed`: KV does not answer, or the compactor is closed.
+   */
+  async compactTo(shard: number, eventId: string): Promise<"done" | "not-found" | "failed"> {
+    const { clock } = this.#parts;
+    const memtable = this.#memtables[shard]!;
+    for (let i = 0; i <= MAX_EARLY_COMPACTIONS; i++) {
+      if (eventId < memtable.end) return "done";
+      if (memtable.find(eventId) === undefined) return "not-found";
+      if (this.#hasEnded || i === MAX_EARLY_COMPACTIONS) break;
+      const waitMs = this.#earlyMs + MIN_EARLY_INTERVAL_MS - clock.monotonicMs();
+      if (waitMs > 0) await delay(clock, waitMs);
+      if (this.#compacting === undefined) this.#earlyMs = clock.monotonicMs();
+      const { end } = memtable;
+      await this.#compact();
+      if (i > 0 && memtable.end === end) break;
+    }
+    return "failed";
   }
 
   /** Stops starting anything. Await {@linkcode Compactor.idle} after that. */
@@ -271,7 +303,7 @@ export class Compactor {
       atomic.set(row.key, row.value, { expireIn: row.expireIn });
       kept.push(row.kept);
     }
-    this.#parts.quota.count(atomic, kept);
+    atomic.mutate(...this.#parts.quota.counting(kept));
     return kept;
   }
 

@@ -6,15 +6,19 @@
  * holds. History does not know which client may read what.
  */
 import type { Clock } from "../base/clock.ts";
-import type { LoggedEvent, RoomEvent } from "../feed/events.ts";
-import { historyRowsBefore, historyRowsBetween, type Stream, type StreamKind } from "../kv/keys.ts";
-import { eachWithTimeout } from "../kv/retry.ts";
-import { historyRowFrom } from "../kv/values.ts";
+import type { Operation } from "../feed/batch.ts";
+import { afterCommit, authorOf, type LoggedEvent, type RoomEvent } from "../feed/events.ts";
+import type { Stream, StreamKind } from "../kv/keys.ts";
 import { Compactor } from "./compactor.ts";
 import { Leftovers } from "./leftovers.ts";
 import { Quota } from "./quota.ts";
-import { longestOf, MAX_CLOCK_ERROR_MS, type Retention } from "./retention.ts";
-import { decodeEvent, isFromManyShards } from "./rows.ts";
+import { longestOf, type Retention } from "./retention.ts";
+import { type Revision, Revisions } from "./revisions.ts";
+import { RowReader } from "./row_reader.ts";
+import { StreamReader } from "./stream_reader.ts";
+import { feedNameOf, isEventId, isMessage } from "./streams.ts";
+
+export type { Revision } from "./revisions.ts";
 
 /** What history is made of. */
 export interface HistoryParts {
@@ -25,24 +29,18 @@ export interface HistoryParts {
   readonly maxBytes: number;
   /** How many shards the feed has. */
   readonly shards: number;
-  /** Returns the shard that holds the events of a room or a connection. */
+  /** Returns the shard that holds the events that are submitted under a name. */
   shardOf(name: string): number;
   /** Milliseconds for which a feed row must be kept. */
   readonly feedRowMs: number;
+  /** Submits an operation to the feed: see Feed.submit. */
+  submit(name: string, operation: Operation): void;
   /** Tells the operator of a fault on the server's side. */
   warn(message: string): void;
 }
 
-/** A row of history as it is read. */
-interface ReadRow {
-  /** The event ID in its key. */
-  readonly id: string;
-  readonly entries: LoggedEvent[];
-}
-
-/** Rows in the first read of a stream, which is often enough, and in each later one. */
-const FIRST_READ_ROWS = 2;
-const READ_ROWS = 16;
+/** Events that one count of messages looks at, at most. */
+const MAX_COUNTED_EVENTS = 1_000;
 
 /** The history of one instance. */
 export class History {
@@ -50,30 +48,48 @@ export class History {
   readonly #quota: Quota;
   readonly #compactor: Compactor;
   readonly #leftovers: Leftovers;
-  /** Unix time at the zero of the monotonic clock, as measured at the start. */
-  readonly #epochMs: number;
+  readonly #rows: RowReader;
+  readonly #streams: StreamReader;
+  readonly #revisions: Revisions;
+  /** For each shard, a string that is later than the ID of every event from before the start. */
+  #startIds: readonly string[] = [];
   /** Resolves when everything that the feed held at the start is compacted. */
   #ready: Promise<void> = Promise.resolve();
 
   constructor(parts: HistoryParts) {
     this.#parts = parts;
     const { kv, clock, maxBytes, retention, shards, feedRowMs, warn } = parts;
-    this.#epochMs = clock.now() - clock.monotonicMs();
-    const nowMs = () => this.#nowMs();
+    const rows = this.#rows = new RowReader(parts);
     const quota = this.#quota = new Quota({
       kv,
       clock,
       maxBytes,
       retentionMs: longestOf(retention),
     });
-    this.#compactor = new Compactor({
+    const compactor = this.#compactor = new Compactor({
       kv,
       clock,
       quota,
       retention,
       shards,
       feedRowMs,
-      nowMs,
+      nowMs: () => rows.nowMs(),
+      warn,
+    });
+    this.#streams = new StreamReader({
+      rows,
+      memtables: compactor.memtables,
+      shardOf: (name) => parts.shardOf(name),
+      ready: () => this.#ready,
+    });
+    this.#revisions = new Revisions({
+      kv,
+      clock,
+      quota,
+      compactor,
+      rows,
+      shardOf: (stream) => parts.shardOf(feedNameOf(stream)),
+      submit: (name, operation) => parts.submit(name, operation),
       warn,
     });
     this.#leftovers = new Leftovers({ ...parts, retentionMs: retention.direct });
@@ -86,7 +102,7 @@ export class History {
 
   /** Returns the milliseconds for which the events of a kind of stream are kept; 0: they are not. */
   retentionOf(kind: StreamKind): number {
-    return this.#parts.retention[kind];
+    return this.#rows.retentionOf(kind);
   }
 
   get #isOn(): boolean {
@@ -99,6 +115,7 @@ export class History {
     // Also when history is off: rows from before are removed when their time is over.
     this.#compactor.start();
     if (!this.#isOn) return;
+    this.#startIds = versionstamps.map((versionstamp) => afterCommit(versionstamp ?? ""));
     this.#leftovers.start();
     this.#ready = this.#compactor.compactStored(versionstamps);
     this.#ready.catch(() => {});
@@ -114,94 +131,24 @@ export class History {
     return this.#isOn ? this.#compactor.commitDelivered(shard, versionstamp) : undefined;
   }
 
-  /**
-   * Yields the events of a stream backwards from the newest one, or from the one before an event ID.
-   * Leaves out events whose time is over.
-   *
-   * @throws {TypeError} for a stream with events of several shards: use {@linkcode History.newestOf}.
-   * @throws when KV cannot be read.
-   */
-  async *backwards(stream: Stream, before?: string): AsyncGenerator<LoggedEvent> {
-    const [kind] = stream;
-    if (isFromManyShards(kind)) throw new TypeError(`${kind}: use newestOf`);
-    if (this.retentionOf(kind) === 0) return;
-    await this.#ready;
-    const { entries, end } = this.#snapshot(stream);
-    for (const entry of entries.reverse()) {
-      if (before === undefined || entry.eventId < before) yield entry;
-    }
-    const last = before !== undefined && before < end ? before : end;
-    // A list cannot change how many rows it reads at once, so each read is a list of its own.
-    for (let limit = FIRST_READ_ROWS, from = last;; limit = READ_ROWS) {
-      let rows = 0;
-      for await (const row of this.#rows(stream, historyRowsBefore(stream, from), limit, true)) {
-        rows++;
-        from = row.id;
-        for (const entry of this.#freshOf(row, stream).reverse()) {
-          if (entry.eventId < last) yield entry;
-        }
-        if (this.#isOver(row, stream)) return;
-      }
-      if (rows < limit) return;
-    }
+  /** See {@linkcode StreamReader.backwards}. */
+  backwards(stream: Stream, before?: string): AsyncGenerator<LoggedEvent> {
+    return this.#streams.backwards(stream, before);
   }
 
-  /**
-   * Yields the events of a stream backwards from the newest one. For streams with events of several
-   * shards. Leaves out events whose time is over.
-   *
-   * @throws when KV cannot be read.
-   */
-  async *newestOf(stream: Stream): AsyncGenerator<LoggedEvent> {
-    if (this.retentionOf(stream[0]) === 0) return;
-    await this.#ready;
-    const found = new Map<string, LoggedEvent>();
-    // Memory first: an event that is compacted meanwhile is found twice instead of missed.
-    for (const memtable of this.#compactor.memtables) {
-      for (const entry of memtable.of(stream)) {
-        if (entry.eventId > memtable.end && this.#isFresh(entry, stream)) {
-          found.set(entry.eventId, entry);
-        }
-      }
-    }
-    const takeAfter = (eventId: string): LoggedEvent[] => {
-      const taken = [...found.values()].filter((entry) => entry.eventId > eventId);
-      for (const entry of taken) found.delete(entry.eventId);
-      return taken.sort((one, other) => one.eventId > other.eventId ? -1 : 1);
-    };
-    for await (const row of this.#rows(stream, historyRowsBefore(stream), undefined, true)) {
-      // Neither this row nor a later one of the list holds an event after the ID in its key.
-      yield* takeAfter(row.id);
-      const fresh = this.#freshOf(row, stream);
-      if (this.#isOver(row, stream)) break;
-      for (const entry of fresh) found.set(entry.eventId, entry);
-    }
-    yield* takeAfter("");
+  /** See {@linkcode StreamReader.newestOf}. */
+  newestOf(stream: Stream): AsyncGenerator<LoggedEvent> {
+    return this.#streams.newestOf(stream);
   }
 
-  /**
-   * Yields the events of a stream after an event ID, in order. Leaves out events whose time is over.
-   *
-   * @throws when KV cannot be read.
-   */
-  async *forwards(stream: Stream, after: string): AsyncGenerator<LoggedEvent> {
-    if (this.retentionOf(stream[0]) === 0) return;
-    await this.#ready;
-    const { entries, end } = this.#snapshot(stream);
-    // A key has the ID of the row's first event: the row that holds `after` may begin before it.
-    let start = after;
-    const holding = historyRowsBefore(stream, `${after}\0`);
-    for await (const { id } of this.#rows(stream, holding, 1, true)) start = id;
-    if (start < end) {
-      const selector = historyRowsBetween(stream, start, end);
-      for await (const row of this.#rows(stream, selector, undefined, false)) {
-        for (const entry of row.entries) {
-          const isWanted = entry.eventId > after && entry.eventId < end;
-          if (isWanted && this.#isFresh(entry, stream)) yield entry;
-        }
-      }
-    }
-    for (const entry of entries) if (entry.eventId > after) yield entry;
+  /** See {@linkcode StreamReader.forwards}. */
+  forwards(stream: Stream, after: string): AsyncGenerator<LoggedEvent> {
+    return this.#streams.forwards(stream, after);
+  }
+
+  /** See {@linkcode StreamReader.find}. */
+  async find(stream: Stream, eventId: string): Promise<LoggedEvent | undefined> {
+    return await this.#streams.find(stream, eventId);
   }
 
   /**
@@ -214,63 +161,82 @@ export class History {
     return await this.#quota.evictedAfter(seen);
   }
 
+  /**
+   * Returns whether nothing is missing in a stream after an event ID: an event at or before it is still
+   * kept, and none after it was removed for the quota. For `log`, an event in `people` will also do.
+   *
+   * @throws {TypeError} for a stream with events of several shards.
+   * @throws when KV cannot be read.
+   */
+  async isReached(stream: Stream, eventId: string): Promise<boolean> {
+    if (!isEventId(eventId)) return false;
+    const [kind, name] = stream;
+    // A client may have seen a join last. Both streams are kept equally long.
+    const streams: Stream[] = kind === "log" ? [stream, ["people", name]] : [stream];
+    for (const each of streams) {
+      const { done } = await this.backwards(each, `${eventId}\0`).next();
+      if (!done) return await this.evictedAfter([[stream, eventId]]) === "";
+    }
+    return false;
+  }
+
+  /**
+   * Returns how many messages of a stream after an event ID are not by the user `except` and not
+   * deleted, at most `limit`. Looks at no more than {@linkcode MAX_COUNTED_EVENTS} events.
+   *
+   * @throws {TypeError} for a stream with events of several shards.
+   * @throws when KV cannot be read.
+   */
+  async countAfter(
+    stream: Stream,
+    after: string,
+    { limit, except }: { readonly limit: number; readonly except: string },
+  ): Promise<number> {
+    let count = 0, read = 0;
+    for await (const { event } of this.forwards(stream, after)) {
+      const isWanted = isMessage(event) && event.deletedAt === undefined;
+      if (isWanted && authorOf(event) !== except) count++;
+      if (count >= limit || ++read >= MAX_COUNTED_EVENTS) break;
+    }
+    return count;
+  }
+
+  /**
+   * Returns a string that is not earlier than the ID of any event delivered so far in the shard of a
+   * name, as given to {@linkcode HistoryParts.submit}. Empty if neither history nor resuming is on.
+   */
+  latestId(name: string): string {
+    if (!this.#isOn) return "";
+    const shard = this.#parts.shardOf(name);
+    const start = this.#startIds[shard] ?? "";
+    const { latest } = this.#compactor.memtables[shard]!;
+    return latest > start ? latest : start;
+  }
+
+  /**
+   * Edits or deletes a message: `event` is the `edit` or `delete`, and its `target` the ID of a message
+   * in `stream`. The caller has checked that its author may do that. Rewrites all rows that hold the
+   * text, whatever stream they are in, in one operation with the event, which also has `checks`. How
+   * long the rows are kept does not change.
+   *
+   * `not-found`: there is no such message, or it is deleted, or its time is over. `failed`: KV does not
+   * answer, or one of `checks` failed. If KV does not answer, the message may have been changed.
+   */
+  async revise(
+    stream: Stream,
+    event: RoomEvent,
+    checks: readonly Deno.AtomicCheck[] = [],
+  ): Promise<Revision> {
+    if (this.retentionOf(stream[0]) === 0) return { outcome: "not-found" };
+    await this.#ready;
+    return await this.#revisions.revise(stream, event, checks);
+  }
+
   /** Stops. Another instance compacts what is left. */
   async close(): Promise<void> {
     this.#compactor.stop();
     await this.#leftovers.close();
     await this.#ready.catch(() => {});
     await this.#compactor.idle();
-  }
-
-  /** Returns the events of a stream in memory, and the event ID before which KV holds the others. */
-  #snapshot(stream: Stream): { entries: LoggedEvent[]; end: string } {
-    const memtable = this.#compactor.memtables[this.#parts.shardOf(stream[1])]!;
-    const { end } = memtable;
-    const entries = memtable.of(stream)
-      .filter((entry) => entry.eventId > end && this.#isFresh(entry, stream));
-    return { entries, end };
-  }
-
-  /** Returns whether the time of an event is not over, or not for longer than `toleranceMs`. */
-  #isFresh({ event }: LoggedEvent, [kind]: Stream, toleranceMs = 0): boolean {
-    return event.time > this.#nowMs() - this.retentionOf(kind) - toleranceMs;
-  }
-
-  #freshOf({ entries }: ReadRow, stream: Stream): LoggedEvent[] {
-    return entries.filter((entry) => this.#isFresh(entry, stream));
-  }
-
-  /** Returns whether the time of a whole row, and so of all earlier ones, is over by any clock. */
-  #isOver({ entries }: ReadRow, stream: Stream): boolean {
-    return entries.length > 0 &&
-      !entries.some((entry) => this.#isFresh(entry, stream, MAX_CLOCK_ERROR_MS));
-  }
-
-  /**
-   * Returns Unix time by the earlier of both clocks, in whole milliseconds. A wall clock that jumps
-   * ahead must not hide or remove events that are still kept. A monotonic clock that stops while the
-   * machine is suspended keeps nothing for longer, because KV removes the rows by its own clock.
-   */
-  #nowMs(): number {
-    const { clock } = this.#parts;
-    // KV accepts only whole numbers as the life of a row.
-    return Math.floor(Math.min(clock.now(), this.#epochMs + clock.monotonicMs()));
-  }
-
-  async *#rows(
-    stream: Stream,
-    selector: Deno.KvListSelector,
-    limit: number | undefined,
-    reverse: boolean,
-  ): AsyncGenerator<ReadRow> {
-    const { kv, clock, warn } = this.#parts;
-    const list = kv.list<unknown>(selector, { limit, reverse, batchSize: limit ?? 8 });
-    for await (const { key, value } of eachWithTimeout(clock, list)) {
-      const row = historyRowFrom(value);
-      if (row === undefined) warn("Skipped a history row of an unknown version");
-      const events = row?.events ?? [];
-      const entries = events.flatMap((stored) => decodeEvent(stored, stream) ?? []);
-      yield { id: String(key.at(-1)), entries };
-    }
   }
 }

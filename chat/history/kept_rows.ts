@@ -3,11 +3,11 @@
  *
  * It reads and writes nothing: quota.ts counts the rows, and removal.ts removes them.
  */
-import { estimateStringBytes, type StoredEvent } from "../feed/events.ts";
+import { estimateStringBytes } from "../feed/events.ts";
 import { historyIndexKey, historyIndexParts, type Stream, streamBytesKey } from "../kv/keys.ts";
-import { keyBytes } from "../kv/limits.ts";
+import { keyBytes, valueBytes } from "../kv/limits.ts";
 import { historyIndexFrom, historyRowFrom } from "../kv/values.ts";
-import { nameOf } from "./memtable.ts";
+import { nameOf } from "./streams.ts";
 
 /** A row of history, as the quota counts it. */
 export interface KeptRow {
@@ -28,8 +28,11 @@ export interface RowGroup {
   bytes: number;
 }
 
-/** Groups rows by stream. */
-export function groupsOf(rows: readonly KeptRow[]): RowGroup[] {
+/** Groups rows by stream. The bytes of `replaced` rows are subtracted from those of their streams. */
+export function groupsOf(
+  rows: readonly KeptRow[],
+  replaced: readonly KeptRow[] = [],
+): RowGroup[] {
   const groups = new Map<string, RowGroup>();
   for (const row of rows) {
     const name = nameOf(row.stream);
@@ -41,6 +44,7 @@ export function groupsOf(rows: readonly KeptRow[]): RowGroup[] {
       group.bytes += row.bytes;
     }
   }
+  for (const { stream, bytes } of replaced) groups.get(nameOf(stream))!.bytes -= bytes;
   return [...groups.values()];
 }
 
@@ -85,12 +89,16 @@ const INDEX_BYTES = 40;
  * Returns an estimate of the bytes that a row of history takes in KV, with its index row and all keys:
  * the bytes that SQLite uses of its pages. The estimate is never too low, and at most twice too high.
  */
-export function bytesOfRow([, name]: Stream, events: readonly StoredEvent[]): number {
+export function bytesOfRow([, name]: Stream, events: readonly unknown[]): number {
   let bytes = 32;
   for (const event of events) {
     // The list itself.
     bytes += 8;
-    for (const value of event) bytes += typeof value === "string" ? estimateStringBytes(value) : 8;
+    // A rewritten row may hold the forms of another version.
+    for (const value of Array.isArray(event) ? event as unknown[] : [event]) {
+      if (typeof value === "string") bytes += estimateStringBytes(value);
+      else bytes += typeof value === "number" ? 8 : valueBytes(value);
+    }
   }
   const nameBytes = keyBytes([name]);
   return bytesOfEntry(ROW_KEY_BYTES + nameBytes, bytes) +

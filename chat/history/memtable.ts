@@ -7,9 +7,12 @@
  */
 import { afterCommit, type LoggedEvent, maxStoredBytes, type RoomEvent } from "../feed/events.ts";
 import type { Stream } from "../kv/keys.ts";
+import { bytesIn, isRevision, nameOf, revisedBy, type Streams, streamsOf } from "./streams.ts";
 
-/** Events by the name of their stream; each list is in the order of the feed. */
-export type Streams = Map<string, { readonly stream: Stream; readonly entries: LoggedEvent[] }>;
+/** An event in memory. Lists by stream share it, so an edit changes it in all of them. */
+interface Entry extends LoggedEvent {
+  event: RoomEvent;
+}
 
 /** The events of one shard that are not compacted yet. */
 export class Memtable {
@@ -21,17 +24,54 @@ export class Memtable {
   bytes = 0;
   /** The versionstamps of the feed rows that hold these events, in order. */
   versionstamps: string[] = [];
-  #entries: LoggedEvent[] = [];
+  #entries: Entry[] = [];
   /** The first {@linkcode Memtable.#indexed} entries, by stream. */
   #streams: Streams = new Map();
   #indexed = 0;
 
   /** Stores an event that was delivered. */
   add(event: RoomEvent, eventId: string): void {
-    // No client is shown a `resume`. An event before the end was compacted by an instance ahead.
-    if (event.kind === "resume" || eventId < this.end) return;
+    // No stream holds these two. An event before the end was compacted by an instance ahead.
+    if (event.kind === "resume" || event.kind === "read" || eventId < this.end) return;
+    if (isRevision(event)) event = this.#revise(event);
     this.#entries.push({ eventId, event });
     this.bytes += maxStoredBytes(event);
+  }
+
+  /** Changes the message of an edit or deletion, if it is here. Returns the event without its text. */
+  #revise(event: RoomEvent): RoomEvent {
+    const entry = this.#entryOf(event.target ?? "");
+    if (entry !== undefined) {
+      this.bytes -= maxStoredBytes(entry.event);
+      entry.event = revisedBy(entry.event, event);
+      this.bytes += maxStoredBytes(entry.event);
+    }
+    // Only the message has the text: a later deletion must find no copy of it.
+    return { ...event, text: "" };
+  }
+
+  /** Returns the event of an ID, if it is here. */
+  find(eventId: string): LoggedEvent | undefined {
+    return this.#entryOf(eventId);
+  }
+
+  #entryOf(eventId: string): Entry | undefined {
+    let low = 0, high = this.#entries.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#entries[middle]!.eventId < eventId) low = middle + 1;
+      else high = middle;
+    }
+    const entry = this.#entries[low];
+    return entry?.eventId === eventId ? entry : undefined;
+  }
+
+  /** A string that is not earlier than the ID of any event that was delivered; at the start empty. */
+  get latest(): string {
+    const versionstamp = this.versionstamps.at(-1);
+    const delivered = versionstamp === undefined ? this.end : afterCommit(versionstamp);
+    const newest = this.#entries.at(-1)?.eventId ?? "";
+    return newest > delivered ? newest : delivered;
   }
 
   /** Returns the events of a stream, in order. */
@@ -87,34 +127,6 @@ export class Memtable {
   }
 }
 
-/** Returns the streams that hold an event: that of its room or receiver, then those of its author. */
-function streamsOf({ kind, room, id, cid, from }: RoomEvent): readonly Stream[] {
-  switch (kind) {
-    case "message":
-    case "action":
-      return cid === "" ? [["log", room]] : [["log", room], ["own", id]];
-    case "join":
-    case "leave":
-      return [["people", room], ["own", id]];
-    case "nick":
-      return [["people", room]];
-    case "direct":
-      if (from === undefined) return [["direct", id]];
-      if (cid === "") return [["direct", id], ["sent", from]];
-      return [["direct", id], ["sent", from], ["own", from]];
-    case "resume":
-      return [];
-    default:
-      return kind satisfies never;
-  }
-}
-
-/** Returns the estimated bytes of an event in a row of one of its streams. */
-export function bytesIn([kind]: Stream, event: RoomEvent): number {
-  // In `own` the text is left out: another stream holds it.
-  return maxStoredBytes(event) - (kind === "own" ? 2 * event.text.length : 0);
-}
-
 /** Adds the entries from one index on, and before another one, to their streams. */
 function addByStream(
   streams: Streams,
@@ -131,9 +143,4 @@ function addByStream(
       else known.entries.push(entry);
     }
   }
-}
-
-/** Returns the name of a stream, as the key of a map. */
-export function nameOf([kind, name]: Stream): string {
-  return `${kind} ${name}`;
 }

@@ -10,7 +10,7 @@ import type { Clock } from "../base/clock.ts";
 import { HISTORY_BYTES_KEY, historyIndexKey, type Stream, streamBytesKey } from "../kv/keys.ts";
 import { addToCount } from "../kv/values.ts";
 import { groupsOf, type KeptRow, laterOf } from "./kept_rows.ts";
-import { nameOf } from "./memtable.ts";
+import { nameOf } from "./streams.ts";
 import { Removal } from "./removal.ts";
 
 /** What a quota is made of. */
@@ -75,23 +75,27 @@ export class Quota {
     await this.#removal.begin(nowMs);
   }
 
-  /** Adds the index rows of these rows, and the sums of their bytes, to the commit that writes them. */
-  count(atomic: Deno.AtomicOperation, rows: readonly KeptRow[]): void {
-    for (const { stream, bytes, untilMs, id, last } of rows) {
+  /**
+   * Returns what belongs into the commit that writes these rows, in place of others: their index rows,
+   * and the changes of the sums of bytes. The keys of replaced rows must be among those of the new ones.
+   */
+  counting(rows: readonly KeptRow[], replaced: readonly KeptRow[] = []): Deno.KvMutation[] {
+    const mutations = rows.map(({ stream, bytes, untilMs, id, last }): Deno.KvMutation => {
       const value = id === last ? [bytes, untilMs] : [bytes, untilMs, last];
-      atomic.set(historyIndexKey(stream, id), value);
-    }
+      return { type: "set", key: historyIndexKey(stream, id), value };
+    });
     let sum = 0;
-    for (const { stream, bytes } of groupsOf(rows)) {
-      atomic.mutate(addToCount(streamBytesKey(stream), bytes));
+    for (const { stream, bytes } of groupsOf(rows, replaced)) {
+      if (bytes !== 0) mutations.push(addToCount(streamBytesKey(stream), bytes));
       sum += bytes;
     }
-    if (sum > 0) atomic.mutate(addToCount(HISTORY_BYTES_KEY, sum));
+    if (sum !== 0) mutations.push(addToCount(HISTORY_BYTES_KEY, sum));
+    return mutations;
   }
 
   /** Called when the commit with these rows has succeeded. */
-  wrote(rows: readonly KeptRow[]): void {
-    for (const { stream, bytes, rows: [oldest] } of groupsOf(rows)) {
+  wrote(rows: readonly KeptRow[], replaced: readonly KeptRow[] = []): void {
+    for (const { stream, bytes, rows: [oldest] } of groupsOf(rows, replaced)) {
       const name = nameOf(stream);
       const before = this.#written.get(name)?.bytes ?? 0;
       this.#written.delete(name);
@@ -102,6 +106,16 @@ export class Quota {
       this.#writtenInAll += bytes;
       this.#expiryMs = Math.min(this.#expiryMs, oldest!.untilMs);
     }
+  }
+
+  /**
+   * Resolves when no instance removes rows: until then none may be replaced. Returns false if that
+   * takes too long.
+   *
+   * @throws when KV does not answer.
+   */
+  async removalsEnded(): Promise<boolean> {
+    return await this.#removal.ended();
   }
 
   /**
@@ -149,18 +163,20 @@ export class Quota {
 
   /** Removes rows whose time is over. Returns whether that is finished. */
   async #removeExpired(nowMs: number): Promise<boolean> {
+    let nextMs: number;
+    const isOver = ({ untilMs }: KeptRow) => {
+      if (untilMs > nowMs) nextMs = Math.min(nextMs, untilMs);
+      return untilMs <= nowMs;
+    };
     for (let removals = 0; removals < MAX_REMOVALS; removals++) {
-      const lock = await this.#removal.lock();
-      let nextMs = Infinity;
-      const rows = await this.#removal.oldest(({ untilMs }) => {
-        if (untilMs > nowMs) nextMs = Math.min(nextMs, untilMs);
-        return untilMs <= nowMs;
-      });
-      if (rows.length === 0) {
+      nextMs = Infinity;
+      // Without the lock: mostly there is nothing to remove.
+      if ((await this.#removal.oldest(isOver)).length === 0) {
         this.#expiryMs = nextMs;
         return true;
       }
-      await this.#removal.remove(lock, rows, false);
+      const lock = await this.#removal.lock();
+      await this.#removal.remove(lock, await this.#removal.oldest(isOver), false);
     }
     return false;
   }
@@ -178,12 +194,14 @@ export class Quota {
     const enough = maxBytes - 2 * part;
     let limit = maxBytes - part;
     for (let removals = 0; removals < MAX_REMOVALS; removals++) {
-      const [lock, bytes] = await this.#removal.lockWith(counter);
-      if (bytes <= limit) return true;
+      if (await this.#removal.bytes(counter) <= limit) return true;
       limit = enough;
-      const rows = await oldest(bytes - enough);
-      if (rows.length === 0) return true;
+      const lock = await this.#removal.lock();
+      // Again: another instance may have removed rows meanwhile.
+      const excess = await this.#removal.bytes(counter) - enough;
+      const rows = excess > 0 ? await oldest(excess) : [];
       await this.#removal.remove(lock, rows, true);
+      if (rows.length === 0) return true;
     }
     return false;
   }

@@ -3,13 +3,16 @@
  * belongs to them.
  *
  * It does not decide how much to remove (quota.ts). All removals check and set one key, the lock, so
- * that two instances never subtract the same row twice.
+ * that two instances never subtract the same row twice. From before a removal reads the rows until it
+ * ends, another key exists, so that no edit of a message changes their bytes meanwhile. Only commits
+ * that set the lock delete this key: while the lock is unchanged, it has existed all the time.
  */
 import type { Clock } from "../base/clock.ts";
 import {
   evictedKey,
   HISTORY_BYTES_KEY,
   HISTORY_REMOVAL_KEY,
+  HISTORY_REMOVING_KEY,
   historyIndexKey,
   historyIndexPrefix,
   historyKindPrefix,
@@ -20,7 +23,7 @@ import {
   type StreamKind,
 } from "../kv/keys.ts";
 import { MAX_GETMANY_KEYS } from "../kv/limits.ts";
-import { withTimeout } from "../kv/retry.ts";
+import { backOff, RETRY_FOR_MS, withTimeout } from "../kv/retry.ts";
 import { addToCount, countFrom } from "../kv/values.ts";
 import { groupsOf, type KeptRow, laterOf, rowOfIndex, uncountedRow } from "./kept_rows.ts";
 
@@ -28,6 +31,7 @@ import { groupsOf, type KeptRow, laterOf, rowOfIndex, uncountedRow } from "./kep
 const KINDS: Readonly<Record<StreamKind, boolean>> = {
   log: true,
   people: true,
+  conversation: false,
   direct: true,
   sent: false,
   own: false,
@@ -43,6 +47,9 @@ const MAX_ROWS = 100;
  * of them.
  */
 const MAX_NAME_BYTES = 12 * 1024;
+
+/** Milliseconds after which a removal counts as crashed, and revisions do not wait for it any more. */
+const MAX_REMOVAL_MS = 5_000;
 
 /** Counters that one removal deletes, each with a check: denokv takes ten checks. */
 const MAX_DELETED_COUNTERS = 8;
@@ -84,17 +91,45 @@ export class Removal {
     }
   }
 
-  /** Reads the lock: a removal fails if another instance has removed rows since. */
+  /**
+   * Reads the lock, and keeps revisions out until {@linkcode Removal.remove}. Read the rows after it. A
+   * removal fails if another instance has removed rows since.
+   */
   async lock(): Promise<Deno.KvEntryMaybe<unknown>> {
-    return await withTimeout(this.#clock, this.#kv.get<unknown>(HISTORY_REMOVAL_KEY));
+    const lock = await withTimeout(this.#clock, this.#kv.get<unknown>(HISTORY_REMOVAL_KEY));
+    const claim = this.#kv.atomic().check(lock).set(HISTORY_REMOVING_KEY, 1);
+    // If the lock has changed, the removal will fail in the same way.
+    await withTimeout(this.#clock, claim.commit());
+    return lock;
   }
 
-  /** Reads the lock and a counter of bytes at one moment. */
-  async lockWith(counter: Deno.KvKey): Promise<[Deno.KvEntryMaybe<unknown>, number]> {
-    const keys: [Deno.KvKey, Deno.KvKey] = [HISTORY_REMOVAL_KEY, counter];
-    const entries = this.#kv.getMany<[unknown, unknown]>(keys);
-    const [lock, { value }] = await withTimeout(this.#clock, entries);
-    return [lock, countFrom(value)];
+  /**
+   * Resolves when no instance removes rows. Returns false if that takes too long.
+   *
+   * @throws when KV does not answer.
+   */
+  async ended(): Promise<boolean> {
+    const keys: [Deno.KvKey, Deno.KvKey] = [HISTORY_REMOVING_KEY, HISTORY_REMOVAL_KEY];
+    const startedMs = this.#clock.monotonicMs();
+    let seen: string | null = null, seenMs = startedMs;
+    for (let waits = 1;; waits++) {
+      const entries = this.#kv.getMany<[unknown, unknown]>(keys);
+      const [removing, lock] = await withTimeout(this.#clock, entries);
+      if (removing.versionstamp === null) return true;
+      const nowMs = this.#clock.monotonicMs();
+      if (nowMs - startedMs > RETRY_FOR_MS) return false;
+      if (removing.versionstamp !== seen) [seen, seenMs] = [removing.versionstamp, nowMs];
+      else if (nowMs - seenMs > MAX_REMOVAL_MS) {
+        const atomic = this.#kv.atomic().check(removing, lock).set(lock.key, lock.value);
+        await withTimeout(this.#clock, atomic.delete(removing.key).commit());
+      }
+      await backOff(this.#clock, waits);
+    }
+  }
+
+  /** Reads a counter of bytes. */
+  async bytes(counter: Deno.KvKey): Promise<number> {
+    return countFrom((await withTimeout(this.#clock, this.#kv.get(counter))).value);
   }
 
   /**
@@ -163,7 +198,8 @@ export class Removal {
 
   /**
    * Removes rows with everything that belongs to them, unless another instance has removed rows since
-   * `lock` was read. `isEarly`: their time was not over, so readers must be able to see the gap.
+   * {@linkcode Removal.lock}, and lets revisions in again. `isEarly`: their time was not over, so readers
+   * must be able to see the gap.
    */
   async remove(
     lock: Deno.KvEntryMaybe<unknown>,
@@ -175,7 +211,8 @@ export class Removal {
       this.#entries(groups.map(({ stream }) => streamBytesKey(stream))),
       this.evicted(isEarly ? groups.map(({ stream }) => stream) : []),
     ]);
-    const atomic = this.#kv.atomic().check(lock).set(HISTORY_REMOVAL_KEY, this.#uncountedUntilMs!);
+    const atomic = this.#kv.atomic().check(lock).set(HISTORY_REMOVAL_KEY, this.#uncountedUntilMs!)
+      .delete(HISTORY_REMOVING_KEY);
     let deletedCounters = 0, freed = 0;
     for (const [i, { stream, rows, bytes }] of groups.entries()) {
       const counter = counters[i]!;
@@ -193,7 +230,7 @@ export class Removal {
       const newest = laterOf(evicted[i], last);
       atomic.set(evictedKey(stream), newest, { expireIn: this.#retentionMs });
     }
-    atomic.mutate(addToCount(HISTORY_BYTES_KEY, -freed));
+    if (freed > 0) atomic.mutate(addToCount(HISTORY_BYTES_KEY, -freed));
     await withTimeout(this.#clock, atomic.commit());
   }
 

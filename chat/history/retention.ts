@@ -29,6 +29,7 @@ export function retentionOf(historyMs: number, graceMs: number): Retention {
   return {
     log: historyMs,
     people: historyMs,
+    conversation: historyMs,
     direct: resumableMs,
     sent: resumableMs,
     own: resumableMs,

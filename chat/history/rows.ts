@@ -3,13 +3,13 @@
  *
  * It reads and writes nothing: compactor.ts writes the rows, and history.ts reads them.
  */
-import { type LoggedEvent, type StoredEvent, unpack } from "../feed/events.ts";
+import { type LoggedEvent, pack, type StoredEvent, unpack } from "../feed/events.ts";
 import { historyRowKey, type Stream, type StreamKind } from "../kv/keys.ts";
-import { keyBytes, MAX_KEY_BYTES, MAX_MUTATIONS } from "../kv/limits.ts";
+import { keyBytes, MAX_KEY_BYTES, MAX_MUTATIONS, valueBytes } from "../kv/limits.ts";
 import type { HistoryRowValue } from "../kv/values.ts";
 import { bytesOfRow, countingKeys, type KeptRow } from "./kept_rows.ts";
-import { bytesIn, type Streams } from "./memtable.ts";
 import type { Retention } from "./retention.ts";
+import { bytesIn, isFromManyShards, type Streams } from "./streams.ts";
 
 /** A row of history that is to be written. */
 export interface NewRow {
@@ -49,38 +49,36 @@ export const MAX_REMOVED_ROWS = 200;
  */
 const MAX_NEW_ROWS = Math.floor((MAX_MUTATIONS - MAX_REMOVED_ROWS - 2) / 3);
 
-/**
- * Whether a stream's events come from several shards. Then the events of two of its rows may
- * alternate, so its rows have the ID of their last event in the key: no row holds an event later than
- * its key, and a reader can merge the rows in order.
- */
-export function isFromManyShards(kind: StreamKind): boolean {
-  switch (kind) {
-    case "log":
-    case "people":
-    case "direct":
-      return false;
-    case "sent":
-    case "own":
-      return true;
-    default:
-      return kind satisfies never;
-  }
-}
-
 /** Returns the rows of history that hold these events, at the Unix time `nowMs`. */
 export function planRows(streams: Streams, retention: Retention, nowMs: number): PlannedRow[] {
   const rows: PlannedRow[] = [];
   for (const { stream, entries } of streams.values()) {
-    for (let from = 0, to = 0; to < entries.length; from = to) {
-      for (let bytes = 0; to < entries.length; to++) {
-        bytes += bytesIn(stream, entries[to]!.event);
-        if (bytes > MAX_ROW_BYTES && to > from) break;
-      }
-      rows.push(planRow(stream, entries.slice(from, to), retention[stream[0]], nowMs));
+    for (const some of divideIntoRows(entries, ({ event }) => bytesIn(stream, event))) {
+      rows.push(planRow(stream, some, retention[stream[0]], nowMs));
     }
   }
   return rows;
+}
+
+/** Divides the events of a row, or of several, into parts that one row can hold. */
+function divideIntoRows<T>(
+  events: readonly T[],
+  bytesOf: (event: T) => number,
+  canBegin: (event: T) => boolean = () => true,
+): T[][] {
+  const parts: T[][] = [];
+  let from = 0, bytes = 0;
+  for (const [i, event] of events.entries()) {
+    const more = bytesOf(event);
+    if (bytes + more > MAX_ROW_BYTES && i > from && canBegin(event)) {
+      parts.push(events.slice(from, i));
+      from = i;
+      bytes = 0;
+    }
+    bytes += more;
+  }
+  parts.push(events.slice(from));
+  return parts;
 }
 
 function planRow(
@@ -102,6 +100,42 @@ function planRow(
   return { key: historyRowKey(stream, id), value: { v: 1, events }, kept, expireIn };
 }
 
+/**
+ * Returns the rows that hold these stored events in place of the row `kept`, at the Unix time `nowMs`:
+ * the first one under its key, others if it has become too large. They are kept as long as it was.
+ * Events in the form of another version stay as they are.
+ */
+export function replanRow(
+  { stream, id, last, untilMs }: KeptRow,
+  stored: readonly unknown[],
+  nowMs: number,
+): NewRow[] {
+  const bytesOf = (each: unknown) => {
+    const event = decodeEvent(each, stream)?.event;
+    return event === undefined ? valueBytes(each) : bytesIn(stream, event);
+  };
+  const parts = divideIntoRows(stored, bytesOf, (each) => storedId(each) !== undefined);
+  return parts.map((events, i): NewRow => {
+    const newId = i === 0 ? id : storedId(events[0])!;
+    const isLast = i === parts.length - 1;
+    const newLast = isLast ? last : storedId(events.findLast(storedId)) ?? newId;
+    const bytes = bytesOfRow(stream, events);
+    return {
+      key: historyRowKey(stream, newId),
+      value: { v: 1, events },
+      kept: { stream, id: newId, last: newLast, bytes, untilMs },
+      // The time of a row of an earlier version may be a fraction.
+      expireIn: Math.ceil(untilMs - nowMs),
+    };
+  });
+}
+
+/** Returns the ID of an event in any stored form, if it has one. */
+export function storedId(stored: unknown): string | undefined {
+  const id = Array.isArray(stored) ? stored[0] as unknown : undefined;
+  return typeof id === "string" && id !== "" ? id : undefined;
+}
+
 /** Divides rows into commits, in their order, by their number and the bytes of their keys. */
 export function divideIntoCommits(rows: readonly PlannedRow[]): PlannedRow[][] {
   const commits: PlannedRow[][] = [];
@@ -119,19 +153,31 @@ export function divideIntoCommits(rows: readonly PlannedRow[]): PlannedRow[][] {
   return commits;
 }
 
-/** Returns the form of an event in a row of its stream, without what the row's key says. */
-function encodeEvent({ eventId, event }: LoggedEvent, stream: StreamKind): StoredEvent {
-  const { kind, room, id, nick, text, time, cid, from = "", to = "" } = event;
+/**
+ * Returns the form of an event in a row of its stream: its ID, then what {@linkcode pack} returns
+ * without the part that the row's key says.
+ */
+export function encodeEvent({ eventId, event }: LoggedEvent, stream: StreamKind): StoredEvent {
   switch (stream) {
     case "log":
     case "people":
-      return [eventId, kind, id, nick, text, time, cid];
+    case "conversation":
     case "direct":
-    case "sent":
-      return [eventId, kind, id, nick, text, time, cid, from, to];
-    case "own":
-      // Another stream holds the text.
-      return [eventId, kind, room, "", "", time, cid];
+    case "sent": {
+      // In place: rest patterns take three times as long.
+      const stored = pack(event).slice();
+      stored[1] = event.kind;
+      stored[0] = eventId;
+      return stored;
+    }
+    case "own": {
+      // Another stream holds the text and the author, except of a quiet event.
+      const stored = pack(event.isQuiet ? event : { ...event, nick: "", text: "" }).slice();
+      stored[2] = event.room;
+      stored[1] = event.kind;
+      stored[0] = eventId;
+      return stored;
+    }
     default:
       return stream satisfies never;
   }
@@ -146,16 +192,17 @@ export function decodeEvent(stored: unknown, [stream, name]: Stream): LoggedEven
 }
 
 /** Puts the part that a row's key says back into the form that {@linkcode unpack} reads. */
-function withKeyParts([kind, id, ...rest]: unknown[], stream: StreamKind, name: string): unknown[] {
+function withKeyParts([kind, second, ...rest]: unknown[], stream: StreamKind, name: string) {
   switch (stream) {
     case "log":
     case "people":
-      return [kind, name, id, ...rest];
+      return [kind, name, second, ...rest];
+    case "conversation":
     case "direct":
     case "sent":
-      return [kind, "", id, ...rest];
+      return [kind, "", second, ...rest];
     case "own":
-      return [kind, id, name, ...rest];
+      return [kind, second, name, ...rest];
     default:
       return stream satisfies never;
   }

@@ -151,15 +151,15 @@ export const KEYS = {
     removed: "never",
   },
   historyRow: {
-    key: '["log" | "people" | "conversation" | "direct" | "sent" | "own", <name>, <event ID>]',
+    key: '["log" | "people" | "conversation" | "direct" | "sent" | "own", <name>, <ID>]',
     value: "{ v: 1, events }",
-    writer: "the instance that compacts feed rows into history",
+    writer: "the instance that compacts feed rows, or edits or deletes a message",
     removed: "when its time is over or the quota is used up; expires otherwise",
   },
   historyIndex: {
     key: '["history_row", <stream kind>, <event ID>, <name>]',
     value: "[bytes, untilMs] or [bytes, untilMs, lastEventId]",
-    writer: "the instance that compacts feed rows into history",
+    writer: "every commit that writes the history row",
     removed: "together with its history row",
   },
   historyBytes: {
@@ -179,6 +179,12 @@ export const KEYS = {
     value: "Unix ms until which rows without an index row may exist",
     writer: "every commit that removes history rows",
     removed: "never",
+  },
+  historyRemoving: {
+    key: '["history_removing"]',
+    value: "1, while an instance finds out which history rows it removes",
+    writer: "the instance that removes history rows",
+    removed: "by the removal; by an instance that has waited for it too long",
   },
   evicted: {
     key: '["history_evicted", <stream kind>, <name>]',

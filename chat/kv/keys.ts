@@ -222,7 +222,7 @@ export function compactedKey(shard: number): Deno.KvKey {
 
 /**
  * A row of history. `eventId` is the ID of its first event; in streams whose events come from several
- * shards (`sent`, `own`), of its last one.
+ * shards (`own`, and `sent` of earlier versions), of its last one.
  */
 export function historyRowKey(stream: Stream, eventId: string): Deno.KvKey {
   return [...stream, eventId];
@@ -276,6 +276,12 @@ export function streamBytesKey([kind, name]: Stream): Deno.KvKey {
  * The value is the Unix time in milliseconds until which rows without an index row may exist.
  */
 export const HISTORY_REMOVAL_KEY: Deno.KvKey = ["history_removal"];
+
+/**
+ * Exists while an instance finds out which history rows it removes: no commit may change a row then.
+ * Only commits that set {@linkcode HISTORY_REMOVAL_KEY} delete it.
+ */
+export const HISTORY_REMOVING_KEY: Deno.KvKey = ["history_removing"];
 
 /** The ID of the newest event of a stream that was removed for the quota. Expires. */
 export function evictedKey([kind, name]: Stream): Deno.KvKey {

@@ -6,24 +6,13 @@
  * that is added there counts here, too. This file judges nothing else about a nickname (names.ts).
  */
 import { type Rejection, rejection } from "../base/rejections.ts";
-import { encodeHistoryLine, encodeText, fixedReply, ownReply } from "../delivery/text.ts";
+import { encodeHistoryLine, encodeText, fixedReply, IS_SHOWN, ownReply } from "../delivery/text.ts";
 import type { EventKind } from "../feed/events.ts";
 import type { Confusables } from "./confusables.ts";
 import { foldNickname } from "./names.ts";
 
 /** Stands for a value in a line: a private-use character, which no nickname contains. */
 const PLACEHOLDER = "\ue000";
-
-/** Whether a plain-text client is shown events of a kind. */
-const IS_SHOWN: Readonly<Record<EventKind, boolean>> = {
-  message: true,
-  action: true,
-  join: true,
-  leave: true,
-  nick: true,
-  direct: true,
-  resume: false,
-};
 
 // deno-lint-ignore no-control-regex -- all of ASCII is meant, controls included
 const ASCII = /^[\x00-\x7f]*$/;
@@ -95,15 +84,18 @@ function serverLines(): string[] {
   const fields = {
     room: PLACEHOLDER,
     id: "",
+    account: "",
     nick: PLACEHOLDER,
     text: PLACEHOLDER,
     time: 0,
     cid: "",
   };
   const kinds = (Object.keys(IS_SHOWN) as EventKind[]).filter((kind) => IS_SHOWN[kind]);
-  const events = kinds.flatMap((kind) =>
-    [true, false].map((own) => encodeText({ kind, ...fields }, own))
-  );
+  const other = { user: "", nick: `${PLACEHOLDER}x`, isRegistered: false };
+  const events = kinds.flatMap((kind) => {
+    const to = kind === "nick" || kind === "direct" ? other : undefined;
+    return [true, false].map((own) => encodeText({ kind, ...fields, to }, own));
+  });
   const texts = [
     ...Object.values(fixedReply),
     ...Object.values(ownReply),

@@ -9,8 +9,8 @@ import { type Rate, TokenBucket } from "../base/token_bucket.ts";
 import { withTimeout } from "../kv/retry.ts";
 import { bucketFrom, type BucketValue } from "../kv/values.ts";
 
-/** Attempts to take a token while other instances change the row. */
-const MAX_ATTEMPTS = 5;
+/** Attempts to take a token while others do: a user may sign in on 16 devices at the same moment. */
+const MAX_ATTEMPTS = 16;
 
 /**
  * Takes one token from the bucket in the row `key`. Returns 0, or the milliseconds to wait until there

@@ -3,7 +3,7 @@
  *
  * It reads no environment, handles no signal and does not exit: main.ts does.
  */
-import { type Chat, startChat } from "../mod.ts";
+import { type Chat, type ChatOptions, startChat } from "../mod.ts";
 import { kvAdvice, openKv } from "./kv.ts";
 import { Listener } from "./listener.ts";
 import type { Settings } from "./settings.ts";
@@ -59,11 +59,11 @@ async function startChatOnKv(
 ): Promise<{ kv: Deno.Kv; chat: Chat }> {
   const kv = await openKv(settings);
   const { isKvRemote } = settings;
-  const options = {
+  const options: ChatOptions = {
     kv,
     connect: isKvRemote ? () => Deno.openKv(settings.kv) : undefined,
     local: !isKvRemote,
-    sweepSilent: first,
+    cleanUpSilent: first,
     ...settings.chat,
   };
   try {

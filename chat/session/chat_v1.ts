@@ -8,8 +8,16 @@ import type { ZodError } from "zod";
 import { frameTooLarge } from "../base/close_codes.ts";
 import { type Limits, utf8Size } from "../base/limits.ts";
 import { reject, type Rejection, rejection, type Result } from "../base/rejections.ts";
-import { encodeReply, type Ref } from "../delivery/json.ts";
+import {
+  encodeJson,
+  encodeReply,
+  type Ref,
+  type UserFields,
+  userFields,
+} from "../delivery/json.ts";
 import type { Sender } from "../delivery/sender.ts";
+import type { RoomEvent } from "../feed/events.ts";
+import { userRefOf } from "../storage/records.ts";
 import type { Connection, ParsedRequest, Protocol } from "./connection.ts";
 import type { Handler } from "./handler.ts";
 import { readObject } from "./json_object.ts";
@@ -17,10 +25,11 @@ import { costOf, messageCost } from "./rate_limiter.ts";
 import {
   MAX_FRAME_BYTES,
   type ReadRequest,
-  refSchema,
-  REQUESTS,
+  ref as refSchema,
   type RequestType,
-} from "./requests.ts";
+} from "./request_types.ts";
+import { REQUESTS } from "./requests.ts";
+import type { ConversationState } from "./welcome.ts";
 
 /** The name of the subprotocol. */
 export const CHAT_V1 = "chat.v1";
@@ -34,6 +43,8 @@ export interface ChatV1Parts {
   readonly graceMs: number;
   /** Milliseconds for which messages are kept. */
   readonly retentionMs: number;
+  /** Milliseconds within which users may edit and delete their messages. */
+  readonly editMs: number;
 }
 
 /** Bytes of a frame that closes the connection: no honest client sends so much. */
@@ -48,6 +59,7 @@ const alreadyNamed = reject("already-named", "Already logged in.");
 /** The `chat.v1` protocol, for all connections of an instance. */
 export class ChatV1 implements Protocol {
   readonly wire = "json";
+  readonly name = CHAT_V1;
   readonly handler: Handler;
   readonly sender: Sender;
   readonly #parts: ChatV1Parts;
@@ -105,34 +117,57 @@ export class ChatV1 implements Protocol {
     this.reply(connection, "error", ref, { code, message, retryAfter: retryAfterMs });
   }
 
-  /** Sends `ok`, if the request had a `ref`, or the error. */
+  /** Sends `ok` with the event's ID and more fields, if the request had a `ref`, or the error. */
   replyOk(
     connection: Connection,
     ref: Ref,
-    result: Result<{ eventId?: string; token?: string }>,
+    result: Result<{ eventId?: string }>,
+    more?: object,
   ): void {
     if (!result.ok) return this.replyError(connection, ref, result);
-    const { eventId: id, token } = result;
-    if (ref !== undefined) this.reply(connection, "ok", ref, { id, token });
+    if (ref !== undefined) this.reply(connection, "ok", ref, { id: result.eventId, ...more });
   }
 
-  /** Welcomes a client after its login or resume. */
-  welcome(connection: Connection, ref: Ref, token: string): void {
-    const { limits, graceMs, retentionMs } = this.#parts;
-    const { nick, room, held } = connection.session;
-    this.reply(connection, "welcome", ref, {
-      nick,
-      registered: held.account === "" ? undefined : true,
-      room,
+  /** Returns an event as a line of JSON. */
+  encode(event: RoomEvent, eventId: string): string {
+    return encodeJson(event, eventId, this.#parts.retentionMs > 0);
+  }
+
+  /** Returns the fields that name the client's user. */
+  userOf({ session }: Connection): UserFields {
+    return userFields(userRefOf(session));
+  }
+
+  /** Welcomes a client after its login or resume. Returns its user's conversations. */
+  async welcome(
+    connection: Connection,
+    ref: Ref,
+    token: string,
+  ): Promise<readonly ConversationState[]> {
+    const { limits, graceMs, retentionMs, editMs } = this.#parts;
+    const { rooms, conversations, counted } = await this.handler.welcome.stateOf(
+      connection.session,
+    );
+    const reply = encodeReply("welcome", ref, {
+      ...this.userOf(connection),
+      session: connection.id,
       token,
       grace: graceMs / 1000,
       history: retentionMs / 1000,
+      edit: editMs / 1000,
       limits: {
         text: limits.maxMessageBytes,
         nick: limits.maxNicknameChars,
         room: limits.maxRoomChars,
+        rooms: limits.maxRooms,
       },
+      rooms: rooms.map(({ isJoined, ...room }) => ({ ...room, joined: isJoined || undefined })),
+      directs: connection.session.account === ""
+        ? undefined
+        : conversations.map(({ other, ...state }) => ({ ...userFields(other), ...state })),
     });
+    connection.replyLarge(reply, counted);
+    return conversations;
   }
 
   /** Returns the rejection of a text that is too long. */
@@ -174,15 +209,34 @@ function readRequest(line: string): ReadLine {
 
 function wrongField(value: object, { issues }: ZodError): Rejection {
   const { path, code, message, ...issue } = issues[0]!;
-  const field = path.join(".");
-  return reject("bad-request", `${field}: ${why()}.`);
+  return reject("bad-request", `${shownPath()}: ${why()}.`);
+
+  function shownPath(): string {
+    return path.map(String).join(".").slice(0, MAX_QUOTED_UNITS).toWellFormed();
+  }
 
   function why(): string {
-    if (!Object.hasOwn(value, field)) return "missing";
+    if (isMissing(value, path)) return "missing";
     if (code === "custom") return message;
     if (code !== "invalid_type" || !("expected" in issue)) {
       return message.charAt(0).toLowerCase() + message.slice(1);
     }
-    return `must be ${issue.expected === "int" ? "a whole number" : `a ${issue.expected}`}`;
+    switch (issue.expected) {
+      case "int":
+        return "must be a whole number";
+      case "record":
+        return "must be an object";
+      default:
+        return `must be a ${issue.expected}`;
+    }
   }
+}
+
+function isMissing(value: object, path: readonly PropertyKey[]): boolean {
+  let inner: unknown = value;
+  for (const name of path) {
+    if (typeof inner !== "object" || inner === null || !Object.hasOwn(inner, name)) return true;
+    inner = (inner as Record<PropertyKey, unknown>)[name];
+  }
+  return false;
 }

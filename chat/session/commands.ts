@@ -9,8 +9,9 @@ import type { ActionKind } from "../base/limits.ts";
 import { countThatFits, encodedBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
 import { encodeHistoryLine, fixedReply, ownReply, shown } from "../delivery/text.ts";
 import type { Connection } from "./connection.ts";
-import { MAX_HISTORY_EVENTS } from "./handler.ts";
 import type { PlainText } from "./plain_text.ts";
+import { MAX_HISTORY_EVENTS } from "./reading.ts";
+import { endSession, listSessions } from "./session_commands.ts";
 
 /** The arguments of a command. */
 interface Arguments {
@@ -70,8 +71,7 @@ export const COMMANDS: readonly Command[] = [
     name: "room",
     usage: "/room",
     action: "command",
-    run: (_plain, connection) =>
-      connection.reply(shown(connection.session.room ?? fixedReply.notInRoom)),
+    run: (_plain, connection) => connection.reply(shown(connection.room ?? fixedReply.notInRoom)),
   },
   {
     name: "ls",
@@ -106,8 +106,9 @@ export const COMMANDS: readonly Command[] = [
     action: "message",
     run: (plain, connection, { rest }) => {
       if (rest.trim() === "") return "usage";
-      if (connection.session.room === undefined) return connection.reply(fixedReply.cannotSend);
-      return plain.say(connection, "action", rest);
+      const { room } = connection;
+      if (room === undefined) return connection.reply(fixedReply.cannotSend);
+      return plain.say(connection, room, "action", rest);
     },
   },
   {
@@ -120,7 +121,7 @@ export const COMMANDS: readonly Command[] = [
   {
     name: "who",
     usage: "/who {nickname}",
-    help: ["Show which room {nickname} is in."],
+    help: ["Show which rooms {nickname} is in."],
     action: "command",
     run: (plain, connection, { rest }) => who(plain, connection, rest),
   },
@@ -163,6 +164,21 @@ export const COMMANDS: readonly Command[] = [
     action: "nick",
     hasPassword: true,
     run: (plain, connection, { rest }) => unregister(plain, connection, rest),
+  },
+  {
+    name: "sessions",
+    usage: "/sessions",
+    help: ["List your connections, on this and other devices."],
+    action: "command",
+    run: (plain, connection) => listSessions(plain, connection),
+  },
+  {
+    name: "end",
+    usage: "/end {n}",
+    usageNote: ", n as /sessions shows it",
+    help: ["End one of your connections."],
+    action: "command",
+    run: (plain, connection, { word }) => endSession(plain, connection, word),
   },
 ];
 
@@ -208,32 +224,35 @@ function helpOf({ usage, help }: Command): string[] {
 
 async function join(plain: PlainText, connection: Connection, room: string): Promise<void> {
   if (room === "") return connection.reply(ownReply.whichRoom);
-  const result = await plain.handler.join(connection, room);
+  const result = await plain.handler.membership.moveTo(connection, room);
   if (!result.ok) plain.reject(connection, result);
 }
 
 async function rename(plain: PlainText, connection: Connection, typed: string): Promise<void> {
-  const { nick, room } = connection.session;
+  const { nick } = connection.session;
   if (typed === "") return connection.reply(fixedReply.currentNickname(nick));
-  const result = await plain.handler.rename(connection, typed);
+  await plain.handler.reading.markShown(connection);
+  const result = await plain.handler.identity.rename(connection, typed);
   if (!result.ok) plain.rejectNickname(connection, result);
-  // In a room, the delivered event says so.
-  else if (room === undefined) connection.reply(fixedReply.nicknameIs(result.nick));
+  // Otherwise the delivered event says so.
+  else if (!result.isTold) connection.reply(fixedReply.nicknameIs(result.nick));
 }
 
 async function quit(plain: PlainText, connection: Connection): Promise<void> {
-  if (connection.session.room === undefined) return connection.reply(fixedReply.notInRoom);
-  const result = await plain.handler.leave(connection);
+  const { room } = connection;
+  if (room === undefined) return connection.reply(fixedReply.notInRoom);
+  const result = await plain.handler.membership.leave(connection, room);
   if (!result.ok) plain.reject(connection, result);
 }
 
 async function list({ handler }: PlainText, connection: Connection): Promise<void> {
-  if (connection.session.room !== undefined) {
-    const members = await handler.members(connection);
-    if (members.ok) replyNames(connection, members.nicks);
+  const { room } = connection;
+  if (room !== undefined) {
+    const result = await handler.membership.members(connection, room);
+    if (result.ok) replyNames(connection, result.members.map(({ nick }) => nick));
     return;
   }
-  const rooms = [...(await handler.rooms()).keys()];
+  const rooms = [...(await handler.membership.rooms()).keys()];
   if (rooms.length === 0) connection.reply(ownReply.noRooms);
   else replyNames(connection, rooms);
 }
@@ -252,10 +271,12 @@ async function showHistory(
 ): Promise<Outcome> {
   const limit = typed === "" ? DEFAULT_HISTORY_EVENTS : /^\d{1,9}$/.test(typed) ? Number(typed) : 0;
   if (limit < 1 || limit > MAX_HISTORY_EVENTS) return "usage";
-  if (connection.session.room === undefined) return connection.reply(fixedReply.notInRoom);
-  const result = await plain.handler.history(connection, { limit });
+  const { room } = connection;
+  if (room === undefined) return connection.reply(fixedReply.notInRoom);
+  const result = await plain.handler.reading.history(connection, { place: { room }, limit });
   if (!result.ok) return plain.reject(connection, result);
-  const lines = result.entries.map(({ event }) => encodeHistoryLine(event));
+  const lines = result.entries.map(({ event }) => encodeHistoryLine(event))
+    .filter((line) => line !== "");
   connection.replyLarge(lines.length === 0 ? ownReply.noMessages : lines.join("\n"));
 }
 
@@ -266,42 +287,46 @@ async function sendDirect(
 ): Promise<Outcome> {
   const { nick, text } = splitRecipient(rest);
   if (text === "") return "usage";
-  const result = await plain.handler.sendDirect(connection, nick, text);
+  // The delivered event says that it was sent.
+  const result = await plain.handler.messages.sendDirect(connection, { to: { nick }, text });
   if (!result.ok) plain.reject(connection, result);
-  // Without a `cid`, no message counts as sent before.
-  else connection.reply(ownReply.directSent(result.event!.to!, text));
 }
 
 async function who(plain: PlainText, connection: Connection, typed: string): Promise<Outcome> {
   if (typed.trim() === "") return "usage";
-  const found = await plain.handler.findOnline(typed);
-  if (!found.ok) return plain.reject(connection, found);
-  const { nick, room } = found.record;
-  connection.reply(
-    room === undefined ? ownReply.isInNoRoom(nick) : ownReply.isInRoom(nick, room),
-  );
+  const result = await plain.handler.users.find({ nick: typed });
+  if (!result.ok) return plain.reject(connection, result);
+  const { nick, rooms, isOnline } = result.found;
+  const [room, ...others] = rooms;
+  if (!isOnline) connection.reply(ownReply.isOffline(nick));
+  else if (room === undefined) connection.reply(ownReply.isInNoRoom(nick));
+  else if (others.length === 0) connection.reply(ownReply.isInRoom(nick, room));
+  else connection.replyLarge(ownReply.isInRooms(nick, ...rooms));
 }
 
 async function register(plain: PlainText, connection: Connection, rest: string): Promise<Outcome> {
   const [password, ...more] = wordsOf(rest);
   if (password === undefined || more.length > 0) return "usage";
-  const result = await plain.handler.register(connection, password);
+  const result = await plain.handler.identity.register(connection, password);
   if (!result.ok) plain.reject(connection, result);
   else connection.reply(ownReply.nowRegistered(connection.session.nick));
 }
 
 async function identify(plain: PlainText, connection: Connection, rest: string): Promise<Outcome> {
-  const { session: { nick, room }, rejectedNick } = connection;
+  const { session: { nick }, rejectedNick } = connection;
   // The password is the last word, so that a nickname may hold spaces.
   const { before, last: password } = splitLastWord(rest);
   if (password === "" || (before === "" && rejectedNick === "" && nick === "")) return "usage";
   const typed = before === "" ? undefined : before.replace(/^"(.*)"$/s, "$1");
-  const result = await plain.handler.identify(connection, typed, password, false);
-  if (!result.ok) plain.reject(connection, result);
-  else if (nick === "") plain.welcome(connection, result.nick);
-  else if (nick === result.nick) connection.reply(ownReply.identified(nick));
-  // In a room, the delivered event says so.
-  else if (room === undefined) connection.reply(fixedReply.nicknameIs(result.nick));
+  await plain.withUnread(connection, async () => {
+    const result = await plain.handler.identity.identify(connection, typed, password, false);
+    if (!result.ok) plain.reject(connection, result);
+    else if (nick === "") plain.welcome(connection, result.nick);
+    else if (nick === result.nick) connection.reply(ownReply.identified(nick));
+    // Otherwise the delivered event says so.
+    else if (!result.isTold) connection.reply(fixedReply.nicknameIs(result.nick));
+    return result.ok;
+  });
 }
 
 async function changePassword(
@@ -311,8 +336,8 @@ async function changePassword(
 ): Promise<Outcome> {
   const [oldPassword, newPassword, ...more] = wordsOf(rest);
   if (newPassword === undefined || more.length > 0) return "usage";
-  const { handler } = plain;
-  const result = await handler.changePassword(connection, oldPassword!, newPassword, false);
+  const { identity } = plain.handler;
+  const result = await identity.changePassword(connection, oldPassword!, newPassword, false);
   if (!result.ok) plain.reject(connection, result);
   else connection.reply(ownReply.passwordChanged);
 }
@@ -324,7 +349,7 @@ async function unregister(
 ): Promise<Outcome> {
   const [password, ...more] = wordsOf(rest);
   if (password === undefined || more.length > 0) return "usage";
-  const result = await plain.handler.unregister(connection, password);
+  const result = await plain.handler.identity.unregister(connection, password);
   if (!result.ok) plain.reject(connection, result);
   else connection.reply(ownReply.unregistered(connection.session.nick));
 }

@@ -79,6 +79,10 @@ export class Connection {
   session: Session;
   /** The last nickname that was rejected because it is registered; empty if none was. */
   rejectedNick = "";
+  /** The sessions that `/sessions` listed last, by their IDs; `undefined`: none yet. */
+  listedSessions: readonly string[] | undefined;
+  /** Users from whom a plain-text client was not shown all unread direct messages; absent: none. */
+  unshown: ReadonlySet<string> | undefined;
   /** Whether no request has shown yet that the client received its newest resume token. */
   tokenUnconfirmed = false;
   /** Messages that were submitted to the feed and are not settled yet. */
@@ -109,6 +113,11 @@ export class Connection {
   /** Whether no frame has arrived since the memory guard looked last. */
   get isSilent(): boolean {
     return this.#lastFrameLook < this.#parts.looks.count;
+  }
+
+  /** The room of a plain-text client, which is in one at most. */
+  get room(): string | undefined {
+    return this.session.rooms.values().next().value;
   }
 
   /** The connection ID; after a resume, that of the resumed session. */
@@ -204,6 +213,7 @@ export class Connection {
   async drain(): Promise<void> {
     this.#isClosedForInput = true;
     while (this.#busy !== undefined) await this.#busy;
+    await this.#parts.handler.reading.markShown(this);
   }
 
   /**

@@ -181,7 +181,7 @@ export class Connections {
       this.#cutLater(socket);
       this.#end(connection, code);
     });
-    const session = handler.newSession(ids());
+    const session = handler.newSession(ids(), protocol.wire);
     const connection = new Connection({
       handshake,
       subscriber,

@@ -1,5 +1,5 @@
 /**
- * Sends messages: to the room of a client, and directly to one user.
+ * Sends messages: to one of a client's rooms, and directly to one user.
  *
  * A client may give a message an ID of its own (`cid`). Sending it again with the same ID sends
  * nothing, and has the result of the first time, also after a resume on another instance. So a client
@@ -10,33 +10,49 @@ import { rejection, type Result } from "../base/rejections.ts";
 import type { Outcome } from "../feed/batch.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import type { Feed } from "../feed/feed.ts";
-import { cidKey, type ConnectionRecord, rememberCid, type Session } from "../storage/records.ts";
+import { DIRECT_FEED_NAME } from "../kv/keys.ts";
+import type { OperationResult } from "../storage/changes.ts";
+import type { Conversations } from "../storage/conversations.ts";
+import { accountOf, cidKey, rememberCid, type Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Connection } from "./connection.ts";
 import type { Resume } from "./resume.ts";
 import type { RoomNames } from "./room_names.ts";
+import type { SoughtUser, Users } from "./users.ts";
 
 /** What the sending of messages is made of. */
 export interface MessagesParts {
   readonly storage: Storage;
+  readonly conversations: Conversations;
   readonly feed: Feed;
   readonly resume: Resume;
   readonly roomNames: RoomNames;
+  readonly users: Users;
   readonly clock: Clock;
-  /** Finds an online user by nickname. */
-  findOnline(nick: string): Promise<Result<{ record: ConnectionRecord }>>;
 }
 
-/** A message to the client's room. */
+/** A message to one of the client's rooms. */
 export interface MessageRequest {
   readonly kind: "message" | "action";
   readonly text: string;
-  /** The only room that the message is meant for; `undefined`: whichever the client is in. */
-  readonly expectedRoom?: string;
+  readonly room: string;
   /** The client's own ID of the message. */
   readonly cid?: string;
   /** Called once: when the message has been delivered, or with the reason why it was not. */
   readonly settle: (result: Result<{ eventId: string }>) => void;
+}
+
+/** A message to one user. */
+export interface DirectRequest {
+  readonly to: SoughtUser;
+  readonly text: string;
+  readonly cid?: string;
+}
+
+/** A direct message that was sent. `isKept`: it is kept like history, for both users. */
+export interface DirectSent {
+  readonly eventId: string;
+  readonly isKept: boolean;
 }
 
 /** The sending of messages, for all connections of an instance. */
@@ -48,8 +64,8 @@ export class Messages {
   }
 
   /**
-   * Sends a message to the client's room. The next message may be sent when the returned promise has
-   * resolved; usually it is `undefined`, so that many messages share one commit.
+   * Sends a message to a room. The next message may be sent when the returned promise has resolved;
+   * usually it is `undefined`, so that many messages share one commit.
    */
   say(connection: Connection, message: MessageRequest): void | Promise<void> {
     const { session } = connection;
@@ -60,59 +76,53 @@ export class Messages {
     const settle = (outcome: Outcome, eventId = "") =>
       message.settle(outcome === "done" ? { ok: true, eventId } : rejection.notSent);
     const earlier = cid === undefined ? undefined : session.cids.get(cid);
-    // Before all other checks: a client that asks again may be in another room by now.
+    // Before all other checks: a client that asks again may have left the room by now.
     if (earlier?.eventId !== undefined) return settle("done", earlier.eventId);
     if (earlier?.isUncertain) return this.#sayAgain(connection, message);
     if (earlier !== undefined) return void earlier.waiting.push(settle);
-    const { room } = session;
-    if (room === undefined) return message.settle(rejection.notInRoom);
-    const { expectedRoom = room } = message;
-    if (expectedRoom !== room && !this.#parts.roomNames.leadsTo(expectedRoom, room)) {
-      return message.settle(rejection.notInThatRoom(expectedRoom));
-    }
+    const room = this.#parts.roomNames.find(message.room, session.rooms);
+    if (room === undefined) return message.settle(rejection.notInThatRoom(message.room));
     const waitMs = connection.limiter?.takeFor(`room ${room}`, message.text) ?? 0;
     if (waitMs > 0) return message.settle(rejection.tooFast(true, waitMs));
     return this.#submit(connection, message, room, settle);
   }
 
-  /** Sends a direct message. `event` is missing in the result if it was sent before. */
+  /**
+   * Sends a direct message. If both users are registered, it is kept like history, so the recipient may
+   * be offline.
+   */
   async sendDirect(
     { session, limiter }: Connection,
-    to: string,
-    text: string,
-    cid?: string,
-  ): Promise<Result<{ eventId?: string; event: RoomEvent | undefined }>> {
-    const { storage, clock } = this.#parts;
+    { to, text, cid }: DirectRequest,
+  ): Promise<Result<DirectSent>> {
+    const { clock, conversations, users } = this.#parts;
     const key = cid === undefined ? undefined : cidKey("direct", cid);
     if (key !== undefined) {
-      if (!session.areCidsRecalled && !(await this.#parts.resume.recall(session))) {
-        return rejection.notSent;
-      }
-      if (session.cids.get(key)?.isUncertain && !(await this.#settleUncertain())) {
-        return rejection.notSent;
-      }
-      const eventId = session.cids.get(key)?.eventId;
-      if (eventId !== undefined) return { ok: true, eventId, event: undefined };
+      const earlier = await this.#earlierDirect(session, key);
+      if (earlier !== undefined) return earlier;
     }
-    const found = await this.#parts.findOnline(to);
-    if (!found.ok) return found;
-    const { id, nick } = found.record;
-    const waitMs = limiter?.takeFor(`direct ${id}`, text) ?? 0;
+    const result = await users.find(to);
+    if (!result.ok) return result;
+    const { user, nick, isRegistered, isOnline } = result.found;
+    const isKept = isRegistered && session.account !== "" && conversations.areKept;
+    if (!isOnline && !isKept) return rejection.notOnline(nick);
+    const waitMs = limiter?.takeFor(`direct ${user}`, text) ?? 0;
     if (waitMs > 0) return rejection.tooFast(true, waitMs);
     const event: RoomEvent = {
       kind: "direct",
       room: "",
-      id,
+      id: session.id,
+      account: accountOf(session),
       nick: session.nick,
       text,
       time: clock.now(),
       cid: cid ?? "",
-      to: nick,
+      to: { user, nick, isRegistered },
     };
-    if (key !== undefined) rememberCid(session, key);
-    const { outcome, eventId } = await storage.sendDirect(session.id, event);
+    if (key !== undefined) rememberCid(session, key, undefined, isKept);
+    const { outcome, eventId } = await this.#submitDirect(session, event, isKept);
     if (key !== undefined) settleCid(session, key, outcome, eventId);
-    return outcome === "done" ? { ok: true, eventId, event } : rejection.notSent;
+    return outcome === "done" ? { ok: true, eventId: eventId!, isKept } : rejection.notSent;
   }
 
   #submit(
@@ -124,12 +134,13 @@ export class Messages {
     const { storage, feed, clock } = this.#parts;
     const { session } = connection;
     const { id, nick } = session;
+    const account = accountOf(session);
     if (cid !== undefined) rememberCid(session, cid);
     connection.messageSubmitted();
     feed.submit(room, {
       // Prevents that the client sends it again over another instance while it is on its way.
       checks: cid === undefined ? undefined : storage.takeoverCheck(session),
-      event: { kind, room, id, nick, text, time: clock.now(), cid: cid ?? "" },
+      events: [{ kind, room, id, account, nick, text, time: clock.now(), cid: cid ?? "" }],
       settle: (outcome, eventId) => {
         settle(outcome, eventId);
         if (cid !== undefined) settleCid(session, cid, outcome, eventId);
@@ -137,6 +148,27 @@ export class Messages {
       },
     });
     return connection.whenMessageAllowed();
+  }
+
+  #submitDirect(session: Session, event: RoomEvent, isKept: boolean): Promise<OperationResult> {
+    const { storage, conversations } = this.#parts;
+    return storage.submit(DIRECT_FEED_NAME, {
+      checks: storage.takeoverCheck(session),
+      mutations: isKept ? conversations.putBoth(event) : undefined,
+      events: [event],
+    });
+  }
+
+  /** Returns the result of a direct message that was sent before under the same `cid`, if it was. */
+  async #earlierDirect(session: Session, key: string): Promise<Result<DirectSent> | undefined> {
+    if (!session.areCidsRecalled && !(await this.#parts.resume.recall(session))) {
+      return rejection.notSent;
+    }
+    if (session.cids.get(key)?.isUncertain && !(await this.#settleUncertain())) {
+      return rejection.notSent;
+    }
+    const { eventId, isKept } = session.cids.get(key) ?? {};
+    return eventId === undefined ? undefined : { ok: true, eventId, isKept: isKept ?? false };
   }
 
   /** Reads first what the client sent over another instance. */

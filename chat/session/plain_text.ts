@@ -7,7 +7,9 @@
 import { frameTooLarge } from "../base/close_codes.ts";
 import type { Limits } from "../base/limits.ts";
 import { type Rejection, rejection } from "../base/rejections.ts";
-import { fixedReply, ownReply, shown } from "../delivery/text.ts";
+import { authorOf } from "../feed/events.ts";
+import type { Sender } from "../delivery/sender.ts";
+import { encodeText, fixedReply, ownReply, shown } from "../delivery/text.ts";
 import { type Command, commandOf, COMMANDS, usageReply } from "./commands.ts";
 import type { Connection, ParsedRequest, Protocol } from "./connection.ts";
 import type { Handler } from "./handler.ts";
@@ -16,6 +18,7 @@ import { costOf, messageCost } from "./rate_limiter.ts";
 /** What the plain-text protocol is made of. */
 export interface PlainTextParts {
   readonly handler: Handler;
+  readonly sender: Sender;
   readonly limits: Limits;
 }
 
@@ -32,10 +35,12 @@ const MISTYPED_PASSWORD_COMMAND = new RegExp(
 export class PlainText implements Protocol {
   readonly wire = "text";
   readonly handler: Handler;
+  readonly sender: Sender;
   readonly #limits: Limits;
 
-  constructor({ handler, limits }: PlainTextParts) {
+  constructor({ handler, sender, limits }: PlainTextParts) {
     this.handler = handler;
+    this.sender = sender;
     this.#limits = limits;
   }
 
@@ -82,22 +87,57 @@ export class PlainText implements Protocol {
   }
 
   /** Sends a message to the client's room. The author sees it with all others. */
-  say(connection: Connection, kind: "message" | "action", text: string): void | Promise<void> {
-    return this.handler.say(connection, {
+  say(
+    connection: Connection,
+    room: string,
+    kind: "message" | "action",
+    text: string,
+  ): void | Promise<void> {
+    return this.handler.messages.say(connection, {
       kind,
       text,
+      room,
       settle: (result) => {
         if (!result.ok) this.reject(connection, result);
       },
     });
   }
 
+  /**
+   * Signs a client in by `identify`, which returns whether that succeeded. Then shows the direct messages
+   * that its user has not read. One that arrives meanwhile comes after them.
+   */
+  async withUnread(connection: Connection, identify: () => Promise<boolean>): Promise<void> {
+    const { subscriber, session } = connection;
+    const { user } = session;
+    const { sender, handler: { welcome, reading } } = this;
+    const known = new Set<string>();
+    await reading.markShown(connection);
+    sender.holdDirects(subscriber);
+    try {
+      if (!(await identify()) || session.user === user) return;
+      const { conversations } = await welcome.stateOf(session);
+      const unread = await welcome.unreadDirects(session.user, conversations);
+      const read = new Map<string, string>();
+      for (const { eventId, event } of unread.entries) {
+        known.add(eventId);
+        read.set(authorOf(event), eventId);
+        connection.reply(encodeText(event, false));
+      }
+      connection.unshown = unread.unshown;
+      await reading.markAll(session, read);
+    } finally {
+      sender.endCatchUp(subscriber, known);
+    }
+  }
+
   #sayLine(connection: Connection, line: string): void | Promise<void> {
-    if (connection.session.room === undefined) return connection.reply(fixedReply.cannotSend);
+    const { room } = connection;
+    if (room === undefined) return connection.reply(fixedReply.cannotSend);
     if (line.charCodeAt(0) <= 0x20 && MISTYPED_PASSWORD_COMMAND.test(line)) {
       return connection.reply(ownReply.looksLikePassword);
     }
-    return this.say(connection, "message", line);
+    return this.say(connection, room, "message", line);
   }
 
   #parseLogin(connection: Connection, line: string): ParsedRequest {
@@ -140,7 +180,7 @@ export class PlainText implements Protocol {
   }
 
   async #login(connection: Connection, line: string): Promise<void> {
-    const result = await this.handler.login(connection, line, false);
+    const result = await this.handler.identity.login(connection, line, false);
     if (result.ok) this.welcome(connection, result.nick);
     else this.rejectNickname(connection, result);
   }

@@ -16,12 +16,9 @@ import { retry } from "../kv/retry.ts";
 import { rememberCid, type Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Resumable } from "../storage/takeover.ts";
-import {
-  type IsCovered,
-  type LastSeen,
-  type MissedEvents,
-  MissedEventsReader,
-} from "./missed_events.ts";
+import { type IsCovered, type LastSeen, MissedEventsReader, roomsOf } from "./missed_events.ts";
+import type { MissedPart } from "./missed_parts.ts";
+import { ONLY_CIDS, readOwn } from "./own_events.ts";
 
 /** What resuming is made of. */
 export interface ResumeParts {
@@ -40,8 +37,10 @@ export interface ResumeParts {
 }
 
 /** A resumed session, and what its client missed. */
-export interface Resumption extends MissedEvents {
+export interface Resumption {
   readonly session: Session;
+  /** What the client missed: in each room, then of the direct messages. */
+  readonly parts: readonly MissedPart[];
   /** The token for the next time. */
   readonly token: string;
 }
@@ -129,9 +128,9 @@ export class Resume {
   }
 
   /** Delivers the held events: the client has been told what it missed. */
-  endCatchUp(subscriber: Subscriber, { entries, session }: Resumption): void {
+  endCatchUp(subscriber: Subscriber, { parts, session }: Resumption): void {
     const { storage, sender } = this.#parts;
-    const known = entries.filter(({ isSent }) => !isSent).map(({ eventId }) => eventId);
+    const known = parts.flatMap(({ entries }) => entries.map(({ eventId }) => eventId));
     sender.endCatchUp(subscriber, new Set(known));
     // A client that only reads never shows that its new token arrived.
     this.#later(ARRIVED_MS, async () => {
@@ -143,7 +142,7 @@ export class Resume {
 
   /** Reads the `cid`s that a client used over other instances. Returns whether that succeeded. */
   async recall(session: Session): Promise<boolean> {
-    const read = async () => void await this.#missed.readOwn(session);
+    const read = async () => void await readOwn(this.#parts, session, ONLY_CIDS);
     return await retry(this.#parts.clock, read, () => {});
   }
 
@@ -192,13 +191,13 @@ export class Resume {
     const session = storage.session(id);
     if (outcome === "done" && session !== undefined) {
       const isCovered = this.#missed.coverage(aliveAt);
-      const missed = await this.#readMissed(session, eventId!, seen, isCovered);
+      const parts = await this.#readMissed(session, eventId!, seen, isCovered);
       // After a long outage, room history is kept longer than the client's own events.
-      for (const { eventId, event: { kind, id, cid } } of missed.entries) {
+      for (const { eventId, event: { kind, id, cid } } of parts.flatMap(({ entries }) => entries)) {
         const isKnown = cid === "" || kind === "direct" || session.cids.has(cid);
         if (id === session.id && !isKnown) rememberCid(session, cid, eventId);
       }
-      return { ok: true, session, token, ...missed };
+      return { ok: true, session, token, parts };
     }
     sender.cancelExpect(tokenHash);
     if (outcome === "conflict") return undefined;
@@ -231,12 +230,14 @@ export class Resume {
     eventId: string,
     seen: LastSeen,
     isCovered: IsCovered,
-  ): Promise<MissedEvents> {
-    let missed: MissedEvents = { entries: [], recovered: false, reason: "unavailable" };
+  ): Promise<readonly MissedPart[]> {
+    let parts = [...roomsOf(session, seen), undefined].map((room): MissedPart => {
+      return { room, entries: [], recovered: false, reason: "unavailable" };
+    });
     await retry(this.#parts.clock, async () => {
-      missed = await this.#missed.read(session, eventId, seen, isCovered);
+      parts = [...await this.#missed.read(session, eventId, seen, isCovered)];
     }, () => {});
-    return missed;
+    return parts;
   }
 
   #later(ms: number, run: () => void | Promise<void>): void {

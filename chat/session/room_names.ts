@@ -31,13 +31,14 @@ export class RoomNames {
     return { ok: false, why: "Room name too long once its ligatures are expanded." };
   }
 
-  /** Returns whether a name leads to a room that has members. */
-  leadsTo(typed: string, room: string): boolean {
-    if (typed === room) return true;
+  /** Returns which of some rooms that have members a name leads to; `undefined`: none of them. */
+  find(typed: string, rooms: ReadonlySet<string>): string | undefined {
+    if (rooms.has(typed)) return typed;
     const name = this.parse(typed);
-    if (!name.ok) return false;
-    if (name.name === room) return true;
+    if (!name.ok) return undefined;
+    if (rooms.has(name.name)) return name.name;
     const look = this.#confusables.lookOfRoom(name.name);
-    return look !== undefined && look === this.#confusables.lookOfRoom(room);
+    if (look === undefined) return undefined;
+    for (const room of rooms) if (this.#confusables.lookOfRoom(room) === look) return room;
   }
 }

@@ -30,6 +30,11 @@ export interface ChangeResult {
   readonly isTold: boolean;
 }
 
+/** The result of one operation. */
+export interface OperationResult extends ChangeResult {
+  readonly outcome: Outcome;
+}
+
 /**
  * Plans a change, given drafts of the users' rows, which it may change. Returns the outcome if there is
  * nothing to commit. May throw when KV cannot be read.
@@ -66,7 +71,7 @@ export class Changes {
   }
 
   /** Submits an operation. Operations of one `name` (a room or a session) keep their order. */
-  submit(name: string, operation: Partial<Operation>): Promise<ChangeResult> {
+  submit(name: string, operation: Partial<Operation>): Promise<OperationResult> {
     const { events = [] } = operation;
     const hasTold = events.some(({ kind, isQuiet }) => kind === "nick" && !isQuiet);
     return new Promise((resolve) => {

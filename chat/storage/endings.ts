@@ -127,7 +127,7 @@ export class Endings {
         ],
         events: [takeovers.eventOf(ended, "")],
       });
-      return outcome as Outcome;
+      return outcome;
     });
   }
 

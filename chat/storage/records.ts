@@ -25,6 +25,8 @@ export interface CidState {
   eventId: string | undefined;
   /** The commit seemed to fail: the message may be stored all the same. */
   isUncertain: boolean;
+  /** For a direct message: it is kept like history. */
+  readonly isKept: boolean;
   /** Called with the outcome: the client sent the same `cid` again before the first was settled. */
   readonly waiting: ((outcome: Outcome, eventId?: string) => void)[];
 }
@@ -106,6 +108,11 @@ export function userRefOf({ user, nick, account }: Session): UserRef {
   return { user, nick, isRegistered: account !== "" };
 }
 
+/** Returns the user ID that events of a session have as `account`: empty if it is not registered. */
+export function accountOf({ user, account }: Session): string {
+  return account === "" ? "" : user;
+}
+
 /** Messages of one connection whose `cid` is remembered. */
 export const MAX_CIDS = 512;
 
@@ -133,8 +140,13 @@ export function cidKey(kind: EventKind, cid: string): string {
 }
 
 /** Remembers a message sent under a `cid`. Without `eventId` the message is not delivered yet. */
-export function rememberCid({ cids }: Session, key: string, eventId?: string): void {
-  cids.set(key, { eventId, isUncertain: false, waiting: [] });
+export function rememberCid(
+  { cids }: Session,
+  key: string,
+  eventId?: string,
+  isKept = false,
+): void {
+  cids.set(key, { eventId, isUncertain: false, isKept, waiting: [] });
   if (cids.size > MAX_CIDS) cids.delete(cids.keys().next().value!);
 }
 

@@ -12,7 +12,7 @@ import type { Feed } from "../feed/feed.ts";
 import { accountKey, roomSortKey } from "../kv/keys.ts";
 import { withTimeout } from "../kv/retry.ts";
 import { accountFrom, type ProtocolName, type UserValue } from "../kv/values.ts";
-import { type ChangeResult, Changes, refused } from "./changes.ts";
+import { type ChangeResult, Changes, type OperationResult, refused } from "./changes.ts";
 import { type Ownership, readClaims } from "./claims.ts";
 import { cleanUp } from "./cleanup.ts";
 import { type EndingOutcome, Endings } from "./endings.ts";
@@ -198,7 +198,7 @@ export class Storage {
    * Submits an operation that changes no presence. Operations of one `name` keep their order.
    * `"conflict"`: one of its checks failed.
    */
-  submit(name: string, operation: Omit<Operation, "settle">): Promise<ChangeResult> {
+  submit(name: string, operation: Omit<Operation, "settle">): Promise<OperationResult> {
     return this.#changes.submit(name, operation);
   }
 

@@ -43,6 +43,7 @@ async function store(
       kind: "message",
       room: `room ${(i * 50 + n) % rooms}`,
       id: "01A",
+      account: "",
       nick: "Eve",
       text: "x".repeat(1_000),
       time: Date.now(),
@@ -84,6 +85,7 @@ Deno.test("History keeps the KV file at its quota, however much a client writes"
         shards: 1,
         feedRowMs: 1,
         shardOf: () => 0,
+        submit: () => {},
         warn: (message) => void warnings.push(message),
       });
       history.start([null]);

@@ -28,6 +28,7 @@ const event: RoomEvent = {
   kind: "message",
   room: "chalice",
   id: "01JD000000000000000000000",
+  account: "",
   nick: "Jenny",
   text: "a message of a usual length",
   time: 1_795_372_236_123,

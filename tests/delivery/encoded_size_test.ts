@@ -5,10 +5,16 @@ import {
   encodedBytes,
   encodedEventBytes,
 } from "../../chat/delivery/encoded_size.ts";
-import type { RoomEvent } from "../../chat/feed/events.ts";
+import type { EventKind, RoomEvent } from "../../chat/feed/events.ts";
 import { encodeJson } from "../../chat/delivery/json.ts";
-import { encodeHistoryLine, encodeText } from "../../chat/delivery/text.ts";
+import { encodeHistoryLine, encodeText, IS_SHOWN } from "../../chat/delivery/text.ts";
 import { Random } from "../support/random.ts";
+
+const KINDS = Object.keys(IS_SHOWN) as EventKind[];
+
+/** The longest event ID: a versionstamp of 20 digits, and the latest time that `Date` can show. */
+const EVENT_ID = "u0123456789abcdef0123000";
+const TIME = 8_640_000_000_000_000;
 
 const bytes = (text: string) => new TextEncoder().encode(text).length;
 
@@ -44,19 +50,50 @@ Deno.test("encodedEventBytes is an upper bound of an event in both protocols, li
     Array.from({ length: random.below(most) }, () => LETTERS[random.below(LETTERS.length)]).join(
       "",
     );
-  for (let round = 0; round < 2_000; round++) {
+  const maybe = <T>(value: T): T | undefined => random.below(2) === 0 ? value : undefined;
+  const id = "01JDXXXXXXXXXXXXXXXXXXXXXX";
+  for (let round = 0; round < 4_000; round++) {
+    const kind = KINDS[random.below(KINDS.length)]!;
     const event: RoomEvent = {
-      kind: random.below(2) === 0 ? "message" : "action",
+      kind,
       room: some(10),
-      id: "01JDXXXXXXXXXXXXXXXXXXXXXX",
+      id,
+      account: maybe(id) ?? "",
       nick: some(10),
       text: some(50),
-      time: 1_795_372_236_123,
+      time: TIME,
       cid: some(5),
+      to: kind === "direct" || kind === "nick" || random.below(2) === 0
+        ? { user: maybe(id) ?? some(10), nick: some(10), isRegistered: true }
+        : undefined,
+      target: maybe(some(10)),
+      editedAt: maybe(TIME),
+      deletedAt: maybe(TIME),
     };
     const most = encodedEventBytes(event);
-    const sent = [encodeJson(event, "t0123456789abcdef0123000"), encodeText(event, false)];
+    const sent = [encodeJson(event, EVENT_ID), encodeText(event, false), encodeText(event, true)];
     for (const line of [...sent, encodeHistoryLine(event)]) assert(bytes(line) <= most, line);
+  }
+});
+
+Deno.test("encodedEventBytes is exact but for the fields that an event does not have", () => {
+  const id = "01JDXXXXXXXXXXXXXXXXXXXXXX";
+  const common = {
+    room: "red",
+    id,
+    account: id,
+    nick: "Ann",
+    text: "hi",
+    cid: "c",
+    deletedAt: TIME,
+  };
+  const to = { user: id, nick: "Bob", isRegistered: true };
+  for (
+    const event of [{ kind: "message", ...common }, { kind: "direct", ...common, to }] as const
+  ) {
+    const whole: RoomEvent = { ...event, time: TIME };
+    const spare = encodedEventBytes(whole) - bytes(encodeJson(whole, EVENT_ID));
+    assert(spare >= 0 && spare < 24, `${event.kind}: ${spare}`);
   }
 });
 

@@ -1,54 +1,17 @@
 import { assert, assertEquals } from "@std/assert";
 import { CLOSE } from "../../chat/base/close_codes.ts";
-import type { RoomEvent } from "../../chat/feed/events.ts";
 import { limitsFrom } from "../../chat/base/limits.ts";
-import { Sender } from "../../chat/delivery/sender.ts";
-import type { WireFormat } from "../../chat/delivery/subscriber.ts";
-import { FakeClock } from "../support/fake_clock.ts";
-import { FakeSocket } from "../support/fake_socket.ts";
+import { drain, event, fill, linesOf, TestSender, userRef } from "../support/test_sender.ts";
 
-/** Returns a Sender and a function that delivers events as one commit. */
-function house() {
-  const time = new FakeClock();
-  const sender = new Sender(limitsFrom(), time);
-  let ids = 0;
-  const deliver = (...events: RoomEvent[]) => {
-    for (const each of events) sender.deliver(each, `id${ids++}`);
-    sender.flush();
-  };
-  const gone: string[] = [];
-  const enter = (id: string, wire: WireFormat = "text") => {
-    const socket = new FakeSocket();
-    const subscriber = sender.add(socket, wire, () => gone.push(id));
-    sender.bind(subscriber, id);
-    return { socket, subscriber };
-  };
-  return { sender, deliver, gone, enter, time };
-}
-
-/** Returns clients that are in the room and have received no events. */
+/** Returns a sender with plain-text clients that are in the room and have received no events. */
 function open(...ids: string[]) {
-  const { sender, deliver, gone, enter, time } = house();
-  const people = ids.map((id) => {
-    const client = enter(id);
-    deliver(event("join", id));
-    return client;
-  });
+  const test = new TestSender();
+  const people = ids.map((id) => test.enterRooms(id, "text", "red"));
   const sockets = people.map(({ socket }) => socket);
   for (const socket of sockets) socket.sent.length = 0;
-  return {
-    sender,
-    deliver,
-    enter,
-    sockets,
-    gone,
-    time,
-    subscribers: people.map(({ subscriber }) => subscriber),
-  };
-}
-
-function event(kind: RoomEvent["kind"], id: string, text = "", room = "red"): RoomEvent {
-  return { kind, room, id, nick: `nick${id}`, text, time: 0, cid: "" };
+  const { sender, deliver, enter, gone, time } = test;
+  const subscribers = people.map(({ subscriber }) => subscriber);
+  return { sender, deliver, enter, gone, time, sockets, subscribers };
 }
 
 Deno.test("a client that reads nothing is sent nothing more and closed after 30 s, and other clients keep receiving", () => {
@@ -71,27 +34,6 @@ Deno.test("a client that reads nothing is sent nothing more and closed after 30 
     assertEquals(time.timerCount, 0);
   }
 });
-
-/** Fills the queue of a client that reads nothing. Returns the number of messages. */
-function fill(deliver: (event: RoomEvent) => void, socket: FakeSocket, from: string): number {
-  socket.reads = false;
-  let many = 0;
-  for (let before = -1; before < socket.sent.length; many++) {
-    before = socket.sent.length;
-    deliver(event("message", from, "x".repeat(10_000)));
-  }
-  return many;
-}
-
-/** Lets the client read all unsent data. */
-function drain(socket: FakeSocket): void {
-  socket.reads = true;
-  socket.bufferedAmount = 0;
-  socket.sent.length = 0;
-}
-
-const json = (socket: FakeSocket) =>
-  socket.sent.flatMap((frame) => frame.split("\n")).map((line) => JSON.parse(line));
 
 Deno.test("a slow plain-text client stays, is told how much it missed, and receives later events", () => {
   const { deliver, sockets: [ann, slow], time, gone } = open("1", "2", "3");
@@ -128,12 +70,12 @@ Deno.test("a slow plain-text client that missed no message is told that it misse
 });
 
 Deno.test("a slow JSON client is told the IDs around its gap, and every event is delivered once or counted", () => {
-  const { deliver, enter, time } = house();
+  const { deliver, enter, time } = new TestSender();
   const [ann, slow] = [enter("1"), enter("2", "json")];
   deliver(event("join", "1"));
   deliver(event("join", "2"));
   slow.socket.reads = false;
-  const last = () => json(slow.socket).at(-1).id;
+  const last = () => linesOf(slow.socket).at(-1).id;
   let sent = "", before = -1;
   while (before < slow.socket.sent.length) {
     before = slow.socket.sent.length;
@@ -144,7 +86,7 @@ Deno.test("a slow JSON client is told the IDs around its gap, and every event is
   drain(slow.socket);
   time.advance(200);
   deliver(event("join", "1"), event("message", "1", "again"));
-  const [gap, ...rest] = json(slow.socket);
+  const [gap, ...rest] = linesOf(slow.socket);
   const number = (id: string) => Number(id.slice(2));
   const { after, until, missed, ...others } = gap;
   assertEquals(others, { type: "gap", room: "red" });
@@ -159,16 +101,20 @@ Deno.test("a slow JSON client is told the IDs around its gap, and every event is
 
 Deno.test("events about the slow client itself are always delivered, after the gap before them", () => {
   for (const wire of ["text", "json"] as const) {
-    const { deliver, enter, time } = house();
+    const { deliver, enter, time } = new TestSender();
     const [slow] = [enter("2", wire), enter("1")];
     deliver(event("join", "1"));
     deliver(event("join", "2"));
     fill(deliver, slow.socket, "1");
     slow.socket.sent.length = 0;
-    deliver(event("nick", "2", "Anna"), event("message", "1", "missed"), event("leave", "2"));
+    deliver(
+      event("nick", "2", "", "red", { to: userRef("2", "Anna") }),
+      event("message", "1", "missed"),
+      event("leave", "2"),
+    );
     deliver(event("message", "1", "none of its business"));
     const told = wire === "json"
-      ? json(slow.socket).map(({ type, missed }) => `${type} ${missed ?? ""}`.trim())
+      ? linesOf(slow.socket).map(({ type, missed }) => `${type} ${missed ?? ""}`.trim())
       : slow.socket.sent.map((line) => line.replace(/:.*/, ""));
     assertEquals(
       told,
@@ -190,19 +136,22 @@ Deno.test("events about the slow client itself are always delivered, after the g
 });
 
 Deno.test("a commit with an event about a JSON client is sent to it even when it falls behind just then", () => {
-  const { sender, deliver, enter, time } = house();
+  const { sender, deliver, enter, time } = new TestSender();
   const { socket, subscriber } = enter("2", "json");
   deliver(event("join", "2"));
   socket.reads = false;
   while (socket.bufferedAmount < 1_050_000) sender.reply(subscriber, "x".repeat(10_000));
   socket.sent.length = 0;
-  deliver(event("message", "1", "before"), event("nick", "2", "Anna"));
+  deliver(
+    event("message", "1", "before"),
+    event("nick", "2", "", "red", { to: userRef("2", "Anna") }),
+  );
   deliver(event("message", "1", "missed"));
-  assertEquals(json(socket).map(({ type }) => type), ["message", "nick"]);
-  const last = json(socket)[1].id;
+  assertEquals(linesOf(socket).map(({ type }) => type), ["message", "nick"]);
+  const last = linesOf(socket)[1].id;
   drain(socket);
   time.advance(200);
-  assertEquals(json(socket).map(({ type, after, missed }) => [type, after, missed]), [
+  assertEquals(linesOf(socket).map(({ type, after, missed }) => [type, after, missed]), [
     ["gap", last, 1],
   ]);
 });
@@ -212,9 +161,9 @@ Deno.test("replies and direct messages are sent to a slow client, which is close
   fill(deliver, slow!, "1");
   slow!.sent.length = 0;
   sender.reply(subscribers[1]!, "a reply");
-  deliver({ ...event("direct", "2", "psst"), room: "" });
+  deliver(event("direct", "1", "psst", "", { to: userRef("2") }));
   deliver(event("message", "1", "missed"));
-  assertEquals(slow!.sent, ["a reply", "[from nick2] psst"]);
+  assertEquals(slow!.sent, ["a reply", "[from nick1] psst"]);
   for (let i = 0; i < 50; i++) sender.reply(subscribers[1]!, "x".repeat(10_000));
   assertEquals(slow!.closeCode, 1013);
 });
@@ -240,7 +189,7 @@ Deno.test("events go only to members of the room", () => {
 });
 
 Deno.test("membership begins with the delivered join and ends with the delivered leave", () => {
-  const { deliver, enter } = house();
+  const { deliver, enter } = new TestSender();
   const { socket } = enter("1");
   deliver(event("message", "2", "before"));
   deliver(event("join", "1"));
@@ -252,7 +201,7 @@ Deno.test("membership begins with the delivered join and ends with the delivered
 
 Deno.test("a change of nickname is shown to its owner and to the others in different words", () => {
   const { deliver, sockets: [ann, bob] } = open("1", "2");
-  deliver(event("nick", "1", "Anna"));
+  deliver(event("nick", "1", "", "red", { to: userRef("1", "Anna") }));
   assertEquals(ann!.sent, ["Nickname is: Anna"]);
   assertEquals(bob!.sent, ["nick1 is now known as Anna."]);
 });
@@ -289,7 +238,7 @@ Deno.test("JSON clients get the events of a commit in one frame, plain-text clie
 });
 
 Deno.test("a shared frame holds only the events of the client's time in the room", () => {
-  const { deliver, enter } = house();
+  const { deliver, enter } = new TestSender();
   const [ann, bob, cy] = [enter("1", "json"), enter("2", "json"), enter("3", "json")];
   deliver(event("join", "1"), event("join", "3"));
   ann.socket.sent.length = cy.socket.sent.length = 0;
@@ -311,46 +260,25 @@ Deno.test("a shared frame holds only the events of the client's time in the room
   assertEquals(cy.socket.sent.length, 1);
 });
 
-Deno.test("a client that resumes receives the held events after it caught up, each once", () => {
-  const { sender, deliver, enter } = house();
-  const { subscriber, socket } = enter("b", "json");
-  deliver(event("message", "9", "id0"));
-  sender.expect("token", subscriber);
-  sender.attach("1", "token", "red", "");
-  deliver(event("message", "9", "seen"), event("message", "9", "new"));
-  deliver({ ...event("direct", "1", "psst"), room: "" });
-  assertEquals(socket.sent, []);
-  sender.endCatchUp(subscriber, new Set(["id1"]));
-  deliver(event("message", "9", "later"));
-  assertEquals(json(socket).map(({ text }) => text), ["new", "psst", "later"]);
-});
-
-Deno.test("a client that resumes in the middle of a commit receives all later events", () => {
-  const { sender, deliver, enter } = house();
-  const { subscriber, socket } = enter("new", "json");
-  deliver(event("join", "1"));
-  enter("2", "json");
-  deliver(event("join", "2"));
-  sender.deliver(event("message", "2", "before"), "a1");
-  sender.expect("token", subscriber);
-  sender.attach("1", "token", "red", "");
-  sender.deliver(event("message", "2", "held"), "a2");
-  sender.flush();
-  sender.endCatchUp(subscriber, new Set());
-  deliver(event("message", "2", "after"), event("message", "2", "more"));
-  const heard = socket.sent.flatMap((frame) => frame.split("\n")).map((line) =>
-    JSON.parse(line).text
-  );
-  assertEquals(heard, ["held", "after", "more"]);
-});
-
 Deno.test("of two sockets for one connection the last one keeps it, and the other is closed", () => {
   const { sender, deliver, sockets: [old], enter } = open("1");
   const { subscriber, socket } = enter("new", "json");
   sender.expect("token", subscriber);
-  sender.attach("1", "token", "red", "");
+  sender.attach({ id: "1", user: "1", rooms: ["red"] }, "token", "id1");
   sender.endCatchUp(subscriber, new Set());
   deliver(event("message", "1", "hi"));
   assertEquals([old!.closeCode, old!.sent], [4001, []]);
   assertEquals(socket.sent.length, 1);
+});
+
+Deno.test("Sender closes the socket of a session that its user ended, and does nothing without one", () => {
+  const { sender, sockets: [ann, bob], gone } = open("1", "2");
+  sender.closeSession("1", CLOSE.ended);
+  sender.closeSession("elsewhere", CLOSE.ended);
+  assertEquals([ann!.closeCode, bob!.closeCode, gone, sender.has("1")], [
+    4002,
+    undefined,
+    ["1"],
+    false,
+  ]);
 });

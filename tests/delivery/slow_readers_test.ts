@@ -14,7 +14,7 @@ async function flood(ann: JsonClient): Promise<string[]> {
   const ids: string[] = [];
   const text = "x".repeat(16_000);
   while (ids.length < 1_000) {
-    ann.send(...Array.from({ length: 20 }, () => ({ type: "message", text })));
+    ann.send(...Array.from({ length: 20 }, () => ({ type: "message", room: "red", text })));
     for (let i = 0; i < 20; i++) ids.push((await ann.next()).id);
   }
   return ids;
@@ -47,7 +47,7 @@ Deno.test("a slow client is told the IDs around its gap, stays connected, and re
   const next = (await until(deaf, "message")).at(-1)!;
   assertEquals([next.id, next.text], [id, "all is well"]);
   // With the gap's IDs, history returns the first missed events.
-  await deaf.send(JSON.stringify({ type: "history", after, limit: 2, ref: 1 }));
+  await deaf.send(JSON.stringify({ type: "history", room: "red", after, limit: 2, ref: 1 }));
   const page = (await until(deaf, "history")).at(-1)!;
   assertEquals(
     page.events.map(({ id }: JsonObject) => id),
@@ -81,12 +81,14 @@ Deno.test("a client that reads nothing for 30 s is disconnected with 1013, and c
     if (type === "message") last = id;
   }
   const again = await JsonClient.connect(server);
-  const welcome = await again.request({ type: "resume", token, last });
-  assertEquals([welcome.type, welcome.nick, welcome.room], ["welcome", "Deaf", "red"]);
+  const welcome = await again.request({ type: "resume", token, last: { red: last } });
+  assertEquals([welcome.type, welcome.nick], ["welcome", "Deaf"]);
+  assertEquals(welcome.rooms, [{ room: "red", joined: true }]);
   let missed = await again.next();
   while (missed.type !== "resumed") missed = await again.next();
   // More events than a client is told at once.
-  assertEquals([missed.recovered, missed.reason], [false, "too-many"]);
+  assertEquals([missed.room, missed.recovered, missed.reason], ["red", false, "too-many"]);
+  await again.expect({ type: "resumed", recovered: true, missed: 0 });
   await ann.sendMessage("all is well");
   await again.expect({ type: "message", text: "all is well" });
 });
@@ -100,7 +102,7 @@ Deno.test("a large reply that does not fit is rejected with retryAfter, and sent
   await ann.expect({ type: "joined", nick: "Deaf" });
   await flood(ann);
   for (const type of ["history", "members", "rooms"]) {
-    await deaf.send(JSON.stringify({ type, ref: type }));
+    await deaf.send(JSON.stringify({ type, room: "red", ref: type }));
   }
   await ann.expectNothingElse();
   const refused: JsonObject[] = [];
@@ -112,7 +114,7 @@ Deno.test("a large reply that does not fit is rejected with retryAfter, and sent
   }
   for (const { code, retryAfter } of refused) assertEquals([code, retryAfter], ["too-fast", 1_000]);
   assertEquals(refused.map(({ ref }) => ref), ["history", "members", "rooms"]);
-  await deaf.send(JSON.stringify({ type: "history", ref: 2 }));
+  await deaf.send(JSON.stringify({ type: "history", room: "red", ref: 2 }));
   const page = (await until(deaf, "history")).at(-1)!;
   assertEquals([page.ref, page.more], [2, true]);
 });

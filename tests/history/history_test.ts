@@ -37,7 +37,9 @@ async function sayAll(client: JsonClient, texts: string[], more: object = {}): P
   const ids: string[] = [];
   for (let i = 0; i < texts.length; i += 100) {
     const some = texts.slice(i, i + 100);
-    const frame = some.map((text) => JSON.stringify({ type: "message", text, ...more }));
+    const frame = some.map((text) =>
+      JSON.stringify({ type: "message", room: client.room, text, ...more })
+    );
     client.send(frame.join("\n"));
     for (const text of some) {
       const line = await client.next();
@@ -53,7 +55,12 @@ async function pages(client: JsonClient, direction: "before" | "after", limit: n
   const all: JsonObject[] = [];
   let from = direction === "after" ? "a" : undefined, asked = 0;
   while (true) {
-    const { events, more } = await client.request({ type: "history", limit, [direction]: from });
+    const { events, more } = await client.request({
+      type: "history",
+      room: client.room,
+      limit,
+      [direction]: from,
+    });
     asked++;
     if (direction === "after") all.push(...events);
     else all.unshift(...events);
@@ -142,7 +149,7 @@ Deno.test("/history shows messages and actions of the room, no joins, and nothin
   await cy.request("/history", past.join("\n"));
   await cy.request("/history 1", past[2]!);
   const v1 = await JsonClient.login(server, "Vi", "red");
-  const { events, more, room } = await v1.request({ type: "history" });
+  const { events, more, room } = await v1.request({ type: "history", room: "red" });
   assertEquals([room, more], ["red", false]);
   assertEquals(
     events.map(({ type, nick, text, time }: JsonObject) => [type, nick, text, time]),
@@ -165,7 +172,7 @@ Deno.test("History that is turned off writes nothing, and a client that asks is 
   await ann.expect({ type: "joined" });
   await ann.sendMessage("hello");
   await tim.expect("Ann: hello");
-  await ann.expectError({ type: "history" }, "history-off");
+  await ann.expectError({ type: "history", room: "red" }, "history-off");
   await ann.expectError({ type: "history", room: "blue" }, "history-off");
   await tim.request("/history", "This server keeps no history.");
   await server.chat.close();
@@ -194,13 +201,23 @@ Deno.test("History: pages in both directions have neither gaps nor overlaps", as
       assertEquals(asked, Math.ceil(500 / limit));
     }
   }
-  const usual = await ann.request({ type: "history" });
+  const usual = await ann.request({ type: "history", room: "red" });
   assertEquals([texts(usual.events), usual.more], [numbers(450, 500), true]);
   // All events before each event, and all after it.
   for (let n = 0; n < 500; n += 23) {
-    const { events: before } = await ann.request({ type: "history", limit: 2, before: ids[n] });
+    const { events: before } = await ann.request({
+      type: "history",
+      room: "red",
+      limit: 2,
+      before: ids[n],
+    });
     assertEquals(texts(before), numbers(Math.max(0, n - 2), n));
-    const { events: after } = await ann.request({ type: "history", limit: 2, after: ids[n] });
+    const { events: after } = await ann.request({
+      type: "history",
+      room: "red",
+      limit: 2,
+      after: ids[n],
+    });
     assertEquals(texts(after), numbers(n + 1, Math.min(500, n + 3)));
   }
   await ann.expectNothingElse();
@@ -227,7 +244,7 @@ Deno.test("History: pages that are read during compaction have neither gaps nor 
       const all: number[] = [];
       for (let page = 0; more && page < 8; page++) {
         const answer = (await bob.requestAll({
-          ...{ type: "history", limit: 60, [direction]: from },
+          ...{ type: "history", room: "red", limit: 60, [direction]: from },
         })).at(-1)!;
         heard.push(answer);
         const some = texts(answer.events).map(Number);
@@ -255,7 +272,7 @@ Deno.test("History: IDs of other rooms, and texts that are no IDs, show no other
   const [between] = await sayAll(eve, ["elsewhere"]);
   await sayAll(ann, ["three"]);
   const shown = async (where: object) => {
-    const { events, room, more } = await ann.request({ type: "history", ...where });
+    const { events, room, more } = await ann.request({ type: "history", room: "red", ...where });
     assertEquals([room, more], ["red", false]);
     return texts(events);
   };
@@ -283,7 +300,7 @@ Deno.test("History: pages after a text that is no ID begin with the next event i
   await using server = await TestServer.open({ kv });
   const ann = await JsonClient.login(server, "Ann", "red");
   for (const least of ["", "a", "b"]) {
-    const { events } = await ann.request({ type: "history", after: least, limit: 2 });
+    const { events } = await ann.request({ type: "history", room: "red", after: least, limit: 2 });
     assertEquals(texts(events), ["0", "1"], `after "${least}"`);
   }
 });
@@ -313,14 +330,19 @@ Deno.test("History: a page costs the same in a long and in a short history", asy
     const middle = id(Math.floor(many / 400) * 200 + 100);
     for (const where of [{}, { before: middle }, { after: middle }]) {
       const before = { lists: use.lists, rows, gets: use.gets };
-      const { events, more } = await ann.request({ type: "history", limit: 100, ...where });
+      const { events, more } = await ann.request({
+        type: "history",
+        room: "red",
+        limit: 100,
+        ...where,
+      });
       assertEquals([events.length, more], [100, true]);
       const [lists, read] = [use.lists - before.lists, rows - before.rows];
       assert(lists <= 4, `${lists} lists`);
       assert(read <= 4, `${read} rows`);
       costs.push([many, lists, read, use.gets - before.gets]);
     }
-    assertEquals(texts((await ann.request({ type: "history", limit: 2 })).events), [
+    assertEquals(texts((await ann.request({ type: "history", room: "red", limit: 2 })).events), [
       `${many - 2}`,
       `${many - 1}`,
     ]);
@@ -360,9 +382,8 @@ Deno.test("History has every message once after a crash before compaction", asyn
   const cy = await JsonClient.login(server, "Cy", "red");
   assertEquals(texts((await pages(cy, "before", 100)).all), said);
   assertEquals(texts((await pages(cy, "after", 33)).all), said);
-  cy.send({ type: "join", room: "blue" });
-  await cy.expect({ type: "left" }, { type: "joined" });
-  assertEquals(texts((await cy.request({ type: "history" })).events), ["one", "two"]);
+  await cy.join("blue");
+  assertEquals(texts((await cy.request({ type: "history", room: "blue" })).events), ["one", "two"]);
   await compacted(kv, "red", 300);
   assertEquals((await storedTexts(kv, "red")).flat(), said);
   assertEquals((await storedTexts(kv, "blue")).flat(), ["one", "two"]);
@@ -388,7 +409,8 @@ Deno.test("History: two chats on one KV compact each event once, and both show a
   const speaking = async (client: JsonClient, from: number) => {
     for (let n = from; n < from + 300; n += 10) {
       client.send(
-        numbers(n, n + 10).map((text) => JSON.stringify({ type: "message", text })).join("\n"),
+        numbers(n, n + 10).map((text) => JSON.stringify({ type: "message", room: "red", text }))
+          .join("\n"),
       );
       await new Promise((resolve) => setTimeout(resolve));
     }
@@ -421,7 +443,7 @@ Deno.test("History does not show expired events, even if KV still has them", asy
   clock.setAhead(30_000);
   await sayAll(ann, ["newer"]);
   const shown = async (where: object = {}) => {
-    const { events, more } = await ann.request({ type: "history", ...where });
+    const { events, more } = await ann.request({ type: "history", room: "red", ...where });
     assertEquals(more, false);
     return texts(events);
   };
@@ -448,7 +470,7 @@ Deno.test("History compacts and shows everything when the wall clock jumps by an
     const clock = compactingAfter(50);
     await using server = await TestServer.open({ kv, historySeconds: 1800, clock });
     const ann = await JsonClient.login(server, "Ann", "red");
-    const shown = async () => texts((await ann.request({ type: "history" })).events);
+    const shown = async () => texts((await ann.request({ type: "history", room: "red" })).events);
     await sayAll(ann, ["before"]);
     await compacted(kv, "red", 1);
     clock.wallAheadMs = jump;
@@ -470,7 +492,9 @@ Deno.test("History shows events before one that a wrong clock dated too early", 
   await sayAll(ann, ["dated an hour too early"]);
   await compacted(kv, "red", 2);
   clock.wallAheadMs = 0;
-  assertEquals(texts((await ann.request({ type: "history" })).events), ["at the right time"]);
+  assertEquals(texts((await ann.request({ type: "history", room: "red" })).events), [
+    "at the right time",
+  ]);
 });
 
 Deno.test("History: only with --open-history can clients read rooms that they are not in", async () => {
@@ -478,7 +502,6 @@ Deno.test("History: only with --open-history can clients read rooms that they ar
   const ann = await JsonClient.login(server, "Ann", "red");
   await sayAll(ann, numbers(0, 10));
   const eve = await JsonClient.login(server, "Eve");
-  await eve.expectError({ type: "history" }, "not-in-room");
   const page = await eve.request({ type: "history", room: "red", limit: 3 });
   assertEquals([page.room, texts(page.events), page.more], ["red", ["7", "8", "9"], true]);
   assertEquals((await eve.request({ type: "history", room: "nowhere" })).events, []);
@@ -491,8 +514,7 @@ Deno.test("History: only with --open-history can clients read rooms that they ar
   const fay = await JsonClient.login(closed, "Fay", "blue");
   await fay.expectError({ type: "history", room: "red" }, "not-allowed");
   await fay.expectError({ type: "history", room: "nowhere" }, "not-allowed");
-  fay.send({ type: "leave" });
-  await fay.expect({ type: "left" });
+  await fay.requestAll({ type: "leave", room: "blue" });
   await fay.expectError({ type: "history", room: "blue" }, "not-allowed");
 });
 
@@ -517,10 +539,10 @@ Deno.test("History skips rows of an unknown version with a warning, and shows th
   await using server = await TestServer.open({ kv });
   const ann = await JsonClient.login(server, "Ann", "red");
   const rest = [...numbers(10, 20), ...numbers(30, 50)];
-  const forwards = await ann.request({ type: "history", after: "a" });
+  const forwards = await ann.request({ type: "history", room: "red", after: "a" });
   assertEquals(texts(forwards.events), rest);
   assertEquals(server.warnings.length > 0, true);
-  const backwards = await ann.request({ type: "history" });
+  const backwards = await ann.request({ type: "history", room: "red" });
   assertEquals(texts(backwards.events), rest);
   assert(server.warnings.every((line) => line === "Skipped a history row of an unknown version"));
 });
@@ -534,7 +556,7 @@ Deno.test("History skips values that are no events, and shows the rest of a row"
   await kv.set(key, { v: 1, events: [...strange, ...events] });
   await using server = await TestServer.open({ kv });
   const ann = await JsonClient.login(server, "Ann", "red");
-  assertEquals(texts((await ann.request({ type: "history" })).events), ["0", "1"]);
+  assertEquals(texts((await ann.request({ type: "history", room: "red" })).events), ["0", "1"]);
 });
 
 Deno.test("History does not compact feed rows of an unknown version", async () => {
@@ -548,7 +570,7 @@ Deno.test("History does not compact feed rows of an unknown version", async () =
   await using server = await TestServer.open({ kv });
   const ann = await JsonClient.login(server, "Ann", "red");
   await sayAll(ann, ["hello"]);
-  assertEquals(texts((await ann.request({ type: "history" })).events), ["hello"]);
+  assertEquals(texts((await ann.request({ type: "history", room: "red" })).events), ["hello"]);
 });
 
 Deno.test("History returns the longest message unchanged, with any characters, from memory and KV", async () => {
@@ -570,8 +592,8 @@ Deno.test("History returns the longest message unchanged, with any characters, f
   for (const place of ["memory", "KV"]) {
     if (place === "KV") await compacted(server.kv, "red", said.length);
     // A page ends where its encoded bytes do: the first two take 144 KiB each.
-    const newest = await ann.request({ type: "history" });
-    const older = await ann.request({ type: "history", before: newest.events[0].id });
+    const newest = await ann.request({ type: "history", room: "red" });
+    const older = await ann.request({ type: "history", room: "red", before: newest.events[0].id });
     assertEquals([older.more, newest.more], [false, true]);
     const events = [...older.events, ...newest.events];
     assert(texts(events).every((text, i) => text === said[i]), place);
@@ -613,11 +635,11 @@ Deno.test("History: after the largest page the connection works as before", asyn
   const ann = await JsonClient.login(server, "Ann", "red");
   const text = "x".repeat(16_384);
   for (let i = 0; i < 100; i++) {
-    ann.send({ type: "message", text });
+    ann.send({ type: "message", room: "red", text });
     // More than a megabyte at once exceeds the unsent data of one connection.
     if (i % 20 === 19) { for (let j = 0; j < 20; j++) await ann.expect({ type: "message" }); }
   }
-  ann.send('{"type":"history","limit":100,"ref":1}\n{"type":"ping","ref":2}');
+  ann.send('{"type":"history","room":"red","limit":100,"ref":1}\n{"type":"ping","ref":2}');
   const next = async (): Promise<JsonObject> => {
     const line = await Promise.race([ann.next(), ann.connection.closed]);
     if (line instanceof CloseEvent) throw new Error(`closed with ${line.code}`);
@@ -641,7 +663,7 @@ Deno.test("History is complete after the server restarts on the same file", asyn
       const ann = await JsonClient.login(server, `Ann ${time}`, "red");
       if (time === "first") await sayAll(ann, numbers(0, 20));
       if (time === "second") await sayAll(ann, numbers(20, 30));
-      const { events } = await ann.request({ type: "history" });
+      const { events } = await ann.request({ type: "history", room: "red" });
       assertEquals(texts(events), time === "first" ? said.slice(0, 20) : said, time);
       const ids = events.map(({ id }: JsonObject) => id);
       assertEquals(ids, ids.toSorted());

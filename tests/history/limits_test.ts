@@ -20,7 +20,8 @@ const ROOMS = Array.from({ length: 170 }, (_, i) => `${i}`.padEnd(OPTIONS["max-r
 function eventsOf(round: number): RoomEvent[] {
   return ROOMS.map((room) => {
     const text = `${round}`;
-    return { kind: "message", room, id: "1", nick: "Ann", text, time: Date.now(), cid: "" };
+    const time = Date.now();
+    return { kind: "message", room, id: "1", account: "", nick: "Ann", text, time, cid: "" };
   });
 }
 
@@ -44,6 +45,7 @@ function open(kv: Deno.Kv, feedRowMs = 600_000): History {
     shards: 1,
     shardOf: () => 0,
     feedRowMs,
+    submit: () => {},
     warn: () => {},
   });
 }

@@ -148,8 +148,8 @@ Deno.test("a private chat accepts only its token, never repeats it, and tells a 
 
 Deno.test("ChatClient connects with the token, and does not without it", async () => {
   await using server = await TestServer.open({ access: { token: TOKEN } });
-  const ann = new ChatClient(server.url, { nick: "Ann", room: "red", access: TOKEN });
-  await withDeadline(ann.say("hello"), "an answer");
+  const ann = new ChatClient(server.url, { nick: "Ann", rooms: ["red"], access: TOKEN });
+  await withDeadline(ann.room("red").say("hello"), "an answer");
   await ann.close();
   for (const access of [undefined, "wrong-token", "wröng"]) {
     const eve = new ChatClient(server.url, { nick: "Eve", access });
@@ -315,7 +315,7 @@ Deno.test("the program takes origins, token and limits from flags and variables"
       await ann.next();
       await ann.next();
     }
-    ann.send(`{"type":"message","text":"${text}"}`);
+    ann.send(`{"type":"message","room":"red","text":"${text}"}`);
     assertMatch(await ann.next(), text === "c" ? /"code":"too-fast"/ : /"type":"message"/);
   }
   const bob = await TextClient.connect(server.url, ["chat.v1", `chat.token.${encoded}`]);

@@ -28,11 +28,12 @@ const SAMPLES: Readonly<Record<keyof typeof KEYS, Deno.KvKey>> = {
   notify: keys.notifyKey(7),
   notifyInstances: keys.NOTIFY_INSTANCES_KEY,
   compacted: keys.compactedKey(7),
-  historyRow: keys.historyRowKey(["own", "<name>"], "<event ID>"),
+  historyRow: keys.historyRowKey(["own", "<name>"], "<ID>"),
   historyIndex: keys.historyIndexKey(["own", "<name>"], "<event ID>"),
   historyBytes: keys.HISTORY_BYTES_KEY,
   streamBytes: keys.streamBytesKey(["own", "<name>"]),
   historyRemoval: keys.HISTORY_REMOVAL_KEY,
+  historyRemoving: keys.HISTORY_REMOVING_KEY,
   evicted: keys.evictedKey(["own", "<name>"]),
 };
 

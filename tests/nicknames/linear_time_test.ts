@@ -121,9 +121,11 @@ const limits = limitsFrom({
 
 /** Returns a connection in a room, or before its login if `nick` is empty. */
 function connectionOf(nick: string): Connection {
-  const session = { id: "1", nick, room: nick === "" ? undefined : "red", held: { account: "" } };
+  const room = nick === "" ? undefined : "red";
+  const session = { id: "1", nick, account: "", rooms: new Set(room) };
   return {
     session,
+    room,
     isNamed: nick !== "",
     rejectedNick: "",
     reply: () => {},
@@ -135,9 +137,8 @@ function connectionOf(nick: string): Connection {
 /** Returns a handler that rejects everything, and a sender that sends nothing. */
 function rejecting(): { handler: Handler; sender: Sender } {
   const rejected = { ok: false, code: "", message: "" };
-  const handler = new Proxy({}, {
-    get: () => () => Promise.resolve(rejected),
-  });
+  const verbs = new Proxy({}, { get: () => () => Promise.resolve(rejected) });
+  const handler = new Proxy({}, { get: () => verbs });
   const sender = new Proxy({}, { get: () => () => {} });
   return { handler: handler as Handler, sender: sender as Sender };
 }
@@ -166,7 +167,8 @@ Deno.test("names of any length and content are checked in linear time", () => {
 });
 
 Deno.test("events are encoded in linear time", () => {
-  const event = { kind: "message", room: "red", id: "1", nick: "Ann", time: 0, cid: "" } as const;
+  const author = { id: "1", account: "", nick: "Ann" };
+  const event = { kind: "message", room: "red", ...author, time: 0, cid: "" } as const;
   assertEachFast("shown", hostile(LINE_BYTES), shown);
   assertEachFast(
     "encodeJson",
@@ -204,7 +206,7 @@ Deno.test("a line of plain text is handled in linear time", () => {
 });
 
 Deno.test("a frame of chat.v1 is handled in linear time", () => {
-  const parts = { ...rejecting(), limits, graceMs: 0, retentionMs: 0 };
+  const parts = { ...rejecting(), limits, graceMs: 0, retentionMs: 0, editMs: 0 };
   const requests = new ChatV1(parts);
   const handle = (nick: string, frame: string) => {
     const most = limits.maxInboxFrames;
@@ -219,16 +221,21 @@ Deno.test("a frame of chat.v1 is handled in linear time", () => {
   assertEachFast("a frame", texts, (text) => handle("Ann", text));
   const fields: Record<string, string[]> = {
     message: ["text", "room", "cid", "ref"],
-    direct: ["to", "text"],
+    direct: ["to", "user", "text"],
     login: ["nick"],
     resume: ["token", "last", "direct"],
     join: ["room"],
     nick: ["nick"],
-    who: ["nick"],
+    who: ["nick", "user"],
+    leave: ["room"],
+    edit: ["room", "with", "id", "text"],
+    delete: ["room", "with", "id"],
+    read: ["room", "with", "id"],
+    end: ["session"],
     identify: ["nick", "password"],
     register: ["password"],
     password: ["password", "new"],
-    history: ["room", "before", "after"],
+    history: ["room", "with", "before", "after"],
     ping: ["ref"],
     dance: ["type"],
   };

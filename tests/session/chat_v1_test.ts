@@ -20,6 +20,8 @@ async function connect(server: TestServer): Promise<TextClient> {
 class Names {
   readonly #ids = new Map<string, string>();
   readonly #tokens = new Map<string, string>();
+  /** IDs of users and sessions. */
+  readonly #ulids = new Map<string, string>();
 
   in(line: string): string {
     const numbered = (names: Map<string, string>, kind: string) => (found: string) => {
@@ -27,15 +29,17 @@ class Names {
       return names.get(found)!;
     };
     return line
-      .replace(/"time":\d+/g, '"time":"<time>"')
+      .replace(/"(time|edited|deleted|since)":\d+/g, '"$1":"<time>"')
       .replace(/"[\w-]{43}"/g, numbered(this.#tokens, "token"))
+      .replace(/"0[0-9A-Z]{25}"/g, numbered(this.#ulids, "ulid"))
       .replace(/"[a-u][0-9a-f]{4,22}"/g, numbered(this.#ids, "id"));
   }
 
   /** Replaces the IDs and tokens of the document by those of this run. */
   static translate(line: string, from: Names, to: Names): string {
     const here = new Map<string, string>();
-    for (const [theirs, ours] of [[from.#ids, to.#ids], [from.#tokens, to.#tokens]] as const) {
+    const pairs = [[from.#ids, to.#ids], [from.#tokens, to.#tokens], [from.#ulids, to.#ulids]];
+    for (const [theirs, ours] of pairs as [Map<string, string>, Map<string, string>][]) {
       const byName = new Map([...ours].map(([text, name]) => [name, text]));
       for (const [text, name] of theirs) here.set(text, byName.get(name) ?? text);
     }
@@ -87,6 +91,11 @@ async function company(
   await bob.expect({ type: "joined", nick: "Ann" });
   await tim.expect("Ann joined room.");
   return { ann, bob, tim };
+}
+
+/** Returns the nicknames in a reply to `members`. */
+function nicksOf({ members }: JsonObject): string[] {
+  return members.map(({ nick }: JsonObject) => nick);
 }
 
 /** Checks that each frame gets exactly one error, and that other clients receive nothing. */
@@ -150,10 +159,10 @@ Deno.test("a duplicate key is malformed, also if it is written with escapes", as
   await refusesEach([
     ['{"type":"ping","type":"ping"}', "malformed"],
     ['{"type":"ping","ref":1,"ref":2}', "malformed"],
-    ['{"type":"message","text":"a","text":"b"}', "malformed"],
+    ['{"type":"message","room":"red","text":"a","text":"b"}', "malformed"],
     ['{"type":"ping","\\u0074ype":"message","text":"boo"}', "malformed"],
     ['{"\\u0074\\u0079pe":"ping","type":"ping"}', "malformed"],
-    ['{"type":"message","text":"boo","te\\u0078t":""}', "malformed"],
+    ['{"type":"message","room":"red","text":"boo","te\\u0078t":""}', "malformed"],
     ['{"type":"ping","x":1,"x":2}', "malformed"],
     ['{"type":"ping","__proto__":1,"__proto__":2}', "malformed"],
     ['{"type":"ping","x\\"":1,"x\\"":2}', "malformed"],
@@ -202,17 +211,28 @@ Deno.test("a request whose type is missing or not a string is a bad request", as
 Deno.test("a missing field, or one of the wrong type, is a bad request", async () => {
   const fields = {
     login: { nick: "required" },
-    resume: { token: "required", last: "optional", direct: "optional" },
+    resume: { token: "required", direct: "optional" },
     join: { room: "required" },
+    leave: { room: "required" },
+    members: { room: "required" },
     nick: { nick: "required" },
-    message: { text: "required", room: "optional", cid: "optional" },
-    action: { text: "required", room: "optional", cid: "optional" },
+    identify: { nick: "required", password: "required" },
+    register: { password: "required" },
+    password: { password: "required", new: "required" },
+    unregister: { password: "required" },
+    message: { text: "required", room: "required", cid: "optional" },
+    action: { text: "required", room: "required", cid: "optional" },
     direct: { to: "required", text: "required", cid: "optional" },
+    edit: { room: "required", id: "required", text: "required" },
+    delete: { room: "required", id: "required" },
+    read: { room: "required", id: "required" },
     who: { nick: "required" },
-    history: { room: "optional", before: "optional", after: "optional", limit: "optional" },
+    end: { session: "required" },
+    history: { room: "required", before: "optional", after: "optional", limit: "optional" },
   };
   const good: Record<string, unknown> = { nick: "Ann", token: "x".repeat(43), room: "red" };
-  Object.assign(good, { text: "BOO", to: "Bob", last: "a", direct: "a", before: "a", limit: 1 });
+  Object.assign(good, { text: "BOO", to: "Bob", direct: "a", before: "a", limit: 1, id: "a" });
+  Object.assign(good, { password: "x", new: "x", session: "x" });
   const cases: [string, string, unknown][] = [];
   for (const [type, named] of Object.entries(fields)) {
     for (const [field, how] of Object.entries(named)) {
@@ -227,22 +247,27 @@ Deno.test("a missing field, or one of the wrong type, is a bad request", async (
       }
     }
   }
-  assert(cases.length > 100, `${cases.length}`);
+  for (const last of ["a", 7, null, true, ["a"], { red: 7 }, { red: null }, { red: {} }]) {
+    const ref = `last ${JSON.stringify(last)}`;
+    const request = { type: "resume", ref, token: "x".repeat(43), last };
+    cases.push([JSON.stringify(request), "bad-request", ref]);
+  }
+  assert(cases.length > 200, `${cases.length}`);
   await refusesEach(cases);
 });
 
 Deno.test("a field that is too long, empty or excluded by another field is rejected", async () => {
   const long = "x".repeat(65);
   const cases: [object, string][] = [
-    [{ type: "message", text: "" }, "bad-request"],
-    [{ type: "action", text: "" }, "bad-request"],
+    [{ type: "message", room: "red", text: "" }, "bad-request"],
+    [{ type: "action", room: "red", text: "" }, "bad-request"],
     [{ type: "direct", to: "Bob", text: "" }, "bad-request"],
-    [{ type: "message", text: "BOO", cid: long }, "bad-request"],
-    [{ type: "action", text: "BOO", cid: long }, "bad-request"],
+    [{ type: "message", room: "red", text: "BOO", cid: long }, "bad-request"],
+    [{ type: "action", room: "red", text: "BOO", cid: long }, "bad-request"],
     [{ type: "direct", to: "Bob", text: "BOO", cid: long }, "bad-request"],
-    [{ type: "message", text: "x".repeat(16_385) }, "too-long"],
-    [{ type: "message", text: "é".repeat(8_192) + "x" }, "too-long"],
-    [{ type: "action", text: "\u0001".repeat(6_000) + "é".repeat(5_200) }, "too-long"],
+    [{ type: "message", room: "red", text: "x".repeat(16_385) }, "too-long"],
+    [{ type: "message", room: "red", text: "é".repeat(8_192) + "x" }, "too-long"],
+    [{ type: "action", room: "red", text: "\u0001".repeat(6_000) + "é".repeat(5_200) }, "too-long"],
     [{ type: "direct", to: "Bob", text: "😀".repeat(4_097) }, "too-long"],
     [{ type: "message", text: "BOO", room: "blue" }, "not-in-room"],
     [{ type: "message", text: "BOO", room: "" }, "not-in-room"],
@@ -317,7 +342,7 @@ Deno.test("an invalid ref is rejected without a ref, and the longest valid ref i
   await refusesEach([
     ...[...bad, ...more].map((ref): [string, string] => [ping(ref), "bad-request"]),
     // The request is not carried out.
-    ['{"type":"message","text":"BOO","ref":1.5}', "bad-request"],
+    ['{"type":"message","room":"red","text":"BOO","ref":1.5}', "bad-request"],
     ['{"type":"nick","nick":"Boo","ref":null}', "bad-request"],
     [ping(JSON.stringify("x".repeat(2 ** 20))), "too-long"],
     [ping(JSON.stringify("x".repeat(256 * 1024))), "too-long"],
@@ -335,15 +360,15 @@ Deno.test("the requests of one frame are handled in order, wrong ones included",
   await using server = await TestServer.open();
   const { ann, bob, tim } = await company(server);
   const lines = [
-    '{"type":"message","text":"one","ref":1}\r',
+    '{"type":"message","room":"red","text":"one","ref":1}\r',
     "what?",
     "",
     '{"type":"nick","nick":"Anna","ref":2}',
     '{"type":"nick","nick":"bob","ref":3}',
     "  ",
-    '{"type":"message","text":"two","ref":4}',
-    '{"type":"leave","ref":5}',
-    '{"type":"message","text":"BOO","ref":6}',
+    '{"type":"message","room":"red","text":"two","ref":4}',
+    '{"type":"leave","room":"red","ref":5}',
+    '{"type":"message","room":"red","text":"BOO","ref":6}',
     "",
   ];
   ann.send(lines.join("\n"));
@@ -351,7 +376,7 @@ Deno.test("the requests of one frame are handled in order, wrong ones included",
     { type: "error", code: "malformed" },
     { type: "message", text: "one", nick: "Ann" },
     { type: "ok", ref: 1 },
-    { type: "nick", nick: "Ann", to: "Anna" },
+    { type: "nick", nick: "Ann", to: { nick: "Anna" } },
     { type: "ok", ref: 2 },
     { type: "error", code: "nickname-taken", ref: 3 },
     { type: "message", text: "two", nick: "Anna" },
@@ -363,7 +388,7 @@ Deno.test("the requests of one frame are handled in order, wrong ones included",
   await ann.expectNothingElse();
   await bob.expect(
     { type: "message", text: "one", nick: "Ann" },
-    { type: "nick", to: "Anna" },
+    { type: "nick", to: { nick: "Anna" } },
     { type: "message", text: "two", nick: "Anna" },
     { type: "left", nick: "Anna" },
   );
@@ -399,7 +424,7 @@ Deno.test("a text is delivered exactly as it was sent, whatever its characters a
     assertEquals(heard[0]!.text, text);
     await bob.expect({ type: "direct", nick: "Ann", text });
   }
-  const { events } = await bob.request({ type: "history", limit: 100 });
+  const { events } = await bob.request({ type: "history", room: "red", limit: 100 });
   assertEquals(events.map(({ text }: JsonObject) => text), texts);
   await bob.expectNothingElse();
   await tim.expectNothingElse();
@@ -409,16 +434,16 @@ Deno.test("a lone surrogate is replaced in a text, and rejected in every other f
   await using server = await TestServer.open();
   const { ann, bob, tim } = await company(server);
   const half = JSON.stringify("\ud83d");
-  ann.send(`{"type":"message","text":${half}}`);
-  await ann.expect({ type: "message", text: "\ufffd" });
-  await bob.expect({ type: "message", text: "\ufffd" });
+  ann.send(`{"type":"message","room":"red","text":${half}}`);
+  await ann.expect({ type: "message", room: "red", text: "\ufffd" });
+  await bob.expect({ type: "message", room: "red", text: "\ufffd" });
   await tim.expect("Ann: \ufffd");
   ann.send(`{"type":"direct","to":"Bob","text":${half}}`);
-  await ann.expect({ type: "direct", to: "Bob", text: "\ufffd" });
+  await ann.expect({ type: "direct", to: { nick: "Bob" }, text: "\ufffd" });
   await bob.expect({ type: "direct", text: "\ufffd" });
   for (
     const [request, code] of [
-      [`{"type":"message","text":"BOO","cid":${half}}`, "bad-request"],
+      [`{"type":"message","room":"red","text":"BOO","cid":${half}}`, "bad-request"],
       [`{"type":"message","text":"BOO","room":${half}}`, "not-in-room"],
       [`{"type":"nick","nick":${half}}`, "bad-nickname"],
       [`{"type":"join","room":${half}}`, "bad-room"],
@@ -433,7 +458,7 @@ Deno.test("a lone surrogate is replaced in a text, and rejected in every other f
     const { type, code: given } = await ann.next();
     assertEquals([request, type, given], [request, "error", code]);
   }
-  await bob.request({ type: "history" });
+  await bob.request({ type: "history", room: "red" });
   await bob.expectNothingElse();
   await tim.expectNothingElse();
   for (const { connection: client } of [ann, bob]) {
@@ -442,9 +467,11 @@ Deno.test("a lone surrogate is replaced in a text, and rejected in every other f
 });
 
 Deno.test("a lone surrogate that an older version stored is replaced when it is sent", () => {
-  const event = { room: "red", id: "1", nick: "A\ud800", text: "b\udc00", time: 0, cid: "c\ud800" };
+  const author = { id: "1", account: "", nick: "A\ud800" };
+  const event = { room: "red", ...author, text: "b\udc00", time: 0, cid: "c\ud800" };
+  const to = { user: "2", nick: "B\ud800", isRegistered: false };
   for (const kind of ["message", "action", "direct", "nick"] as const) {
-    const line = encodeJson({ kind, ...event }, "g1a0000000");
+    const line = encodeJson({ kind, ...event, to }, "g1a0000000");
     assert(!/\\ud[89a-f]/i.test(line) && line.isWellFormed(), line);
     assertEquals(JSON.parse(line).nick, "A\ufffd");
   }
@@ -460,16 +487,16 @@ Deno.test("before the login, only pings are answered", async () => {
   for (
     const request of [
       { type: "join", room: "red" },
-      { type: "leave" },
+      { type: "leave", room: "red" },
       { type: "nick", nick: "Ann" },
-      { type: "message", text: "BOO" },
+      { type: "message", room: "red", text: "BOO" },
       { type: "message", text: "BOO", room: "red", cid: "1" },
-      { type: "action", text: "boos" },
+      { type: "action", room: "red", text: "boos" },
       { type: "direct", to: "Bob", text: "BOO" },
       { type: "who", nick: "Bob" },
       { type: "rooms" },
-      { type: "members" },
-      { type: "history" },
+      { type: "members", room: "red" },
+      { type: "history", room: "red" },
       { type: "history", room: "red" },
     ]
   ) await ann.expectError(request, "not-named");
@@ -481,16 +508,14 @@ Deno.test("before the login, only pings are answered", async () => {
     await ann.expectError({ type: "login", nick }, "bad-nickname");
   }
   const welcome = await ann.request({ type: "login", nick: "Ann" });
-  assertEquals([welcome.type, welcome.nick, "room" in welcome], ["welcome", "Ann", false]);
+  assertEquals([welcome.type, welcome.nick, welcome.rooms], ["welcome", "Ann", []]);
   await bob.expectNothingElse();
 });
 
 Deno.test("an invalid resume token is rejected, and other clients are not disturbed", async () => {
   await using server = await TestServer.open({ rateLimits: "off" });
-  const bob = await JsonClient.connect(server);
-  const { token } = await bob.request({ type: "login", nick: "Bob" });
-  bob.send({ type: "join", room: "red" });
-  await bob.expect({ type: "joined" });
+  const bob = await JsonClient.login(server, "Bob", "red");
+  const { token } = bob.welcome;
   const ann = await JsonClient.connect(server);
   const stored = new Set<string>();
   for await (const { key } of server.kv.list({ prefix: ["resume"] })) {
@@ -514,12 +539,12 @@ Deno.test("a binary frame closes the connection with 1003 and a huge one with 10
   const bob = await JsonClient.login(server, "Bob", "red");
   const tim = await server.login("Tim", "red");
   await bob.expect({ type: "joined", nick: "Tim" });
-  const huge = JSON.stringify({ type: "message", text: "x".repeat(5 * 1024 * 1024) });
+  const huge = JSON.stringify({ type: "message", room: "red", text: "x".repeat(5 * 1024 * 1024) });
   const binary = new TextEncoder().encode('{"type":"ping"}');
   for (const [frame, code] of [[binary, 1003], [new Uint8Array(0), 1003], [huge, 1009]] as const) {
     const ann = await JsonClient.login(server, "Ann", "red");
     await bob.expect({ type: "joined", nick: "Ann" });
-    ann.connection.send(frame, '{"type":"message","text":"BOO"}');
+    ann.connection.send(frame, '{"type":"message","room":"red","text":"BOO"}');
     assertEquals((await withDeadline(ann.connection.closed, "the close")).code, code);
     await bob.expect({ type: "left", nick: "Ann" });
     await tim.expect("Ann joined room.", "Ann left room.");
@@ -531,7 +556,13 @@ Deno.test("a binary frame closes the connection with 1003 and a huge one with 10
 Deno.test("a message sent again with the same cid is delivered once, and gets the first reply again", async () => {
   await using server = await TestServer.open();
   const { ann, bob, tim } = await company(server);
-  const say = (ref: number, type = "message") => ({ type, text: `try ${ref}`, cid: "a", ref });
+  const say = (ref: number, type = "message") => ({
+    type,
+    room: "red",
+    text: `try ${ref}`,
+    cid: "a",
+    ref,
+  });
   // First in one frame, then one after the other, then as another kind.
   ann.send([say(1), say(2), say(3)].map((each) => JSON.stringify(each)).join("\n"));
   const heard = [await ann.next(), await ann.next(), await ann.next(), await ann.next()];
@@ -547,7 +578,7 @@ Deno.test("a message sent again with the same cid is delivered once, and gets th
   assertEquals(await ann.next(), { type: "ok", ref: 4, id });
   ann.send(say(5, "action"));
   assertEquals(await ann.next(), { type: "ok", ref: 5, id });
-  await bob.expect({ type: "message", text: "try 1", cid: "a" });
+  await bob.expect({ type: "message", room: "red", text: "try 1", cid: "a" });
   // The same cid of another client is another message.
   await bob.sendMessage("mine", { cid: "a" });
   await ann.expect({ type: "message", nick: "Bob", cid: "a" });
@@ -561,18 +592,18 @@ Deno.test("the cid of a rejected message is not remembered", async () => {
   await using server = await TestServer.open();
   const ann = await JsonClient.login(server, "Ann");
   const bob = await JsonClient.login(server, "Bob", "red");
-  const words = { type: "message", text: "hello", cid: "a" };
+  const words = { type: "message", room: "red", text: "hello", cid: "a" };
   await ann.expectError(words, "not-in-room");
-  await ann.expectError({ ...words, type: "direct", to: "Cy" }, "not-online");
-  ann.send({ type: "join", room: "red" });
-  await ann.expect({ type: "joined" });
+  const direct = { type: "direct", text: "hello", cid: "a" };
+  await ann.expectError({ ...direct, to: "Cy" }, "not-online");
+  await ann.join("red");
   await bob.expect({ type: "joined" });
   await ann.expectError({ ...words, room: "blue" }, "not-in-room");
   await ann.expectError({ ...words, text: "x".repeat(16_385) }, "too-long");
   const id = await ann.sendMessage("hello", { cid: "a" });
-  await bob.expect({ type: "message", text: "hello", cid: "a", id });
+  await bob.expect({ type: "message", room: "red", text: "hello", cid: "a", id });
   assertEquals((await ann.request(words)).id, id);
-  await ann.requestAll({ ...words, type: "direct", to: "Bob" });
+  await ann.requestAll({ ...direct, to: "Bob" });
   await bob.expect({ type: "direct", text: "hello", cid: "a" });
   await bob.expectNothingElse();
 });
@@ -592,7 +623,7 @@ Deno.test("the cid of a message that could not be stored is not remembered", asy
   const bob = await JsonClient.login(server, "Bob", "red");
   await ann.expect({ type: "joined" });
   away = true;
-  const words = { type: "message", text: "hello", cid: "a" };
+  const words = { type: "message", room: "red", text: "hello", cid: "a" };
   ann.send([1, 2].map((ref) => JSON.stringify({ ...words, ref })).join("\n"));
   const answers = [await ann.next(), await ann.next()];
   assertEquals(answers.map(({ code }) => code), ["unavailable", "unavailable"]);
@@ -600,7 +631,7 @@ Deno.test("the cid of a message that could not be stored is not remembered", asy
   away = false;
   const heard = await ann.requestAll(words);
   assertEquals(heard.map(({ type }) => type), ["message", "ok"]);
-  await bob.expect({ type: "message", text: "hello" });
+  await bob.expect({ type: "message", room: "red", text: "hello" });
   await bob.expectNothingElse();
 });
 
@@ -608,9 +639,12 @@ Deno.test("the last 512 cids of a client are remembered", async () => {
   await using server = await TestServer.open({ rateLimits: "off" });
   const ann = await JsonClient.login(server, "Ann", "red");
   const first = await ann.sendMessage("first", { cid: "first" });
-  for (let i = 0; i < 511; i++) ann.send({ type: "message", text: "x", cid: `${i}` });
+  for (let i = 0; i < 511; i++) ann.send({ type: "message", room: "red", text: "x", cid: `${i}` });
   for (let i = 0; i < 511; i++) await ann.expect({ type: "message", cid: `${i}` });
-  assertEquals((await ann.request({ type: "message", text: "first", cid: "first" })).id, first);
+  assertEquals(
+    (await ann.request({ type: "message", room: "red", text: "first", cid: "first" })).id,
+    first,
+  );
 });
 
 Deno.test("a direct message sent again with the same cid is delivered once, and gets the first reply again", async () => {
@@ -624,7 +658,7 @@ Deno.test("a direct message sent again with the same cid is delivered once, and 
   const [echo, ...answers] = [await ann.next(), await ann.next(), await ann.next()];
   answers.push(await ann.next());
   const { id } = echo!;
-  assertEquals([echo!.type, echo!.to, echo!.cid], ["direct", "Bob", "a"]);
+  assertEquals([echo!.type, echo!.to.nick, echo!.cid], ["direct", "Bob", "a"]);
   await bob.expect({ type: "direct", nick: "Ann", text: "psst", id, cid: "a" });
   await bob.expectNothingElse();
   await ann.expectNothingElse();
@@ -646,44 +680,46 @@ Deno.test("an empty cid of a direct message is handled as that of a room message
   );
   const cy = await JsonClient.login(server, "Cy");
   const direct = await times({ type: "direct", to: "Cy", text: "hi", cid: "" });
-  const message = await times({ type: "message", text: "hi", cid: "" });
+  const message = await times({ type: "message", room: "red", text: "hi", cid: "" });
   assertEquals(direct, message);
   cy.connection.socket.close();
 });
 
-Deno.test("a message for another room than the client's is rejected, also after the client moved", async () => {
+Deno.test("a message goes to the room that it names, and is rejected if the client is not there", async () => {
   await using server = await TestServer.open();
   const { ann, bob, tim } = await company(server);
   const blue = await JsonClient.login(server, "Cy", "blue");
   ann.send(
     { type: "message", text: "one", room: "red", ref: 1 },
-    { type: "join", room: "blue", ref: 2 },
-    { type: "message", text: "BOO", room: "red", ref: 3 },
-    { type: "action", text: "boos", room: "red", ref: 4 },
-    { type: "action", text: "waves", room: "blue", ref: 5 },
-    { type: "leave", ref: 6 },
-    { type: "message", text: "BOO", room: "blue", ref: 7 },
+    { type: "message", text: "BOO", room: "blue", ref: 2 },
+    { type: "join", room: "blue", ref: 3 },
+    { type: "action", text: "waves", room: "blue", ref: 4 },
+    { type: "message", text: "two", room: "red", ref: 5 },
+    { type: "leave", room: "red", ref: 6 },
+    { type: "message", text: "BOO", room: "red", ref: 7 },
+    { type: "leave", room: "red", ref: 8 },
   );
   await ann.expect(
     { type: "message", text: "one" },
     { type: "ok", ref: 1 },
-    { type: "left", room: "red" },
+    { type: "error", code: "not-in-room", ref: 2 },
     { type: "joined", room: "blue" },
-    { type: "ok", ref: 2 },
-    { type: "error", code: "not-in-room", ref: 3 },
-    { type: "error", code: "not-in-room", ref: 4 },
+    { type: "ok", ref: 3 },
     { type: "action", text: "waves", room: "blue" },
+    { type: "ok", ref: 4 },
+    { type: "message", text: "two", room: "red" },
     { type: "ok", ref: 5 },
-    { type: "left", room: "blue" },
+    { type: "left", room: "red" },
     { type: "ok", ref: 6 },
     { type: "error", code: "not-in-room", ref: 7 },
+    { type: "error", code: "not-in-room", ref: 8 },
   );
   await ann.expectNothingElse();
-  await bob.expect({ text: "one" }, { type: "left", nick: "Ann" });
+  await bob.expect({ text: "one" }, { text: "two" }, { type: "left", nick: "Ann" });
   await bob.expectNothingElse();
-  await tim.expect("Ann: one", "Ann left room.");
+  await tim.expect("Ann: one", "Ann: two", "Ann left room.");
   await tim.expectNothingElse();
-  await blue.expect({ type: "joined" }, { type: "action", text: "waves" }, { type: "left" });
+  await blue.expect({ type: "joined" }, { type: "action", text: "waves" });
   await blue.expectNothingElse();
 });
 
@@ -706,7 +742,7 @@ Deno.test("300 requests sent at once get one reply each, in order, and other cli
     if (ref % 50 === 17) return { type: "ping", ref };
     if (ref % 50 === 27) return { type: "nick", nick: `Ann${ref}`, ref };
     if (ref % 50 === 37) return { type: "dance", ref };
-    return { type: ref % 3 === 0 ? "action" : "message", text: `${ref}`, ref };
+    return { type: ref % 3 === 0 ? "action" : "message", room: "red", text: `${ref}`, ref };
   });
   for (let i = 0; i < 300; i += 30) {
     ann.send(requests.slice(i, i + 20).map((each) => JSON.stringify(each)).join("\n"));
@@ -740,7 +776,7 @@ Deno.test("300 requests sent at once get one reply each, in order, and other cli
   await bob.expectNothingElse();
   let nick = "Ann";
   for (const { type, text, to } of events) {
-    if (type === "nick") await tim.expect(`${nick} is now known as ${nick = to}.`);
+    if (type === "nick") await tim.expect(`${nick} is now known as ${nick = to.nick}.`);
     else await tim.expect(type === "action" ? `* ${nick} ${text}` : `${nick}: ${text}`);
   }
   await tim.expectNothingElse();
@@ -749,11 +785,17 @@ Deno.test("300 requests sent at once get one reply each, in order, and other cli
 Deno.test("a request without a ref gets a reply only if it fails", async () => {
   await using server = await TestServer.open();
   const { ann } = await company(server);
-  ann.send({ type: "ping" }, { type: "message", text: "one" }, { type: "nick", nick: "Anna" });
-  ann.send({ type: "dance" }, { type: "leave" }, { type: "nick", nick: "Ann" }, { type: "leave" });
+  ann.send({ type: "ping" }, { type: "message", room: "red", text: "one" }, {
+    type: "nick",
+    nick: "Anna",
+  });
+  ann.send({ type: "dance" }, { type: "leave", room: "red" }, { type: "nick", nick: "Ann" }, {
+    type: "leave",
+    room: "red",
+  });
   await ann.expect(
-    { type: "message", text: "one" },
-    { type: "nick", to: "Anna" },
+    { type: "message", room: "red", text: "one" },
+    { type: "nick", to: { nick: "Anna" } },
     { type: "error", code: "unknown-type" },
     { type: "left" },
     { type: "error", code: "not-in-room" },
@@ -774,24 +816,24 @@ Deno.test("plain-text and chat.v1 clients of one room see the same events, and n
   await tim.expect("Ann: hi");
   await tim.request("/me waves", "* Tim waves");
   await ann.expect({ type: "action", room: "red", nick: "Tim", text: "waves" });
-  ann.send({ type: "action", text: "bows" });
+  ann.send({ type: "action", room: "red", text: "bows" });
   await ann.expect({ type: "action", nick: "Ann", text: "bows" });
   await tim.expect("* Ann bows");
   await tim.request("/nick Tom", "Nickname is: Tom");
-  await ann.expect({ type: "nick", room: "red", nick: "Tim", to: "Tom" });
+  await ann.expect({ type: "nick", room: "red", nick: "Tim", to: { nick: "Tom" } });
   ann.send({ type: "nick", nick: "Anna" });
-  await ann.expect({ type: "nick", nick: "Ann", to: "Anna" });
+  await ann.expect({ type: "nick", nick: "Ann", to: { nick: "Anna" } });
   await tim.expect("Ann is now known as Anna.");
   await tim.request("/msg Anna psst", "[to Anna] psst");
   await ann.expect({ type: "direct", nick: "Tom", text: "psst" });
   ann.send({ type: "direct", to: "tom", text: "what?" });
-  await ann.expect({ type: "direct", nick: "Anna", to: "Tom", text: "what?" });
+  await ann.expect({ type: "direct", nick: "Anna", to: { nick: "Tom" }, text: "what?" });
   await tim.expect("[from Anna] what?");
   await tim.request("/ls", "Tom\nAnna");
-  assertEquals((await ann.request({ type: "members" })).nicks, ["Tom", "Anna"]);
+  assertEquals(nicksOf(await ann.request({ type: "members", room: "red" })), ["Tom", "Anna"]);
   await tim.request("/who anna", 'Anna is in room "red".');
-  assertEquals((await ann.request({ type: "who", nick: "tom" })).room, "red");
-  assertEquals((await ann.request({ type: "who", nick: "nora" })).room, null);
+  assertEquals((await ann.request({ type: "who", nick: "tom" })).rooms, ["red"]);
+  assertEquals((await ann.request({ type: "who", nick: "nora" })).rooms, []);
   const rooms = [{ room: "blue", people: 1 }, { room: "red", people: 2 }];
   assertEquals((await ann.request({ type: "rooms" })).rooms, rooms);
   await tim.request("/quit", 'Left chat room "red"');
@@ -800,7 +842,7 @@ Deno.test("plain-text and chat.v1 clients of one room see the same events, and n
   await tim.expectNothingElse();
   await tim.request("/join red", 'Joined chat room "red"');
   await ann.expect({ type: "joined", room: "red", nick: "Tom" });
-  ann.send({ type: "leave" });
+  ann.send({ type: "leave", room: "red" });
   await ann.expect({ type: "left", nick: "Anna" });
   await tim.expect("Anna left room.");
   await tim.request("alone", "Tom: alone");
@@ -866,12 +908,17 @@ Deno.test("a dropped client keeps its room and nickname for the grace, and then 
   conn.close();
   await eventually(() => server.chat.size < size, "the end is noticed");
   // Other clients see no leave.
-  assertEquals((await bob.request({ type: "members" })).nicks, ["Bob", "Tim", "Ann", "Cy"]);
+  assertEquals(nicksOf(await bob.request({ type: "members", room: "red" })), [
+    "Bob",
+    "Tim",
+    "Ann",
+    "Cy",
+  ]);
   const other = await JsonClient.connect(server);
   await other.expectError({ type: "login", nick: "cy" }, "nickname-taken");
   await bob.expect({ type: "left", nick: "Cy", room: "red" });
   await tim.expect("Cy left room.");
-  assertEquals((await bob.request({ type: "members" })).nicks, ["Bob", "Tim", "Ann"]);
+  assertEquals(nicksOf(await bob.request({ type: "members", room: "red" })), ["Bob", "Tim", "Ann"]);
   assertEquals((await other.request({ type: "login", nick: "Cy" })).type, "welcome");
   await bob.expectNothingElse();
   await tim.expectNothingElse();

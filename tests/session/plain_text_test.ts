@@ -1,6 +1,7 @@
 /** The plain-text protocol over real sockets: every row of the contract, and the sample's conversations. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeText, fixedReply, ownReply } from "../../chat/delivery/text.ts";
+import { takenReply } from "../support/registrations.ts";
 import { TestServer } from "../support/test_server.ts";
 import type { TextClient } from "../support/text_client.ts";
 
@@ -64,9 +65,9 @@ Deno.test("the nickname of an online user is rejected at login and later, in eve
   await using server = await TestServer.open();
   const ann = await server.login("Ann");
   const bob = await server.connect();
-  await bob.request("ＡＮＮ", '"ＡＮＮ" is taken. Choose another nickname.');
+  await bob.request("ＡＮＮ", takenReply("ＡＮＮ"));
   await bob.request("Bob", "Using nickname: Bob\nType /help for list of commands.");
-  await bob.request("/nick ann", '"ann" is taken. Choose another nickname.');
+  await bob.request("/nick ann", takenReply("ann"));
   await bob.request("/nick", "Current nickname: Bob");
   await ann.expectNothingElse();
 });
@@ -154,9 +155,13 @@ Deno.test("an event is one line in a terminal: live, in history and as a direct 
 });
 
 Deno.test("names that an older version stored are shown safely, too", () => {
-  const event = { room: "r\nBob: x", id: "1", nick: "A\u001b", text: "n\n", time: 0, cid: "" };
+  const author = { id: "1", account: "", nick: "A\u001b" };
+  const event = { room: "r\nBob: x", ...author, text: "", time: 0, cid: "" };
+  const to = { user: "1", nick: "n\n", isRegistered: false };
   const lines = (["join", "leave", "nick"] as const).flatMap((kind) =>
-    [true, false].map((own) => encodeText({ kind, ...event }, own))
+    [true, false].map((own) =>
+      encodeText({ kind, ...event, ...kind === "nick" ? { to } : {} }, own)
+    )
   );
   const words = [
     ownReply.isInRoom("A\u001b", "r\nBob: x"),

@@ -122,7 +122,6 @@ Deno.test("Storage: of an ending and a resume of the same moment exactly one win
   await one.share();
   await other.share();
   await one.person("0", signedIn("Ann", "A"));
-  let resumed = 0;
   for (let i = 0; i < 20; i++) {
     const token = `token ${i}`, id = `1${i}`;
     await one.person(id, signedIn("Ann", "A", token), "red", "blue");
@@ -135,8 +134,8 @@ Deno.test("Storage: of an ending and a resume of the same moment exactly one win
     ]);
     // The ending starts over if the resume was first. So it always succeeds in the end.
     assertEquals(ended, "done");
-    if (taken.outcome === "done") resumed++;
-    else assertEquals(taken.outcome, "conflict");
+    // Which of them is first depends on the machine.
+    if (taken.outcome !== "done") assertEquals(taken.outcome, "conflict");
     await one.storage.reached();
     await other.storage.reached();
     assertEquals([one.storage.session(id), other.storage.session(id)], [undefined, undefined]);
@@ -144,7 +143,6 @@ Deno.test("Storage: of an ending and a resume of the same moment exactly one win
   }
   assertEquals([...await one.storage.listRooms()], []);
   assertEquals(await keysOf(kv, "resume"), []);
-  assert(resumed < 20);
 });
 
 Deno.test("Storage: an ending and the session's own changes of the same moment leave no rows", async () => {

@@ -30,7 +30,7 @@ Deno.test("a room name that reads as ASCII, or has other spaces, leads to the ro
   for (const name of lookalikes) {
     assertEquals(await join(bob, name), "general", name);
     await ann.expect({ type: "joined", room: "general", nick: "Bob" });
-    await bob.requestAll({ type: "leave" });
+    await bob.requestAll({ type: "leave", room: name });
     await ann.expect({ type: "left", room: "general", nick: "Bob" });
   }
   assertEquals(await join(bob, "the\u3000 red\u00a0room"), "the red room");
@@ -111,7 +111,7 @@ Deno.test("the lookalike row of an empty room expires with its history, and a jo
   const look = ["room_look", new Confusables().lookOfRoom("привет")!];
   const row = async () => (await server.kv.get<{ v: 1; room: string; empty: boolean }>(look)).value;
   assertEquals((await row())?.empty, false);
-  await ann.requestAll({ type: "leave" });
+  await ann.requestAll({ type: "leave", room: "привет" });
   await eventually(async () => (await row())?.empty === true, "the row may expire");
   assertEquals(await join(ann, "пpивeт"), "привет");
   assertEquals(await row(), { v: 1, room: "привет", empty: false });
@@ -120,7 +120,7 @@ Deno.test("the lookalike row of an empty room expires with its history, and a jo
 Deno.test("without history the lookalike row is removed with the room", async () => {
   await using server = await TestServer.open({ historySeconds: 0 });
   const ann = await JsonClient.login(server, "Ann", "привет");
-  await ann.requestAll({ type: "leave" });
+  await ann.requestAll({ type: "leave", room: "привет" });
   const rows = async () => {
     const found = [];
     for await (const { key } of server.kv.list({ prefix: ["room_look"] })) found.push(key);

@@ -7,10 +7,17 @@ import type { TextClient } from "./text_client.ts";
 // deno-lint-ignore no-explicit-any -- each test asserts the fields that it expects
 export type JsonObject = Record<string, any>;
 
+/** The password of every nickname that tests register. */
+export const PASSWORD = "correct-horse";
+
 /** A client of `chat.v1`. */
 export class JsonClient {
   /** The WebSocket. */
   readonly connection: TextClient;
+  /** The room that it joined first, where its messages go by default. */
+  room = "";
+  /** The `welcome` of its login. */
+  welcome: JsonObject = {};
   #refs = 0;
 
   constructor(client: TextClient) {
@@ -25,12 +32,41 @@ export class JsonClient {
   /** Connects, logs in, and joins a room if one is given. */
   static async login(server: TestServer, nick: string, room?: string): Promise<JsonClient> {
     const client = await JsonClient.connect(server);
-    await client.request({ type: "login", nick });
-    if (room !== undefined) {
-      client.send({ type: "join", room });
-      await client.expect({ type: "joined", room, nick });
-    }
+    client.welcome = await client.request({ type: "login", nick });
+    if (room !== undefined) await client.join(room);
     return client;
+  }
+
+  /** Logs in, registers the nickname, and joins a room if one is given. */
+  static async register(server: TestServer, nick: string, room?: string): Promise<JsonClient> {
+    const client = await JsonClient.login(server, nick);
+    await client.request({ type: "register", password: PASSWORD });
+    if (room !== undefined) await client.join(room);
+    return client;
+  }
+
+  /** Connects, and logs in to a registered nickname. Then joins a room if one is given. */
+  static async identify(server: TestServer, nick: string, room?: string): Promise<JsonClient> {
+    const client = await JsonClient.connect(server);
+    client.welcome = await client.request({ type: "identify", nick, password: PASSWORD });
+    assertEquals(client.welcome.type, "welcome", JSON.stringify(client.welcome));
+    if (room !== undefined) await client.join(room);
+    return client;
+  }
+
+  /** Joins a room, and returns the ID of the event. Messages go there if it is the first one. */
+  async join(room: string): Promise<string> {
+    const heard = await this.requestAll({ type: "join", room });
+    assertEquals(heard.map(({ type }) => type), ["joined", "ok"], JSON.stringify(heard));
+    this.room ||= heard[0]!.room;
+    return heard[0]!.id;
+  }
+
+  /** The ID of its user, as the last reply that named one said. */
+  get user(): string {
+    const users = this.connection.received.map((line) => JSON.parse(line))
+      .filter(({ type, user }) => (type === "welcome" || type === "ok") && user !== undefined);
+    return users.at(-1).user;
   }
 
   /** Sends each request in a frame of its own. Strings are sent as they are. */
@@ -72,9 +108,9 @@ export class JsonClient {
     assertEquals([type, given], ["error", code]);
   }
 
-  /** Sends a message to the room, and returns its ID. */
+  /** Sends a message to the room that it joined first, and returns its ID. */
   async sendMessage(text: string, more: object = {}): Promise<string> {
-    const heard = await this.requestAll({ type: "message", text, ...more });
+    const heard = await this.requestAll({ type: "message", room: this.room, text, ...more });
     assertEquals(heard.map(({ type }) => type), ["message", "ok"]);
     return heard[1]!.id;
   }

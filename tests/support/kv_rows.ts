@@ -52,7 +52,7 @@ export async function checkedHistory(kv: Deno.Kv): Promise<{ bytes: number; ids:
   }
   assertEquals(counters, sums, "each stream's counter is the sum of its rows");
   assertEquals(await historyCounter(kv), bytes, "the total counter is the sum of all rows");
-  for (const kind of ["log", "people", "direct", "sent", "own"]) {
+  for (const kind of ["log", "people", "conversation", "direct", "sent", "own"]) {
     for await (const { key } of kv.list({ prefix: [kind] })) {
       assert(ids.includes(String(key[2])), `row ${String(key[2])} has an index row`);
     }

@@ -24,7 +24,8 @@ export function welcomeReply(nick: string): string {
 
 /** Returns the reply to a nickname that a client has. */
 export function takenReply(nick: string): string {
-  return `"${nick}" is taken. Choose another nickname.`;
+  return `"${nick}" is taken. Choose another nickname. If it is you on another device, register ` +
+    "the nickname there. Then you can use it on both.";
 }
 
 /** Returns the reply to a lookalike of a nickname that a client has. */
@@ -52,9 +53,9 @@ export async function register(server: TestServer, nick: string, password = SECR
   await client.request(`/register ${password}`, ownedReply(nick));
   await client.disconnect();
   await eventually(async () => {
-    const holder = (await server.kv.get(["nick", nick.toLowerCase()])).value;
-    return typeof holder === "object";
-  }, `the registration keeps ${nick}`);
+    const rows = [...(await valuesOf(server.kv, "user")).values()] as { sessions: unknown[] }[];
+    return rows.every(({ sessions }) => sessions.length === 0);
+  }, `the session of ${nick} is over`);
 }
 
 /** Returns the values under a prefix by the second part of their keys. */

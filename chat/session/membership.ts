@@ -1,0 +1,73 @@
+/**
+ * The rooms of a session: entering and leaving them, and who is in which.
+ *
+ * A `chat.v1` session may be in several rooms. A plain-text session is in one at most: it moves.
+ */
+import type { Limits } from "../base/limits.ts";
+import { reject, rejection, type Result } from "../base/rejections.ts";
+import type { UserRef } from "../feed/events.ts";
+import type { Storage } from "../storage/storage.ts";
+import { type Changed, changedFrom } from "./changed.ts";
+import type { Connection } from "./connection.ts";
+import type { RoomNames } from "./room_names.ts";
+
+/** What {@linkcode Membership} is made of. */
+export interface MembershipParts {
+  readonly storage: Storage;
+  readonly roomNames: RoomNames;
+  readonly limits: Limits;
+}
+
+/** The verbs about rooms, for all connections of an instance. */
+export class Membership {
+  readonly #parts: MembershipParts;
+
+  constructor(parts: MembershipParts) {
+    this.#parts = parts;
+  }
+
+  /** Enters a further room. In a room that the session is in already, nothing changes. */
+  async join({ session }: Connection, typed: string): Promise<Changed> {
+    const { storage, roomNames } = this.#parts;
+    const name = roomNames.parse(typed);
+    if (!name.ok) return reject("bad-room", name.why);
+    return this.#changedFrom(await storage.setRoom(session.id, name.name));
+  }
+
+  /** Enters a room, after leaving all others. */
+  async moveTo(connection: Connection, typed: string): Promise<Changed> {
+    const name = this.#parts.roomNames.parse(typed);
+    if (!name.ok) return reject("bad-room", name.why);
+    for (const room of [...connection.session.rooms]) {
+      const left = await this.leave(connection, room);
+      if (!left.ok) return left;
+    }
+    return await this.join(connection, typed);
+  }
+
+  /** Leaves a room. */
+  async leave({ session }: Connection, typed: string): Promise<Changed> {
+    const room = this.#parts.roomNames.find(typed, session.rooms);
+    if (room === undefined) return rejection.notInThatRoom(typed);
+    return this.#changedFrom(await this.#parts.storage.removeRoom(session.id, room));
+  }
+
+  /** Returns the rooms that have members, in order of their names, and the number of members. */
+  rooms(): Promise<Map<string, number>> {
+    return this.#parts.storage.listRooms();
+  }
+
+  /** Returns the members of one of the session's rooms, in the order of their oldest sessions. */
+  async members(
+    { session }: Connection,
+    typed: string,
+  ): Promise<Result<{ room: string; members: readonly UserRef[] }>> {
+    const room = this.#parts.roomNames.find(typed, session.rooms);
+    if (room === undefined) return rejection.notInThatRoom(typed);
+    return { ok: true, room, members: await this.#parts.storage.getMembers(room) };
+  }
+
+  #changedFrom(result: Parameters<typeof changedFrom>[0]): Changed {
+    return changedFrom(result, this.#parts.limits);
+  }
+}
