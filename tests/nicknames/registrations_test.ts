@@ -1,6 +1,11 @@
 /** Registrations: registering and identifying, over instances, restarts and versions. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import type { Clock } from "../../chat/base/clock.ts";
 import { hashToken, newToken } from "../../chat/base/tokens.ts";
+import { accountFrom } from "../../chat/kv/values.ts";
+import { Confusables } from "../../chat/nicknames/confusables.ts";
+import { Passwords } from "../../chat/nicknames/passwords.ts";
+import { Registrations } from "../../chat/nicknames/registrations.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
 import { JsonClient } from "../support/json_client.ts";
 import {
@@ -16,8 +21,28 @@ import {
 } from "../support/registrations.ts";
 import { countingKv } from "../support/faulty_kv.ts";
 import { DenoKv, ServerProcess, testWithProgram } from "../support/processes.ts";
+import { openStorage } from "../support/storage.ts";
 import { TestServer } from "../support/test_server.ts";
 import { TextClient } from "../support/text_client.ts";
+
+/** Milliseconds for which {@linkcode openRegistrations} keeps a registration. */
+const LIFETIME_MS = 3_600_000;
+
+/** Opens Storage with registrations, without a server. */
+async function openRegistrations(kv: Deno.Kv, clock: Clock) {
+  const server = await openStorage(kv, "01A", { clock, registrationMs: LIFETIME_MS });
+  const registrations = new Registrations({
+    kv,
+    clock,
+    storage: server.storage,
+    ids: () => crypto.randomUUID(),
+    confusables: new Confusables(),
+    passwords: new Passwords(1000),
+    lifetimeMs: LIFETIME_MS,
+    registrationRate: undefined,
+  });
+  return Object.assign(server, { registrations });
+}
 
 Deno.test("a registered nickname needs its password after a restart", async () => {
   using kv = await Deno.openKv(":memory:");
@@ -226,6 +251,38 @@ Deno.test("a registration expires when it is not used for its lifetime", async (
   await eve.request(`/identify ${SECRET}`, '"Ann" is not registered.');
   await eve.request("Ann", welcomeReply("Ann"));
   await eve.request("/register another-one", ownedReply("Ann"));
+});
+
+Deno.test("a registration does not expire while its user is online, nor do its claims", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const clock = new AdjustedClock({ stoppedAtMs: Date.now() });
+  await using server = await openRegistrations(kv, clock);
+  const { registrations, storage } = server;
+  await server.person("1", "Zoë");
+  const record = storage.session("1")!;
+  assertEquals((await registrations.register(record, SECRET, "address", undefined)).ok, true);
+  const rows = async () => {
+    const { user, until, claims: kept } = accountFrom((await kv.get(["account", "zoë"])).value)!;
+    assertEquals(kept.length, 2);
+    const entry = await kv.get(["user", user]);
+    const claims = await Promise.all(kept.map((claim) => kv.get(["nick", claim])));
+    return { until, stamps: [entry, ...claims].map(({ versionstamp }) => versionstamp) };
+  };
+  const first = await rows();
+  await registrations.renewOnline();
+  // Most of its lifetime is left.
+  assertEquals(await rows(), first);
+  clock.advance(LIFETIME_MS * 0.6);
+  await registrations.renewOnline();
+  const second = await rows();
+  assert(second.until >= first.until + LIFETIME_MS * 0.6);
+  for (const [i, stamp] of second.stamps.entries()) assert(stamp !== first.stamps[i]);
+  // Of a user who is offline nothing is renewed.
+  await storage.deleteConnection("1");
+  clock.advance(LIFETIME_MS * 0.6);
+  await registrations.renewOnline();
+  assertEquals((await rows()).until, second.until);
+  assertEquals(registrations.renewalMs, LIFETIME_MS / 4);
 });
 
 Deno.test("with registration off no nickname can be registered, and earlier registrations stay valid", async () => {

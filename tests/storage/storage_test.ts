@@ -188,6 +188,26 @@ Deno.test("Storage.cleanUp removes all rows of a dead instance once, and announc
   for await (const turn of kv.list({ prefix: key })) await kv.delete(turn.key);
 });
 
+Deno.test("Storage.cleanUp of many sessions needs one list, however many there are", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const dead = await open(kv, "01A");
+  const ids = Array.from({ length: 2000 }, (_, i) => `1${10_000 + i}`);
+  await Promise.all(ids.map((id) => dead.person(id, `nick ${id}`, "red", "blue")));
+  await dead.crash();
+  const counting = countingKv(kv);
+  await using alive = await open(counting.kv, "01B");
+  const key = ["instance", "01A"];
+  const claim = { key, versionstamp: (await kv.get(key)).versionstamp };
+  const { gets, lists, commits } = counting.use;
+  assertEquals(await alive.storage.cleanUp("01A", claim, false), { gone: 2000, left: 0 });
+  assertEquals(counting.use.lists - lists, 1);
+  assert(counting.use.gets - gets < 200, `${counting.use.gets - gets} reads`);
+  assert(counting.use.commits - commits < 200, `${counting.use.commits - commits} commits`);
+  assertEquals(await keysOf(kv, "row"), []);
+  await kv.delete(key);
+  for await (const turn of kv.list({ prefix: key })) await kv.delete(turn.key);
+});
+
 Deno.test("Storage skips rows in forms that it does not know", async () => {
   using kv = await Deno.openKv(":memory:");
   await using server = await open(kv);

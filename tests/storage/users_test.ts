@@ -268,3 +268,21 @@ Deno.test("Storage restores the row of a user that is lost", async () => {
   await storage.deleteConnection("1");
   assertEquals(await keysOf(kv, "row"), []);
 });
+
+Deno.test("Storage removes the row of a user with the last session after its registration has ended", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using server = await openStorage(kv);
+  const { storage, told } = server;
+  await server.person("1", signedIn("Ann", "A"), "red", "blue");
+  await server.person("2", signedIn("Ann", "A"), "red");
+  told();
+  await storage.setUsername("1", { ...named("Ann"), ended: ownership("Ann", "A") });
+  assertEquals(told().sort(), ["join red Ann > Ann", "nick blue Ann@A > Ann"]);
+  // A session of a registration that has ended can do nothing more.
+  assertEquals((await storage.setRoom("2", "blue")).outcome, "conflict");
+  assertEquals((await storage.setUsername("2", named("ANN"))).outcome, "conflict");
+  await storage.endOtherSessions("A", "1");
+  assertEquals(told(), ["resume  Ann@A", "leave red Ann@A"]);
+  assertEquals(await userRow(kv, "A"), null);
+  assertEquals(await membersOf(storage, "red"), ["Ann"]);
+});
