@@ -133,8 +133,24 @@ export class MissedEventsReader {
         room === undefined ? await this.#readDirect(search) : await this.#readRoom(search, room),
       );
     });
+    await this.#checkEvictions(found.all());
     await fillEdits(this.#parts.history, session.user, found);
     return found.all().map(missedPart);
+  }
+
+  /** Finds out of which parts events were evicted. Mostly there are none: that takes one read. */
+  async #checkEvictions(parts: readonly FoundPart[]): Promise<void> {
+    const { history } = this.#parts;
+    if (await history.evictedAfter(parts.flatMap(({ needed }) => needed)) === "") return;
+    for (const part of parts) {
+      const { room, needed, unjoined } = part;
+      // A later event may have been evicted to make room although the last seen one is still there.
+      part.evicted = await history.evictedAfter(needed);
+      if (part.evicted === "" || room === undefined || unjoined === undefined) continue;
+      // If the session's join was evicted, older events may be from before it.
+      const joins = await history.evictedAfter([[["people", room], unjoined]]);
+      part.entries = part.entries.filter(({ eventId }) => eventId > joins);
+    }
   }
 
   async #readRoom(search: Search, room: string): Promise<FoundPart> {
@@ -143,10 +159,10 @@ export class MissedEventsReader {
     const last = seen.last.get(room);
     const moves = own.moves.filter(({ event }) => event.room === room);
     const stays = staysOf(session.rooms.has(room), moves, last, this.#endOf(room, now));
-    const nothing = { room, entries: [], isCut: false, evicted: "" };
+    const nothing = { room, entries: [], isCut: false, needed: [], evicted: "" };
     if (stays.length === 0) return { ...nothing, reason: "not-in-room" };
     if (history.retentionMs === 0) return { ...nothing, reason: "history-off" };
-    let newestFirst: LoggedEvent[] = [];
+    const newestFirst: LoggedEvent[] = [];
     const needed: [Stream, string][] = [[["own", session.id], last ?? stays[0]!.from]];
     let isCertain = true, isCut = false, unjoined: string | undefined;
     for (const stay of stays) {
@@ -158,15 +174,8 @@ export class MissedEventsReader {
       if (isCut) break;
       isCertain &&= this.#isCertain(search, stay, events, last);
     }
-    // A later event may have been evicted to make room although the last seen one is still there.
-    const evicted = await history.evictedAfter(needed);
-    if (evicted !== "" && unjoined !== undefined) {
-      // If the session's join was evicted, older events may be from before it.
-      const joins = await history.evictedAfter([[["people", room], unjoined]]);
-      newestFirst = newestFirst.filter(({ eventId }) => eventId > joins);
-    }
     const reason = isCertain || isCut ? undefined : "expired";
-    return { room, entries: newestFirst.reverse(), isCut, evicted, reason };
+    return { ...nothing, entries: newestFirst.reverse(), isCut, needed, unjoined, reason };
   }
 
   /**
@@ -258,9 +267,10 @@ export class MissedEventsReader {
       newestFirst.push(entry);
     }
     const isCertain = isFound || isCut || (isClear && isCovered(history.retentionOf("direct")));
-    const evicted = await history.evictedAfter(streams.map((stream) => [stream, last] as const));
+    const needed = streams.map((stream) => [stream, last] as const);
     const entries = newestFirst.reverse();
-    return { room: undefined, entries, isCut, evicted, reason: isCertain ? undefined : "expired" };
+    const reason = isCertain ? undefined : "expired";
+    return { room: undefined, entries, isCut, needed, evicted: "", reason };
   }
 }
 

@@ -6,6 +6,7 @@
  */
 import { encodedEventBytes } from "../delivery/encoded_size.ts";
 import type { LoggedEvent } from "../feed/events.ts";
+import type { Stream } from "../kv/keys.ts";
 
 /** Why events may be missing. */
 export type GapReason = "expired" | "too-many" | "history-off" | "unavailable" | "not-in-room";
@@ -34,8 +35,12 @@ export interface FoundPart {
   isCut: boolean;
   /** Why others may be missing. */
   readonly reason?: GapReason;
-  /** The ID of the newest event that was removed for the quota and would belong here; or empty. */
-  readonly evicted: string;
+  /** The streams in which no event may have been evicted, each with the ID after which. */
+  readonly needed: readonly (readonly [Stream, string])[];
+  /** If the session's join is not known: the ID after which the events of the stay begin. */
+  readonly unjoined?: string;
+  /** The ID of the newest event that was evicted from the needed ones; empty: none was. */
+  evicted: string;
   /** The IDs of events that were dropped from the entries. */
   leftOut?: string[];
 }

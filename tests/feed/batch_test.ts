@@ -11,12 +11,13 @@ function message(text: string): Operation {
     kind: "message",
     room: "r",
     id: "1",
+    account: "",
     nick: "Ann",
     text,
     time: 0,
     cid: "",
   };
-  return { event, settle };
+  return { events: [event], settle };
 }
 
 function claim(nick: string): Operation {
@@ -44,7 +45,7 @@ Deno.test("takeBatch: the events of a batch fit into one KV value, in any script
     while (queue.length > 0) {
       const { operations } = takeBatch(queue);
       seen.push(operations.length);
-      await kv.set(["row"], operations.map(({ event }) => Object.values(event!)));
+      await kv.set(["row"], operations.map(({ events }) => Object.values(events![0]!)));
     }
     assertEquals(seen.reduce((sum, each) => sum + each), 20);
   }
@@ -97,7 +98,7 @@ function checked(text: string, id: string): Operation {
 }
 
 function said(text: string, id: string): Operation {
-  return { event: { ...message(text).event!, id }, settle };
+  return { events: [{ ...message(text).events![0]!, id }], settle };
 }
 
 /** The operations of a queue by commit, with the checks that denokv accepts. */
@@ -146,7 +147,7 @@ Deno.test("takeBatch keeps the order of every connection in random queues, and t
     });
     const before = [...queue];
     const after = batches(queue).flat();
-    const of = (all: Operation[], id: string) => all.filter(({ event }) => event!.id === id);
+    const of = (all: Operation[], id: string) => all.filter(({ events }) => events![0]!.id === id);
     for (let i = 0; i < 20; i++) {
       assertEquals(of(after, `person${i}`), of(before, `person${i}`));
     }

@@ -27,7 +27,7 @@ async function open(kv: Deno.Kv, instance = "01A", clock: Clock = systemClock) {
   const feed = new Feed(parts);
   await feed.open();
   const say = (text: string, room = "red") =>
-    new Promise<Outcome>((settle) => feed.submit(room, { event: message(text, room), settle }));
+    new Promise<Outcome>((settle) => feed.submit(room, { events: [message(text, room)], settle }));
   return {
     feed,
     texts,
@@ -45,7 +45,7 @@ async function removeRows(kv: Deno.Kv): Promise<void> {
 }
 
 function message(text: string, room: string): RoomEvent {
-  return { kind: "message", room, id: "1", nick: "Ann", text, time: 0, cid: "" };
+  return { kind: "message", room, id: "1", account: "", nick: "Ann", text, time: 0, cid: "" };
 }
 
 Deno.test("Feed delivers each message once, in the order of submission", async () => {

@@ -8,7 +8,7 @@ import { type Commit, commitTwice, interceptCommits } from "../support/faulty_kv
 import { feedParts } from "../support/feed_parts.ts";
 
 function event(text: string, id = "1"): RoomEvent {
-  return { kind: "message", room: "red", id, nick: "Ann", text, time: 0, cid: "" };
+  return { kind: "message", room: "red", id, account: "", nick: "Ann", text, time: 0, cid: "" };
 }
 
 /** Opens a feed that records its deliveries and warnings. */
@@ -48,7 +48,7 @@ Deno.test("Shard: an operation that KV refuses fails alone and at once, wherever
     const bad = new Set(Array.from({ length: 1 + random.below(3) }, () => random.below(count)));
     const outcomes = await Promise.all(
       Array.from({ length: count }, (_, i) => {
-        const announced = random.percent(50) ? { event: event(`${i}`, `${i}`) } : {};
+        const announced = random.percent(50) ? { events: [event(`${i}`, `${i}`)] } : {};
         const key = ["written", i];
         const mutations: Deno.KvMutation[] = [{ type: "set", key, value: i }];
         // A refused commit that wrote this key would turn its retry into a conflict.
@@ -84,7 +84,7 @@ Deno.test("Shard: a refused commit loses and doubles nothing when an earlier try
     if (tries === 2) throw new TypeError("Total key size too large (max 81920 bytes)");
     return await commit();
   }));
-  const outcomes = ["one", "two", "three"].map((text) => one.submit({ event: event(text) }));
+  const outcomes = ["one", "two", "three"].map((text) => one.submit({ events: [event(text)] }));
   assertEquals(await Promise.all(outcomes), ["done", "done", "done"]);
   assertEquals(one.delivered, ["one", "two", "three"]);
   assertEquals((await Array.fromAsync(kv.list({ prefix: ["feed"] }))).length, 1);
@@ -103,7 +103,7 @@ Deno.test("Shard: a late try of a commit that was refused and halved changes not
     if (tries === 2) throw new TypeError("Total key size too large (max 81920 bytes)");
     return await commit();
   }));
-  const outcomes = ["one", "two", "three"].map((text) => one.submit({ event: event(text) }));
+  const outcomes = ["one", "two", "three"].map((text) => one.submit({ events: [event(text)] }));
   assertEquals(await Promise.all(outcomes), ["done", "done", "done"]);
   for (const commit of late) assertEquals((await commit()).ok, false);
   await one.feed.poll();
@@ -131,7 +131,7 @@ Deno.test("Shard: a late try between the two halves of a refused commit changes 
     return result;
   }));
   const silent = one.submit({ mutations: [{ type: "set", key: ["silent"], value: 1 }] });
-  const said = one.submit({ event: event("hello") });
+  const said = one.submit({ events: [event("hello")] });
   assertEquals(await Promise.all([silent, said]), ["done", "done"]);
   assertEquals(late, undefined);
   assertEquals(one.delivered, ["hello"]);
@@ -158,8 +158,8 @@ Deno.test("Shard: a commit that KV's client repeats is done, not a conflict", as
     });
     // Without an event, with one, and both in one commit.
     assertEquals(await one.submit(claim("ann")), "done");
-    assertEquals(await one.submit({ ...claim("bob"), event: event("bob") }), "done");
-    const both = [one.submit(claim("cleo")), one.submit({ event: event("hello") })];
+    assertEquals(await one.submit({ ...claim("bob"), events: [event("bob")] }), "done");
+    const both = [one.submit(claim("cleo")), one.submit({ events: [event("hello")] })];
     assertEquals(await Promise.all(both), ["done", "done"]);
     // A real conflict is still one.
     assertEquals(await one.submit(claim("ann")), "conflict");
@@ -176,7 +176,7 @@ Deno.test("Shard: messages of one client keep their order when checked messages 
     const say = (text: string, id: string, cid: string) =>
       one.submit({
         checks: cid === "" ? [] : [{ key: ["taken", "01A", id, "era"], versionstamp: null }],
-        event: { ...event(text, id), cid },
+        events: [{ ...event(text, id), cid }],
       });
     const others = Array.from({ length: MAX_CHECKS }, (_, i) => say(`${i}`, `other${i}`, "c"));
     const ann = ["first", "second"].map((text, i) => say(text, "ann", withCid[i] ? text : ""));

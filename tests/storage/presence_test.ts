@@ -90,7 +90,8 @@ class Simulation {
     const session = this.#random.pick(this.#sessions.length === 0 ? [undefined] : this.#sessions);
     if (session !== undefined && !this.#random.percent(20)) return session;
     const id = `1${this.#next++}`, server = this.#random.pick(this.servers);
-    const fresh = { id, server, token: `${id} first` };
+    // Plain-text sessions have no token.
+    const fresh = { id, server, token: this.#random.percent(30) ? "" : `${id} first` };
     server.storage.createConnection(id, "json");
     this.#sessions.push(fresh);
     return fresh;
@@ -108,7 +109,7 @@ class Simulation {
     const record = storage.session(id);
     if (record === undefined) return this.#forget(session);
     if (record.nick === "") {
-      return void await storage.setUsername(id, this.#username(id, session.token));
+      return void await storage.setUsername(id, this.#username(id, session.token || undefined));
     }
     const kind = random.below(100);
     const room = random.pick(ROOMS);
