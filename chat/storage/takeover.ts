@@ -88,6 +88,9 @@ export class Takeovers {
       const events = [this.eventOf(record, fresh)];
       const result = await changes.submit(id, { mutations, checks: found.checks, events });
       if (result.outcome === "conflict") records.cancelTakeover(id, fresh);
+      // The session's record here, if there is one, may have been replaced all the same.
+      const former = records.get(id);
+      if (result.outcome === "failed" && former !== undefined) former.isUncertain = true;
       return { record, result };
     });
     if (result.outcome !== "done" || record.untold === undefined) return result;
@@ -103,14 +106,15 @@ export class Takeovers {
   move(session: ListedSession, from: string, formerEra: string): Deno.KvMutation[] {
     const { rows, instance: here } = this.#parts;
     const { id } = session;
-    const own = [...rows.putName(id, refOfListed(session)), rows.putInstanceRow(session)];
-    if (from === here) return own;
-    const key = takeoverKey(from, id, formerEra);
-    return [
-      ...own,
-      { type: "delete", key: connectionKey(from, id) },
-      { type: "set", key, value: 1, expireIn: TAKEN_ROW_MS },
+    const own: Deno.KvMutation[] = [
+      ...rows.putName(id, refOfListed(session)),
+      rows.putInstanceRow(session),
     ];
+    // Also from this instance itself: a commit of the former record may still be on its way to KV.
+    const key = takeoverKey(from, id, formerEra);
+    own.push({ type: "set", key, value: 1, expireIn: TAKEN_ROW_MS });
+    if (from !== here) own.push({ type: "delete", key: connectionKey(from, id) });
+    return own;
   }
 
   /**

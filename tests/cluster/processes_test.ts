@@ -1,6 +1,8 @@
 /** Real processes on a real `denokv`: a crash, a graceful shutdown, and an outage of storage. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { DenoKv, runServer, ServerProcess, testWithProgram } from "../support/processes.ts";
+import { JsonClient } from "../support/json_client.ts";
+import { SECRET, takenReply } from "../support/registrations.ts";
 import { TextClient } from "../support/text_client.ts";
 import { eventually, withDeadline } from "../support/wait.ts";
 
@@ -203,7 +205,7 @@ testWithProgram(
     const ann = await TextClient.connect(a.url);
     const bob = await TextClient.connect(b.url);
     await ann.request("Ann", "Using nickname: Ann\nType /help for list of commands.");
-    await bob.request("ann", '"ann" is taken. Choose another nickname.');
+    await bob.request("ann", takenReply("ann"));
     await bob.request("Bob", "Using nickname: Bob\nType /help for list of commands.");
     await ann.request("/join red", 'Joined chat room "red"');
     await bob.request("/ls", "red");
@@ -220,6 +222,48 @@ testWithProgram(
     await bob.disconnect();
     await ann.expect("Rob left room.");
     await ann.disconnect();
+  },
+);
+
+testWithProgram(
+  "denokv",
+  "Processes: a user with sessions on two processes is one member, and stays one after a kill -9 of one",
+  async () => {
+    await using kv = await DenoKv.start();
+    await using a = await start(kv);
+    const b = await start(kv);
+    const connect = async ({ url }: ServerProcess) =>
+      new JsonClient(await TextClient.connect(url, "chat.v1"));
+    const [ann, bob, other] = [await connect(a), await connect(a), await connect(b)];
+    await ann.request({ type: "login", nick: "Ann" });
+    const { user } = await ann.request({ type: "register", password: SECRET });
+    await bob.request({ type: "login", nick: "Bob" });
+    for (const client of [ann, bob]) await client.requestAll({ type: "join", room: "red" });
+    await ann.expect({ type: "joined", nick: "Bob" });
+    const welcome = await other.request({ type: "identify", nick: "Ann", password: SECRET });
+    assertEquals([welcome.user, welcome.rooms[0].room], [user, "red"]);
+    const joining = await other.requestAll({ type: "join", room: "red" });
+    assertEquals(joining.map(({ type }) => type), ["joined", "ok"]);
+
+    // Bob is told of no second Ann, and both of hers receive what she and he say.
+    await other.requestAll({ type: "message", room: "red", text: "hi" });
+    await bob.expect({ type: "message", user, nick: "Ann", text: "hi" });
+    await ann.expect({ type: "message", user, text: "hi" });
+    await bob.requestAll({ type: "direct", to: "Ann", text: "psst" });
+    for (const client of [ann, other]) await client.expect({ type: "direct", text: "psst" });
+    const { members } = await bob.request({ type: "members", room: "red" });
+    assertEquals(members.map(({ nick }: { nick: string }) => nick), ["Ann", "Bob"]);
+
+    await b.stop("SIGKILL");
+    await eventually(
+      async () => (await ann.request({ type: "sessions" })).sessions.length === 1,
+      "the session of the dead process is gone",
+      30_000,
+    );
+    await bob.expectNothingElse();
+    await ann.requestAll({ type: "leave", room: "red" });
+    await bob.expect({ type: "left", user, nick: "Ann" });
+    await Promise.all([ann, bob].map(({ connection }) => connection.disconnect()));
   },
 );
 

@@ -72,9 +72,33 @@ class Cable {
   }
 }
 
+const ROOMS = ["red", "green", "blue", "white", "black"];
+
+/** Connects a client of `chat.v1` that stays connected: it receives the order of all rooms. */
+async function connectWitness(server: ServerProcess): Promise<TextClient> {
+  const witness = await TextClient.connect(server.url, "chat.v1");
+  witness.send('{"type":"login","nick":"witness"}');
+  for (const room of ROOMS) witness.send(JSON.stringify({ type: "join", room }));
+  await eventually(
+    () => witness.received.filter((line) => line.includes('"joined"')).length === ROOMS.length,
+    "the witness is in",
+  );
+  return witness;
+}
+
+/** Connects plain-text clients: one in each room, on the servers in turn. */
+function connectTalkers(servers: readonly ServerProcess[]): Promise<TextClient[]> {
+  return Promise.all(ROOMS.map(async (room, i) => {
+    const client = await TextClient.connect(servers[i % servers.length]!.url);
+    client.send(`talker${i}`, `/join ${room}`);
+    await eventually(() => client.received.includes(`Joined chat room "${room}"`), "they are in");
+    return client;
+  }));
+}
+
 testWithProgram(
   "denokv",
-  `Resume: ${SECONDS} s of lost connections under load, and a kill -9, give no gap and no duplicate`,
+  `Resume: ${SECONDS} s of lost connections under load, and a kill -9, give no gap and no duplicate in five rooms`,
   async () => {
     await using kv = await DenoKv.start();
     const start = () =>
@@ -83,52 +107,48 @@ testWithProgram(
     await using b = await start();
     const c = await start();
     const alive = [a, b, c];
-
-    // A client that stays connected: it receives the room's order.
-    const witness = await TextClient.connect(a.url, "chat.v1");
-    witness.send('{"type":"login","nick":"witness"}', '{"type":"join","room":"red"}');
-    await eventually(
-      () => witness.received.some((line) => line.includes('"joined"')),
-      "they are in",
-    );
+    const witness = await connectWitness(a);
 
     const cable = new Cable();
     cable.port = c.port;
-    const seen: RoomEvent[] = [];
+    const seen = new Map<string, RoomEvent[]>(ROOMS.map((room) => [room, []]));
     const gaps: string[] = [];
     const dropper = new ChatClient(cable.url, {
       nick: "dropper",
-      rooms: ["red"],
+      rooms: ROOMS,
       connect: (url, protocol) => {
         cable.port = alive[Math.floor(Math.random() * alive.length)]!.port;
         return new WebSocket(url, protocol) as WebSocketLike;
       },
     });
-    const red = dropper.room("red");
-    for (const type of ["message", "action", "joined", "left", "nick"] as const) {
-      red.on(type, (event) => seen.push(event));
-    }
     dropper.on("*", (event) => {
-      if (event.type === "resumed" && !event.recovered) gaps.push(event.reason ?? "?");
-      if (event.type === "error" && event.error.code !== "offline") gaps.push(event.error.code);
+      switch (event.type) {
+        case "message":
+        case "action":
+        case "joined":
+        case "left":
+        case "nick":
+          return void seen.get(event.room)!.push(event);
+        case "resumed":
+          return void (event.recovered || gaps.push(`${event.room}: ${event.reason}`));
+        case "error":
+          return void (event.error.code === "offline" || gaps.push(event.error.code));
+      }
     });
-    await eventually(() => seen.length > 0, "the dropper is in");
+    const isIn = ([room, [first]]: [string, RoomEvent[]]) => first?.room === room;
+    await eventually(() => [...seen].every(isIn), "the dropper is in all rooms");
 
-    const talkers = await Promise.all([a, b].map(async (server, i) => {
-      const client = await TextClient.connect(server.url);
-      client.send(`talker${i}`, "/join red");
-      await eventually(() => client.received.includes('Joined chat room "red"'), "they are in");
-      return client;
-    }));
+    const talkers = await connectTalkers([a, b]);
     const said: Promise<{ id: string } | { code: string }>[] = [];
     let words = 0;
     const timer = setInterval(() => {
       words++;
       talkers.forEach((client, i) => client.send(`word ${i} ${words}`));
-      if (words % 5 === 0) {
-        said.push(red.say(`dropper's word ${words}`).catch(({ code }) => ({ code })));
-      }
-    }, 20);
+      if (words % 5 !== 0) return;
+      const room = ROOMS[words / 5 % ROOMS.length]!;
+      const text = `dropper's word ${words}`;
+      said.push(dropper.room(room).say(text).catch(({ code }) => ({ code })));
+    }, 40);
     const until = Date.now() + SECONDS * 1000;
     let killed = false;
     while (Date.now() < until) {
@@ -148,21 +168,26 @@ testWithProgram(
     // Repeatedly, because the last loss is noticed only after some time.
     const impatient = setInterval(() => dropper.state === "offline" && dropper.retryNow(), 100);
     const answers = await Promise.all(said);
-    talkers[0]!.send("the end");
-    await eventually(
-      () => seen.some((event) => "text" in event && event.text === "the end"),
-      "the end",
-    );
+    for (const client of talkers) client.send("the end");
+    const hasEnd = (events: readonly object[]) =>
+      events.filter((event) => "text" in event && event.text === "the end").length === ROOMS.length;
+    await eventually(() => hasEnd([...seen.values()].flat()), "the end");
     clearInterval(impatient);
     const heard = () => witness.received.map((line) => JSON.parse(line));
-    await eventually(() => heard().some(({ text }) => text === "the end"), "the end, there too");
+    await eventually(() => hasEnd(heard()), "the end, there too");
 
     assertEquals(gaps, []);
     assert(cable.drops > SECONDS, `${cable.drops} drops`);
-    const ids = heard().filter(({ id }) => id !== undefined).map(({ id }) => id);
-    assertEquals(seen.map(({ id }) => id), ids.slice(ids.indexOf(seen[0]!.id)));
-    const own = seen.filter((event) => "text" in event && event.nick === "dropper");
-    assertEquals(answers, own.map(({ id }) => ({ id })));
+    for (const [room, events] of seen) {
+      const ids = heard().filter((line) => line.room === room && line.type !== "resumed")
+        .map(({ id }) => id);
+      assertEquals(events.map(({ id }) => id), ids.slice(ids.indexOf(events[0]!.id)), room);
+    }
+    const own = [...seen.values()].flat()
+      .filter((event) => "text" in event && event.user === dropper.user)
+      .map(({ id }) => id);
+    const told = answers.map((answer) => "id" in answer ? answer.id : answer.code);
+    assertEquals(told.toSorted(), own.toSorted());
     // The other clients received nothing about it.
     const comings = talkers[0]!.received.filter((line) => /^dropper (joined|left)/.test(line));
     assertEquals(comings, []);
