@@ -17,7 +17,7 @@ Deno.test("read moves the marker of a room for all sessions of the user, and tel
   const phone = await JsonClient.identify(server, "Ann");
   const bob = await JsonClient.login(server, "Bob", "red");
   const joined = (await ann.next()).id;
-  assertEquals(await stateOf(server, "Ann", "red"), { room: "red" });
+  assertEquals(await stateOf(server, "Ann", "red"), { room: "red", joined: false });
   const ids = [];
   for (const text of ["one", "two", "three"]) ids.push(await bob.sendMessage(text));
   await ann.expect({ text: "one" }, { text: "two" }, { text: "three" });
@@ -28,7 +28,7 @@ Deno.test("read moves the marker of a room for all sessions of the user, and tel
     const heard = await ann.requestAll({ ...read, id });
     assertEquals(heard.at(-1), { type: "ok", ref: heard.at(-1)!.ref });
     await phone.expect({ type: "read", room: "red", id });
-    assertEquals(await stateOf(server, "Ann", "red"), { room: "red", read: id, unread });
+    assertEquals(await stateOf(server, "Ann", "red"), { room: "red", joined: false, read: id, unread });
   }
   await phone.expectNothingElse();
   await bob.expectNothingElse();
@@ -114,7 +114,7 @@ Deno.test("a marker that names nothing, or nothing that the user may read, is re
   for (const [client, fields, code] of cases) {
     await client.expectError({ type: "read", ...fields }, code);
   }
-  assertEquals(await stateOf(server, "Ann", "red"), { room: "red" });
+  assertEquals(await stateOf(server, "Ann", "red"), { room: "red", joined: false });
   // An earlier event of another room is only a place in the one order.
   assert(elsewhere > id);
   await ann.requestAll({ type: "read", room: "red", id });

@@ -191,7 +191,7 @@ Deno.test("welcome has the rooms of the user's other sessions, and those of its 
   await desk.join("blue");
   assertEquals([desk.welcome.rooms, "directs" in desk.welcome], [[], false]);
   const phone = await JsonClient.identify(server, "Ann");
-  assertEquals(phone.welcome.rooms, [{ room: "blue" }, { room: "red" }]);
+  assertEquals(phone.welcome.rooms, ["blue", "red"].map((room) => ({ room, joined: false })));
   assertEquals(phone.welcome.directs, []);
   assertEquals(phone.welcome.session === desk.welcome.session, false);
   await desk.requestAll({ type: "leave", room: "blue" });
@@ -204,7 +204,7 @@ Deno.test("welcome has the rooms of the user's other sessions, and those of its 
   await eventually(isOffline, "the user is offline");
   const tablet = await JsonClient.identify(server, "Ann");
   // It left the other one itself.
-  assertEquals(tablet.welcome.rooms, [{ room: "red" }]);
+  assertEquals(tablet.welcome.rooms, [{ room: "red", joined: false }]);
 });
 
 Deno.test("who finds users by nickname and by ID, online and offline, with all rooms of their sessions", async () => {
