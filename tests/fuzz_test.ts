@@ -126,11 +126,13 @@ function line(random: Random): string {
     case 1:
       return `/nick ${random.pick(NICKS)}${random.percent(50) ? random.below(50) : ""}`;
     case 2:
-      return random.pick(["/quit", "/QUIT now", "/ls", "/room", "/help", "/nick", "/history 3"]);
+      return random.pick(["/quit", "/ls", "/room", "/help", "/nick", "/history 3", "/sessions"]);
     case 3:
       return `/msg ${random.pick(['"', "", '""', '"a b" '])}${word()} ${word()}`;
     case 4:
-      return `/${random.pick(["who", "me", "history", "join", "nick", "\0", " ", "/"])} ${word()}`;
+      return `/${
+        random.pick(["who", "me", "history", "join", "nick", "end", "\0", " ", "/"])
+      } ${word()}`;
     case 5:
       return `/${word()}${word()}`;
     case 8:
@@ -301,8 +303,19 @@ Deno.test("the server answers every client after 100,000 random lines in every s
   });
 });
 
+/** Random numbers, and IDs of events that exist: edits and markers name some of them. */
+class Source extends Random {
+  readonly ids = ["g1a0000000"];
+
+  /** Adds an ID, in place of another one if there are many. */
+  remember(id: string): void {
+    if (this.ids.length < 100) this.ids.push(id);
+    else this.ids[this.below(100)] = id;
+  }
+}
+
 /** Returns a random JSON value. */
-function value(random: Random, depth = 0): unknown {
+function value(random: Source, depth = 0): unknown {
   switch (random.below(depth > 2 ? 8 : 11)) {
     case 0:
       return random.pick(ROOMS);
@@ -315,7 +328,9 @@ function value(random: Random, depth = 0): unknown {
     case 4:
       return random.pick([true, false, null]);
     case 5:
-      return `g${random.below(1000).toString(16)}000`;
+      return random.percent(50)
+        ? random.pick(random.ids)
+        : `g${random.below(1000).toString(16)}0000000`;
     case 6:
       return "x".repeat(random.pick([1, 64, 65, 300]));
     case 7:
@@ -331,6 +346,11 @@ const TYPES = [
   "message",
   "action",
   "direct",
+  "edit",
+  "delete",
+  "read",
+  "sessions",
+  "end",
   "login",
   "resume",
   "join",
@@ -351,7 +371,11 @@ const TYPES = [
 const FIELDS = [
   "text",
   "room",
+  "with",
+  "id",
   "nick",
+  "user",
+  "session",
   "to",
   "cid",
   "ref",
@@ -370,7 +394,7 @@ const FIELDS = [
 ];
 
 /** Returns an object with random fields, some of them those of a request. */
-function object(random: Random, depth = 0): Record<string, unknown> {
+function object(random: Source, depth = 0): Record<string, unknown> {
   const fields: Record<string, unknown> = {};
   if (depth === 0 || random.percent(30)) fields.type = random.pick(TYPES);
   for (let i = random.below(6); i > 0; i--) {
@@ -387,13 +411,14 @@ function object(random: Random, depth = 0): Record<string, unknown> {
       text: `word ${random.below(1000)}`,
       room: random.pick(["red", "blue"]),
       nick: `n${random.below(1000)}`,
+      id: random.pick(random.ids),
     });
   }
   return fields;
 }
 
 /** Returns a request of chat.v1 in which something may be wrong. */
-function request(random: Random): string {
+function request(random: Source): string {
   const json = JSON.stringify(object(random));
   switch (random.below(20)) {
     case 0:
@@ -416,7 +441,7 @@ function request(random: Random): string {
 }
 
 Deno.test("the server answers every client after 100,000 random objects of chat.v1 in every state", async () => {
-  const random = new Random(SEED);
+  const random = new Source(SEED);
   let objects = 0, batches = 0;
   await withstands(async (server, control) => {
     await inParallel(20, () => objects >= INPUTS, async () => {
@@ -433,7 +458,9 @@ Deno.test("the server answers every client after 100,000 random objects of chat.
         client.send(JSON.stringify({ type: "ping", ref }));
         while (true) {
           const line = await client.next();
-          if (line.includes(ref) && JSON.parse(line).type === "pong") break;
+          const { type, id } = JSON.parse(line);
+          if (typeof id === "string") random.remember(id);
+          if (type === "pong" && line.includes(ref)) break;
         }
         if (batches % 40 === 0) await control.chat();
       }

@@ -38,7 +38,9 @@ Deno.test("a reader at 5 Mbit/s stays connected while ten clients send escapes t
   const since = performance.now();
   const text = "\u0001".repeat(16_000);
   for (const attacker of attackers) {
-    for (let i = 0; i < 33; i++) attacker.send(JSON.stringify({ type: "message", text }));
+    for (let i = 0; i < 33; i++) {
+      attacker.send(JSON.stringify({ type: "message", room: "red", text }));
+    }
   }
   let received = 0, memory = 0, missed = 0;
   // The server rejects Ann's message while the room's limit is used up. She sends it again then.
@@ -52,7 +54,7 @@ Deno.test("a reader at 5 Mbit/s stays connected while ten clients send escapes t
     }
   })();
   while (!heard) {
-    ann.send(JSON.stringify({ type: "message", text: "can you hear me?", ref: 2 }));
+    ann.send(JSON.stringify({ type: "message", room: "red", text: "can you hear me?", ref: 2 }));
     let answer = JSON.parse(await ann.next());
     while (answer.ref !== 2) answer = JSON.parse(await ann.next());
     memory = Math.max(memory, await residentBytes(server.process.pid));
@@ -83,7 +85,7 @@ Deno.test("a reader at 5 Mbit/s stays connected while ten clients send escapes t
   await Promise.all([...attackers, ann].map((client) => client.disconnect()));
 });
 
-Deno.test("RateLimiter charges pages of history by their bytes: requests of 51 bytes receive less than 8 MB", async () => {
+Deno.test("RateLimiter charges pages of history by their bytes: requests of 64 bytes receive less than 8 MB", async () => {
   await using server = await ServerProcess.start([
     "--kv",
     ":memory:",
@@ -93,7 +95,7 @@ Deno.test("RateLimiter charges pages of history by their bytes: requests of 51 b
   const ann = await login(server, "Ann", "red");
   const text = "x".repeat(16_000);
   for (let i = 0; i < 100; i++) {
-    ann.send(JSON.stringify({ type: "message", text, ref: i + 10 }));
+    ann.send(JSON.stringify({ type: "message", room: "red", text, ref: i + 10 }));
     // The server disconnects a client with more than 256 Ki characters waiting.
     if (i % 10 === 9) { while (JSON.parse(await ann.next()).ref !== i + 10); }
   }
@@ -104,7 +106,7 @@ Deno.test("RateLimiter charges pages of history by their bytes: requests of 51 b
   const until = performance.now() + 3_000;
   await Promise.all(attackers.map(async (attacker) => {
     while (performance.now() < until && attacker.socket.readyState === WebSocket.OPEN) {
-      attacker.send('{"type":"history","limit":100,"ref":"x"}');
+      attacker.send('{"type":"history","room":"red","limit":100,"ref":"x"}');
       requests++;
       while (true) {
         const line = await Promise.race([attacker.next(), attacker.closed]);

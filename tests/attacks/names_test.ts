@@ -17,13 +17,23 @@ const ATTACKS: [string, string[]][] = [
   ["chat.v1", [JSON.stringify({ type: "login", nick: MARKS })]],
   ["chat.v1", [JSON.stringify({ type: "identify", nick: MARKS, password: MARKS })]],
   ["chat.v1", [JSON.stringify({ type: "resume", token: MARKS })]],
-  ...["join", "message", "history"].map((type): [string, string[]] => [
-    "chat.v1",
-    ['{"type":"login","nick":"Eve"}', JSON.stringify({ type, room: MARKS, text: "x" })],
-  ]),
+  ["chat.v1", [JSON.stringify({ type: "resume", token: "x", last: { [MARKS]: "g1a0000000" } })]],
+  ...["join", "leave", "members", "message", "history", "edit", "delete", "read"].map(
+    (type): [string, string[]] => [
+      "chat.v1",
+      ['{"type":"login","nick":"Eve"}', JSON.stringify({ type, room: MARKS, id: "x", text: "x" })],
+    ],
+  ),
   ...["who", "nick", "direct"].map((type): [string, string[]] => [
     "chat.v1",
     ['{"type":"login","nick":"Eve"}', JSON.stringify({ type, nick: MARKS, to: MARKS, text: "x" })],
+  ]),
+  ...["end", "who", "history"].map((type): [string, string[]] => [
+    "chat.v1",
+    [
+      '{"type":"login","nick":"Eve"}',
+      JSON.stringify({ type, session: MARKS, user: MARKS, with: MARKS }),
+    ],
   ]),
   ["chat.v1", ["\n".repeat(256 * 1024)]],
   ["chat.v1", ["{}\n".repeat(80_000)]],
