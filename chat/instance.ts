@@ -21,12 +21,12 @@ import type { Confusables } from "./nicknames/confusables.ts";
 import { foldNickname } from "./nicknames/names.ts";
 import type { Passwords } from "./nicknames/passwords.ts";
 import { Registrations } from "./nicknames/registrations.ts";
-import { ChatV1 } from "./session/chat_v1.ts";
-import type { Handshake } from "./session/connection.ts";
-import { type AcceptedSocket, Connections } from "./session/connections.ts";
-import { Handler } from "./session/handler.ts";
-import { PlainText } from "./session/plain_text.ts";
-import { Resume } from "./session/resume.ts";
+import { CHAT_V1, ChatV1 } from "./protocols/chat_v1.ts";
+import type { Handshake } from "./connections/connection.ts";
+import { type AcceptedSocket, Connections } from "./connections/connections.ts";
+import { Handler } from "./handler/handler.ts";
+import { PlainText } from "./protocols/plain_text.ts";
+import { Resume } from "./resume/resume.ts";
 import { Conversations } from "./storage/conversations.ts";
 import { ReadMarkers } from "./storage/read_markers.ts";
 import { Storage } from "./storage/storage.ts";
@@ -196,19 +196,19 @@ export class Instance {
       openHistory: parts.openHistory,
       editMs: parts.editMs,
     });
-    this.#connections = new Connections({
-      protocols: {
-        plainText: new PlainText({ handler, sender, limits }),
-        chatV1: new ChatV1({
-          handler,
-          sender,
-          limits,
-          graceMs: grace,
-          retentionMs: parts.historyMs,
-          editMs: parts.editMs,
-        }),
-      },
+    const plainText = new PlainText({ handler, sender, limits });
+    const chatV1 = new ChatV1({
       handler,
+      sender,
+      limits,
+      graceMs: grace,
+      retentionMs: parts.historyMs,
+      editMs: parts.editMs,
+    });
+    this.#connections = new Connections({
+      protocolOf: (subprotocol) => subprotocol === CHAT_V1 ? chatV1 : plainText,
+      newSession: (id, wire) => storage.createConnection(id, wire),
+      sessions: handler,
       sender,
       clock,
       ids: parts.ids,

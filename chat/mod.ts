@@ -32,10 +32,10 @@ import { handleRequest, type HttpContext, type RequestInfo } from "./http/router
 import type { KvHandles } from "./instance.ts";
 import { Confusables, DEFAULT_RESERVED } from "./nicknames/confusables.ts";
 import { Passwords } from "./nicknames/passwords.ts";
-import { AdmissionControl } from "./session/admission.ts";
-import { CHAT_V1 } from "./session/chat_v1.ts";
-import type { Handshake } from "./session/connection.ts";
-import type { AcceptedSocket } from "./session/connections.ts";
+import { AdmissionControl } from "./connections/admission.ts";
+import { CHAT_V1 } from "./protocols/chat_v1.ts";
+import type { Handshake } from "./connections/connection.ts";
+import type { AcceptedSocket } from "./connections/connections.ts";
 import { Supervisor } from "./supervisor.ts";
 
 export { Access, type AccessSettings } from "./http/access.ts";
@@ -50,9 +50,9 @@ export {
   type RetentionSettings,
 } from "./base/limits.ts";
 export type { Clock } from "./base/clock.ts";
-export { CHAT_V1 } from "./session/chat_v1.ts";
-export type { Handshake } from "./session/connection.ts";
-export type { AcceptedSocket } from "./session/connections.ts";
+export { CHAT_V1 } from "./protocols/chat_v1.ts";
+export type { Handshake } from "./connections/connection.ts";
+export type { AcceptedSocket } from "./connections/connections.ts";
 export type { Log } from "./base/log.ts";
 export type { RequestInfo } from "./http/router.ts";
 

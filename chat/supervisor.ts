@@ -5,8 +5,8 @@
  */
 import { backOff } from "./kv/retry.ts";
 import { Instance, type InstanceParts } from "./instance.ts";
-import type { Handshake } from "./session/connection.ts";
-import type { AcceptedSocket } from "./session/connections.ts";
+import type { Handshake } from "./connections/connection.ts";
+import type { AcceptedSocket } from "./connections/connections.ts";
 
 /** The current instance of a chat, and its replacement. */
 export class Supervisor {

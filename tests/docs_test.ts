@@ -1,7 +1,7 @@
 /**
  * The documents: their links lead somewhere, their tables can be read as text, and the session in the
  * README is what the server does. Sessions and examples of single documents are tested elsewhere
- * (tests/session/chat_v1_test.ts, tests/client/).
+ * (tests/protocols/chat_v1_test.ts, tests/client/).
  */
 import { assert, assertEquals } from "@std/assert";
 import { startChat } from "../chat/mod.ts";

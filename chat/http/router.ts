@@ -10,8 +10,8 @@ import { type Asset, ASSETS } from "./assets.ts";
 import { closedResponse, textResponse } from "./responses.ts";
 import { upgrade } from "./upgrade.ts";
 import type { Clock } from "../base/clock.ts";
-import type { AdmissionControl } from "../session/admission.ts";
-import type { Handshake } from "../session/connection.ts";
+import type { AdmissionControl } from "../connections/admission.ts";
+import type { Handshake } from "../connections/connection.ts";
 
 /** What `Deno.serve` tells about a request; other servers may leave it out. */
 export interface RequestInfo {

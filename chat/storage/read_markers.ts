@@ -2,7 +2,7 @@
  * Read markers: up to which event a registered user has read a room, or the direct messages with
  * another user.
  *
- * A marker is a row of its own, and expires with history. session/reading.ts decides which markers may
+ * A marker is a row of its own, and expires with history. handler/reading.ts decides which markers may
  * be set, and commits them.
  */
 import type { Clock } from "../base/clock.ts";

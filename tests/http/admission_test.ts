@@ -1,7 +1,7 @@
 /** Who may connect, and what a rejected client is told; over real sockets and with the real program. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { ChatClient } from "../../chat/client/client.js";
-import { OPENING_MS } from "../../chat/session/connections.ts";
+import { OPENING_MS } from "../../chat/connections/connections.ts";
 import type { ChatOptions } from "../../chat/mod.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
 import { FakeSocket } from "../support/fake_socket.ts";

@@ -6,17 +6,17 @@
 import { assert } from "@std/assert";
 import { Access } from "../../chat/http/access.ts";
 import { Addresses } from "../../chat/http/addresses.ts";
-import type { Connection } from "../../chat/session/connection.ts";
-import type { Handler } from "../../chat/session/handler.ts";
+import type { Connection } from "../../chat/connections/connection.ts";
+import type { Handler } from "../../chat/handler/handler.ts";
 import { Imitation } from "../../chat/nicknames/imitation.ts";
 import { encodeJson } from "../../chat/delivery/json.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
 import { limitsFrom, utf8Size } from "../../chat/base/limits.ts";
 import { OPTIONS } from "../../chat/base/options.ts";
-import { PlainText } from "../../chat/session/plain_text.ts";
+import { PlainText } from "../../chat/protocols/plain_text.ts";
 import { foldNickname, nicknameFrom, roomFrom } from "../../chat/nicknames/names.ts";
 import { passwordFrom } from "../../chat/nicknames/passwords.ts";
-import { ChatV1 } from "../../chat/session/chat_v1.ts";
+import { ChatV1 } from "../../chat/protocols/chat_v1.ts";
 import type { Sender } from "../../chat/delivery/sender.ts";
 import { shown } from "../../chat/delivery/text.ts";
 

@@ -8,7 +8,7 @@ import * as z from "zod";
 import type { ActionKind } from "../base/limits.ts";
 import type { Ref } from "../delivery/json.ts";
 import type { ChatV1 } from "./chat_v1.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connections/connection.ts";
 
 /** A request whose fields are right. */
 export interface ReadRequest {

@@ -18,7 +18,7 @@ import type { ChangeResult } from "../storage/changes.ts";
 import type { NewUsername } from "../storage/identities.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Changed, changedFrom } from "./changed.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connections/connection.ts";
 
 /** What {@linkcode Identity} is made of. */
 export interface IdentityParts {

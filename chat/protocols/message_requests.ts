@@ -9,8 +9,8 @@ import { MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
 import { encodeReply } from "../delivery/json.ts";
 import type { Place } from "../storage/read_markers.ts";
 import type { ChatV1 } from "./chat_v1.ts";
-import type { Connection } from "./connection.ts";
-import { MAX_HISTORY_EVENTS } from "./reading.ts";
+import type { Connection } from "../connections/connection.ts";
+import { MAX_HISTORY_EVENTS } from "../handler/reading.ts";
 import {
   bounded,
   cid,

@@ -10,22 +10,20 @@ import type { Clock } from "../base/clock.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Result } from "../base/rejections.ts";
 import type { Sender } from "../delivery/sender.ts";
-import type { WireFormat } from "../delivery/subscriber.ts";
 import type { Feed } from "../feed/feed.ts";
 import type { History } from "../history/history.ts";
 import type { Confusables } from "../nicknames/confusables.ts";
 import type { Registrations } from "../nicknames/registrations.ts";
 import type { Conversations } from "../storage/conversations.ts";
 import type { ReadMarkers } from "../storage/read_markers.ts";
-import type { Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connections/connection.ts";
 import { Identity } from "./identity.ts";
 import { Membership } from "./membership.ts";
 import { Messages } from "./messages.ts";
-import type { LastSeen } from "./missed_events.ts";
+import type { LastSeen } from "../resume/missed_events.ts";
 import { Reading } from "./reading.ts";
-import type { Resume, Resumption } from "./resume.ts";
+import type { Resume, Resumption } from "../resume/resume.ts";
 import { Revisions } from "./revisions.ts";
 import { RoomNames } from "./room_names.ts";
 import { Users } from "./users.ts";
@@ -80,11 +78,6 @@ export class Handler {
     this.welcome = new Welcome(parts);
   }
 
-  /** Returns the session of a new connection. It has no rows in KV before its login. */
-  newSession(id: string, protocol: WireFormat): Session {
-    return this.#parts.storage.createConnection(id, protocol);
-  }
-
   /**
    * Resumes the session that a token belongs to. The client receives only replies until
    * {@linkcode Handler.endCatchUp}, so that it can be told first what it missed.
@@ -112,6 +105,11 @@ export class Handler {
   async confirmToken(connection: Connection): Promise<void> {
     connection.tokenUnconfirmed = false;
     await this.#parts.storage.confirmToken(connection.session.id);
+  }
+
+  /** Records what a client was shown, before it is disconnected. */
+  async draining(connection: Connection): Promise<void> {
+    await this.reading.markShown(connection);
   }
 
   /** Ends the session of a connection as its user asked: as if the client had left by itself. */

@@ -5,8 +5,8 @@
  */
 import { rejection } from "../base/rejections.ts";
 import { minuteOf, ownReply } from "../delivery/text.ts";
-import type { Connection } from "./connection.ts";
-import type { ListedSession } from "./identity.ts";
+import type { Connection } from "../connections/connection.ts";
+import type { ListedSession } from "../handler/identity.ts";
 import type { PlainText } from "./plain_text.ts";
 
 /** Lists the sessions of the client's user, with the numbers that `/end` takes. */

@@ -28,7 +28,12 @@ Deno.test("read moves the marker of a room for all sessions of the user, and tel
     const heard = await ann.requestAll({ ...read, id });
     assertEquals(heard.at(-1), { type: "ok", ref: heard.at(-1)!.ref });
     await phone.expect({ type: "read", room: "red", id });
-    assertEquals(await stateOf(server, "Ann", "red"), { room: "red", joined: false, read: id, unread });
+    assertEquals(await stateOf(server, "Ann", "red"), {
+      room: "red",
+      joined: false,
+      read: id,
+      unread,
+    });
   }
   await phone.expectNothingElse();
   await bob.expectNothingElse();

@@ -7,7 +7,7 @@ import * as z from "zod";
 import { MAX_REPLY_BYTES, MAX_RESUME_BYTES } from "../delivery/encoded_size.ts";
 import { encodeReply, type Ref } from "../delivery/json.ts";
 import type { ChatV1 } from "./chat_v1.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connections/connection.ts";
 import { bounded, fields, id, type RequestTypes, row } from "./request_types.ts";
 
 /** Rooms that a `resume` may name: those that a client was in, and those that it has just left. */

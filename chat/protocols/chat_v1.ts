@@ -18,10 +18,10 @@ import {
 import type { Sender } from "../delivery/sender.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import { userRefOf } from "../storage/records.ts";
-import type { Connection, ParsedRequest, Protocol } from "./connection.ts";
-import type { Handler } from "./handler.ts";
+import type { Connection, ParsedRequest, Protocol } from "../connections/connection.ts";
+import type { Handler } from "../handler/handler.ts";
 import { readObject } from "./json_object.ts";
-import { costOf, messageCost } from "./rate_limiter.ts";
+import { costOf, messageCost } from "../connections/rate_limiter.ts";
 import {
   MAX_FRAME_BYTES,
   type ReadRequest,
@@ -29,7 +29,7 @@ import {
   type RequestType,
 } from "./request_types.ts";
 import { REQUESTS } from "./requests.ts";
-import type { ConversationState, UserState } from "./welcome.ts";
+import type { ConversationState, UserState } from "../handler/welcome.ts";
 
 /** The name of the subprotocol. */
 export const CHAT_V1 = "chat.v1";

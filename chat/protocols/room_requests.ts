@@ -7,7 +7,7 @@ import type * as z from "zod";
 import { countThatFits, encodedBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
 import { encodeReply, type Ref, userFields } from "../delivery/json.ts";
 import type { ChatV1 } from "./chat_v1.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connections/connection.ts";
 import { bounded, exactlyOne, fields, id, type RequestTypes, row } from "./request_types.ts";
 
 /** Bytes of a room in a list, besides its name: field names, punctuation and the number. */

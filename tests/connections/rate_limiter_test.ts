@@ -1,7 +1,7 @@
 /** Rate limits and admission: rejections, disconnects, and the costs of messages, replies and lists. */
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
-import { AdmissionControl } from "../../chat/session/admission.ts";
-import { DISCONNECT, messageCost } from "../../chat/session/rate_limiter.ts";
+import { AdmissionControl } from "../../chat/connections/admission.ts";
+import { DISCONNECT, messageCost } from "../../chat/connections/rate_limiter.ts";
 import {
   type Allowance,
   type ConnectionSettings,

@@ -1,6 +1,6 @@
 /** Resuming over real sockets, on one instance and on another. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { ARRIVED_MS } from "../../chat/session/resume.ts";
+import { ARRIVED_MS } from "../../chat/resume/resume.ts";
 import { AdjustedClock } from "../support/fake_clock.ts";
 import { countingKv } from "../support/faulty_kv.ts";
 import { TestServer } from "../support/test_server.ts";

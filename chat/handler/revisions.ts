@@ -13,7 +13,7 @@ import { conversationOf, type Stream } from "../kv/keys.ts";
 import type { Place } from "../storage/read_markers.ts";
 import { accountOf } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connections/connection.ts";
 import type { RoomNames } from "./room_names.ts";
 
 /** What the changing of messages is made of. */

@@ -15,8 +15,8 @@ import type { OperationResult } from "../storage/changes.ts";
 import type { Conversations } from "../storage/conversations.ts";
 import { accountOf, cidKey, rememberCid, type Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
-import type { Connection } from "./connection.ts";
-import type { Resume } from "./resume.ts";
+import type { Connection } from "../connections/connection.ts";
+import type { Resume } from "../resume/resume.ts";
 import type { RoomNames } from "./room_names.ts";
 import type { SoughtUser, Users } from "./users.ts";
 

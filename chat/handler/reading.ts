@@ -15,7 +15,7 @@ import type { Conversations } from "../storage/conversations.ts";
 import type { Place, ReadMarkers } from "../storage/read_markers.ts";
 import { accountOf, type Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connections/connection.ts";
 import type { RoomNames } from "./room_names.ts";
 
 /** What reading is made of. */

@@ -8,9 +8,9 @@
 import type { ActionKind } from "../base/limits.ts";
 import { countThatFits, encodedBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
 import { encodeHistoryLine, fixedReply, ownReply, shown } from "../delivery/text.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connections/connection.ts";
 import type { PlainText } from "./plain_text.ts";
-import { MAX_HISTORY_EVENTS } from "./reading.ts";
+import { MAX_HISTORY_EVENTS } from "../handler/reading.ts";
 import { endSession, listSessions } from "./session_commands.ts";
 
 /** The arguments of a command. */

@@ -12,7 +12,6 @@ import type { Sender } from "../delivery/sender.ts";
 import type { Subscriber, WireFormat } from "../delivery/subscriber.ts";
 import type { Session } from "../storage/records.ts";
 import type { Admission } from "./admission.ts";
-import type { Handler } from "./handler.ts";
 import { costOf, DISCONNECT, type RateLimiter, replyCost } from "./rate_limiter.ts";
 
 /** What the server knows of a client when its WebSocket is accepted. */
@@ -54,13 +53,23 @@ export interface Protocol {
   reject(connection: Connection, why: Rejection): void;
 }
 
+/** What becomes of the session of a connection. */
+export interface SessionEvents {
+  /** The client has received its newest resume token: it has sent a request since. */
+  confirmToken(connection: Connection): Promise<void>;
+  /** No more requests are taken. The client will be disconnected soon. */
+  draining(connection: Connection): Promise<void>;
+  /** The connection has ended. `dropped` means that the client did not leave by itself. */
+  close(connection: Connection, dropped: boolean): Promise<void>;
+}
+
 /** What a connection is made of. */
 export interface ConnectionParts {
   readonly handshake: Handshake;
   readonly subscriber: Subscriber;
   readonly session: Session;
   readonly protocol: Protocol;
-  readonly handler: Handler;
+  readonly sessions: SessionEvents;
   readonly sender: Sender;
   readonly limits: Limits;
   /** The number of times that the memory guard has looked. */
@@ -213,7 +222,7 @@ export class Connection {
   async drain(): Promise<void> {
     this.#isClosedForInput = true;
     while (this.#busy !== undefined) await this.#busy;
-    await this.#parts.handler.reading.markShown(this);
+    await this.#parts.sessions.draining(this);
   }
 
   /**
@@ -225,12 +234,12 @@ export class Connection {
   }
 
   async #end(dropped: boolean): Promise<void> {
-    const { sender, handler } = this.#parts;
+    const { sender, sessions } = this.#parts;
     sender.remove(this.subscriber);
     this.#isClosedForInput = true;
     this.#inbox.length = 0;
     while (this.#busy !== undefined) await this.#busy;
-    await handler.close(this, dropped);
+    await sessions.close(this, dropped);
   }
 
   /** Charges a frame without any request. */
@@ -258,7 +267,7 @@ export class Connection {
     if (waitMs > 0) return request.reject(rejection.tooFast(action === "message", waitMs));
     if (request.rejection !== undefined) return request.reject(request.rejection);
     if (!this.tokenUnconfirmed) return this.#afterMessages(request);
-    return this.#parts.handler.confirmToken(this).then(() => this.#afterMessages(request));
+    return this.#parts.sessions.confirmToken(this).then(() => this.#afterMessages(request));
   }
 
   /** Earlier messages are delivered before the reply, and in the room where they were sent. */

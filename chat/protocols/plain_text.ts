@@ -11,9 +11,9 @@ import { authorOf } from "../feed/events.ts";
 import type { Sender } from "../delivery/sender.ts";
 import { encodeText, fixedReply, ownReply, shown } from "../delivery/text.ts";
 import { type Command, commandOf, COMMANDS, usageReply } from "./commands.ts";
-import type { Connection, ParsedRequest, Protocol } from "./connection.ts";
-import type { Handler } from "./handler.ts";
-import { costOf, messageCost } from "./rate_limiter.ts";
+import type { Connection, ParsedRequest, Protocol } from "../connections/connection.ts";
+import type { Handler } from "../handler/handler.ts";
+import { costOf, messageCost } from "../connections/rate_limiter.ts";
 
 /** What the plain-text protocol is made of. */
 export interface PlainTextParts {

@@ -8,13 +8,11 @@ import { CLOSE, type CloseReason, isDeparture } from "../base/close_codes.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Sender } from "../delivery/sender.ts";
-import type { Socket } from "../delivery/subscriber.ts";
+import type { Socket, WireFormat } from "../delivery/subscriber.ts";
 import { terminate } from "../delivery/terminate.ts";
-import { CHAT_V1, type ChatV1 } from "./chat_v1.ts";
-import { Connection, type Handshake } from "./connection.ts";
-import type { Handler } from "./handler.ts";
+import type { Session } from "../storage/records.ts";
+import { Connection, type Handshake, type Protocol, type SessionEvents } from "./connection.ts";
 import { LoginTimeout } from "./login_timeout.ts";
-import type { PlainText } from "./plain_text.ts";
 import { limitPongs } from "./pongs.ts";
 
 /** A WebSocket that has not opened yet. */
@@ -24,16 +22,9 @@ export interface AcceptedSocket extends Socket {
   onclose: ((event: CloseEvent) => unknown) | null;
 }
 
-/** The protocols that connections may speak. */
-export interface Protocols {
-  readonly plainText: PlainText;
-  readonly chatV1: ChatV1;
-}
-
 /** What the connections of an instance are made of. */
 export interface ConnectionsParts {
-  readonly protocols: Protocols;
-  readonly handler: Handler;
+  readonly sessions: SessionEvents;
   readonly sender: Sender;
   readonly clock: Clock;
   /** Returns a new connection ID, greater than those before. */
@@ -43,6 +34,10 @@ export interface ConnectionsParts {
   readonly loginMs: number;
   /** The number of times that the memory guard has looked. */
   readonly looks: { readonly count: number };
+  /** Returns the protocol of a subprotocol; that of the empty name is plain text. */
+  protocolOf(subprotocol: string): Protocol;
+  /** Returns the session of a new connection. */
+  newSession(id: string, wire: WireFormat): Session;
   warn(message: string): void;
 }
 
@@ -174,20 +169,19 @@ export class Connections {
   }
 
   #open(socket: AcceptedSocket, handshake: Handshake): Connection {
-    const { protocols, handler, sender, ids, limits, looks, warn } = this.#parts;
-    const { plainText, chatV1 } = protocols;
-    const protocol = handshake.subprotocol === CHAT_V1 ? chatV1 : plainText;
+    const { sessions, sender, ids, limits, looks, warn } = this.#parts;
+    const protocol = this.#parts.protocolOf(handshake.subprotocol);
     const subscriber = sender.add(socket, protocol.wire, (code) => {
       this.#cutLater(socket);
       this.#end(connection, code);
     });
-    const session = handler.newSession(ids(), protocol.wire);
+    const session = this.#parts.newSession(ids(), protocol.wire);
     const connection = new Connection({
       handshake,
       subscriber,
       session,
       protocol,
-      handler,
+      sessions,
       sender,
       limits,
       looks,

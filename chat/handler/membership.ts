@@ -8,7 +8,7 @@ import { reject, rejection, type Result } from "../base/rejections.ts";
 import type { UserRef } from "../feed/events.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Changed, changedFrom } from "./changed.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connections/connection.ts";
 import type { RoomNames } from "./room_names.ts";
 
 /** What {@linkcode Membership} is made of. */
