@@ -5,13 +5,21 @@
  * file outside this folder touches a socket's queue. Rooms are in rooms.ts, frames in writer.ts.
  */
 import { Backpressure } from "./backpressure.ts";
+import { actNameFrom, ACTS } from "../base/acts.ts";
 import { CLOSE, type CloseReason } from "../base/close_codes.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { authorOf, type RoomEvent } from "../feed/events.ts";
 import { encodeJson } from "./json.ts";
 import type { Limits } from "../base/limits.ts";
 import { Rooms } from "./rooms.ts";
-import { newSubscriber, type Socket, type Subscriber, type WireFormat } from "./subscriber.ts";
+import { isIgnored } from "./ignoring.ts";
+import {
+  newSubscriber,
+  roomOf,
+  type Socket,
+  type Subscriber,
+  type WireFormat,
+} from "./subscriber.ts";
 import { Subscribers } from "./subscribers.ts";
 import { encodeText } from "./text.ts";
 import { Writer } from "./writer.ts";
@@ -71,6 +79,22 @@ export class Sender {
    */
   setUser(subscriber: Subscriber, user: string): void {
     this.#subscribers.setUser(subscriber, user);
+  }
+
+  /**
+   * Says which users a subscriber's client ignores, by their IDs: it is sent no messages, joins and leaves
+   * of theirs from now on.
+   */
+  setIgnored(subscriber: Subscriber, ignored: ReadonlySet<string>): void {
+    // What is pending was written for the earlier list.
+    this.flush();
+    subscriber.ignored = ignored.size === 0 ? undefined : ignored;
+    this.#rooms.ignoredChanged(subscriber);
+  }
+
+  /** Returns the subscriber of a session of this instance. */
+  subscriberOf(session: string): Subscriber | undefined {
+    return this.#subscribers.byId(session);
   }
 
   /** Lets a subscriber wait for the resume event whose token has this hash. */
@@ -181,9 +205,10 @@ export class Sender {
 
   /**
    * Delivers an event to its subscribers here. Returns the number of frames that were sent; those of
-   * JSON clients follow at the next {@linkcode Sender.flush}.
+   * JSON clients follow at the next {@linkcode Sender.flush}. `others`: sessions that are told of an
+   * `act` besides its room and the user concerned.
    */
-  deliver(event: RoomEvent, eventId: string): number {
+  deliver(event: RoomEvent, eventId: string, others: readonly string[] = []): number {
     if (this.#muted) return 0;
     const { kind } = event;
     switch (kind) {
@@ -204,6 +229,8 @@ export class Sender {
         return this.#deliverToUsers(event, eventId, event.to?.user);
       case "read":
         return this.#deliverToUsers(event, eventId);
+      case "act":
+        return event.isQuiet ? 0 : this.#deliverAct(event, eventId, others);
       case "resume":
         return 0;
       default:
@@ -254,6 +281,7 @@ export class Sender {
     if (subscribers.size === 0) return 0;
     const line = encodeJson(event, eventId, this.#keepsHistory);
     for (const subscriber of subscribers) {
+      if (isIgnored(subscriber, event)) continue;
       if (subscriber.wire !== "json") {
         if (subscriber.user === other) this.#sendText(subscriber, event, eventId, false);
         if (subscriber.user === author) this.#sendText(subscriber, event, eventId, true);
@@ -263,12 +291,48 @@ export class Sender {
     return subscribers.size;
   }
 
+  /**
+   * Tells of an act: its room if all members are told, the user concerned, and other sessions. A client
+   * that is in the room and concerned is told once.
+   */
+  #deliverAct(event: RoomEvent, eventId: string, others: readonly string[]): number {
+    const { room, to, target = "" } = event;
+    const act = actNameFrom(target);
+    const isShown = act !== undefined && ACTS[act].isShown && room !== "";
+    // Who is reported is not told.
+    const concerned = to === undefined || target === "report"
+      ? new Set<Subscriber>()
+      : this.#subscribers.ofUsers(to.user, to.user);
+    const frames = isShown ? this.#rooms.deliver(event, eventId, undefined) : 0;
+    const line = encodeJson(event, eventId);
+    const told = new Set(concerned);
+    for (const id of others) {
+      const subscriber = this.#subscribers.byId(id);
+      if (subscriber !== undefined) told.add(subscriber);
+    }
+    for (const subscriber of told) {
+      const isMember = isShown && roomOf(subscriber, room) !== undefined;
+      if (subscriber.wire !== "json") {
+        if (isMember && !concerned.has(subscriber)) continue;
+        this.#sendLine(subscriber, encodeText(event, concerned.has(subscriber)), eventId);
+      } else if (isMember) this.#rooms.mustReceive(subscriber, event);
+      else if (subscriber.heldEvents === undefined) this.queueLine(subscriber, line);
+      else this.#writer.hold(subscriber, line, eventId);
+    }
+    return frames + told.size;
+  }
+
+  /** Sends a line to a plain-text client, or holds it. */
+  #sendLine(subscriber: Subscriber, text: string, eventId: string): void {
+    if (subscriber.heldEvents === undefined) this.#writer.send(subscriber, text);
+    else this.#writer.hold(subscriber, text, eventId);
+  }
+
   /** Sends a direct message to a plain-text client of its author (`isOwn`) or of its recipient. */
   #sendText(subscriber: Subscriber, event: RoomEvent, eventId: string, isOwn: boolean): void {
     const text = encodeText(event, isOwn);
     if (text === "") return;
-    if (subscriber.heldEvents === undefined) this.#writer.send(subscriber, text);
-    else this.#writer.hold(subscriber, text, eventId);
+    this.#sendLine(subscriber, text, eventId);
     const { account, to } = event;
     if (isOwn || !this.#keepsHistory || account === "" || !to?.isRegistered) return;
     const shown = subscriber.shownDirects ??= new Map();

@@ -4,6 +4,7 @@
  * The replies of the original sample are fixed byte for byte (see PROTOCOL.md). The help
  * and the usage replies stand beside the commands (commands.ts). This file sends nothing.
  */
+import { actNameFrom, sentenceOf } from "../base/acts.ts";
 import type { EventKind, RoomEvent } from "../feed/events.ts";
 import type { WireFormat } from "./subscriber.ts";
 
@@ -43,7 +44,8 @@ export function encodeText(event: RoomEvent, isOwn: boolean): string {
   return shown(textOf(event, isOwn));
 }
 
-function textOf({ kind, room, nick, text, to }: RoomEvent, isOwn: boolean): string {
+function textOf(event: RoomEvent, isOwn: boolean): string {
+  const { kind, room, nick, text, to } = event;
   switch (kind) {
     case "message":
       return `${nick}: ${text}`;
@@ -62,6 +64,8 @@ function textOf({ kind, room, nick, text, to }: RoomEvent, isOwn: boolean): stri
       return isOwn ? `Nickname is: ${to.nick}` : `${nick} is now known as ${to.nick}.`;
     case "direct":
       return isOwn ? `[to ${to?.nick ?? ""}] ${text}` : `[from ${nick}] ${text}`;
+    case "act":
+      return `-- ${sentence(event, isOwn)}`;
     case "edit":
     case "delete":
     case "read":
@@ -70,6 +74,16 @@ function textOf({ kind, room, nick, text, to }: RoomEvent, isOwn: boolean): stri
     default:
       return kind satisfies never;
   }
+}
+
+/** Returns the sentence that tells of an act. `isYou`: to the user that it is about. */
+function sentence(event: RoomEvent, isYou: boolean): string {
+  const { room, nick, to, target = "", text, until, time, count, subject } = event;
+  const act = actNameFrom(target);
+  // A newer version of the program knows it.
+  if (act === undefined) return `${nick}: ${target}`;
+  const seconds = until === undefined ? undefined : (until - time) / 1000;
+  return sentenceOf({ act, by: nick, on: to?.nick ?? subject, isYou, room, text, seconds, count });
 }
 
 /** Whether plain-text clients are shown events of a kind. */
@@ -82,12 +96,13 @@ export const IS_SHOWN: Readonly<Record<EventKind, boolean>> = {
   direct: true,
   edit: false,
   delete: false,
+  act: true,
   read: false,
   resume: false,
 };
 
 /**
- * Returns whether events of a kind change a room's members or their nicknames. The member such an
+ * Returns whether events of a kind change a room, its members or their nicknames. The member such an
  * event is about sees another text than the others, and receives it even when it reads too slowly.
  */
 export function isMemberChange(kind: EventKind): boolean {
@@ -95,6 +110,7 @@ export function isMemberChange(kind: EventKind): boolean {
     case "join":
     case "leave":
     case "nick":
+    case "act":
       return true;
     case "message":
     case "action":

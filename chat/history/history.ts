@@ -106,8 +106,8 @@ export class History {
   }
 
   get #isOn(): boolean {
-    const { log, own } = this.#parts.retention;
-    return log > 0 || own > 0;
+    const { log, own, acts } = this.#parts.retention;
+    return log > 0 || own > 0 || acts > 0;
   }
 
   /** Starts. `versionstamps`: where each shard stood before the events that will be added. */

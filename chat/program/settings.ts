@@ -5,18 +5,11 @@
  */
 import { parseArgs } from "@std/cli";
 import { levenshteinDistance } from "@std/text";
+import { formatDuration, parseDuration } from "../base/durations.ts";
 import { type Flag, type FlagOf, type Option, OPTIONS, variableOf } from "../base/options.ts";
 import { Access, Addresses, type ChatSettings, DEFAULT_RESERVED, rateLimitsFrom } from "../mod.ts";
 import { reasonOf, StartupError } from "./startup_error.ts";
-import {
-  formatDuration,
-  formatSize,
-  parseBoolean,
-  parseDuration,
-  parseList,
-  parseRateLimits,
-  parseSize,
-} from "./values.ts";
+import { formatSize, parseBoolean, parseList, parseRateLimits, parseSize } from "./values.ts";
 
 /** Everything that the operator set. It can be posted to a worker. */
 export interface Settings {

@@ -133,6 +133,7 @@ export function cidKey(kind: EventKind, cid: string): string {
     case "edit":
     case "delete":
     case "read":
+    case "act":
       return cid;
     default:
       return kind satisfies never;
@@ -238,6 +239,7 @@ export class SessionRecords {
         return this.#applyTakeover(event, eventId);
       case "nick":
       case "read":
+      case "act":
         return;
       default:
         kind satisfies never;

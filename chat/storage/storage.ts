@@ -314,6 +314,7 @@ export class Storage {
       case "edit":
       case "delete":
       case "read":
+      case "act":
         return this.#records.apply(event, eventId);
       default:
         kind satisfies never;
