@@ -76,14 +76,18 @@ function textOf(event: RoomEvent, isOwn: boolean): string {
   }
 }
 
-/** Returns the sentence that tells of an act. `isYou`: to the user that it is about. */
-function sentence(event: RoomEvent, isYou: boolean): string {
+/**
+ * Returns the sentence that tells of an act. `isYou`: to the user that it is about. `namesRoom`: to readers
+ * who may be elsewhere.
+ */
+function sentence(event: RoomEvent, isYou: boolean, namesRoom = isYou): string {
   const { room, nick, to, target = "", text, until, time, count, subject } = event;
   const act = actNameFrom(target);
   // A newer version of the program knows it.
   if (act === undefined) return `${nick}: ${target}`;
   const seconds = until === undefined ? undefined : (until - time) / 1000;
-  return sentenceOf({ act, by: nick, on: to?.nick ?? subject, isYou, room, text, seconds, count });
+  const on = to?.nick ?? subject;
+  return sentenceOf({ act, by: nick, on, isYou, room, namesRoom, text, seconds, count });
 }
 
 /** Whether plain-text clients are shown events of a kind. */
@@ -132,6 +136,11 @@ export function isMemberChange(kind: EventKind): boolean {
 export function encodeHistoryLine(event: RoomEvent): string {
   if (event.deletedAt !== undefined) return "";
   return `[${minuteOf(event.time)}] ${encodeText(event, false)}`;
+}
+
+/** Returns a line of the record: an act, and its time. `namesRoom`: other lines are about other rooms. */
+export function encodeRecordLine(event: RoomEvent, namesRoom: boolean): string {
+  return shown(`[${minuteOf(event.time)}] -- ${sentence(event, false, namesRoom)}`);
 }
 
 /** Returns a time in UTC to the minute; `time` in Unix milliseconds. */
@@ -187,6 +196,12 @@ export const ownReply = {
     line`#${number} ${protocol === "json" ? "chat.v1" : "plain text"} since ${since} UTC` +
     (isCurrent ? " (this session)" : ""),
   sessionEnded: "Session ended.",
+  topic: (topic: string) => line`-- Topic: ${topic}`,
+  isOperator: "You are an operator now.",
+  ignored: (nick: string) => line`You ignore ${nick} now.`,
+  unignored: (nick: string) => line`You no longer ignore ${nick}.`,
+  ignoresNobody: "You ignore nobody.",
+  noActs: "Nothing has been recorded here yet.",
   looksLikePassword:
     "Not sent: that looks like a command with a password. Remove the space before the /.",
   noMessages: "No messages here yet.",

@@ -39,7 +39,7 @@ export class Membership {
   }
 
   /** Enters a room, after leaving all others. */
-  async moveTo(connection: Connection, typed: string): Promise<Changed> {
+  async moveTo(connection: Connection, typed: string): Promise<Changed<{ room: string }>> {
     const { roomNames, storage } = this.#parts;
     const name = roomNames.parse(typed);
     if (!name.ok) return reject("bad-room", name.why);
