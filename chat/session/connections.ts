@@ -145,6 +145,14 @@ export class Connections {
     return Promise.resolve(() => {});
   }
 
+  /** Closes the connections of addresses that are banned. */
+  closeBanned(isBanned: (address: string) => boolean): void {
+    for (const connection of [...this.#all]) {
+      const { address } = connection.handshake;
+      if (address !== undefined && isBanned(address)) connection.close(CLOSE.banned);
+    }
+  }
+
   /** Accepts no more sockets. */
   stopAccepting(): void {
     this.#isOpen = false;
@@ -181,7 +189,9 @@ export class Connections {
       this.#cutLater(socket);
       this.#end(connection, code);
     });
-    const session = handler.newSession(ids(), protocol.wire);
+    const { address, isAddressShared } = handshake;
+    const ownAddress = isAddressShared ? undefined : address;
+    const session = handler.newSession(ids(), protocol.wire, ownAddress);
     const connection = new Connection({
       handshake,
       subscriber,

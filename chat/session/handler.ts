@@ -9,10 +9,12 @@ import { CLOSE } from "../base/close_codes.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Result } from "../base/rejections.ts";
+import { hashToken } from "../base/tokens.ts";
 import type { Sender } from "../delivery/sender.ts";
 import type { WireFormat } from "../delivery/subscriber.ts";
 import type { Feed } from "../feed/feed.ts";
 import type { History } from "../history/history.ts";
+import type { Moderation } from "../moderation/moderation.ts";
 import type { Confusables } from "../nicknames/confusables.ts";
 import type { Registrations } from "../nicknames/registrations.ts";
 import type { Conversations } from "../storage/conversations.ts";
@@ -23,12 +25,13 @@ import type { Connection } from "./connection.ts";
 import { Identity } from "./identity.ts";
 import { Membership } from "./membership.ts";
 import { Messages } from "./messages.ts";
+import { Moderating } from "./moderating.ts";
 import type { LastSeen } from "./missed_events.ts";
 import { Reading } from "./reading.ts";
 import type { Resume, Resumption } from "./resume.ts";
 import { Revisions } from "./revisions.ts";
 import { RoomNames } from "./room_names.ts";
-import { Users } from "./users.ts";
+import type { Users } from "../nicknames/users.ts";
 import { Welcome } from "./welcome.ts";
 
 /** What Handler is made of. */
@@ -40,6 +43,8 @@ export interface HandlerParts {
   readonly history: History;
   readonly sender: Sender;
   readonly resume: Resume;
+  readonly moderation: Moderation;
+  readonly users: Users;
   readonly registrations: Registrations;
   readonly confusables: Confusables;
   readonly limits: Limits;
@@ -53,6 +58,8 @@ export interface HandlerParts {
 /** The verbs, for all connections of an instance. */
 export class Handler {
   readonly #parts: HandlerParts;
+  /** Acts, roles, and who may do what. */
+  readonly moderating: Moderating;
   /** Logging in, nicknames, registrations, sessions. */
   readonly identity: Identity;
   /** Joining, leaving, members. */
@@ -71,18 +78,25 @@ export class Handler {
   constructor(parts: HandlerParts) {
     this.#parts = parts;
     const roomNames = new RoomNames(parts.confusables, parts.limits);
-    const users = this.users = new Users(parts);
+    const { users } = parts;
+    this.users = users;
     this.identity = new Identity(parts);
     this.membership = new Membership({ ...parts, roomNames });
-    this.messages = new Messages({ ...parts, roomNames, users });
+    this.moderating = new Moderating({ ...parts, roomNames });
+    this.messages = new Messages({ ...parts, roomNames });
     this.revisions = new Revisions({ ...parts, roomNames });
     this.reading = new Reading({ ...parts, roomNames });
     this.welcome = new Welcome(parts);
   }
 
-  /** Returns the session of a new connection. It has no rows in KV before its login. */
-  newSession(id: string, protocol: WireFormat): Session {
-    return this.#parts.storage.createConnection(id, protocol);
+  /**
+   * Returns the session of a new connection. It has no rows in KV before its login. `address`: its own
+   * address, if that is known.
+   */
+  newSession(id: string, protocol: WireFormat, address?: string): Session {
+    // Not the address itself is stored, but its hash.
+    const hash = address === undefined ? "" : hashToken(address);
+    return this.#parts.storage.createConnection(id, protocol, hash);
   }
 
   /**
@@ -94,7 +108,8 @@ export class Handler {
     token: string,
     seen: LastSeen,
   ): Promise<Result<Resumption>> {
-    const resumed = await this.#parts.resume.resume(connection.subscriber, token, seen);
+    const { subscriber, session: { address } } = connection;
+    const resumed = await this.#parts.resume.resume(subscriber, token, seen, address);
     if (!resumed.ok) return resumed;
     // The connection's own session has no nickname and no rows.
     await this.#parts.storage.deleteConnection(connection.session.id);

@@ -10,7 +10,13 @@ import type { Clock } from "../base/clock.ts";
 import type { UserRef } from "../feed/events.ts";
 import { changeClaims, type ClaimChange, isKeptBy, keepClaims, readClaims } from "./claims.ts";
 import type { Ownership } from "./claims.ts";
-import { type ChangeOutcome, type ChangeResult, type Changes, refused } from "./changes.ts";
+import {
+  type Admit,
+  type ChangeOutcome,
+  type ChangeResult,
+  type Changes,
+  refused,
+} from "./changes.ts";
 import type { Planned, Presence } from "./presence.ts";
 import { type Session, type Untold, userRefOf } from "./records.ts";
 import type { SessionRows } from "./rows.ts";
@@ -30,6 +36,8 @@ export interface NewUsername {
   readonly owner?: Ownership;
   /** The registration of the session, if it ends now: the session gets its claims. */
   readonly ended?: Ownership;
+  /** Asks moderation; absent: nobody is asked. */
+  readonly admit?: Admit;
 }
 
 /** What {@linkcode Identities} is made of. */
@@ -142,6 +150,8 @@ export class Identities {
     const account = owner?.account ?? (staysIn ? record.account : "");
     const user = owner?.user ?? (staysIn ? record.user : id);
     const to: UserRef = { user, nick, isRegistered: account !== "" };
+    const admitted = await username.admit?.(first[0] ?? id);
+    if (admitted === "refused") return admitted;
     const claims = await this.#changeClaims(record, username, staysIn);
     if (claims === undefined) return "conflict";
     const from = userRefOf(record);
@@ -158,6 +168,7 @@ export class Identities {
     const moved = presence.move(id, isSame ? [] : first, { ...from, n }, to, drafts);
     return {
       next,
+      lastAct: admitted?.lastAct,
       checks: [
         ...rows.takeoverCheck(record),
         ...claims.checks,

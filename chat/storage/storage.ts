@@ -12,7 +12,13 @@ import type { Feed } from "../feed/feed.ts";
 import { accountKey, roomSortKey } from "../kv/keys.ts";
 import { withTimeout } from "../kv/retry.ts";
 import { accountFrom, type ProtocolName, type UserValue } from "../kv/values.ts";
-import { type ChangeResult, Changes, type OperationResult, refused } from "./changes.ts";
+import {
+  type Admit,
+  type ChangeResult,
+  Changes,
+  type OperationResult,
+  refused,
+} from "./changes.ts";
 import { type Ownership, readClaims } from "./claims.ts";
 import { cleanUp } from "./cleanup.ts";
 import { type EndingOutcome, Endings } from "./endings.ts";
@@ -23,7 +29,7 @@ import { type ConnectionRecord, newRecord, type Session, SessionRecords } from "
 import { Removals } from "./removal.ts";
 import { RoomLookalikes } from "./room_lookalikes.ts";
 import { Rooms } from "./rooms.ts";
-import { SessionRows } from "./rows.ts";
+import { type ListedSession, SessionRows } from "./rows.ts";
 import { Table } from "./table.ts";
 import { type Resumable, Takeovers } from "./takeover.ts";
 
@@ -97,10 +103,11 @@ export class Storage {
 
   /**
    * Creates a connection without a nickname, in memory only. KV stores a connection from its first
-   * nickname on: a client that connects and sends nothing leaves no row and costs no commit.
+   * nickname on: a client that connects and sends nothing leaves no row and costs no commit. `address`:
+   * the hash of its address, or empty.
    */
-  createConnection(id: string, protocol: ProtocolName): Session {
-    const record = newRecord(id, this.#parts.clock.now(), protocol);
+  createConnection(id: string, protocol: ProtocolName, address = ""): Session {
+    const record = newRecord(id, this.#parts.clock.now(), protocol, address);
     this.#records.add(record);
     return record;
   }
@@ -169,17 +176,26 @@ export class Storage {
   /**
    * Puts a session into the room that a name leads to. Nothing happens if it is there. `"conflict"`: the
    * session has no nickname, this instance does not have it any more, or its registration has ended.
+   * `"refused"`: `admit`, which is asked for the room, does not allow it.
    */
-  async setRoom(id: string, name: string): Promise<ChangeResult> {
+  async setRoom(id: string, name: string, admit?: Admit): Promise<ChangeResult> {
     const record = this.#records.get(id);
     if (record === undefined) return refused("conflict");
     return await this.#changes.change(record, name, async (drafts) => {
       const { room, checks, mutations } = await this.#lookalikes.forJoin(name);
       if (record.nick === "") return "conflict";
       if (record.rooms.has(room)) return "done";
+      const admitted = await admit?.(room);
+      if (admitted === "refused") return admitted;
       const planned = this.#presence.join(record, room, drafts);
       if (typeof planned === "string") return planned;
-      return { ...planned, name: room, checks, mutations: [...planned.mutations, ...mutations] };
+      return {
+        ...planned,
+        name: room,
+        lastAct: admitted?.lastAct,
+        checks: [...checks, ...admitted?.checks ?? []],
+        mutations: [...planned.mutations, ...mutations, ...admitted?.mutations ?? []],
+      };
     });
   }
 
@@ -191,6 +207,29 @@ export class Storage {
       return record.rooms.has(room) ? this.#presence.leave(record, room, drafts) : "done";
     });
     if (result.outcome === "done") this.#rooms.removeIfEmpty(room);
+    return result;
+  }
+
+  /**
+   * Changes what a session keeps for itself: its role, or whom it ignores. No room is told. `change` is
+   * called in the session's turn, and returns what is committed besides.
+   */
+  async saveOwn(
+    id: string,
+    change: () => Partial<Pick<Session, "isOperator" | "ignored">> & {
+      readonly mutations?: readonly Deno.KvMutation[];
+    },
+  ): Promise<ChangeResult> {
+    const record = this.#records.get(id);
+    if (record === undefined) return refused("conflict");
+    let own: Partial<Pick<Session, "isOperator" | "ignored">> = {};
+    const result = await this.#changes.change(record, id, () => {
+      const { mutations = [], ...changed } = change();
+      own = changed;
+      const row = this.#rows.putInstanceRow({ ...record, ...changed });
+      return { mutations: [...mutations, row] };
+    }, false);
+    if (result.outcome === "done") Object.assign(record, own);
     return result;
   }
 
@@ -311,6 +350,25 @@ export class Storage {
     }
   }
 
+  /** Returns the sessions of this instance. */
+  sessions(): Session[] {
+    return this.#records.all();
+  }
+
+  /**
+   * Returns the sessions of a user as their instances have listed them, wherever they are.
+   *
+   * @throws when KV cannot be read.
+   */
+  async listSessions(user: string, isRegistered: boolean): Promise<ListedSession[]> {
+    const ids = isRegistered ? (await this.readUser(user))?.sessions.map(({ id }) => id) : [user];
+    const found = await Promise.all((ids ?? []).map(async (id) => {
+      const instance = await this.#rows.instanceOf(id);
+      return instance && (await this.#rows.readInstanceRow(id, instance)).session;
+    }));
+    return found.filter((session) => session !== undefined && session !== "");
+  }
+
   /** Returns the record of a session of this instance. */
   session(id: string): Session | undefined {
     return this.#records.get(id);
@@ -322,8 +380,13 @@ export class Storage {
   }
 
   /** See {@linkcode Takeovers.takeOver}. */
-  takeOver(found: Resumable, fresh: string): Promise<ChangeResult> {
-    return this.#takeovers.takeOver(found, fresh);
+  takeOver(
+    found: Resumable,
+    fresh: string,
+    address = "",
+    lastAct?: string | null,
+  ): Promise<ChangeResult> {
+    return this.#takeovers.takeOver(found, fresh, address, lastAct);
   }
 
   /** See {@linkcode SessionRecords.cancelTakeover}. */

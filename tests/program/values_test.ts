@@ -1,14 +1,7 @@
 /** The written forms of durations, sizes, lists and rate limits. */
 import { assertEquals, assertThrows } from "@std/assert";
 import type { Allowance, RateLimitSettings } from "../../chat/base/limits.ts";
-import {
-  formatDuration,
-  formatSize,
-  parseDuration,
-  parseList,
-  parseRateLimits,
-  parseSize,
-} from "../../chat/program/values.ts";
+import { formatSize, parseList, parseRateLimits, parseSize } from "../../chat/program/values.ts";
 
 const MIB = 1024 * 1024;
 
