@@ -4,6 +4,7 @@
  * It commits nothing, and does not decide what an act changes (effects.ts).
  */
 import type { Clock } from "../base/clock.ts";
+import { hashToken } from "../base/tokens.ts";
 import {
   lastActKey,
   privateRoomKey,
@@ -166,7 +167,8 @@ export function subjectsOf({ user, address, claims }: Person): string[] {
   return [
     user,
     ...address === "" ? [] : [ADDRESS_SIGN + address],
-    ...claims.map((claim) => CLAIM_SIGN + claim),
+    // Hashed because a claim may be longer than a key with a room can hold.
+    ...claims.map((claim) => CLAIM_SIGN + hashToken(claim)),
   ];
 }
 

@@ -260,3 +260,15 @@ function textOf({ key, versionstamp }: Deno.AtomicCheck): string {
 export function refused(outcome: ChangeOutcome): ChangeResult {
   return { outcome, eventId: undefined, isTold: false };
 }
+
+/** Returns a plan with what its commit must carry because moderation was asked. */
+export function admittedTo(planned: Planned, admitted: Admitted | undefined): Planned {
+  if (admitted === undefined) return planned;
+  const { lastAct, checks = [], mutations = [] } = admitted;
+  return {
+    ...planned,
+    lastAct,
+    checks: [...planned.checks ?? [], ...checks],
+    mutations: [...planned.mutations, ...mutations],
+  };
+}

@@ -40,6 +40,9 @@ export interface NewUsername {
   readonly admit?: Admit;
 }
 
+/** Returns what a session keeps for itself from then on. */
+export type OwnChange = () => Partial<Pick<Session, "isOperator" | "ignored">>;
+
 /** What {@linkcode Identities} is made of. */
 export interface IdentitiesParts {
   readonly kv: Deno.Kv;
@@ -118,6 +121,21 @@ export class Identities {
     if (result.outcome === "done") record.tokens = [token];
     // It may be committed all the same.
     if (result.outcome === "failed") record.tokens = [token, ...record.tokens];
+    return result;
+  }
+
+  /**
+   * Changes what a session keeps for itself: its role, or whom it ignores. No room is told. `change` is
+   * called in the session's turn.
+   */
+  async saveOwn(record: Session, change: OwnChange): Promise<ChangeResult> {
+    const { rows, changes } = this.#parts;
+    let own: ReturnType<OwnChange> = {};
+    const result = await changes.change(record, record.id, () => {
+      own = change();
+      return { mutations: [rows.putInstanceRow({ ...record, ...own })] };
+    }, false);
+    if (result.outcome === "done") Object.assign(record, own);
     return result;
   }
 

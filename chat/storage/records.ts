@@ -86,7 +86,7 @@ export interface Session {
   removal: Promise<void> | undefined;
 }
 
-const NO_ONE: ReadonlyMap<string, string> = new Map();
+const NO_ONE: ReadonlyMap<string, string> = new Map([]);
 
 /** Returns the record of a new session without a nickname. `address`: see {@linkcode Session.address}. */
 export function newRecord(

@@ -9,20 +9,20 @@ import type { Clock } from "../base/clock.ts";
 import type { Operation } from "../feed/batch.ts";
 import type { RoomEvent, UserRef } from "../feed/events.ts";
 import type { Feed } from "../feed/feed.ts";
-import { accountKey, roomSortKey } from "../kv/keys.ts";
-import { withTimeout } from "../kv/retry.ts";
-import { accountFrom, type ProtocolName, type UserValue } from "../kv/values.ts";
+import { roomSortKey } from "../kv/keys.ts";
+import type { ProtocolName, UserValue } from "../kv/values.ts";
 import {
   type Admit,
+  admittedTo,
   type ChangeResult,
   Changes,
   type OperationResult,
   refused,
 } from "./changes.ts";
-import { type Ownership, readClaims } from "./claims.ts";
+import { findHolder, type NicknameHolder, type Ownership } from "./claims.ts";
 import { cleanUp } from "./cleanup.ts";
 import { type EndingOutcome, Endings } from "./endings.ts";
-import { Identities, type NewUsername } from "./identities.ts";
+import { Identities, type NewUsername, type OwnChange } from "./identities.ts";
 import { type Member, MemberCache, usersOf } from "./members.ts";
 import { Presence } from "./presence.ts";
 import { type ConnectionRecord, newRecord, type Session, SessionRecords } from "./records.ts";
@@ -51,12 +51,6 @@ export interface StorageParts {
   /** Returns what all room names that look like this one have in common; `undefined` for ASCII. */
   lookOfRoom(name: string): string | undefined;
 }
-
-/** Who has a nickname: a session, or a registered user, who may be offline. */
-export type NicknameHolder =
-  | { readonly connection: string }
-  /** The folded nickname, the nickname as its owner writes it, and the ID of the user. */
-  | { readonly account: string; readonly nick: string; readonly user: string };
 
 /** The state of the chat. */
 export class Storage {
@@ -103,8 +97,7 @@ export class Storage {
 
   /**
    * Creates a connection without a nickname, in memory only. KV stores a connection from its first
-   * nickname on: a client that connects and sends nothing leaves no row and costs no commit. `address`:
-   * the hash of its address, or empty.
+   * nickname on: a client that sends nothing costs no commit. `address`: its hash, or empty.
    */
   createConnection(id: string, protocol: ProtocolName, address = ""): Session {
     const record = newRecord(id, this.#parts.clock.now(), protocol, address);
@@ -189,13 +182,8 @@ export class Storage {
       if (admitted === "refused") return admitted;
       const planned = this.#presence.join(record, room, drafts);
       if (typeof planned === "string") return planned;
-      return {
-        ...planned,
-        name: room,
-        lastAct: admitted?.lastAct,
-        checks: [...checks, ...admitted?.checks ?? []],
-        mutations: [...planned.mutations, ...mutations, ...admitted?.mutations ?? []],
-      };
+      const all = [...planned.mutations, ...mutations];
+      return admittedTo({ ...planned, name: room, checks, mutations: all }, admitted);
     });
   }
 
@@ -210,27 +198,11 @@ export class Storage {
     return result;
   }
 
-  /**
-   * Changes what a session keeps for itself: its role, or whom it ignores. No room is told. `change` is
-   * called in the session's turn, and returns what is committed besides.
-   */
-  async saveOwn(
-    id: string,
-    change: () => Partial<Pick<Session, "isOperator" | "ignored">> & {
-      readonly mutations?: readonly Deno.KvMutation[];
-    },
-  ): Promise<ChangeResult> {
+  /** See {@linkcode Identities.saveOwn}. */
+  async saveOwn(id: string, change: OwnChange): Promise<ChangeResult> {
     const record = this.#records.get(id);
     if (record === undefined) return refused("conflict");
-    let own: Partial<Pick<Session, "isOperator" | "ignored">> = {};
-    const result = await this.#changes.change(record, id, () => {
-      const { mutations = [], ...changed } = change();
-      own = changed;
-      const row = this.#rows.putInstanceRow({ ...record, ...changed });
-      return { mutations: [...mutations, row] };
-    }, false);
-    if (result.outcome === "done") Object.assign(record, own);
-    return result;
+    return await this.#identities.saveOwn(record, change);
   }
 
   /**
@@ -289,17 +261,8 @@ export class Storage {
    *
    * @throws when KV cannot be read.
    */
-  async findClaim(folded: string): Promise<NicknameHolder | undefined> {
-    const { kv, clock } = this.#parts;
-    const [found] = await readClaims(kv, clock, [folded]);
-    const holder = found?.holder;
-    if (holder === undefined || "connection" in holder) return holder;
-    const { account } = holder;
-    const { value } = await withTimeout(clock, kv.get<unknown>(accountKey(account)));
-    const row = accountFrom(value);
-    // A registration of an earlier version has no user before its owner has signed in again.
-    if (row === undefined || row.user === "" || row.until <= clock.now()) return undefined;
-    return { account, nick: row.nick, user: row.user };
+  findClaim(folded: string): Promise<NicknameHolder | undefined> {
+    return findHolder(this.#parts.kv, this.#parts.clock, folded);
   }
 
   /**
@@ -355,18 +318,9 @@ export class Storage {
     return this.#records.all();
   }
 
-  /**
-   * Returns the sessions of a user as their instances have listed them, wherever they are.
-   *
-   * @throws when KV cannot be read.
-   */
-  async listSessions(user: string, isRegistered: boolean): Promise<ListedSession[]> {
-    const ids = isRegistered ? (await this.readUser(user))?.sessions.map(({ id }) => id) : [user];
-    const found = await Promise.all((ids ?? []).map(async (id) => {
-      const instance = await this.#rows.instanceOf(id);
-      return instance && (await this.#rows.readInstanceRow(id, instance)).session;
-    }));
-    return found.filter((session) => session !== undefined && session !== "");
+  /** See {@linkcode Endings.listSessions}. */
+  listSessions(user: string, isRegistered: boolean): Promise<ListedSession[]> {
+    return this.#endings.listSessions(user, isRegistered);
   }
 
   /** Returns the record of a session of this instance. */
@@ -380,13 +334,8 @@ export class Storage {
   }
 
   /** See {@linkcode Takeovers.takeOver}. */
-  takeOver(
-    found: Resumable,
-    fresh: string,
-    address = "",
-    lastAct?: string | null,
-  ): Promise<ChangeResult> {
-    return this.#takeovers.takeOver(found, fresh, address, lastAct);
+  takeOver(...of: Parameters<Takeovers["takeOver"]>): Promise<ChangeResult> {
+    return this.#takeovers.takeOver(...of);
   }
 
   /** See {@linkcode SessionRecords.cancelTakeover}. */

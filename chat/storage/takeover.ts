@@ -77,7 +77,7 @@ export class Takeovers {
   async takeOver(
     found: Resumable,
     fresh: string,
-    address: string,
+    address = "",
     lastAct?: string | null,
   ): Promise<ChangeResult> {
     const { rows, records, changes } = this.#parts;
