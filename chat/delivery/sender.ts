@@ -9,7 +9,7 @@ import { actNameFrom, ACTS } from "../base/acts.ts";
 import { CLOSE, type CloseReason } from "../base/close_codes.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { authorOf, type RoomEvent } from "../feed/events.ts";
-import { encodeJson } from "./json.ts";
+import { encodeJson, encodeRoomState, type RoomState } from "./json.ts";
 import type { Limits } from "../base/limits.ts";
 import { Rooms } from "./rooms.ts";
 import { isIgnored } from "./ignoring.ts";
@@ -82,19 +82,16 @@ export class Sender {
   }
 
   /**
-   * Says which users a subscriber's client ignores, by their IDs: it is sent no messages, joins and leaves
-   * of theirs from now on.
+   * Says which users the client of a session ignores, by their IDs: it is sent no messages, joins and
+   * leaves of theirs from now on.
    */
-  setIgnored(subscriber: Subscriber, ignored: ReadonlySet<string>): void {
+  setIgnored(session: string, ignored: ReadonlySet<string>): void {
+    const subscriber = this.#subscribers.byId(session);
+    if (subscriber === undefined || subscriber.ignored === undefined && ignored.size === 0) return;
     // What is pending was written for the earlier list.
     this.flush();
     subscriber.ignored = ignored.size === 0 ? undefined : ignored;
     this.#rooms.ignoredChanged(subscriber);
-  }
-
-  /** Returns the subscriber of a session of this instance. */
-  subscriberOf(session: string): Subscriber | undefined {
-    return this.#subscribers.byId(session);
   }
 
   /** Lets a subscriber wait for the resume event whose token has this hash. */
@@ -205,10 +202,9 @@ export class Sender {
 
   /**
    * Delivers an event to its subscribers here. Returns the number of frames that were sent; those of
-   * JSON clients follow at the next {@linkcode Sender.flush}. `others`: sessions that are told of an
-   * `act` besides its room and the user concerned.
+   * JSON clients follow at the next {@linkcode Sender.flush}.
    */
-  deliver(event: RoomEvent, eventId: string, others: readonly string[] = []): number {
+  deliver(event: RoomEvent, eventId: string): number {
     if (this.#muted) return 0;
     const { kind } = event;
     switch (kind) {
@@ -230,12 +226,27 @@ export class Sender {
       case "read":
         return this.#deliverToUsers(event, eventId);
       case "act":
-        return event.isQuiet ? 0 : this.#deliverAct(event, eventId, others);
+        return event.isQuiet ? 0 : this.#deliverAct(event, eventId);
       case "resume":
         return 0;
       default:
         return kind satisfies never;
     }
+  }
+
+  /** Tells some sessions here of an act that neither their room nor they themselves were told of. */
+  tellAct(sessions: readonly string[], event: RoomEvent, eventId: string): void {
+    for (const id of sessions) {
+      const subscriber = this.#subscribers.byId(id);
+      if (subscriber !== undefined) this.#tellAct(subscriber, event, eventId, false);
+    }
+  }
+
+  /** Tells a JSON client the state of a room, unless it is being told what it missed. */
+  tellRoomState(session: string, state: RoomState): void {
+    const subscriber = this.#subscribers.byId(session);
+    if (subscriber?.wire !== "json" || subscriber.heldEvents !== undefined) return;
+    this.queueLine(subscriber, encodeRoomState(state));
   }
 
   /** Sends the frames of the events that were delivered. Returns the number of frames. */
@@ -292,34 +303,32 @@ export class Sender {
   }
 
   /**
-   * Tells of an act: its room if all members are told, the user concerned, and other sessions. A client
-   * that is in the room and concerned is told once.
+   * Tells of an act: its room if all members are told, and the user concerned. A client that is in the room
+   * and concerned is told once.
    */
-  #deliverAct(event: RoomEvent, eventId: string, others: readonly string[]): number {
+  #deliverAct(event: RoomEvent, eventId: string): number {
     const { room, to, target = "" } = event;
     const act = actNameFrom(target);
     const isShown = act !== undefined && ACTS[act].isShown && room !== "";
-    // Who is reported is not told.
-    const concerned = to === undefined || target === "report"
-      ? new Set<Subscriber>()
-      : this.#subscribers.ofUsers(to.user, to.user);
     const frames = isShown ? this.#rooms.deliver(event, eventId, undefined) : 0;
-    const line = encodeJson(event, eventId);
-    const told = new Set(concerned);
-    for (const id of others) {
-      const subscriber = this.#subscribers.byId(id);
-      if (subscriber !== undefined) told.add(subscriber);
-    }
-    for (const subscriber of told) {
+    // Who is reported is not told.
+    if (to === undefined || target === "report") return frames;
+    const concerned = this.#subscribers.ofUsers(to.user, to.user);
+    for (const subscriber of concerned) {
       const isMember = isShown && roomOf(subscriber, room) !== undefined;
-      if (subscriber.wire !== "json") {
-        if (isMember && !concerned.has(subscriber)) continue;
-        this.#sendLine(subscriber, encodeText(event, concerned.has(subscriber)), eventId);
-      } else if (isMember) this.#rooms.mustReceive(subscriber, event);
-      else if (subscriber.heldEvents === undefined) this.queueLine(subscriber, line);
-      else this.#writer.hold(subscriber, line, eventId);
+      if (isMember && subscriber.wire === "json") this.#rooms.mustReceive(subscriber, event);
+      else this.#tellAct(subscriber, event, eventId, true);
     }
-    return frames + told.size;
+    return frames + concerned.size;
+  }
+
+  #tellAct(subscriber: Subscriber, event: RoomEvent, eventId: string, isConcerned: boolean): void {
+    if (subscriber.wire !== "json") {
+      return this.#sendLine(subscriber, encodeText(event, isConcerned), eventId);
+    }
+    const line = encodeJson(event, eventId);
+    if (subscriber.heldEvents === undefined) this.queueLine(subscriber, line);
+    else this.#writer.hold(subscriber, line, eventId);
   }
 
   /** Sends a line to a plain-text client, or holds it. */

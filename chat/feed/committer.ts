@@ -17,6 +17,7 @@ import { commitGuardKey, feedRowKey, lastActKey, notifyKey } from "../kv/keys.ts
 import { isRefusal, MAX_GETMANY_KEYS } from "../kv/limits.ts";
 import { backOff, RETRY_FOR_MS, shouldLog, withTimeout } from "../kv/retry.ts";
 import type { FeedRowValue } from "../kv/values.ts";
+import { addAct } from "./acts.ts";
 import { type Batch, batchOf, hasAct, keyText, type Operation } from "./batch.ts";
 import { pack, type StoredEvent } from "./events.ts";
 import type { ShardReader } from "./reader.ts";
@@ -38,9 +39,6 @@ interface Commit {
 
 /** What the failed checks of a commit leave to try again; `isGuardMoved`: no earlier try can succeed. */
 type Remainder = Batch & { readonly isGuardMoved: boolean };
-
-/** Stands in feed rows in place of the number of a commit, if the commit belongs to another shard. */
-const COPY_N = 0;
 
 /** Commits the batches of one shard. */
 export class Committer {
@@ -211,7 +209,7 @@ export class Committer {
       const { mutations } = operation;
       if (mutations !== undefined) atomic.mutate(...mutations.filter((each) => !isSum(each)));
       if (operation.events !== undefined) events.push(...operation.events.map(pack));
-      if (hasAct(operation)) this.#addAct(atomic, operation);
+      if (hasAct(operation)) addAct(atomic, operation, this.#context);
     }
     if (events.length > 0) {
       const row: FeedRowValue = { v: 1, from: instance, n, events };
@@ -219,18 +217,6 @@ export class Committer {
         .set(notifyKey(index), n);
     }
     return atomic;
-  }
-
-  /** Adds to a commit what an act needs besides its event: marks, and copies in other shards. */
-  #addAct(atomic: Deno.AtomicOperation, { copies = new Map() }: Operation): void {
-    const { index, kv, parts: { instance, feedRowMs } } = this.#context;
-    atomic.set(lastActKey(index), 1);
-    for (const [shard, event] of copies) {
-      // No commit of the other shard has this number.
-      const row: FeedRowValue = { v: 1, from: instance, n: COPY_N, events: [pack(event)] };
-      atomic.set(feedRowKey(shard, kv.commitVersionstamp()), row, { expireIn: feedRowMs })
-        .set(notifyKey(shard), COPY_N).set(lastActKey(shard), 1);
-    }
   }
 
   async #succeeded({ n, guard, operations }: Commit, versionstamp: string): Promise<void> {

@@ -121,7 +121,7 @@ export const KEYS = {
     removed: "when the room is public again; expires together with its rules",
   },
   standing: {
-    key: '["standing", <room> | "", <user> | "@<address hash>" | "~<claim>"]',
+    key: '["standing", <room> | "", <user> | "@<hash>" | "~<hash>"]',
     value: "{ v: 1, nick, ban?, mute?, invited?, kickedAt? }",
     writer: "the instance that carries out an act against the user",
     removed: "when it says nothing any more; expires with the last of its times",

@@ -176,7 +176,7 @@ export const PRIVATE_ROOM_PREFIX: Deno.KvKey = ["private_room"];
 
 /**
  * What acts say of a subject in a room, or in the whole chat (room ""). A subject is a user ID, or else
- * `@` and the hash of an address, or `~` and a claim of a nickname. Expires with the last of its times.
+ * `@` and the hash of an address, or `~` and that of a claim of a nickname. Expires with the last of its times.
  */
 export function standingKey(room: string, subject: string): Deno.KvKey {
   return ["standing", room, subject];

@@ -7,11 +7,10 @@
 import { type ActName, type ActRow, ACTS } from "../base/acts.ts";
 import { parseDuration } from "../base/durations.ts";
 import { networkFrom } from "../base/networks.ts";
-import type { SoughtUser } from "../nicknames/users.ts";
 
 /** What the words after the command say. */
 export interface ActWords {
-  readonly user?: SoughtUser;
+  readonly user?: { readonly nick: string };
   readonly network?: string;
   readonly isForced?: boolean;
   readonly seconds?: number;

@@ -226,7 +226,7 @@ async function list({ handler }: PlainText, connection: Connection): Promise<voi
     if (result.ok) replyNames(connection, result.members.map(({ nick }) => nick));
     return;
   }
-  const rooms = [...(await handler.membership.rooms()).keys()];
+  const rooms = [...(await handler.membership.rooms(connection)).keys()];
   if (rooms.length === 0) connection.reply(ownReply.noRooms);
   else replyNames(connection, rooms);
 }

@@ -8,7 +8,7 @@
 import * as z from "zod";
 import { type ActName, type ActRow, ACTS } from "../base/acts.ts";
 import { MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
-import { encodeReply, type Ref, userFields } from "../delivery/json.ts";
+import { encodeReply, userFields } from "../delivery/json.ts";
 import type { Connection } from "../connections/connection.ts";
 import { MAX_RECORD_ACTS } from "../handler/moderating.ts";
 import type { ChatV1 } from "./chat_v1.ts";
@@ -26,32 +26,39 @@ const recordFields = fields({
 });
 
 /** Every field that an act may have. Which ones a request has depends on its act. */
-interface ActFields {
-  readonly room?: string;
-  readonly nick?: string;
-  readonly user?: string;
-  readonly network?: string;
-  readonly force?: boolean;
-  readonly for?: number;
-  readonly reason?: string;
-  readonly text?: string;
-  readonly seconds?: number;
-  readonly count?: number;
-  readonly ref?: Ref;
-}
+const actFields = fields({
+  ...userShape,
+  room: bounded.optional(),
+  network: bounded.optional(),
+  force: z.boolean().optional(),
+  for: z.int().optional(),
+  reason: bounded.optional(),
+  text: bounded.optional(),
+  seconds: z.int().optional(),
+  count: z.int().optional(),
+});
+
+type ActFields = z.infer<typeof actFields>;
 
 /** The requests about moderation, by name. */
 export const MODERATION_REQUESTS: RequestTypes = {
   ...Object.fromEntries(
     (Object.keys(ACTS) as ActName[]).filter((act) => act !== "delete").map((act) => {
       const schema = schemaOf(ACTS[act]);
-      return [act, row("command", schema, (v1, connection, sent) => {
-        return carryOut(v1, connection, act, sent);
-      })];
+      return [
+        act,
+        row("command", schema, (v1, connection, sent) => {
+          return carryOut(v1, connection, act, sent);
+        }),
+      ];
     }),
   ),
   op: row("nick", opFields, becomeOperator),
-  ignore: row("command", ignoreFields, (v1, connection, sent) => ignore(v1, connection, sent, true)),
+  ignore: row(
+    "command",
+    ignoreFields,
+    (v1, connection, sent) => ignore(v1, connection, sent, true),
+  ),
   unignore: row(
     "command",
     ignoreFields,
@@ -64,28 +71,23 @@ export const MODERATION_REQUESTS: RequestTypes = {
   modlog: row("command", recordFields, showRecord, { maxReplyBytes: MAX_REPLY_BYTES }),
 };
 
-/** Returns the schema of the request for an act. */
-function schemaOf(act: ActRow): z.ZodType<ActFields> {
-  const needsRoom = !act.isChatWide && act.by !== "member";
-  const subjects = act.about === "user" || act.about === "user or room"
-    ? ["nick", "user", ...act.takesNetwork ? ["network"] : []]
-    : [];
-  const schema = fields({
-    room: needsRoom ? bounded : bounded.optional(),
-    ...subjects.length > 0 ? userShape : {},
-    ...act.takesNetwork ? { network: bounded.optional(), force: z.boolean().optional() } : {},
-    ...act.takesTime ? { for: z.int().optional() } : {},
-    ...act.text === "reason" ? { reason: bounded.optional() } : {},
-    ...act.text === "topic" ? { text: bounded } : {},
-    ...act.count === undefined ? {} : { [act.count.name]: z.int() },
-  });
-  return schema.superRefine((value, context) => {
-    const given = subjects.filter((name) => (value as Record<string, unknown>)[name] !== undefined);
-    if (given.length > 1) {
-      const message = `not together with ${given[0]}`;
-      context.addIssue({ code: "custom", path: [given[1]!], message });
-    } else if (given.length === 0 && act.about === "user") {
-      context.addIssue({ code: "custom", path: [subjects[0]!], message: "missing" });
+/** Returns the schema of the request for an act: it demands the fields that the act needs. */
+function schemaOf(act: ActRow): typeof actFields {
+  const needed = [
+    act.isChatWide || act.by === "member" ? undefined : "room",
+    act.text === "topic" ? "text" : undefined,
+    act.count?.name,
+  ];
+  return actFields.superRefine((value, context) => {
+    const isGiven = (name: string) => value[name as keyof ActFields] !== undefined;
+    const missing = needed.find((name) => name !== undefined && !isGiven(name));
+    const subjects = ["nick", "user", "network"].filter(isGiven);
+    const lacks = missing ?? (act.about === "user" && subjects.length === 0 ? "nick" : undefined);
+    if (lacks !== undefined) {
+      context.addIssue({ code: "custom", path: [lacks], message: "missing" });
+    } else if (subjects.length > 1) {
+      const message = `not together with ${subjects[0]}`;
+      context.addIssue({ code: "custom", path: [subjects[1]!], message });
     }
   });
 }

@@ -57,7 +57,7 @@ async function listRooms(
   connection: Connection,
   { ref }: { ref?: Ref },
 ): Promise<void> {
-  const rooms = await v1.handler.membership.rooms();
+  const rooms = await v1.handler.membership.rooms(connection);
   const list = [...rooms].map(([room, people]) => ({ room, people }));
   const bytesOf = ({ room }: { room: string }) => encodedBytes(room) + ROOM_BYTES;
   const fits = countThatFits(list, MAX_REPLY_BYTES, bytesOf);
