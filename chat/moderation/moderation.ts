@@ -12,7 +12,7 @@ import { type Rejection, rejection, type Result } from "../base/rejections.ts";
 import type { RoomState } from "../delivery/json.ts";
 import type { RoomEvent, UserRef } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
-import type { Sanction } from "../kv/moderation_values.ts";
+import { NO_END, type Sanction } from "../kv/moderation_values.ts";
 import type { SoughtUser, Users } from "../nicknames/users.ts";
 import type { Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -252,7 +252,7 @@ export class Moderation {
       slow: slow || undefined,
       locked: isLocked || undefined,
       private: isPrivate || undefined,
-      mutedUntil: until > this.#parts.clock.now() ? until : undefined,
+      muted: until === NO_END || (until > this.#parts.clock.now() ? until : undefined),
       role,
     };
   }
