@@ -249,6 +249,7 @@ Deno.test("a muted user cannot write, edit, or be renamed, also after leaving an
   await server.guest("2", "Bob", [ROOM], "bobs-address");
   const mute = { ...BAN, act: "mute", seconds: 600 } as const;
   assertEquals(codeOf(await server.moderation.act(server.session("1"), mute)), "ok");
+  await server.settled();
   const known = server.delivered.length;
   assertEquals(await server.say("2", ROOM, "hi"), "muted");
   assertEquals(await server.say("2", ROOM, "waves", "action"), "muted");
@@ -373,6 +374,33 @@ Deno.test("a join and a ban of the same moment have an order", async () => {
       after,
       one.told(ROOM).filter((line) => line === "join Bob").length > 1 ? ["leave Bob"] : [],
     );
+  }
+});
+
+Deno.test("a join whose commit comes after a ban that its plan has not seen is planned again", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let held: Promise<void> | undefined;
+  const slow = interceptCommits(kv, async (commit) => {
+    await held;
+    return await commit();
+  });
+  for (const what of ["room", "chat"] as const) {
+    await using two = await openTwo(kv, slow);
+    const { one, other } = two;
+    other.storage.createConnection("3", "json", "bobs-address");
+    if (what === "room") assertEquals(await other.name("3", "Bub"), "done");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    held = promise;
+    const entered = what === "room" ? other.join("3", ROOM) : other.name("3", "Bub");
+    // The plan has read everything, and its commit waits.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const ban = what === "room" ? BAN : { ...BAN, room: undefined };
+    assertEquals(codeOf(await one.moderation.act(one.session("1"), ban)), "ok");
+    resolve();
+    assertEquals(await entered, "banned", what);
+    await other.settled();
+    const unban = { ...ban, act: "unban" } as const;
+    assertEquals(codeOf(await one.moderation.act(one.session("1"), unban)), "ok");
   }
 });
 
