@@ -9,6 +9,7 @@ import { CLOSE } from "./base/close_codes.ts";
 import type { Limits } from "./base/limits.ts";
 import type { Log } from "./base/log.ts";
 import type { Rate } from "./base/token_bucket.ts";
+import { hashToken } from "./base/tokens.ts";
 import { Sender } from "./delivery/sender.ts";
 import { MAX_CHECKS, MAX_LOCAL_CHECKS } from "./feed/batch.ts";
 import type { RoomEvent } from "./feed/events.ts";
@@ -17,10 +18,13 @@ import { Lease } from "./feed/lease.ts";
 import { FEED_ROW_MS } from "./feed/shard_parts.ts";
 import { History } from "./history/history.ts";
 import { longestOf, retentionOf } from "./history/retention.ts";
+import type { Sanction } from "./kv/moderation_values.ts";
+import { Moderation } from "./moderation/moderation.ts";
 import type { Confusables } from "./nicknames/confusables.ts";
 import { foldNickname } from "./nicknames/names.ts";
 import type { Passwords } from "./nicknames/passwords.ts";
 import { Registrations } from "./nicknames/registrations.ts";
+import { Users } from "./nicknames/users.ts";
 import { CHAT_V1, ChatV1 } from "./protocols/chat_v1.ts";
 import type { Handshake } from "./connections/connection.ts";
 import { type AcceptedSocket, Connections } from "./connections/connections.ts";
@@ -76,6 +80,14 @@ export interface InstanceParts {
   readonly graceMs: number;
   /** Milliseconds for which an unused registration is kept; 0: nicknames cannot be registered. */
   readonly registrationMs: number;
+  /** The nicknames of operators, which count once they are registered. */
+  readonly operators: readonly string[];
+  /** Makes a session an operator's; `undefined`: none does. */
+  readonly operatorSecret: string | undefined;
+  /** Whether a registered user who opens a room moderates it. */
+  readonly roomOwners: boolean;
+  /** Milliseconds for which acts of moderation are kept; 0: they are not. */
+  readonly modLogMs: number;
   readonly confusables: Confusables;
   readonly passwords: Passwords;
   /** The number of times that the memory guard has looked; absent: there is no guard. */
@@ -94,19 +106,22 @@ export class Instance {
   readonly #storage: Storage;
   readonly #history: History;
   readonly #resume: Resume;
+  readonly #moderation: Moderation;
   readonly #sender: Sender;
   readonly #connections: Connections;
   readonly #lease: Lease;
   readonly #registrations: Registrations;
   #cancelRenewal = (): void => {};
   #hasEnded = false;
+  readonly #warn: (message: string) => void;
   readonly #canResume: boolean;
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
     const { clock, limits, confusables, graceMs: grace, log: { log, warn } } = parts;
     const { kv } = parts.handles;
-    const retention = retentionOf(parts.historyMs, grace);
+    const retention = retentionOf(parts.historyMs, grace, parts.modLogMs);
     this.#canResume = grace > 0;
+    this.#warn = warn;
     const sender = this.#sender = new Sender(limits, clock, parts.historyMs > 0);
     this.#history = new History({
       kv: parts.handles.history,
@@ -132,6 +147,7 @@ export class Instance {
       lease: check,
       clock,
       deliver: (event, eventId, shard) => this.#deliver(event, eventId, shard),
+      isAllowed: (event) => this.#moderation.isAllowed(event),
       commitDelivered: (shard, versionstamp) => this.#delivered(shard, versionstamp),
       instancesChanged: () => void this.#lease.look().catch((error) => warn(String(error))),
       onLeaseLost: lost,
@@ -161,6 +177,24 @@ export class Instance {
       warn,
       log,
     }, check);
+    const users = new Users({ storage, limits });
+    const moderation = this.#moderation = new Moderation({
+      kv,
+      clock,
+      storage,
+      history,
+      users,
+      operators: parts.operators,
+      operatorSecret: parts.operatorSecret,
+      roomOwners: parts.roomOwners,
+      rulesMs: parts.registrationMs || DEFAULT_REGISTRATION_MS,
+      shards: parts.handles.shards.length,
+      shardOf: (name) => feed.shardOf(name),
+      closeSession: (id, why) => sender.closeSession(id, why),
+      closeBanned: () =>
+        this.#connections.closeBanned((address) => this.banOf(address) !== undefined),
+      ignoredChanged: ({ id }, ignored) => sender.setIgnored(id, new Set(ignored.keys())),
+    });
     const resume = this.#resume = new Resume({
       storage,
       history,
@@ -168,6 +202,7 @@ export class Instance {
       clock,
       instance: id,
       graceMs: grace,
+      moderation,
       suspend: (id) => this.#connections.suspend(id),
       aliveAt: (instance) => this.#lease.aliveAt(instance),
     });
@@ -189,6 +224,8 @@ export class Instance {
       history,
       sender,
       resume,
+      moderation,
+      users,
       registrations,
       confusables,
       limits,
@@ -207,7 +244,9 @@ export class Instance {
     });
     this.#connections = new Connections({
       protocolOf: (subprotocol) => subprotocol === CHAT_V1 ? chatV1 : plainText,
-      newSession: (id, wire) => storage.createConnection(id, wire),
+      newSession: (id, wire, address) =>
+        // Not the address itself is stored, but its hash.
+        storage.createConnection(id, wire, address === undefined ? "" : hashToken(address)),
       sessions: handler,
       sender,
       clock,
@@ -231,6 +270,7 @@ export class Instance {
     const instance = new Instance(id, parts, check, lost);
     try {
       instance.#history.start(await instance.#feed.open());
+      await instance.#moderation.start();
       await instance.#lease.start();
       instance.#scheduleRenewal(parts);
       return instance;
@@ -249,6 +289,11 @@ export class Instance {
   /** The number of sockets. */
   get size(): number {
     return this.#sender.size;
+  }
+
+  /** Returns the ban of a client's address, if it is banned now. */
+  banOf(address: string | undefined): Sanction | undefined {
+    return this.#moderation.banOf(address);
   }
 
   /** Accepts a socket that has not opened yet. */
@@ -311,8 +356,10 @@ export class Instance {
 
   /** Hands an event of the feed to the parts, in this order. Returns the number of frames. */
   #deliver(event: RoomEvent, eventId: string, shard: number): number {
+    this.#moderation.apply(event);
     this.#storage.apply(event, eventId);
     this.#history.add(event, eventId, shard);
+    if (event.kind === "act") return this.#deliverAct(event, eventId);
     if (event.kind !== "resume") return this.#sender.deliver(event, eventId);
     const session = this.#storage.session(event.id);
     // Without a token the user has ended the session.
@@ -322,6 +369,22 @@ export class Instance {
       this.#sender.attach(session, event.cid, eventId);
     }
     return 0;
+  }
+
+  /** Tells the clients here of an act, and then does what follows from it. */
+  #deliverAct(event: RoomEvent, eventId: string): number {
+    const sender = this.#sender, moderation = this.#moderation;
+    const frames = sender.deliver(event, eventId);
+    for (const session of moderation.changedFor(event)) {
+      sender.tellRoomState(session.id, moderation.stateOf(session, event.room));
+    }
+    moderation.othersToldOf(event)
+      .then((sessions) => sender.tellAct(sessions, event, eventId))
+      .catch((error) => this.#warn(`Cannot tell of an act: ${(error as Error).message}`));
+    // A client whose session ends is told why first.
+    sender.flush();
+    moderation.carryOut(event);
+    return frames;
   }
 
   /** Ends the delivery of a commit. Returns the number of frames, when history can take more. */

@@ -25,6 +25,7 @@ import {
 } from "./base/limits.ts";
 import { type Log, quietLog } from "./base/log.ts";
 import { MemoryGuard } from "./base/memory_guard.ts";
+import { MIN_OPERATOR_SECRET_CHARS } from "./base/options.ts";
 import { agreeOnShards } from "./feed/shards.ts";
 import { Access, type AccessSettings } from "./http/access.ts";
 import { Addresses } from "./http/addresses.ts";
@@ -79,6 +80,12 @@ export interface ChatSettings extends RetentionSettings {
    * Reserved nicknames: no client can use them or their lookalikes. Default: {@linkcode DEFAULT_RESERVED}.
    */
   readonly reserved?: readonly string[];
+  /** The nicknames of operators. They count once they are registered. Default: none. */
+  readonly operators?: readonly string[];
+  /** Makes a session an operator's (`/op`): at least 16 characters. Default: no session. */
+  readonly operatorSecret?: string;
+  /** Whether a registered user who opens a room moderates it. Default: false. */
+  readonly roomOwners?: boolean;
 }
 
 /** The options of {@linkcode startChat}. */
@@ -152,12 +159,10 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     limits,
     loginMs: rateLimits.loginTimeoutMs,
     registrationRate: rateLimits.registrations,
-    historyMs: retention.historyMs,
-    maxHistoryBytes: retention.maxHistoryBytes,
-    openHistory: retention.openHistory,
-    editMs: retention.editMs,
-    graceMs: retention.graceMs,
-    registrationMs: retention.registrationMs,
+    ...retention,
+    operators: operatorsFrom(options),
+    operatorSecret: options.operatorSecret,
+    roomOwners: options.roomOwners ?? false,
     confusables: new Confusables(options.reserved ?? DEFAULT_RESERVED),
     passwords: new Passwords(options.passwordRounds),
     looks,
@@ -175,6 +180,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     idleSeconds: limits.idleSeconds,
     clock,
     isOpen: () => supervisor.isOpen,
+    banOf: (address) => supervisor.banOf(address),
     isShortOfMemory: () => guard?.isOver ?? false,
     warnUntrustedProxy: once(() => log.warn(PROXY_ADVICE)),
     accept: (socket, handshake) => supervisor.accept(socket, handshake),
@@ -193,6 +199,14 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     },
     close: () => closed ??= close(),
   };
+}
+
+/** Returns the operators' nicknames, and checks their secret. */
+function operatorsFrom({ operators = [], operatorSecret: secret }: ChatOptions): readonly string[] {
+  if (secret === undefined || secret.length >= MIN_OPERATOR_SECRET_CHARS) return operators;
+  throw new RangeError(
+    `operatorSecret must have at least ${MIN_OPERATOR_SECRET_CHARS} characters; got ${secret.length}`,
+  );
 }
 
 /** Starts the memory guard, if the options limit the memory; it counts its checks in `looks`. */

@@ -4,6 +4,7 @@
  * It does not know what an instance does with its connections.
  */
 import { backOff } from "./kv/retry.ts";
+import type { Sanction } from "./kv/moderation_values.ts";
 import { Instance, type InstanceParts } from "./instance.ts";
 import type { Handshake } from "./connections/connection.ts";
 import type { AcceptedSocket } from "./connections/connections.ts";
@@ -39,6 +40,11 @@ export class Supervisor {
   /** The number of connections. */
   get size(): number {
     return this.#instance.size;
+  }
+
+  /** Returns the ban of a client's address, if it is banned now. */
+  banOf(address: string | undefined): Sanction | undefined {
+    return this.#instance.banOf(address);
   }
 
   /** Takes a socket that is not open yet. */

@@ -22,6 +22,8 @@ export const CLOSE = {
   inboxFull: { code: 1008, reason: "sending too fast", reconnect: true },
   loginTimeout: { code: 1008, reason: "no nickname in time", reconnect: true },
   tooManyPongs: { code: 1008, reason: "too many unsolicited pongs", reconnect: false },
+  banned: { code: 1008, reason: "banned", reconnect: false },
+  kicked: { code: 1008, reason: "kicked", reconnect: false },
   restart: { code: 1012, reason: "the server is restarting", reconnect: true },
   slowReader: { code: 1013, reason: "reading too slowly", reconnect: true },
   slowHandshake: { code: 1013, reason: "the handshake took too long", reconnect: true },

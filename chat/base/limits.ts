@@ -124,6 +124,8 @@ export interface RetentionSettings {
   readonly registrationSeconds?: number;
   /** Seconds for which users may edit and delete their own messages (`--edit`); 0: not at all. */
   readonly editSeconds?: number;
+  /** Seconds for which acts of moderation are kept (`--mod-log`); 0: not at all. */
+  readonly modLogSeconds?: number;
 }
 
 /** {@linkcode RetentionSettings} with all defaults, in milliseconds. */
@@ -135,6 +137,7 @@ export interface RetentionLimits {
   readonly graceMs: number;
   readonly registrationMs: number;
   readonly editMs: number;
+  readonly modLogMs: number;
 }
 
 /**
@@ -150,11 +153,13 @@ export function retentionFrom(settings: RetentionSettings = {}): RetentionLimits
     graceSeconds: grace = OPTIONS.grace.default,
     registrationSeconds: registered = OPTIONS.registered.default,
     editSeconds: edit = OPTIONS.edit.default,
+    modLogSeconds: modLog = OPTIONS["mod-log"].default,
   } = settings;
   assertDuration("historySeconds", history, "history");
   assertDuration("graceSeconds", grace, "grace");
   assertDuration("registrationSeconds", registered, "registered");
   assertDuration("editSeconds", edit, "edit");
+  assertDuration("modLogSeconds", modLog, "mod-log");
   if (maxHistory !== Infinity) assertInRange("maxHistoryBytes", maxHistory, "max-history");
   return {
     historyMs: history * 1000,
@@ -163,6 +168,7 @@ export function retentionFrom(settings: RetentionSettings = {}): RetentionLimits
     graceMs: grace * 1000,
     registrationMs: registered * 1000,
     editMs: edit * 1000,
+    modLogMs: modLog * 1000,
   };
 }
 

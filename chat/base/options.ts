@@ -187,6 +187,24 @@ export const OPTIONS = {
     shown: "the server's",
     help: "Additional allowed origin, or *; may be repeated.",
   },
+  operator: {
+    kind: "text",
+    value: "NICK",
+    shown: "none",
+    help: "Registered nickname of an operator; may be repeated.",
+  },
+  "room-owners": {
+    kind: "switch",
+    shown: "off",
+    help: "Let a registered user who opens a room moderate it.",
+  },
+  "mod-log": {
+    kind: "duration",
+    default: 365 * DAY,
+    min: 0,
+    max: 3650 * DAY,
+    help: "Retention of the record of moderation.",
+  },
   "trust-proxy": {
     kind: "text",
     value: "[NETWORKS]",
@@ -209,6 +227,15 @@ export function variableOf(flag: Flag): string {
   if (flag === "hostname") return "HOST";
   return `CHAT_${flag.toUpperCase().replaceAll("-", "_")}`;
 }
+
+/**
+ * The environment variable with the secret that makes a session an operator (`/op`). It has no flag: any
+ * user of the machine can read the arguments of a process.
+ */
+export const OPERATOR_SECRET_VARIABLE = "CHAT_OPERATOR_SECRET";
+
+/** Characters of the operators' secret, at least. */
+export const MIN_OPERATOR_SECRET_CHARS = 16;
 
 /** An option's flag, without the dashes. */
 export type Flag = keyof typeof OPTIONS;

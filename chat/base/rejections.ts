@@ -5,6 +5,7 @@
  * The codes are stable. chat/docs/PROTOCOL.md lists them, and a test compares the two lists. This
  * file does not decide when a request is rejected.
  */
+import { inWords } from "./durations.ts";
 
 /** Every error code: when the server uses it, and whether the error then carries `retryAfter`. */
 export const ERROR_CODES = {
@@ -40,6 +41,19 @@ export const ERROR_CODES = {
   },
   "edit-too-late": { when: "the message is too old to be edited or deleted", retryAfter: false },
   "not-online": { when: "no online user has this nickname", retryAfter: false },
+  "banned": { when: "the user, address or network is banned", retryAfter: true },
+  "muted": { when: "the user, or the room, may only read", retryAfter: true },
+  "locked": { when: "only registered users may join the room", retryAfter: false },
+  "private": { when: "only invited users may join the room", retryAfter: false },
+  "not-a-moderator": { when: "only moderators of the room may do that", retryAfter: false },
+  "not-an-operator": { when: "only operators may do that", retryAfter: false },
+  "protected-user": {
+    when: "no one may do that to oneself, operators or other moderators",
+    retryAfter: false,
+  },
+  "no-such-user": { when: "there is no such user, or not in this state", retryAfter: false },
+  "bad-act": { when: "a part of an act of moderation has the wrong form", retryAfter: false },
+  "bad-time": { when: "a time is not one such as 10m or 7d", retryAfter: false },
   "not-allowed": { when: "the client may not read this history", retryAfter: false },
   "history-off": { when: "the server keeps no history", retryAfter: false },
   "bad-token": { when: "the session of this token has expired", retryAfter: false },
@@ -158,6 +172,39 @@ export const rejection = {
   notOnline: (nick: string) => reject("not-online", `No one named "${nick}" is online.`),
   userNotOnline: reject("not-online", "This user is not online."),
   notAllowed: (room: string) => reject("not-allowed", `Join "${quoted(room)}" to see its history.`),
+  bannedFromRoom: (room: string, reason: string, waitMs: number | undefined) =>
+    rejectFor("banned", `You are banned from "${quoted(room)}"`, reason, waitMs),
+  bannedFromChat: (reason: string, waitMs: number | undefined) =>
+    rejectFor("banned", "You are banned from this chat", reason, waitMs),
+  lookalikeOfBanned: (nick: string) =>
+    reject("banned", `"${quoted(nick)}" looks like the nickname of a banned user.`),
+  muted: (room: string, reason: string, waitMs: number | undefined) =>
+    rejectFor("muted", `You are muted in "${quoted(room)}"`, reason, waitMs),
+  roomMuted: (room: string, waitMs: number | undefined) =>
+    rejectFor("muted", `Only moderators may write in "${quoted(room)}" now`, "", waitMs),
+  slowMode: (waitMs: number) =>
+    reject(
+      "too-fast",
+      `Not sent: this room is in slow mode. Wait ${secondsFrom(waitMs)}.`,
+      Math.ceil(waitMs),
+    ),
+  locked: (room: string) => reject("locked", `Only registered users may join "${quoted(room)}".`),
+  private: (room: string) => reject("private", `Only invited users may join "${quoted(room)}".`),
+  notAModerator: (room: string) =>
+    reject("not-a-moderator", `You are not a moderator of "${quoted(room)}".`),
+  notAnOperator: reject("not-an-operator", "You are not an operator of this chat."),
+  protectedUser: (nick: string) =>
+    reject("protected-user", `You cannot do that to ${quoted(nick)}.`),
+  notToYourself: reject("protected-user", "You cannot do that to yourself."),
+  noSuchUser: (name: string) => reject("no-such-user", `There is no user "${quoted(name)}".`),
+  notRegisteredUser: (nick: string) =>
+    reject("no-such-user", `"${quoted(nick)}" is not registered.`),
+  notInRoomUser: (nick: string, room: string) =>
+    reject("no-such-user", `${quoted(nick)} is not in "${quoted(room)}".`),
+  notInState: (nick: string, state: string) =>
+    reject("no-such-user", `${quoted(nick)} is not ${state}.`),
+  badTime: reject("bad-time", "A time is a number with s, m, h or d, such as 10m or 7d."),
+  badAct: (why: string) => reject("bad-act", why),
   historyOff: reject("history-off", "This server keeps no history."),
   badToken: reject("bad-token", "This session has expired."),
   tooLong: (bytes: number, maxBytes: number) => {
@@ -175,6 +222,17 @@ export const rejection = {
     STORAGE_RETRY_MS,
   ),
 } as const;
+
+function rejectFor(
+  code: ErrorCode,
+  what: string,
+  reason: string,
+  waitMs: number | undefined,
+): Rejection {
+  const time = waitMs === undefined ? "" : ` for another ${inWords(waitMs / 1000)}`;
+  const why = reason === "" ? "." : `: ${reason}`;
+  return reject(code, `${what}${time}${why}`, waitMs && Math.ceil(waitMs));
+}
 
 function secondsFrom(ms: number): string {
   const seconds = Math.ceil(ms / 1000);

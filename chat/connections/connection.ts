@@ -20,6 +20,8 @@ export interface Handshake {
   readonly subprotocol: string;
   /** The client's address, if it is known. */
   readonly address?: string;
+  /** Whether many clients may have this address: it is one of this machine. */
+  readonly isAddressShared?: boolean;
   /** Limits what the client does, and counts it until it leaves. */
   readonly admission?: Admission;
 }

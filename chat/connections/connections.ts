@@ -36,8 +36,8 @@ export interface ConnectionsParts {
   readonly looks: { readonly count: number };
   /** Returns the protocol of a subprotocol; that of the empty name is plain text. */
   protocolOf(subprotocol: string): Protocol;
-  /** Returns the session of a new connection. */
-  newSession(id: string, wire: WireFormat): Session;
+  /** Returns the session of a new connection. `address`: that of its client alone, if it is known. */
+  newSession(id: string, wire: WireFormat, address?: string): Session;
   warn(message: string): void;
 }
 
@@ -140,6 +140,14 @@ export class Connections {
     return Promise.resolve(() => {});
   }
 
+  /** Closes the connections of addresses that are banned. */
+  closeBanned(isBanned: (address: string) => boolean): void {
+    for (const connection of [...this.#all]) {
+      const { address } = connection.handshake;
+      if (address !== undefined && isBanned(address)) connection.close(CLOSE.banned);
+    }
+  }
+
   /** Accepts no more sockets. */
   stopAccepting(): void {
     this.#isOpen = false;
@@ -175,7 +183,9 @@ export class Connections {
       this.#cutLater(socket);
       this.#end(connection, code);
     });
-    const session = this.#parts.newSession(ids(), protocol.wire);
+    const { address, isAddressShared } = handshake;
+    const ownAddress = isAddressShared ? undefined : address;
+    const session = this.#parts.newSession(ids(), protocol.wire, ownAddress);
     const connection = new Connection({
       handshake,
       subscriber,

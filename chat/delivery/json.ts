@@ -3,7 +3,8 @@
  *
  * chat/docs/PROTOCOL.md describes their fields. This file sends nothing.
  */
-import type { RoomEvent, UserRef } from "../feed/events.ts";
+import { actNameFrom, type ActRow, ACTS } from "../base/acts.ts";
+import { authorRef, type RoomEvent, type UserRef } from "../feed/events.ts";
 
 /** The `ref` that a request may carry, and that its one reply repeats. */
 export type Ref = string | number | undefined;
@@ -63,11 +64,58 @@ export function encodeJson(event: RoomEvent, eventId: string, keepsHistory = tru
       const place = to === undefined ? placeOf(event) : `"with":${stringify(to.user)},`;
       return `{"type":"read",${place}"id":${stringify(event.target ?? "")}}`;
     }
+    case "act":
+      return encodeAct(event, eventId);
     case "resume":
       return "";
     default:
       return kind satisfies never;
   }
+}
+
+/**
+ * Returns an act as a line of JSON. Acts are rare, so it is not concatenated by hand. Its fields: `id`,
+ * `room` (absent: the whole chat), the moderator, `act`, `on` (the user concerned), `network`, `message`
+ * (the ID of the one that was deleted), `until`, `reason` or `topic`, `count`, `time`.
+ */
+function encodeAct(event: RoomEvent, eventId: string): string {
+  const { room, text, target = "", subject, to, until, count, time } = event;
+  const act = actNameFrom(target);
+  const row: ActRow | undefined = act && ACTS[act];
+  const isMessage = row?.about === "message";
+  return encodeReply("act", undefined, {
+    id: eventId,
+    room: room === "" ? undefined : room,
+    ...userFields(authorRef(event)),
+    act: target,
+    on: to && userFields(to),
+    network: isMessage ? undefined : subject,
+    message: isMessage ? subject : undefined,
+    until,
+    topic: row?.text === "topic" ? text : undefined,
+    reason: row?.text === "topic" || text === "" ? undefined : text,
+    count,
+    time,
+  });
+}
+
+/** The state of a room, as one session is told it. */
+export interface RoomState {
+  readonly room: string;
+  readonly topic?: string;
+  /** Seconds between two messages of a user. */
+  readonly slow?: number;
+  readonly locked?: true;
+  readonly private?: true;
+  /** Unix milliseconds until which only moderators may write, or the user may not. */
+  readonly mutedUntil?: number;
+  /** What the session may do in the room; absent: what every member may. */
+  readonly role?: "operator" | "moderator";
+}
+
+/** Returns the state of a room as a line of JSON. */
+export function encodeRoomState(state: RoomState, ref?: Ref): string {
+  return encodeReply("room", ref, { ...state });
 }
 
 /** Returns the line that replaces the events of a room that a slow reader was not sent. */

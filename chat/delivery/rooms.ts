@@ -11,8 +11,10 @@ import type { Clock } from "../base/clock.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import { encodeGap, encodeJson } from "./json.ts";
 import { SlowReaders } from "./slow_readers.ts";
+import { isIgnorable, isIgnored, shownAuthorOf } from "./ignoring.ts";
 import {
   addTo,
+  countIgnorer,
   type Gap,
   newRoom,
   removeFrom,
@@ -59,7 +61,18 @@ export class Rooms {
     if (room.json.size + room.behind.size === 0 && room.lines === "") room.sentEventId = eventId;
     subscriber.rooms = subscriber.rooms.concat(room);
     addTo(room, subscriber);
+    countIgnorer(room, subscriber);
     skipLines(room, subscriber);
+  }
+
+  /** Called when the users that a subscriber ignores have changed. */
+  ignoredChanged(subscriber: Subscriber): void {
+    for (const room of subscriber.rooms) countIgnorer(room, subscriber);
+  }
+
+  /** Lets the JSON client of a subscriber in an event's room receive the event, however slow it is. */
+  mustReceive(subscriber: Subscriber, event: RoomEvent): void {
+    roomOf(subscriber, event.room)?.mustReceive.add(subscriber);
   }
 
   /** Takes a subscriber out of a room, after sending it the room's pending lines. */
@@ -142,12 +155,18 @@ export class Rooms {
   /** Adds an event to the next frame of the room's JSON clients. */
   #addLine(room: RoomSubscribers, event: RoomEvent, eventId: string): void {
     const line = encodeJson(event, eventId);
+    if (room.ignorers !== undefined && isIgnorable(event.kind)) {
+      const start = room.lines.length;
+      room.authored.push({ author: shownAuthorOf(event), start, end: start + line.length + 1 });
+    }
     // Each line ends in a line break, so that a client that joined in between can skip the first ones.
     room.lines += `${line}\n`;
     this.#dirty.add(room);
     room.events++;
     room.lastEventId = eventId;
-    for (const subscriber of room.behind) this.#writer.hold(subscriber, line, eventId);
+    for (const subscriber of room.behind) {
+      if (!isIgnored(subscriber, event)) this.#writer.hold(subscriber, line, eventId);
+    }
   }
 
   #flushRoom(room: RoomSubscribers): number {
@@ -158,7 +177,10 @@ export class Rooms {
     const text = lines.slice(0, -1);
     const { skipUnits } = room;
     for (const subscriber of room.json) {
-      if (subscriber.pendingLines !== "" || skipUnits?.has(subscriber)) {
+      if (
+        subscriber.pendingLines !== "" || subscriber.ignored !== undefined ||
+        skipUnits?.has(subscriber)
+      ) {
         this.#sendRest(subscriber, room, lines);
       } else if (!this.#writer.sendIfItFits(subscriber, text)) {
         this.#sendOrStartGap(subscriber, room, text);
@@ -166,6 +188,7 @@ export class Rooms {
     }
     const frames = room.json.size;
     room.skipUnits = undefined;
+    if (room.authored.length > 0) room.authored = [];
     room.sentEventId = room.lastEventId;
     room.events = 0;
     if (room.mustReceive.size > 0) room.mustReceive.clear();
@@ -178,7 +201,7 @@ export class Rooms {
    */
   #sendRest(subscriber: Subscriber, room: RoomSubscribers, lines: string): void {
     const replies = subscriber.rooms.length > 1 ? "" : this.#writer.takeQueued(subscriber);
-    const events = lines.slice(room.skipUnits?.get(subscriber) ?? 0);
+    const events = linesFor(subscriber, room, lines);
     const rest = withoutLastBreak(events + replies);
     if (rest === "" || this.#writer.sendIfItFits(subscriber, rest)) return;
     if (events !== "") this.#sendOrStartGap(subscriber, room, withoutLastBreak(events));
@@ -202,7 +225,11 @@ export class Rooms {
   ): void {
     const text = encodeText(event, false);
     if (text === "") return;
+    // The user concerned is told of an act in other words, by Sender.
+    const concerned = event.kind === "act" ? event.to?.user : undefined;
     for (const subscriber of room.text) {
+      if (concerned !== undefined && subscriber.user === concerned) continue;
+      if (subscriber.ignored !== undefined && isIgnored(subscriber, event)) continue;
       if (subscriber === self || this.#writer.sendIfItFits(subscriber, text)) continue;
       const messages = isMemberChange(event.kind) ? 0 : 1;
       this.#startGap(subscriber, room, { after: "", until: eventId, missed: 1, messages });
@@ -267,6 +294,20 @@ export class Rooms {
       if (subscriber.wire === "json" && room.lines === "") room.sentEventId = gap.after;
     }
   }
+}
+
+/** Returns the part of a room's lines that a member is sent: not those before it joined, or of ignored users. */
+function linesFor(subscriber: Subscriber, room: RoomSubscribers, lines: string): string {
+  const { ignored } = subscriber;
+  let from = room.skipUnits?.get(subscriber) ?? 0;
+  if (ignored === undefined) return lines.slice(from);
+  let kept = "";
+  for (const { author, start, end } of room.authored) {
+    if (start < from || !ignored.has(author)) continue;
+    kept += lines.slice(from, start);
+    from = end;
+  }
+  return kept + lines.slice(from);
 }
 
 /** Excludes the room's pending lines from what a member is sent, if it receives JSON events. */

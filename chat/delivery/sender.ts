@@ -5,13 +5,21 @@
  * file outside this folder touches a socket's queue. Rooms are in rooms.ts, frames in writer.ts.
  */
 import { Backpressure } from "./backpressure.ts";
+import { actNameFrom, ACTS } from "../base/acts.ts";
 import { CLOSE, type CloseReason } from "../base/close_codes.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { authorOf, type RoomEvent } from "../feed/events.ts";
-import { encodeJson } from "./json.ts";
+import { encodeJson, encodeRoomState, type RoomState } from "./json.ts";
 import type { Limits } from "../base/limits.ts";
 import { Rooms } from "./rooms.ts";
-import { newSubscriber, type Socket, type Subscriber, type WireFormat } from "./subscriber.ts";
+import { isIgnored } from "./ignoring.ts";
+import {
+  newSubscriber,
+  roomOf,
+  type Socket,
+  type Subscriber,
+  type WireFormat,
+} from "./subscriber.ts";
 import { Subscribers } from "./subscribers.ts";
 import { encodeText } from "./text.ts";
 import { Writer } from "./writer.ts";
@@ -71,6 +79,19 @@ export class Sender {
    */
   setUser(subscriber: Subscriber, user: string): void {
     this.#subscribers.setUser(subscriber, user);
+  }
+
+  /**
+   * Says which users the client of a session ignores, by their IDs: it is sent no messages, joins and
+   * leaves of theirs from now on.
+   */
+  setIgnored(session: string, ignored: ReadonlySet<string>): void {
+    const subscriber = this.#subscribers.byId(session);
+    if (subscriber === undefined || subscriber.ignored === undefined && ignored.size === 0) return;
+    // What is pending was written for the earlier list.
+    this.flush();
+    subscriber.ignored = ignored.size === 0 ? undefined : ignored;
+    this.#rooms.ignoredChanged(subscriber);
   }
 
   /** Lets a subscriber wait for the resume event whose token has this hash. */
@@ -204,11 +225,28 @@ export class Sender {
         return this.#deliverToUsers(event, eventId, event.to?.user);
       case "read":
         return this.#deliverToUsers(event, eventId);
+      case "act":
+        return event.isQuiet ? 0 : this.#deliverAct(event, eventId);
       case "resume":
         return 0;
       default:
         return kind satisfies never;
     }
+  }
+
+  /** Tells some sessions here of an act that neither their room nor they themselves were told of. */
+  tellAct(sessions: readonly string[], event: RoomEvent, eventId: string): void {
+    for (const id of sessions) {
+      const subscriber = this.#subscribers.byId(id);
+      if (subscriber !== undefined) this.#tellAct(subscriber, event, eventId, false);
+    }
+  }
+
+  /** Tells a JSON client the state of a room, unless it is being told what it missed. */
+  tellRoomState(session: string, state: RoomState): void {
+    const subscriber = this.#subscribers.byId(session);
+    if (subscriber?.wire !== "json" || subscriber.heldEvents !== undefined) return;
+    this.queueLine(subscriber, encodeRoomState(state));
   }
 
   /** Sends the frames of the events that were delivered. Returns the number of frames. */
@@ -254,6 +292,7 @@ export class Sender {
     if (subscribers.size === 0) return 0;
     const line = encodeJson(event, eventId, this.#keepsHistory);
     for (const subscriber of subscribers) {
+      if (isIgnored(subscriber, event)) continue;
       if (subscriber.wire !== "json") {
         if (subscriber.user === other) this.#sendText(subscriber, event, eventId, false);
         if (subscriber.user === author) this.#sendText(subscriber, event, eventId, true);
@@ -263,12 +302,46 @@ export class Sender {
     return subscribers.size;
   }
 
+  /**
+   * Tells of an act: its room if all members are told, and the user concerned. A client that is in the room
+   * and concerned is told once.
+   */
+  #deliverAct(event: RoomEvent, eventId: string): number {
+    const { room, to, target = "" } = event;
+    const act = actNameFrom(target);
+    const isShown = act !== undefined && ACTS[act].isShown && room !== "";
+    const frames = isShown ? this.#rooms.deliver(event, eventId, undefined) : 0;
+    // Who is reported is not told.
+    if (to === undefined || target === "report") return frames;
+    const concerned = this.#subscribers.ofUsers(to.user, to.user);
+    for (const subscriber of concerned) {
+      const isMember = isShown && roomOf(subscriber, room) !== undefined;
+      if (isMember && subscriber.wire === "json") this.#rooms.mustReceive(subscriber, event);
+      else this.#tellAct(subscriber, event, eventId, true);
+    }
+    return frames + concerned.size;
+  }
+
+  #tellAct(subscriber: Subscriber, event: RoomEvent, eventId: string, isConcerned: boolean): void {
+    if (subscriber.wire !== "json") {
+      return this.#sendLine(subscriber, encodeText(event, isConcerned), eventId);
+    }
+    const line = encodeJson(event, eventId);
+    if (subscriber.heldEvents === undefined) this.queueLine(subscriber, line);
+    else this.#writer.hold(subscriber, line, eventId);
+  }
+
+  /** Sends a line to a plain-text client, or holds it. */
+  #sendLine(subscriber: Subscriber, text: string, eventId: string): void {
+    if (subscriber.heldEvents === undefined) this.#writer.send(subscriber, text);
+    else this.#writer.hold(subscriber, text, eventId);
+  }
+
   /** Sends a direct message to a plain-text client of its author (`isOwn`) or of its recipient. */
   #sendText(subscriber: Subscriber, event: RoomEvent, eventId: string, isOwn: boolean): void {
     const text = encodeText(event, isOwn);
     if (text === "") return;
-    if (subscriber.heldEvents === undefined) this.#writer.send(subscriber, text);
-    else this.#writer.hold(subscriber, text, eventId);
+    this.#sendLine(subscriber, text, eventId);
     const { account, to } = event;
     if (isOwn || !this.#keepsHistory || account === "" || !to?.isRegistered) return;
     const shown = subscriber.shownDirects ??= new Map();

@@ -55,12 +55,21 @@ export interface Subscriber {
    * author; `undefined`: none was.
    */
   shownDirects: Map<string, string> | undefined;
+  /** The users of whom it is sent no messages, joins and leaves, by their IDs; `undefined`: none. */
+  ignored: ReadonlySet<string> | undefined;
   /** An upper bound of the unsent bytes: `bufferedAmount` at the last look, and all since. */
   maxUnsentBytes: number;
   /** Replies that share the next frame with the events of a commit. */
   pendingLines: string;
   /** Called when the server closes the socket, with the close code. */
   readonly onClosed: (code: number) => void;
+}
+
+/** The place of a line in a room's `lines`, and the user that it is by. */
+interface AuthoredLine {
+  readonly author: string;
+  readonly start: number;
+  readonly end: number;
 }
 
 /** The subscribers of one room on this instance. Each is in one of the first four collections. */
@@ -76,6 +85,10 @@ export interface RoomSubscribers {
   lines: string;
   /** Code units of `lines` that were written before a member of `json` joined; `undefined`: none. */
   skipUnits: Map<Subscriber, number> | undefined;
+  /** The members that ignore users; `undefined`: none has. */
+  ignorers: Set<Subscriber> | undefined;
+  /** The part of each line in `lines` that some members may have to be spared; empty without ignorers. */
+  authored: AuthoredLine[];
   /** The members of `json` that an event in `lines` is about: they must receive it. */
   readonly mustReceive: Set<Subscriber>;
   /** The number of events in `lines`, and the ID of the last. */
@@ -104,6 +117,7 @@ export function newSubscriber(
     heldEvents: undefined,
     heldUnits: 0,
     shownDirects: undefined,
+    ignored: undefined,
     maxUnsentBytes: 0,
     pendingLines: "",
     onClosed,
@@ -120,6 +134,8 @@ export function newRoom(name: string): RoomSubscribers {
     slow: new Map(),
     lines: "",
     skipUnits: undefined,
+    ignorers: undefined,
+    authored: [],
     mustReceive: new Set(),
     events: 0,
     lastEventId: "",
@@ -139,6 +155,12 @@ export function addTo(room: RoomSubscribers, subscriber: Subscriber): void {
   else room.behind.add(subscriber);
 }
 
+/** Counts a subscriber among the members of a room that ignore users, or not. */
+export function countIgnorer(room: RoomSubscribers, subscriber: Subscriber): void {
+  if (subscriber.ignored !== undefined) (room.ignorers ??= new Set()).add(subscriber);
+  else if (room.ignorers?.delete(subscriber) && room.ignorers.size === 0) room.ignorers = undefined;
+}
+
 /** Takes a subscriber out of all collections of a room. Returns whether the room is empty then. */
 export function removeFrom(room: RoomSubscribers, subscriber: Subscriber): boolean {
   const { text, json, behind, slow } = room;
@@ -148,6 +170,7 @@ export function removeFrom(room: RoomSubscribers, subscriber: Subscriber): boole
   if (slow.delete(subscriber)) subscriber.gaps--;
   room.mustReceive.delete(subscriber);
   room.skipUnits?.delete(subscriber);
+  room.ignorers?.delete(subscriber);
   const rest = subscriber.rooms.filter((each) => each !== room);
   subscriber.rooms = rest.length === 0 ? NO_ROOMS : rest;
   return text.size + json.size + behind.size + slow.size === 0;

@@ -4,6 +4,7 @@
  * The replies of the original sample are fixed byte for byte (see PROTOCOL.md). The help
  * and the usage replies stand beside the commands (commands.ts). This file sends nothing.
  */
+import { actNameFrom, sentenceOf } from "../base/acts.ts";
 import type { EventKind, RoomEvent } from "../feed/events.ts";
 import type { WireFormat } from "./subscriber.ts";
 
@@ -43,7 +44,8 @@ export function encodeText(event: RoomEvent, isOwn: boolean): string {
   return shown(textOf(event, isOwn));
 }
 
-function textOf({ kind, room, nick, text, to }: RoomEvent, isOwn: boolean): string {
+function textOf(event: RoomEvent, isOwn: boolean): string {
+  const { kind, room, nick, text, to } = event;
   switch (kind) {
     case "message":
       return `${nick}: ${text}`;
@@ -62,6 +64,8 @@ function textOf({ kind, room, nick, text, to }: RoomEvent, isOwn: boolean): stri
       return isOwn ? `Nickname is: ${to.nick}` : `${nick} is now known as ${to.nick}.`;
     case "direct":
       return isOwn ? `[to ${to?.nick ?? ""}] ${text}` : `[from ${nick}] ${text}`;
+    case "act":
+      return `-- ${sentence(event, isOwn)}`;
     case "edit":
     case "delete":
     case "read":
@@ -70,6 +74,20 @@ function textOf({ kind, room, nick, text, to }: RoomEvent, isOwn: boolean): stri
     default:
       return kind satisfies never;
   }
+}
+
+/**
+ * Returns the sentence that tells of an act. `isYou`: to the user that it is about. `namesRoom`: to readers
+ * who may be elsewhere.
+ */
+function sentence(event: RoomEvent, isYou: boolean, namesRoom = isYou): string {
+  const { room, nick, to, target = "", text, until, time, count, subject } = event;
+  const act = actNameFrom(target);
+  // A newer version of the program knows it.
+  if (act === undefined) return `${nick}: ${target}`;
+  const seconds = until === undefined ? undefined : (until - time) / 1000;
+  const on = to?.nick ?? subject;
+  return sentenceOf({ act, by: nick, on, isYou, room, namesRoom, text, seconds, count });
 }
 
 /** Whether plain-text clients are shown events of a kind. */
@@ -82,12 +100,13 @@ export const IS_SHOWN: Readonly<Record<EventKind, boolean>> = {
   direct: true,
   edit: false,
   delete: false,
+  act: true,
   read: false,
   resume: false,
 };
 
 /**
- * Returns whether events of a kind change a room's members or their nicknames. The member such an
+ * Returns whether events of a kind change a room, its members or their nicknames. The member such an
  * event is about sees another text than the others, and receives it even when it reads too slowly.
  */
 export function isMemberChange(kind: EventKind): boolean {
@@ -95,6 +114,7 @@ export function isMemberChange(kind: EventKind): boolean {
     case "join":
     case "leave":
     case "nick":
+    case "act":
       return true;
     case "message":
     case "action":
@@ -116,6 +136,11 @@ export function isMemberChange(kind: EventKind): boolean {
 export function encodeHistoryLine(event: RoomEvent): string {
   if (event.deletedAt !== undefined) return "";
   return `[${minuteOf(event.time)}] ${encodeText(event, false)}`;
+}
+
+/** Returns a line of the record: an act, and its time. `namesRoom`: other lines are about other rooms. */
+export function encodeRecordLine(event: RoomEvent, namesRoom: boolean): string {
+  return shown(`[${minuteOf(event.time)}] -- ${sentence(event, false, namesRoom)}`);
 }
 
 /** Returns a time in UTC to the minute; `time` in Unix milliseconds. */
@@ -171,6 +196,12 @@ export const ownReply = {
     line`#${number} ${protocol === "json" ? "chat.v1" : "plain text"} since ${since} UTC` +
     (isCurrent ? " (this session)" : ""),
   sessionEnded: "Session ended.",
+  topic: (topic: string) => line`-- Topic: ${topic}`,
+  isOperator: "You are an operator now.",
+  ignored: (nick: string) => line`You ignore ${nick} now.`,
+  unignored: (nick: string) => line`You no longer ignore ${nick}.`,
+  ignoresNobody: "You ignore nobody.",
+  noActs: "Nothing has been recorded here yet.",
   looksLikePassword:
     "Not sent: that looks like a command with a password. Remove the space before the /.",
   noMessages: "No messages here yet.",

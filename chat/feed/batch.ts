@@ -21,14 +21,27 @@ export interface Operation {
   readonly mutations?: readonly Deno.KvMutation[];
   /** Events of one session, in the order in which they are delivered. */
   readonly events?: readonly RoomEvent[];
+  /**
+   * Events that the same commit puts into other shards, by the number of the shard. Each is the only
+   * event of its feed row. Only an operation with an `act` has copies.
+   */
+  readonly copies?: ReadonlyMap<number, RoomEvent>;
+  /**
+   * The versionstamp of the last act in the shard when the operation was planned: after a later act, the
+   * operation is a conflict. `undefined`: it does not depend on acts.
+   */
+  readonly lastAct?: string | null;
   /** Estimated bytes of the events, once {@linkcode bytesOfEvents} has computed them. */
   eventBytes?: number;
   /** Called exactly once, with the ID of the first event if one was delivered. It must not throw. */
   readonly settle: (outcome: Outcome, eventId?: string) => void;
 }
 
-/** Checks in one batch: denokv accepts ten in a commit, and the shard adds two (guard and lease). */
-export const MAX_CHECKS = 8;
+/**
+ * Checks in one batch: denokv accepts ten in a commit, and the shard adds three (guard, lease and last
+ * act).
+ */
+export const MAX_CHECKS = 7;
 
 /** The same on a local file, where KV accepts a hundred. */
 export const MAX_LOCAL_CHECKS = 90;
@@ -64,7 +77,8 @@ export interface Batch {
  *
  * An operation that checks a key which an earlier operation of the batch writes stays in the queue: the
  * checks of a commit see the state before it, so both would pass. An operation also stays if it must
- * not overtake one that stays: see {@linkcode PassedOver}.
+ * not overtake one that stays: see {@linkcode PassedOver}. An operation with an act is the last of its
+ * batch: whatever comes after it must be judged again.
  */
 export function takeBatch(
   queue: Operation[],
@@ -113,9 +127,18 @@ export function takeBatch(
     total.bytes += size.bytes;
     eventBytes += eventSize;
     operations.push(operation);
+    if (hasAct(operation)) {
+      next++;
+      break;
+    }
   }
   queue.splice(0, next, ...passedOver.operations);
   return { operations, checks: [...checks.values()] };
+}
+
+/** Returns whether an operation has an act of moderation. Its act is its first event. */
+export function hasAct({ events }: Operation): boolean {
+  return events !== undefined && events.length > 0 && events[0]!.kind === "act";
 }
 
 /** Returns a batch of some operations of another batch, in their order. */

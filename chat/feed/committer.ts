@@ -8,12 +8,17 @@
  * exclusive mode the guard is the notification key: as long as this instance moved it last, no row
  * stands between the cursor and the commit, and the commit is delivered without a read. In shared mode
  * the guard is a row of this instance's own (its "commit guard"), and reading finds the order.
+ *
+ * After an act of moderation was delivered, nothing that it forbids may be committed. In exclusive mode
+ * no other instance can have added an act. In shared mode each commit checks the key that every act
+ * sets. When that check fails, the act is read and delivered, and then each operation is judged again.
  */
-import { commitGuardKey, feedRowKey, notifyKey } from "../kv/keys.ts";
+import { commitGuardKey, feedRowKey, lastActKey, notifyKey } from "../kv/keys.ts";
 import { isRefusal, MAX_GETMANY_KEYS } from "../kv/limits.ts";
 import { backOff, RETRY_FOR_MS, shouldLog, withTimeout } from "../kv/retry.ts";
 import type { FeedRowValue } from "../kv/values.ts";
-import { type Batch, batchOf, keyText, type Operation } from "./batch.ts";
+import { addAct } from "./acts.ts";
+import { type Batch, batchOf, hasAct, keyText, type Operation } from "./batch.ts";
 import { pack, type StoredEvent } from "./events.ts";
 import type { ShardReader } from "./reader.ts";
 import { hasEvents, settleAll, type ShardContext } from "./shard_parts.ts";
@@ -69,17 +74,43 @@ export class Committer {
     return this.#halves.pop();
   }
 
+  /** See {@linkcode Committer.judge}, for the halves that wait. */
+  judgeHalves(): void {
+    const halves = this.#halves.splice(0);
+    this.#halves.push(...halves.map(({ operations }) => batchOf(this.judge(operations))));
+  }
+
   /** Settles the halves that wait as failed. */
   failHalves(): void {
     for (const half of this.#halves.splice(0).reverse()) settleAll(half.operations, "failed");
   }
 
-  /** Commits a batch, and delivers its events or leaves them to the next read. Settles each operation. */
+  /**
+   * Settles those of some operations as conflicts that moderation does not allow any more, and returns
+   * the others. None of them may be under way.
+   */
+  judge(operations: readonly Operation[]): Operation[] {
+    const { isAllowed } = this.#context.parts;
+    const { lastAct } = this.#reader;
+    const isKept = ({ events = [], lastAct: planned }: Operation) =>
+      (planned === undefined || (planned ?? "") >= lastAct) && events.every(isAllowed);
+    const kept = operations.filter(isKept);
+    if (kept.length < operations.length) {
+      settleAll(operations.filter((each) => !kept.includes(each)), "conflict");
+    }
+    return kept;
+  }
+
+  /**
+   * Commits a batch, and delivers its events or leaves them to the next read. Settles each operation.
+   * Moderation must have allowed them.
+   */
   async commit(batch: Batch): Promise<void> {
     const { clock } = this.#context.parts;
     const n = ++this.#lastN;
     let { operations, checks } = batch;
     let guard = this.#chooseGuard(operations);
+    let { lastAct } = this.#reader;
     let failures = 0, firstFailureMs = 0;
     while (operations.length > 0) {
       const commit: Commit = { n, operations, checks, guard, isUncertain: failures > 0 };
@@ -108,6 +139,11 @@ export class Committer {
         guard = this.#chooseGuard(remainder.operations);
       }
       ({ operations, checks } = remainder);
+      // None of them is under way any more.
+      if (lastAct !== this.#reader.lastAct) {
+        lastAct = this.#reader.lastAct;
+        ({ operations, checks } = batchOf(this.judge(operations)));
+      }
     }
   }
 
@@ -150,9 +186,18 @@ export class Committer {
     }
   }
 
+  /** Returns the checks that the shard adds to those of the operations, the guard's first. */
+  #ownChecks(guard: Guard): Deno.AtomicCheck[] {
+    const { index, parts: { lease } } = this.#context;
+    const own = [this.#guardCheck(guard), lease];
+    // As long as the notification key is unchanged, no other instance has added an act.
+    if (guard === "notify") return own;
+    return [...own, { key: lastActKey(index), versionstamp: this.#reader.lastAct || null }];
+  }
+
   #atomic({ n, guard, operations, checks }: Commit): Deno.AtomicOperation {
-    const { index, kv, parts: { lease, instance, feedRowMs } } = this.#context;
-    const atomic = kv.atomic().check(this.#guardCheck(guard), lease, ...checks);
+    const { index, kv, parts: { instance, feedRowMs } } = this.#context;
+    const atomic = kv.atomic().check(...this.#ownChecks(guard), ...checks);
     // Sums first: KV notices only while it writes that a sum finds no number. Then it refuses the
     // commit, but keeps the mutations that it has already written.
     for (const { mutations } of operations) {
@@ -164,6 +209,7 @@ export class Committer {
       const { mutations } = operation;
       if (mutations !== undefined) atomic.mutate(...mutations.filter((each) => !isSum(each)));
       if (operation.events !== undefined) events.push(...operation.events.map(pack));
+      if (hasAct(operation)) addAct(atomic, operation, this.#context);
     }
     if (events.length > 0) {
       const row: FeedRowValue = { v: 1, from: instance, n, events };
@@ -207,10 +253,10 @@ export class Committer {
    */
   async #findConflicts(commit: Commit): Promise<Remainder> {
     const { n, guard, operations, checks, isUncertain } = commit;
-    const { lease, onLeaseLost } = this.#context.parts;
+    const { index, parts: { lease, onLeaseLost } } = this.#context;
     const nothing: Remainder = { operations: [], checks: [], isGuardMoved: true };
     const guardCheck = this.#guardCheck(guard);
-    const entries = await this.#readChecked([guardCheck, lease, ...checks]);
+    const entries = await this.#readChecked([...this.#ownChecks(guard), ...checks]);
     if (entries === undefined) {
       this.#giveUp(operations, isUncertain);
       return nothing;
@@ -235,16 +281,26 @@ export class Committer {
       moved = invalidated;
     }
     if (isGuardMoved && !(await this.#readAfterMove(commit, moved))) return nothing;
+    const newAct = stale.get(keyText(lastActKey(index)));
+    if (newAct !== undefined && !(await this.#readActs(newAct))) {
+      this.#giveUp(operations, isUncertain);
+      return nothing;
+    }
     const isStale = ({ key }: Deno.AtomicCheck) => stale.has(keyText(key));
     const kept = operations.filter((operation) => !operation.checks?.some(isStale));
     settleAll(operations.filter((operation) => operation.checks?.some(isStale)), "conflict");
     return { ...batchOf(kept), isGuardMoved };
   }
 
-  /** Reads checked keys, the guard's first. Returns those that changed; `undefined`: KV does not answer. */
+  /**
+   * Reads checked keys, the guard's first. Returns those that changed, with their versionstamps;
+   * `undefined`: KV does not answer.
+   */
   async #readChecked(
     checks: readonly Deno.AtomicCheck[],
-  ): Promise<{ stale: Set<string>; guardEntry: Deno.KvEntryMaybe<unknown> } | undefined> {
+  ): Promise<
+    { stale: Map<string, string | null>; guardEntry: Deno.KvEntryMaybe<unknown> } | undefined
+  > {
     const { kv, parts: { clock }, retry } = this.#context;
     const keys = checks.map(({ key }) => key);
     let entries: Deno.KvEntryMaybe<unknown>[] = [];
@@ -256,9 +312,10 @@ export class Committer {
       }
     });
     if (!wasRead) return undefined;
-    const stale = new Set<string>();
+    const stale = new Map<string, string | null>();
     for (const [i, { key, versionstamp }] of checks.entries()) {
-      if (entries[i]!.versionstamp !== versionstamp) stale.add(keyText(key));
+      const entry = entries[i]!;
+      if (entry.versionstamp !== versionstamp) stale.set(keyText(key), entry.versionstamp);
     }
     return { stale, guardEntry: entries[0]! };
   }
@@ -285,6 +342,15 @@ export class Committer {
     const wasRead = await this.#reader.catchUp();
     if (!this.#reader.cancelAwaitRead(n)) return false;
     if (!wasRead) this.#giveUp(operations, isUncertain);
+    return wasRead;
+  }
+
+  /** Delivers all acts up to the last one. Returns whether KV could be read. */
+  async #readActs(lastAct: string | null): Promise<boolean> {
+    this.#reader.notify(lastAct);
+    const wasRead = await this.#reader.catchUp();
+    // Also if the act's row is gone: otherwise the check would fail for ever.
+    if (wasRead) this.#reader.actsDelivered(lastAct);
     return wasRead;
   }
 

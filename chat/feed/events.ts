@@ -17,6 +17,7 @@ const EVENT_KINDS = [
   "edit",
   "delete",
   "read",
+  "act",
 ] as const;
 
 /**
@@ -28,6 +29,8 @@ const EVENT_KINDS = [
  * - `edit` and `delete` change an earlier message of the same author, in a room or to one user.
  * - `direct` is a message to one user. All sessions of both users receive it.
  * - `read` moves a user's read marker. Only the sessions of that user receive it.
+ * - `act` is an act of moderation (see {@linkcode ACTS}), in a room or on the whole chat. A quiet one
+ *   only tells a shard: see {@linkcode Operation.copies}.
  * - `resume` is sent to no client: from then on another instance, or another socket, has the session.
  */
 export type EventKind = typeof EVENT_KINDS[number];
@@ -44,7 +47,7 @@ export interface UserRef {
 /** An event. All kinds have the same fields, which keeps property access fast. */
 export interface RoomEvent {
   readonly kind: EventKind;
-  /** Empty for `direct`, for what belongs to direct messages, and for a session in no room. */
+  /** Empty for `direct`, for an `act` on the whole chat, for what belongs to direct messages, and for a session in no room. */
   readonly room: string;
   /** The ID of the session that caused it. */
   readonly id: string;
@@ -52,21 +55,23 @@ export interface RoomEvent {
   readonly account: string;
   /** The nickname of the author; for `nick` the old one. */
   readonly nick: string;
-  /** The message, or its new text; for `resume` the instance that has the session now; else empty. */
+  /** The message, or its new text; for `resume` the instance that has the session now; for `act` the
+   * reason or the topic; else empty. */
   readonly text: string;
   /** Unix milliseconds of the request, by the clock of the author's instance. */
   readonly time: number;
   /** The ID that the client gave its message, or empty. For `resume` the hash of the new token. */
   readonly cid: string;
   /**
-   * For `nick`: the user from then on. For `direct`: the receiver. For `edit`, `delete` and `read`
+   * For `nick`: the user from then on. For `direct`: the receiver. For `act`: the user concerned. For `edit`, `delete` and `read`
    * outside rooms: the other user of the conversation.
    *
    * For `join` and `leave`: the session stays in the room, and speaks for this user from then on. A
    * `leave` tells that the earlier user has no other session there, a `join` that the new one had none.
    */
   readonly to?: UserRef;
-  /** For `edit` and `delete`: the ID of the message. For `read`: the ID up to which all is read. */
+  /** For `edit` and `delete`: the ID of the message. For `read`: the ID up to which all is read.
+   * For `act`: its name. */
   readonly target?: string;
   /**
    * For `join` and `leave`: another session of the user is in the room, so the room is not told. Only
@@ -74,6 +79,12 @@ export interface RoomEvent {
    * The event only keeps lists of members right.
    */
   readonly isQuiet?: boolean;
+  /** For `act`: Unix milliseconds at which it ends by itself; absent: it does not. */
+  readonly until?: number;
+  /** For `act`: the network, or the ID of the message, that it is about. */
+  readonly subject?: string;
+  /** For `act`: its number, such as the seconds of slow mode. */
+  readonly count?: number;
   /** Only in history. Unix milliseconds at which the message was edited or deleted; absent: never. */
   readonly editedAt?: number;
   readonly deletedAt?: number;
@@ -132,6 +143,10 @@ function ownFields(event: RoomEvent): (string | number)[] {
       return [target, ...to === undefined ? [] : storedUser(to)];
     case "resume":
       return [];
+    case "act": {
+      const { until = 0, subject = "", count = -1 } = event;
+      return [target, Number(isQuiet ?? false), until, count, subject, ...storedUser(to)];
+    }
     default:
       return kind satisfies never;
   }
@@ -178,6 +193,18 @@ export function unpack(stored: unknown): RoomEvent | undefined {
       return { ...event, target: String(own[0]), to: userFrom(own.slice(1)) };
     case "resume":
       return event;
+    case "act": {
+      const [target, isQuiet, until, count, subject, ...user] = own;
+      return {
+        ...event,
+        target: String(target),
+        isQuiet: isQuiet === 1 || undefined,
+        until: Number(until) || undefined,
+        count: typeof count === "number" && count >= 0 ? count : undefined,
+        subject: typeof subject === "string" && subject !== "" ? subject : undefined,
+        to: userFrom(user),
+      };
+    }
     default:
       return kind satisfies never;
   }
@@ -192,9 +219,12 @@ function revisedAt([editedAt, deletedAt]: unknown[]): Pick<RoomEvent, "editedAt"
   return { editedAt: Number(editedAt) || undefined, deletedAt: Number(deletedAt) || undefined };
 }
 
+/** Bytes of the numbers that only an `act` has, and of the length of its subject. */
+const ACT_BYTES = 40;
+
 /** Returns an upper bound of the bytes of an event in a KV value (V8's serialisation). */
 export function estimateStoredBytes(event: RoomEvent): number {
-  const { room, id, nick, text, cid, account, to, target } = event;
+  const { kind, room, id, nick, text, cid, account, to, target } = event;
   // 40: the tuple itself, its kind and its time.
   let bytes = 40 + estimateStringBytes(room) + estimateStringBytes(id) +
     estimateStringBytes(nick) + estimateStringBytes(text);
@@ -202,14 +232,16 @@ export function estimateStoredBytes(event: RoomEvent): number {
   if (account !== "") bytes += estimateStringBytes(account) + 5;
   if (to !== undefined) bytes += estimateStringBytes(to.user) + estimateStringBytes(to.nick) + 32;
   if (target !== undefined) bytes += estimateStringBytes(target) + 10;
+  if (kind === "act") bytes += ACT_BYTES + estimateStringBytes(event.subject ?? "");
   return bytes;
 }
 
 /** Returns a wider bound that is quicker to compute, to bound memory and rows with every event. */
 export function maxStoredBytes(event: RoomEvent): number {
-  const { room, id, nick, text, cid, account, to, target } = event;
+  const { kind, room, id, nick, text, cid, account, to, target } = event;
   const more = to === undefined ? 0 : to.user.length + to.nick.length + 16;
-  return 80 + (target?.length ?? 0) +
+  const ofAct = kind === "act" ? ACT_BYTES + 2 * (event.subject?.length ?? 0) : 0;
+  return 80 + ofAct + (target?.length ?? 0) +
     2 * (room.length + id.length + nick.length + text.length + cid.length + account.length + more);
 }
 

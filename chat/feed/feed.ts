@@ -6,7 +6,7 @@
  * order. The feed does not know what an event means.
  */
 import { delay } from "../base/clock.ts";
-import { NOTIFY_INSTANCES_KEY, notifyKey } from "../kv/keys.ts";
+import { lastActKey, NOTIFY_INSTANCES_KEY, notifyKey } from "../kv/keys.ts";
 import { withTimeout } from "../kv/retry.ts";
 import type { Operation } from "./batch.ts";
 import { Shard } from "./shard.ts";
@@ -51,8 +51,18 @@ export class Feed {
    * @throws when KV cannot be read.
    */
   async open(): Promise<(string | null)[]> {
+    // The acts first: one that is committed in between is delivered.
+    const acts = await this.#readVersionstamps(this.#parts.shards.map((_, i) => lastActKey(i)));
     const versionstamps = await this.#readNotifyKeys();
-    this.#shards = versionstamps.map((versionstamp, i) => new Shard(i, versionstamp, this.#parts));
+    this.#shards = versionstamps.map((versionstamp, i) =>
+      new Shard(
+        i,
+        versionstamp,
+        acts[i]!,
+        this.#parts,
+        (shard, at) => this.#shards[shard]!.notify(at),
+      )
+    );
     this.#watchLoopDone = this.#watchLoop();
     return versionstamps;
   }
@@ -81,6 +91,11 @@ export class Feed {
     await this.poll();
     this.#polledVersionstamp = versionstamp;
     this.#watchShards(isShared);
+  }
+
+  /** The number of shards. */
+  get shards(): number {
+    return this.#parts.shards.length;
   }
 
   /** Returns the shard of a name. */
@@ -124,9 +139,13 @@ export class Feed {
     return this.#parts.shards.map((_, shard) => notifyKey(shard));
   }
 
-  async #readNotifyKeys(): Promise<(string | null)[]> {
+  #readNotifyKeys(): Promise<(string | null)[]> {
+    return this.#readVersionstamps(this.#notifyKeys());
+  }
+
+  async #readVersionstamps(keys: readonly Deno.KvKey[]): Promise<(string | null)[]> {
     const { clock, kv } = this.#parts;
-    const entries = await withTimeout(clock, kv.getMany<unknown[]>(this.#notifyKeys()));
+    const entries = await withTimeout(clock, kv.getMany<unknown[]>(keys));
     return entries.map(({ versionstamp }) => versionstamp);
   }
 

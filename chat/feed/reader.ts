@@ -10,7 +10,7 @@ import { elapsedMs, LONG_AGO, momentOf } from "../base/moment.ts";
 import { feedRowsBetween } from "../kv/keys.ts";
 import { eachWithTimeout, withTimeout } from "../kv/retry.ts";
 import { feedRowFrom } from "../kv/values.ts";
-import type { Operation } from "./batch.ts";
+import { hasAct, type Operation } from "./batch.ts";
 import { eventId, eventIdPrefix, unpack } from "./events.ts";
 import { FEED_ROW_MS, settleAll, type ShardContext } from "./shard_parts.ts";
 
@@ -50,18 +50,35 @@ export class ShardReader {
   #foreignRowAtMs = 0;
   /** Own commits that will be delivered when their row is read, by their number. */
   readonly #awaitingRead = new Map<number, readonly Operation[]>();
+  /** The versionstamp of the last act in the shard that was delivered; empty: there was none. */
+  #lastAct: string;
   /** Frames sent since the event loop last ran. */
   #frames = 0;
 
-  /** Nothing up to `versionstamp` is delivered. */
-  constructor(versionstamp: string | null, context: ShardContext) {
+  /** Nothing up to `versionstamp` is delivered. `lastAct`: see {@linkcode ShardReader.lastAct}. */
+  constructor(versionstamp: string | null, lastAct: string | null, context: ShardContext) {
     this.#cursor = versionstamp ?? "";
+    this.#lastAct = lastAct ?? "";
     this.#context = context;
   }
 
   /** The versionstamp up to which everything has been delivered, or is being delivered. */
   get cursor(): string {
     return this.#cursor;
+  }
+
+  /**
+   * The versionstamp of the last act in the shard, as far as events were delivered; empty: there was none.
+   */
+  get lastAct(): string {
+    return this.#lastAct;
+  }
+
+  /** Called when every act in the shard up to this versionstamp has been delivered. */
+  actsDelivered(versionstamp: string | null): void {
+    // Only a person can have removed the key of the last act.
+    if (versionstamp === null) this.#lastAct = "";
+    else if (versionstamp > this.#lastAct) this.#lastAct = versionstamp;
   }
 
   /** Whether rows may have been removed before they were read. Then nothing more is delivered. */
@@ -176,7 +193,10 @@ export class ShardReader {
     for (const [i, stored] of row.events.entries()) {
       const event = unpack(stored);
       if (event === undefined) warn("Skipped an event of an unknown kind");
-      else this.#frames += deliver(event, eventId(prefix, i), index);
+      else {
+        if (event.kind === "act") this.actsDelivered(versionstamp);
+        this.#frames += deliver(event, eventId(prefix, i), index);
+      }
       if (this.#frames >= MAX_FRAMES_PER_TURN) await this.#yield();
     }
     await this.#endCommit(versionstamp);
@@ -186,13 +206,21 @@ export class ShardReader {
     const { index, parts } = this.#context;
     const prefix = eventIdPrefix(versionstamp);
     let i = 0;
-    for (const { events = [], settle } of operations) {
+    for (const operation of operations) {
+      const { events = [], settle } = operation;
+      if (hasAct(operation)) this.#actDelivered(operation, versionstamp);
       const first = events.length === 0 ? undefined : eventId(prefix, i);
       for (const event of events) this.#frames += parts.deliver(event, eventId(prefix, i++), index);
       settle("done", first);
       if (this.#frames >= MAX_FRAMES_PER_TURN) await this.#yield();
     }
     await this.#endCommit(versionstamp);
+  }
+
+  #actDelivered({ copies }: Operation, versionstamp: string): void {
+    this.actsDelivered(versionstamp);
+    // In exclusive mode nothing else tells the other shards.
+    for (const shard of copies?.keys() ?? []) this.#context.copied(shard, versionstamp);
   }
 
   async #endCommit(versionstamp: string): Promise<void> {

@@ -34,21 +34,34 @@ export class Shard {
   readonly #committer: Committer;
   readonly #queue: Operation[] = [];
   #queuedBytes = 0;
+  /** The versionstamp of the last act when the waiting operations were last judged. */
+  #judgedAct: string;
   #pumping: Promise<void> | undefined;
   /** Called when the current step is done. */
   #afterStep: (() => void)[] = [];
 
-  /** `versionstamp` is that of the notification key: nothing up to it is delivered. */
-  constructor(index: number, versionstamp: string | null, parts: ShardParts) {
+  /**
+   * `versionstamp` is that of the notification key: nothing up to it is delivered. `lastAct` is that of
+   * the last act in the shard before. `copied`: see {@linkcode ShardContext.copied}.
+   */
+  constructor(
+    index: number,
+    versionstamp: string | null,
+    lastAct: string | null,
+    parts: ShardParts,
+    copied: ShardContext["copied"],
+  ) {
     this.#parts = parts;
     const context: ShardContext = {
       index,
       kv: parts.shards[index]!,
       parts,
       retry: (attempt) => this.#retry(attempt),
+      copied,
       failQueue: () => this.#failQueue(),
     };
-    this.#reader = new ShardReader(versionstamp, context);
+    this.#judgedAct = lastAct ?? "";
+    this.#reader = new ShardReader(versionstamp, lastAct, context);
     this.#committer = new Committer(this.#reader, context);
   }
 
@@ -109,6 +122,7 @@ export class Shard {
       } else if (this.#reader.isBehind) {
         await this.#reader.catchUp();
       } else {
+        if (this.#judgedAct !== this.#reader.lastAct) this.#judgeWaiting();
         await this.#committer.commit(this.#committer.nextHalf() ?? this.#takeBatch());
       }
       this.#stepDone();
@@ -121,6 +135,15 @@ export class Shard {
     const batch = takeBatch(this.#queue, isSmall ? SMALL_COMMIT_BYTES : undefined, mostChecks);
     for (const operation of batch.operations) this.#queuedBytes -= queuedBytes(operation);
     return batch;
+  }
+
+  /** Lets moderation judge all waiting operations: an act was delivered after they were submitted. */
+  #judgeWaiting(): void {
+    this.#judgedAct = this.#reader.lastAct;
+    this.#committer.judgeHalves();
+    const kept = this.#committer.judge(this.#queue.splice(0));
+    this.#queue.unshift(...kept);
+    this.#queuedBytes = this.#queue.reduce((sum, each) => sum + queuedBytes(each), 0);
   }
 
   async #retry(attempt: () => Promise<void>): Promise<boolean> {

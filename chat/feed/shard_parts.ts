@@ -30,6 +30,11 @@ export interface ShardParts {
   /** Delivers an event on this instance. Returns how many frames it sent to sockets. */
   deliver(event: RoomEvent, eventId: string, shard: number): number;
   /**
+   * Returns whether moderation allows an event that waits for its commit. It is asked only after an act
+   * was delivered in the meantime: when an event is submitted, the caller has asked.
+   */
+  isAllowed(event: RoomEvent): boolean;
+  /**
    * Called when all events of a commit have been delivered: sends what was held back to share a
    * frame. Returns how many frames that were. The shard waits for a returned promise.
    */
@@ -51,6 +56,8 @@ export interface ShardContext {
    * whole queue of the shard has failed.
    */
   retry(attempt: () => Promise<void>): Promise<boolean>;
+  /** Called when a commit has put an event into another shard. */
+  copied(shard: number, versionstamp: string): void;
   /** Settles all waiting operations as failed: storage does not answer, or the instance has ended. */
   failQueue(): void;
 }

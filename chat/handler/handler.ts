@@ -12,6 +12,7 @@ import type { Result } from "../base/rejections.ts";
 import type { Sender } from "../delivery/sender.ts";
 import type { Feed } from "../feed/feed.ts";
 import type { History } from "../history/history.ts";
+import type { Moderation } from "../moderation/moderation.ts";
 import type { Confusables } from "../nicknames/confusables.ts";
 import type { Registrations } from "../nicknames/registrations.ts";
 import type { Conversations } from "../storage/conversations.ts";
@@ -21,12 +22,13 @@ import type { Connection } from "../connections/connection.ts";
 import { Identity } from "./identity.ts";
 import { Membership } from "./membership.ts";
 import { Messages } from "./messages.ts";
+import { Moderating } from "./moderating.ts";
 import type { LastSeen } from "../resume/missed_events.ts";
 import { Reading } from "./reading.ts";
 import type { Resume, Resumption } from "../resume/resume.ts";
 import { Revisions } from "./revisions.ts";
 import { RoomNames } from "./room_names.ts";
-import { Users } from "./users.ts";
+import type { Users } from "../nicknames/users.ts";
 import { Welcome } from "./welcome.ts";
 
 /** What Handler is made of. */
@@ -38,6 +40,8 @@ export interface HandlerParts {
   readonly history: History;
   readonly sender: Sender;
   readonly resume: Resume;
+  readonly moderation: Moderation;
+  readonly users: Users;
   readonly registrations: Registrations;
   readonly confusables: Confusables;
   readonly limits: Limits;
@@ -51,6 +55,8 @@ export interface HandlerParts {
 /** The verbs, for all connections of an instance. */
 export class Handler {
   readonly #parts: HandlerParts;
+  /** Acts, roles, and who may do what. */
+  readonly moderating: Moderating;
   /** Logging in, nicknames, registrations, sessions. */
   readonly identity: Identity;
   /** Joining, leaving, members. */
@@ -69,10 +75,12 @@ export class Handler {
   constructor(parts: HandlerParts) {
     this.#parts = parts;
     const roomNames = new RoomNames(parts.confusables, parts.limits);
-    const users = this.users = new Users(parts);
+    const { users } = parts;
+    this.users = users;
     this.identity = new Identity(parts);
     this.membership = new Membership({ ...parts, roomNames });
-    this.messages = new Messages({ ...parts, roomNames, users });
+    this.moderating = new Moderating({ ...parts, roomNames });
+    this.messages = new Messages({ ...parts, roomNames });
     this.revisions = new Revisions({ ...parts, roomNames });
     this.reading = new Reading({ ...parts, roomNames });
     this.welcome = new Welcome(parts);
@@ -87,7 +95,8 @@ export class Handler {
     token: string,
     seen: LastSeen,
   ): Promise<Result<Resumption>> {
-    const resumed = await this.#parts.resume.resume(connection.subscriber, token, seen);
+    const { subscriber, session: { address } } = connection;
+    const resumed = await this.#parts.resume.resume(subscriber, token, seen, address);
     if (!resumed.ok) return resumed;
     // The connection's own session has no nickname and no rows.
     await this.#parts.storage.deleteConnection(connection.session.id);

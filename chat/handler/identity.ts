@@ -6,9 +6,10 @@
  * sessions. Every other session is a user of its own. Passwords are checked in registrations.ts.
  */
 import type { Limits } from "../base/limits.ts";
-import { reject, rejection, type Result } from "../base/rejections.ts";
+import { reject, type Rejection, rejection, type Result } from "../base/rejections.ts";
 import { hashToken, newToken } from "../base/tokens.ts";
 import type { Sender } from "../delivery/sender.ts";
+import type { Moderation } from "../moderation/moderation.ts";
 import type { Confusables } from "../nicknames/confusables.ts";
 import { Imitation } from "../nicknames/imitation.ts";
 import { foldNickname, nicknameFrom } from "../nicknames/names.ts";
@@ -24,6 +25,7 @@ import type { Connection } from "../connections/connection.ts";
 export interface IdentityParts {
   readonly storage: Storage;
   readonly sender: Sender;
+  readonly moderation: Moderation;
   readonly registrations: Registrations;
   readonly confusables: Confusables;
   readonly limits: Limits;
@@ -104,20 +106,23 @@ export class Identity {
     const token = isResumable && session.nick === "" ? newToken() : "";
     const tokenHash = token === "" ? undefined : hashToken(token);
     for (let tries = 1;; tries++) {
-      const { registrations, storage } = this.#parts;
+      const { registrations, storage, moderation } = this.#parts;
       const proof = await registrations.prove(name.name, password, rateLimitKey);
       if (!proof.ok) return proof;
       const { spelling: nick, claims, owner } = proof;
+      const gate = moderation.mayBecome(session, { nick, claims, user: owner.user });
       const result = await storage.setUsername(session.id, {
         nick,
         claims,
         token: tokenHash,
         owner,
+        admit: gate.admit,
       });
       // Another session of the user has signed in, or changed the password, since the proof.
       if (result.outcome === "conflict" && tries < MAX_IDENTIFY_TRIES) continue;
-      const taken = this.#taken(connection, nick, result);
+      const taken = this.#taken(connection, nick, result, gate.rejection);
       if (!taken.ok) return taken;
+      await moderation.identityChanged(session);
       connection.rejectedNick = "";
       return { ...taken, token };
     }
@@ -198,10 +203,13 @@ export class Identity {
   }
 
   async #take(connection: Connection, username: NewUsername): Promise<Taken> {
-    const { storage, registrations } = this.#parts;
+    const { storage, registrations, moderation } = this.#parts;
     const { session } = connection;
     const { nick, claims } = username;
-    const take = () => storage.setUsername(session.id, username);
+    const isOwn = session.account !== "" && session.account === claims[0];
+    const user = isOwn ? session.user : undefined;
+    const gate = moderation.mayBecome(session, { nick, claims, user });
+    const take = () => storage.setUsername(session.id, { ...username, admit: gate.admit });
     let result = await take();
     if (result.outcome === "conflict") {
       const why = await registrations.explainConflict(session.id, nick, claims);
@@ -210,12 +218,15 @@ export class Identity {
       result = await take();
     }
     if (result.outcome === "conflict") return rejection.nicknameAlike(nick);
-    return this.#taken(connection, nick, result);
+    const { user: former } = session;
+    const taken = this.#taken(connection, nick, result, gate.rejection);
+    if (former !== session.user) await moderation.identityChanged(session);
+    return taken;
   }
 
-  #taken(connection: Connection, nick: string, result: ChangeResult): Taken {
+  #taken(connection: Connection, nick: string, result: ChangeResult, why?: Rejection): Taken {
     this.#tellSender(connection);
-    const changed = changedFrom(result, this.#parts.limits);
+    const changed = changedFrom(result, this.#parts.limits, why);
     return changed.ok ? { ...changed, nick, isTold: result.isTold } : changed;
   }
 

@@ -4,8 +4,10 @@
  * A `chat.v1` session may be in several rooms. A plain-text session is in one at most: it moves.
  */
 import type { Limits } from "../base/limits.ts";
-import { reject, rejection, type Result } from "../base/rejections.ts";
+import { reject, type Rejection, rejection, type Result } from "../base/rejections.ts";
 import type { UserRef } from "../feed/events.ts";
+import type { Moderation } from "../moderation/moderation.ts";
+import type { ChangeResult } from "../storage/changes.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Changed, changedFrom } from "./changed.ts";
 import type { Connection } from "../connections/connection.ts";
@@ -14,6 +16,7 @@ import type { RoomNames } from "./room_names.ts";
 /** What {@linkcode Membership} is made of. */
 export interface MembershipParts {
   readonly storage: Storage;
+  readonly moderation: Moderation;
   readonly roomNames: RoomNames;
   readonly limits: Limits;
 }
@@ -28,10 +31,12 @@ export class Membership {
 
   /** Enters a further room. In a room that the session is in already, nothing changes. */
   async join({ session }: Connection, typed: string): Promise<Changed<{ room: string }>> {
-    const { storage, roomNames } = this.#parts;
+    const { storage, roomNames, moderation } = this.#parts;
     const name = roomNames.parse(typed);
     if (!name.ok) return reject("bad-room", name.why);
-    const changed = this.#changedFrom(await storage.setRoom(session.id, name.name));
+    const gate = moderation.enter(session);
+    const result = await storage.setRoom(session.id, name.name, gate.admit);
+    const changed = this.#changedFrom(result, gate.rejection);
     // The name may lead to a room that looks like it.
     return changed.ok
       ? { ...changed, room: roomNames.find(typed, session.rooms) ?? name.name }
@@ -39,7 +44,7 @@ export class Membership {
   }
 
   /** Enters a room, after leaving all others. */
-  async moveTo(connection: Connection, typed: string): Promise<Changed> {
+  async moveTo(connection: Connection, typed: string): Promise<Changed<{ room: string }>> {
     const { roomNames, storage } = this.#parts;
     const name = roomNames.parse(typed);
     if (!name.ok) return reject("bad-room", name.why);
@@ -61,9 +66,16 @@ export class Membership {
     return this.#changedFrom(await this.#parts.storage.removeRoom(session.id, room));
   }
 
-  /** Returns the rooms that have members, in order of their names, and the number of members. */
-  rooms(): Promise<Map<string, number>> {
-    return this.#parts.storage.listRooms();
+  /**
+   * Returns the rooms that have members and that a client may know of, in order of their names, and the
+   * number of members.
+   */
+  async rooms({ session }: Connection): Promise<Map<string, number>> {
+    const { storage, moderation } = this.#parts;
+    const rooms = await storage.listRooms();
+    const visible = await moderation.visible(session, rooms.keys());
+    for (const room of rooms.keys()) if (!visible.has(room)) rooms.delete(room);
+    return rooms;
   }
 
   /** Returns the members of one of the session's rooms, in the order of their oldest sessions. */
@@ -76,7 +88,7 @@ export class Membership {
     return { ok: true, room, members: await this.#parts.storage.getMembers(room) };
   }
 
-  #changedFrom(result: Parameters<typeof changedFrom>[0]): Changed {
-    return changedFrom(result, this.#parts.limits);
+  #changedFrom(result: ChangeResult, why?: Rejection): Changed {
+    return changedFrom(result, this.#parts.limits, why);
   }
 }

@@ -18,7 +18,8 @@ import type { Storage } from "../storage/storage.ts";
 import type { Connection } from "../connections/connection.ts";
 import type { Resume } from "../resume/resume.ts";
 import type { RoomNames } from "./room_names.ts";
-import type { SoughtUser, Users } from "./users.ts";
+import type { Moderation } from "../moderation/moderation.ts";
+import type { SoughtUser, Users } from "../nicknames/users.ts";
 
 /** What the sending of messages is made of. */
 export interface MessagesParts {
@@ -26,6 +27,7 @@ export interface MessagesParts {
   readonly conversations: Conversations;
   readonly feed: Feed;
   readonly resume: Resume;
+  readonly moderation: Moderation;
   readonly roomNames: RoomNames;
   readonly users: Users;
   readonly clock: Clock;
@@ -68,14 +70,20 @@ export class Messages {
    * usually it is `undefined`, so that many messages share one commit.
    */
   say(connection: Connection, message: MessageRequest): void | Promise<void> {
+    const { moderation } = this.#parts;
     const { session } = connection;
     const { cid } = message;
     if (cid !== undefined && !session.areCidsRecalled) {
       return this.#recallAndSay(connection, message);
     }
     if (isUnsettled(session)) return this.#prepareAndSay(connection, message);
-    const settle = (outcome: Outcome, eventId = "") =>
-      message.settle(outcome === "done" ? { ok: true, eventId } : rejection.notSent);
+    const settle = (outcome: Outcome, eventId = "") => {
+      if (outcome === "done") return message.settle({ ok: true, eventId });
+      const why = outcome === "conflict"
+        ? moderation.whyConflict(session, message.room)
+        : undefined;
+      message.settle(why ?? rejection.notSent);
+    };
     const earlier = cid === undefined ? undefined : session.cids.get(cid);
     // Before all other checks: a client that asks again may have left the room by now.
     if (earlier?.eventId !== undefined) return settle("done", earlier.eventId);
@@ -83,6 +91,8 @@ export class Messages {
     if (earlier !== undefined) return void earlier.waiting.push(settle);
     const room = this.#parts.roomNames.find(message.room, session.rooms);
     if (room === undefined) return message.settle(rejection.notInThatRoom(message.room));
+    const why = moderation.maySay(session, room);
+    if (why !== undefined) return message.settle(why);
     const waitMs = connection.limiter?.takeFor(`room ${room}`, message.text) ?? 0;
     if (waitMs > 0) return message.settle(rejection.tooFast(true, waitMs));
     return this.#submit(connection, message, room, settle);

@@ -9,6 +9,7 @@ import { rejection, type Result } from "../base/rejections.ts";
 import { authorOf, type RoomEvent } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
 import { isEventId } from "../history/streams.ts";
+import type { Moderation } from "../moderation/moderation.ts";
 import { conversationOf, type Stream } from "../kv/keys.ts";
 import type { Place } from "../storage/read_markers.ts";
 import { accountOf } from "../storage/records.ts";
@@ -20,6 +21,7 @@ import type { RoomNames } from "./room_names.ts";
 export interface RevisionsParts {
   readonly storage: Storage;
   readonly history: History;
+  readonly moderation: Moderation;
   readonly roomNames: RoomNames;
   readonly clock: Clock;
   /** Milliseconds within which a message may be changed; 0: it cannot. */
@@ -51,12 +53,14 @@ export class Revisions {
     { session, limiter }: Connection,
     { place, target, text }: RevisionRequest,
   ): Promise<Result<{ eventId?: string }>> {
-    const { storage, history, roomNames, clock, editMs } = this.#parts;
+    const { storage, history, roomNames, moderation, clock, editMs } = this.#parts;
     if (editMs === 0) return rejection.editOff;
     if (history.retentionMs === 0) return rejection.historyOff;
     const room = "room" in place ? roomNames.find(place.room, session.rooms) : "";
     if (room === undefined) return rejection.notInThatRoom("room" in place ? place.room : "");
     if (!isEventId(target)) return rejection.noSuchMessage;
+    const why = text === undefined || room === "" ? undefined : moderation.maySay(session, room);
+    if (why !== undefined) return why;
     const waitMs = limiter?.takeFor(destinationOf(place, room), text ?? "") ?? 0;
     if (waitMs > 0) return rejection.tooFast(true, waitMs);
     const stream: Stream = "user" in place

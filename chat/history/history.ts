@@ -13,7 +13,7 @@ import { Compactor } from "./compactor.ts";
 import { Leftovers } from "./leftovers.ts";
 import { Quota } from "./quota.ts";
 import { longestOf, type Retention } from "./retention.ts";
-import { type Revision, Revisions } from "./revisions.ts";
+import { NOTHING_TOLD, type Revision, Revisions, type Told } from "./revisions.ts";
 import { RowReader } from "./row_reader.ts";
 import { StreamReader } from "./stream_reader.ts";
 import { feedNameOf, isEventId, isMessage } from "./streams.ts";
@@ -106,8 +106,8 @@ export class History {
   }
 
   get #isOn(): boolean {
-    const { log, own } = this.#parts.retention;
-    return log > 0 || own > 0;
+    const { log, own, acts } = this.#parts.retention;
+    return log > 0 || own > 0 || acts > 0;
   }
 
   /** Starts. `versionstamps`: where each shard stood before the events that will be added. */
@@ -228,8 +228,8 @@ export class History {
   /**
    * Edits or deletes a message: `event` is the `edit` or `delete`, and its `target` the ID of a message
    * in `stream`. The caller has checked that its author may do that. Rewrites all rows that hold the
-   * text, whatever stream they are in, in one operation with the event, which also has `checks`. How
-   * long the rows are kept does not change.
+   * text, whatever stream they are in, in one operation with the event, which also has `checks`, and
+   * what is `told` before the event. How long the rows are kept does not change.
    *
    * `not-found`: there is no such message, or it is deleted, or its time is over. `failed`: KV does not
    * answer, or one of `checks` failed. If KV does not answer, the message may have been changed.
@@ -238,10 +238,11 @@ export class History {
     stream: Stream,
     event: RoomEvent,
     checks: readonly Deno.AtomicCheck[] = [],
+    told: Told = NOTHING_TOLD,
   ): Promise<Revision> {
     if (this.retentionOf(stream[0]) === 0) return { outcome: "not-found" };
     await this.#ready;
-    return await this.#revisions.revise(stream, event, checks);
+    return await this.#revisions.revise(stream, event, checks, told);
   }
 
   /** Stops. Another instance compacts what is left. */

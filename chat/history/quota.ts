@@ -11,7 +11,7 @@ import { HISTORY_BYTES_KEY, historyIndexKey, type Stream, streamBytesKey } from 
 import { addToCount } from "../kv/values.ts";
 import { groupsOf, type KeptRow, laterOf } from "./kept_rows.ts";
 import { nameOf } from "./streams.ts";
-import { Removal } from "./removal.ts";
+import { COUNTED_KINDS, isCounted, Removal } from "./removal.ts";
 
 /** What a quota is made of. */
 export interface QuotaParts {
@@ -86,6 +86,7 @@ export class Quota {
     });
     let sum = 0;
     for (const { stream, bytes } of groupsOf(rows, replaced)) {
+      if (!isCounted(stream)) continue;
       if (bytes !== 0) mutations.push(addToCount(streamBytesKey(stream), bytes));
       sum += bytes;
     }
@@ -96,6 +97,8 @@ export class Quota {
   /** Called when the commit with these rows has succeeded. */
   wrote(rows: readonly KeptRow[], replaced: readonly KeptRow[] = []): void {
     for (const { stream, bytes, rows: [oldest] } of groupsOf(rows, replaced)) {
+      this.#expiryMs = Math.min(this.#expiryMs, oldest!.untilMs);
+      if (!isCounted(stream)) continue;
       const name = nameOf(stream);
       const before = this.#written.get(name)?.bytes ?? 0;
       this.#written.delete(name);
@@ -104,7 +107,6 @@ export class Quota {
         this.#written.delete(this.#written.keys().next().value!);
       }
       this.#writtenInAll += bytes;
-      this.#expiryMs = Math.min(this.#expiryMs, oldest!.untilMs);
     }
   }
 
@@ -137,7 +139,7 @@ export class Quota {
     }
     if (this.#writtenInAll < this.#maxBytes / READ_PART) return true;
     const oldest = async (excess: number) => {
-      const rows = await this.#removal.oldest((_, bytes) => bytes < excess);
+      const rows = await this.#removal.oldest((_, bytes) => bytes < excess, COUNTED_KINDS);
       return await this.#removal.withUncounted(rows, nowMs);
     };
     if (!(await this.#trim(HISTORY_BYTES_KEY, this.#maxBytes, oldest))) return false;

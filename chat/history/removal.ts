@@ -35,9 +35,21 @@ const KINDS: Readonly<Record<StreamKind, boolean>> = {
   direct: true,
   sent: false,
   own: false,
+  acts: false,
 };
 
+/** The kind of stream that the quota neither counts nor removes: few rows, which must not be displaced. */
+const UNCOUNTED: StreamKind = "acts";
+
+/** Returns whether the quota counts the rows of a stream. */
+export function isCounted([kind]: Stream): boolean {
+  return kind !== UNCOUNTED;
+}
+
 const ALL_KINDS = Object.keys(KINDS) as StreamKind[];
+
+/** The kinds of streams that the quota counts. */
+export const COUNTED_KINDS: readonly StreamKind[] = ALL_KINDS.filter((kind) => kind !== UNCOUNTED);
 
 /** Rows in one removal. With the rows of an older version it stays below KV's 1,000 mutations. */
 const MAX_ROWS = 100;
@@ -134,10 +146,13 @@ export class Removal {
 
   /**
    * Returns the oldest rows of all streams, as long as `isWanted` accepts them. It is called with a row
-   * and the bytes of the rows before it.
+   * and the bytes of the rows before it. `kinds`: only those of these kinds.
    */
-  async oldest(isWanted: (row: KeptRow, bytes: number) => boolean): Promise<KeptRow[]> {
-    const lists = ALL_KINDS.map(async (kind) =>
+  async oldest(
+    isWanted: (row: KeptRow, bytes: number) => boolean,
+    kinds: readonly StreamKind[] = ALL_KINDS,
+  ): Promise<KeptRow[]> {
+    const lists = kinds.map(async (kind) =>
       (await this.#list({ prefix: historyIndexPrefix(kind) }, MAX_ROWS)).map(rowOfIndex)
     );
     // By time over all kinds. An unwanted row hides those after it of its kind.
@@ -216,14 +231,15 @@ export class Removal {
     let deletedCounters = 0, freed = 0;
     for (const [i, { stream, rows, bytes }] of groups.entries()) {
       const counter = counters[i]!;
-      if (countFrom(counter.value) > bytes) atomic.mutate(addToCount(counter.key, -bytes));
+      if (!isCounted(stream)) { /* It has no counter. */ }
+      else if (countFrom(counter.value) > bytes) atomic.mutate(addToCount(counter.key, -bytes));
       // The check: nothing may have been added to a deleted counter. More are left to the next removal.
       else if (++deletedCounters > MAX_DELETED_COUNTERS) continue;
       else atomic.check(counter).delete(counter.key);
       for (const { id } of rows) {
         atomic.delete(historyRowKey(stream, id)).delete(historyIndexKey(stream, id));
       }
-      freed += bytes;
+      if (isCounted(stream)) freed += bytes;
       if (!isEarly) continue;
       // Another shard may have written an older row of the stream after a newer one was removed.
       const last = rows.reduce((id, row) => laterOf(row.last, id), "");

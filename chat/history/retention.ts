@@ -21,10 +21,10 @@ export const MAX_CLOCK_ERROR_MS = 2 * 60 * 60_000;
 const RESUME_MARGIN_MS = MAX_CLOCK_ERROR_MS + 60 * 60_000;
 
 /**
- * Returns how long each kind of stream is kept, given the milliseconds for which history is kept and
- * those for which a session can be resumed.
+ * Returns how long each kind of stream is kept, given the milliseconds for which history is kept, those
+ * for which a session can be resumed, and those for which acts of moderation are kept.
  */
-export function retentionOf(historyMs: number, graceMs: number): Retention {
+export function retentionOf(historyMs: number, graceMs: number, actsMs = 0): Retention {
   const resumableMs = graceMs === 0 ? 0 : graceMs + RESUME_MARGIN_MS;
   return {
     log: historyMs,
@@ -33,6 +33,7 @@ export function retentionOf(historyMs: number, graceMs: number): Retention {
     direct: resumableMs,
     sent: resumableMs,
     own: resumableMs,
+    acts: actsMs,
   };
 }
 

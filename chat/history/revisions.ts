@@ -44,6 +44,15 @@ export interface Revision {
   readonly eventId?: string;
 }
 
+/** Events that the operation of a revision also has, before its own: an act of moderation. */
+export interface Told {
+  readonly events: readonly RoomEvent[];
+  readonly copies?: Operation["copies"];
+}
+
+/** A revision that stands for itself. */
+export const NOTHING_TOLD: Told = { events: [] };
+
 /** The rows that take the place of a row. */
 interface Replacement {
   readonly read: ReadRow;
@@ -69,6 +78,7 @@ export class Revisions {
     stream: Stream,
     event: RoomEvent,
     checks: readonly Deno.AtomicCheck[],
+    told: Told,
   ): Promise<Revision> {
     const { compactor, rows, shardOf, warn } = this.#parts;
     const eventId = event.target ?? "";
@@ -81,7 +91,7 @@ export class Revisions {
       if (message === undefined) return { outcome: "not-found" };
       const streams = textStreamsOf(message);
       // One at a time: otherwise each would make all others that read the same row start again.
-      return await this.#inTurn(streams, () => this.#tryOften(streams, event, checks));
+      return await this.#inTurn(streams, () => this.#tryOften(streams, event, checks, told));
     } catch (error) {
       warn(`Cannot change a message: ${error instanceof Error ? error.message : String(error)}`);
       return { outcome: "failed" };
@@ -109,6 +119,7 @@ export class Revisions {
     streams: readonly Stream[],
     event: RoomEvent,
     checks: readonly Deno.AtomicCheck[],
+    told: Told,
   ): Promise<Revision> {
     const { clock, quota } = this.#parts;
     for (let tries = 1; tries <= MAX_TRIES; tries++) {
@@ -116,7 +127,7 @@ export class Revisions {
       const replacements = found.filter((each) => each !== undefined);
       // Each stream has its own retention, so some may not hold the message any more.
       if (replacements.length === 0) return { outcome: "not-found" };
-      const { outcome, eventId } = await this.#submit(replacements, event, checks);
+      const { outcome, eventId } = await this.#submit(replacements, event, checks, told);
       if (outcome !== "conflict") return { outcome, eventId };
       await backOff(clock, tries);
       if (!(await quota.removalsEnded())) break;
@@ -155,6 +166,7 @@ export class Revisions {
     replacements: readonly Replacement[],
     event: RoomEvent,
     checks: readonly Deno.AtomicCheck[],
+    told: Told,
   ): Promise<{ outcome: Outcome; eventId?: string }> {
     const { quota, submit } = this.#parts;
     const before = replacements.map((each) => each.before);
@@ -175,7 +187,8 @@ export class Revisions {
           })),
         ],
         mutations: [...mutations, ...quota.counting(kept, before)],
-        events: [event],
+        events: [...told.events, event],
+        copies: told.copies,
         settle: (outcome, eventId) => resolve({ outcome, eventId }),
       });
     });

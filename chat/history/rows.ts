@@ -159,6 +159,11 @@ export function divideIntoCommits(rows: readonly PlannedRow[]): PlannedRow[][] {
  */
 export function encodeEvent({ eventId, event }: LoggedEvent, stream: StreamKind): StoredEvent {
   switch (stream) {
+    case "acts": {
+      // The stream of all acts holds those of many rooms.
+      const stored = pack(event);
+      return [eventId, ...stored];
+    }
     case "log":
     case "people":
     case "conversation":
@@ -187,12 +192,16 @@ export function encodeEvent({ eventId, event }: LoggedEvent, stream: StreamKind)
 export function decodeEvent(stored: unknown, [stream, name]: Stream): LoggedEvent | undefined {
   if (!Array.isArray(stored)) return undefined;
   const [eventId, ...encoded] = stored as unknown[];
-  const event = unpack(withKeyParts(encoded, stream, name));
+  const event = unpack(stream === "acts" ? encoded : withKeyParts(encoded, stream, name));
   return typeof eventId === "string" && event !== undefined ? { eventId, event } : undefined;
 }
 
 /** Puts the part that a row's key says back into the form that {@linkcode unpack} reads. */
-function withKeyParts([kind, second, ...rest]: unknown[], stream: StreamKind, name: string) {
+function withKeyParts(
+  [kind, second, ...rest]: unknown[],
+  stream: Exclude<StreamKind, "acts">,
+  name: string,
+) {
   switch (stream) {
     case "log":
     case "people":

@@ -4,7 +4,13 @@
  * It stores nothing: memtable.ts holds the newest events, and rows.ts plans the rows of the others.
  */
 import { authorOf, type LoggedEvent, maxStoredBytes, type RoomEvent } from "../feed/events.ts";
-import { conversationOf, DIRECT_FEED_NAME, type Stream, type StreamKind } from "../kv/keys.ts";
+import {
+  ALL_ACTS,
+  conversationOf,
+  DIRECT_FEED_NAME,
+  type Stream,
+  type StreamKind,
+} from "../kv/keys.ts";
 
 /** Events by the name of their stream; each list is in the order of the feed. */
 export type Streams = Map<string, { readonly stream: Stream; readonly entries: LoggedEvent[] }>;
@@ -32,6 +38,10 @@ export function streamsOf(event: RoomEvent): readonly Stream[] {
     case "delete":
       // A client that resumes must learn of them. The message itself shows the result.
       return event.to === undefined ? [["people", room]] : directStreams(event);
+    case "act":
+      // The quiet copy of an act in a room is for the record of all acts.
+      if (room !== "") return [["acts", isQuiet ? ALL_ACTS : room]];
+      return isQuiet ? [] : [["acts", ALL_ACTS]];
     case "read":
     case "resume":
       return [];
@@ -62,6 +72,8 @@ function conversationStreams(event: RoomEvent): Stream[] {
 /** Returns the name under which the feed gets the events of a stream that come from one shard. */
 export function feedNameOf([kind, name]: Stream): string {
   switch (kind) {
+    case "acts":
+      return name === ALL_ACTS ? DIRECT_FEED_NAME : name;
     case "log":
     case "people":
       return name;
@@ -87,6 +99,7 @@ export function isFromManyShards(kind: StreamKind): boolean {
     case "people":
     case "conversation":
     case "direct":
+    case "acts":
       return false;
     case "sent":
     case "own":

@@ -4,6 +4,7 @@
  * It does not resolve names, and limits nothing.
  */
 import { BlockList, isIP } from "node:net";
+import { addressFrom, limitKey } from "../base/networks.ts";
 
 /** Where a request comes from, and which URL its client asked for. */
 export interface RequestSource {
@@ -138,30 +139,6 @@ function parameter(element: string, name: string): string | undefined {
     if (key?.toLowerCase() === name) return quoted ?? token;
   }
   return undefined;
-}
-
-/** Returns an address in its canonical form, without brackets, port or zone; `undefined` if malformed. */
-function addressFrom(text: string): string | undefined {
-  const [, v6, v4] = /^\s*(?:\[([^\]]*)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+)(?::\d+)?)\s*$/.exec(text) ??
-    [];
-  const plain = (v6 ?? v4 ?? text.trim()).replace(/%.*$/, "");
-  if (isIP(plain) === 4) return plain;
-  if (isIP(plain) !== 6) return undefined;
-  const address = new URL(`http://[${plain}]/`).hostname.slice(1, -1);
-  const [, high, low] = /^::ffff:([\da-f]{1,4}):([\da-f]{1,4})$/.exec(address) ?? [];
-  if (high === undefined) return address;
-  const number = parseInt(high, 16) * 0x10000 + parseInt(low!, 16);
-  return [24, 16, 8, 0].map((shift) => number >>> shift & 0xff).join(".");
-}
-
-/** Returns the key of limits for an address. A client with an IPv6 address has its whole /64. */
-function limitKey(address: string): string {
-  if (!address.includes(":")) return address;
-  const [head = "", tail] = address.split("::");
-  const groups = head === "" ? [] : head.split(":");
-  const last = tail === undefined || tail === "" ? [] : tail.split(":");
-  while (groups.length + last.length < 8) groups.push("0");
-  return `${[...groups, ...last].slice(0, 4).join(":")}::/64`;
 }
 
 function contains(list: BlockList | undefined, address: string): boolean {

@@ -9,6 +9,7 @@ import type { Addresses, RequestSource } from "./addresses.ts";
 import { type Asset, ASSETS } from "./assets.ts";
 import { closedResponse, textResponse } from "./responses.ts";
 import { upgrade } from "./upgrade.ts";
+import { inWords } from "../base/durations.ts";
 import type { Clock } from "../base/clock.ts";
 import type { AdmissionControl } from "../connections/admission.ts";
 import type { Handshake } from "../connections/connection.ts";
@@ -33,6 +34,10 @@ export interface HttpContext {
   readonly clock: Clock;
   /** Returns whether the server takes new connections. */
   isOpen(): boolean;
+  /** Returns the ban of a client's address, if it is banned now. */
+  banOf(
+    address: string | undefined,
+  ): { readonly until: number; readonly reason: string } | undefined;
   /** Returns whether the process uses more memory than it may. */
   isShortOfMemory(): boolean;
   /** Called for each request of an untrusted proxy. */
@@ -40,6 +45,9 @@ export interface HttpContext {
   /** Takes a new socket that is not open yet. */
   accept(socket: WebSocket, handshake: Handshake): void;
 }
+
+/** Seconds of a ban beyond which it has no end that matters: a hundred years. */
+const MAX_RETRY_SECONDS = 100 * 365 * 86_400;
 
 /** Seconds after which a client may try again that was rejected because memory is short. */
 const MEMORY_RETRY_SECONDS = 5;
@@ -152,6 +160,8 @@ function reject(
     const line = `The server is short of memory. Try again in ${MEMORY_RETRY_SECONDS} seconds.`;
     return textResponse(503, line, { "retry-after": String(MEMORY_RETRY_SECONDS) });
   }
+  const ban = context.banOf(source.address);
+  if (ban !== undefined) return bannedResponse(ban, context.clock.now());
   const rejection = context.admission.check(source.address, source.isLoopback);
   if (rejection !== undefined) {
     const { status, why, retryAfterSeconds: seconds } = rejection;
@@ -169,6 +179,19 @@ function reject(
     case "wrong":
       return unauthorized("Wrong access token.");
   }
+}
+
+/** Returns the response to a client whose address is banned. */
+function bannedResponse(
+  { until, reason }: { readonly until: number; readonly reason: string },
+  nowMs: number,
+): Response {
+  const seconds = Math.max(1, Math.ceil((until - nowMs) / 1000));
+  const isEndless = seconds > MAX_RETRY_SECONDS;
+  const time = isEndless ? "" : ` for another ${inWords(seconds)}`;
+  const why = reason === "" ? "." : `: ${reason}`;
+  const headers: Record<string, string> = isEndless ? {} : { "retry-after": String(seconds) };
+  return textResponse(403, `Your address is banned from this chat${time}${why}`, headers);
 }
 
 function originRejection(origin: string, source: RequestSource): string {

@@ -47,6 +47,7 @@ export async function upgrade(
     context.accept(socket, {
       subprotocol: protocol ?? "",
       address,
+      isAddressShared: isLoopback,
       admission,
     });
     return response;

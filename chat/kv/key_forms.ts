@@ -50,7 +50,7 @@ export const KEYS = {
   },
   connection: {
     key: '["instance_row", <instance>, <connection>]',
-    value: "{ nick, account, user, rooms, since, protocol, tokens, era, claims?, untold? }",
+    value: "{ nick, account, user, rooms, since, protocol, tokens, era, claims?, untold?, … }",
     writer: "the connection's instance",
     removed: "when the connection ends or moves to another instance",
   },
@@ -102,6 +102,48 @@ export const KEYS = {
     writer: "the instance that registers a nickname",
     removed: "expires when the bucket is full again",
   },
+  lastAct: {
+    key: '["last_act", <shard>]',
+    value: "1; its versionstamp is that of the last act in the shard",
+    writer: "every commit that puts an act into the shard's feed",
+    removed: "never",
+  },
+  roomRules: {
+    key: '["room_rules", <room>]',
+    value: "{ v: 1, moderators, topic?, slow?, locked?, private?, mutedUntil? }",
+    writer: "the instance that carries out an act in the room",
+    removed: "when it says nothing any more; expires like a registration after the last act",
+  },
+  privateRoom: {
+    key: '["private_room", <room>]',
+    value: "1",
+    writer: "the instance that makes the room private",
+    removed: "when the room is public again; expires together with its rules",
+  },
+  standing: {
+    key: '["standing", <room> | "", <user> | "@<hash>" | "~<hash>"]',
+    value: "{ v: 1, nick, ban?, mute?, invited?, kickedAt? }",
+    writer: "the instance that carries out an act against the user",
+    removed: "when it says nothing any more; expires with the last of its times",
+  },
+  bannedNetwork: {
+    key: '["banned_network", <network>]',
+    value: "{ until, reason, by, at }",
+    writer: "the instance that carries out the ban",
+    removed: "by unban; expires with the ban",
+  },
+  ignored: {
+    key: '["ignored", <user>]',
+    value: "{ v: 1, users: [[user, nick]] }",
+    writer: "the instance of one of the user's sessions",
+    removed: "when it is empty; expires like a registration after the last change",
+  },
+  openedRooms: {
+    key: '["opened_rooms", <user>]',
+    value: "{ left, at }",
+    writer: "the instance on which the user opens a room, with --room-owners",
+    removed: "expires when the bucket is full again",
+  },
   lease: {
     key: '["instance", <instance>]',
     value: "{ v: 1, since }, or { v: 1, sweeper } while another instance cleans up",
@@ -151,7 +193,7 @@ export const KEYS = {
     removed: "never",
   },
   historyRow: {
-    key: '["log" | "people" | "conversation" | "direct" | "sent" | "own", <name>, <ID>]',
+    key: '["log" | "people" | "conversation" | "direct" | "sent" | "own" | "acts", <name>, <ID>]',
     value: "{ v: 1, events }",
     writer: "the instance that compacts feed rows, or edits or deletes a message",
     removed: "when its time is over or the quota is used up; expires otherwise",

@@ -14,9 +14,10 @@
  * - `conversation`: the direct messages between two registered users (see {@linkcode conversationOf}).
  * - `direct`: all direct messages that a user sent or received; only to resume sessions.
  * - `own`: the joins and leaves of a session, and its messages with a `cid`, without texts.
+ * - `acts`: the acts of moderation in a room; with the name {@linkcode ALL_ACTS} all acts.
  * - `sent`: written by earlier versions, and only removed any more.
  */
-export type StreamKind = "log" | "people" | "conversation" | "direct" | "sent" | "own";
+export type StreamKind = "log" | "people" | "conversation" | "direct" | "sent" | "own" | "acts";
 
 /** A stream of history: its kind, and the room, session, user or conversation that it belongs to. */
 export type Stream = readonly [StreamKind, string];
@@ -27,10 +28,13 @@ export function conversationOf(user: string, other: string): string {
 }
 
 /**
- * The name under which all direct messages and read markers are submitted to the feed: one shard gives
- * them one order, so one ID says up to where a client has received them.
+ * The name under which all direct messages, read markers and acts on the whole chat are submitted to the
+ * feed: one shard gives them one order, so one ID says up to where a client has received them.
  */
 export const DIRECT_FEED_NAME = "direct messages";
+
+/** The name of the stream of all acts, and of what concerns the whole chat: no room has it. */
+export const ALL_ACTS = "";
 
 /** The part of a table row's key that tells a connection's nickname. */
 export function usernameSortKey(nickname: string): string {
@@ -147,6 +151,58 @@ export function conversationKey(user: string, other: string): Deno.KvKey {
 /** The prefix of the conversations of a user. */
 export function conversationPrefix(user: string): Deno.KvKey {
   return ["conversations", user];
+}
+
+/**
+ * Set by every commit that puts an act of moderation into a shard. A commit that checks it has not
+ * overlooked an act. Never removed.
+ */
+export function lastActKey(shard: number): Deno.KvKey {
+  return ["last_act", shard];
+}
+
+/** The rules of a room, and its moderators. Removed when it says nothing any more. */
+export function roomRulesKey(room: string): Deno.KvKey {
+  return ["room_rules", room];
+}
+
+/** Exists while a room is private: lists of rooms leave it out. */
+export function privateRoomKey(room: string): Deno.KvKey {
+  return ["private_room", room];
+}
+
+/** The prefix of the names of all private rooms. */
+export const PRIVATE_ROOM_PREFIX: Deno.KvKey = ["private_room"];
+
+/**
+ * What acts say of a subject in a room, or in the whole chat (room ""). A subject is a user ID, or else
+ * `@` and the hash of an address, or `~` and that of a claim of a nickname. Expires with the last of its times.
+ */
+export function standingKey(room: string, subject: string): Deno.KvKey {
+  return ["standing", room, subject];
+}
+
+/** The prefix of all standings in a room, or in the whole chat. */
+export function standingPrefix(room: string): Deno.KvKey {
+  return ["standing", room];
+}
+
+/** A banned address or network, in its one written form. Expires with the ban. */
+export function bannedNetworkKey(network: string): Deno.KvKey {
+  return ["banned_network", network];
+}
+
+/** The prefix of all banned networks. */
+export const BANNED_NETWORK_PREFIX: Deno.KvKey = ["banned_network"];
+
+/** Whom a registered user ignores. Expires with the registration. */
+export function ignoredKey(user: string): Deno.KvKey {
+  return ["ignored", user];
+}
+
+/** The token bucket of rooms that a user has opened as their owner. Expires when it is full. */
+export function openedRoomsKey(user: string): Deno.KvKey {
+  return ["opened_rooms", user];
 }
 
 /** The token bucket of wrong passwords for a folded nickname. Expires when it is full. */

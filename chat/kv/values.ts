@@ -87,8 +87,24 @@ export interface ConnectionValue {
   readonly protocol: ProtocolName;
   /** The rooms that have not been told of its last change of identity. */
   readonly untold: UntoldValue | undefined;
+  /** The hash of the client's address, or empty. */
+  readonly address: string;
+  /** Whether the client has given the operators' secret. */
+  readonly isOperator: boolean;
+  /** Of an unregistered user: the users that it ignores, with their nicknames. */
+  readonly ignored: readonly UserPair[];
   /** Written by earlier versions: those of its claims that go back to the registration `account`. */
   readonly kept: readonly string[];
+}
+
+/** A user's ID and nickname. */
+export type UserPair = readonly [user: string, nick: string];
+
+/** Reads a list of users; another form is an empty list. */
+export function userPairsFrom(value: unknown): UserPair[] {
+  if (!Array.isArray(value)) return [];
+  return value.filter((each) => Array.isArray(each) && each.length === 2)
+    .map(([user, nick]) => [String(user), String(nick)]);
 }
 
 /** An earlier identity of a session, and the rooms that still know the session under it. */
@@ -118,6 +134,9 @@ export function connectionFrom(value: unknown): ConnectionValue {
     user: typeof user === "string" ? user : "",
     protocol: protocol === "json" ? "json" : "text",
     untold: untoldFrom(fields.untold),
+    address: typeof fields.address === "string" ? fields.address : "",
+    isOperator: fields.operator === true,
+    ignored: userPairsFrom(fields.ignored),
     kept: Array.isArray(kept) ? kept.map(String) : [],
   };
 }
@@ -336,6 +355,7 @@ export function historyIndexFrom(value: unknown): HistoryIndexValue {
   };
 }
 
-function fieldsOf(value: unknown): Record<string, unknown> {
+/** Returns the fields of a value; none if it is no object. */
+export function fieldsOf(value: unknown): Record<string, unknown> {
   return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
 }

@@ -5,18 +5,19 @@
  */
 import { parseArgs } from "@std/cli";
 import { levenshteinDistance } from "@std/text";
-import { type Flag, type FlagOf, type Option, OPTIONS, variableOf } from "../base/options.ts";
+import { formatDuration, parseDuration } from "../base/durations.ts";
+import {
+  type Flag,
+  type FlagOf,
+  MIN_OPERATOR_SECRET_CHARS,
+  OPERATOR_SECRET_VARIABLE,
+  type Option,
+  OPTIONS,
+  variableOf,
+} from "../base/options.ts";
 import { Access, Addresses, type ChatSettings, DEFAULT_RESERVED, rateLimitsFrom } from "../mod.ts";
 import { reasonOf, StartupError } from "./startup_error.ts";
-import {
-  formatDuration,
-  formatSize,
-  parseBoolean,
-  parseDuration,
-  parseList,
-  parseRateLimits,
-  parseSize,
-} from "./values.ts";
+import { formatSize, parseBoolean, parseList, parseRateLimits, parseSize } from "./values.ts";
 
 /** Everything that the operator set. It can be posted to a worker. */
 export interface Settings {
@@ -85,6 +86,10 @@ export function readSettings(
       graceSeconds: values.number("grace"),
       registrationSeconds: values.number("registered"),
       editSeconds: values.number("edit"),
+      modLogSeconds: values.number("mod-log"),
+      operators: parseList(values.given("operator")?.value ?? ""),
+      operatorSecret: readOperatorSecret(readVariable),
+      roomOwners: values.switch("room-owners"),
       reserved: readReserved(values.given("reserved")),
       limits: {
         maxNicknameChars: values.number("max-nickname"),
@@ -116,7 +121,7 @@ class Values {
     const isSwitch = (flag: Flag) => OPTIONS[flag].kind === "switch";
     this.#flags = parseArgs(args, {
       string: flags.filter((flag) => !isSwitch(flag)),
-      collect: ["origin"],
+      collect: ["origin", "operator"],
       boolean: [...RUN_FLAGS, ...flags.filter(isSwitch)],
       unknown: (arg: string) => {
         throw new StartupError(unknownArgument(arg), 2);
@@ -249,6 +254,17 @@ function readReserved(given: Given | undefined): readonly string[] {
   if (!names.includes("")) return [...DEFAULT_RESERVED, ...names];
   throw new StartupError(
     `${given?.source} must be nicknames separated by commas, or off; got "${given?.value}".`,
+    2,
+  );
+}
+
+/** Returns the secret that makes a session an operator's; `undefined`: there is none. */
+function readOperatorSecret(readVariable: ReadVariable): string | undefined {
+  const secret = readVariable(OPERATOR_SECRET_VARIABLE);
+  if (!secret || secret.length >= MIN_OPERATOR_SECRET_CHARS) return secret || undefined;
+  throw new StartupError(
+    `${OPERATOR_SECRET_VARIABLE} must have at least ${MIN_OPERATOR_SECRET_CHARS} characters; ` +
+      `got ${secret.length}.`,
     2,
   );
 }

@@ -3,8 +3,9 @@
  *
  * It prints nothing.
  */
+import { formatDuration } from "../base/durations.ts";
 import { type Flag, type Option, OPTIONS, variableOf } from "../base/options.ts";
-import { formatDuration, formatSize } from "./values.ts";
+import { formatSize } from "./values.ts";
 
 /** The column in which the descriptions start. */
 const COLUMN = 28;

@@ -1,29 +1,14 @@
 /**
- * How values are written in flags, environment variables and `--help`: durations, sizes, lists, rates.
+ * How values are written in flags, environment variables and `--help`: sizes, lists, rates.
  *
  * It knows no flag by name and reads no environment variable.
  */
+import { parseDuration } from "../base/durations.ts";
 import type { RateLimitSettings } from "../base/limits.ts";
 import { type Allowance, DEFAULT_RATES } from "../base/options.ts";
 
-const SECONDS_OF_UNIT = { d: 86_400, h: 3600, m: 60, s: 1 } as const;
 const MIB = 1024 * 1024;
 const BYTES_OF_UNIT = { G: 1024 * MIB, M: MIB } as const;
-
-/** Returns the seconds in a duration such as `90s`, `30m`, `12h` or `7d`; `undefined` if malformed. */
-export function parseDuration(text: string): number | undefined {
-  const [, number, unit] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
-  if (unit === undefined) return undefined;
-  return Number(number) * SECONDS_OF_UNIT[unit as keyof typeof SECONDS_OF_UNIT];
-}
-
-/** Returns a number of seconds as {@linkcode parseDuration} reads it; from two days on in days. */
-export function formatDuration(seconds: number): string {
-  for (const [unit, factor] of Object.entries(SECONDS_OF_UNIT)) {
-    if (seconds % factor === 0 && seconds >= factor) return `${seconds / factor}${unit}`;
-  }
-  return `${seconds}s`;
-}
 
 /** Returns the bytes in a size such as `512M`, `2G` or `512` (MiB); `undefined` if malformed. */
 export function parseSize(text: string): number | undefined {

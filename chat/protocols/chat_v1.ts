@@ -11,6 +11,7 @@ import { reject, type Rejection, rejection, type Result } from "../base/rejectio
 import {
   encodeJson,
   encodeReply,
+  encodeRoomState,
   type Ref,
   type UserFields,
   userFields,
@@ -178,6 +179,29 @@ export class ChatV1 implements Protocol {
         : conversations.map(({ other, ...state }) => ({ ...userFields(other), ...state })),
     };
     return { fields, conversations, counted };
+  }
+
+  /** Returns the state of a room that a client is in, as a line; empty: nothing is set there. */
+  roomStateOf(connection: Connection, room: string): string {
+    const state = this.handler.moderating.stateOf(connection, room);
+    return state === undefined ? "" : encodeRoomState(state);
+  }
+
+  /**
+   * Runs a request that may change which user a session speaks for, or the session's role. Afterwards tells
+   * the client the states of its rooms that have changed by that.
+   */
+  async withRoomStates<T>(connection: Connection, run: () => Promise<T>): Promise<T> {
+    const { moderating } = this.handler;
+    const stateOf = (room: string) =>
+      encodeRoomState(moderating.stateOf(connection, room) ?? { room });
+    const before = new Map([...connection.session.rooms].map((room) => [room, stateOf(room)]));
+    const result = await run();
+    for (const room of connection.session.rooms) {
+      const state = stateOf(room);
+      if (before.has(room) && before.get(room) !== state) connection.reply(state);
+    }
+    return result;
   }
 
   /** Returns the rejection of a text that is too long. */

@@ -5,43 +5,14 @@
  * The help of the sample's commands is fixed byte for byte. How a line is split is in plain_text.ts;
  * what a command changes is in handler.ts.
  */
-import type { ActionKind } from "../base/limits.ts";
 import { countThatFits, encodedBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
 import { encodeHistoryLine, fixedReply, ownReply, shown } from "../delivery/text.ts";
 import type { Connection } from "../connections/connection.ts";
+import type { Command, Outcome } from "./command.ts";
+import { MODERATION_COMMANDS } from "./moderation_commands.ts";
 import type { PlainText } from "./plain_text.ts";
 import { MAX_HISTORY_EVENTS } from "../handler/reading.ts";
 import { endSession, listSessions } from "./session_commands.ts";
-
-/** The arguments of a command. */
-interface Arguments {
-  /** Everything after the command's name and one space. */
-  readonly rest: string;
-  /** The first word of it; empty if there is none. */
-  readonly word: string;
-}
-
-/** The outcome of a command: "usage" if its arguments are wrong. */
-type Outcome = void | "usage";
-
-/** A command. */
-export interface Command {
-  readonly name: string;
-  /** The command with its arguments, for the help and the usage reply. */
-  readonly usage: string;
-  /** A few words after the usage in the usage reply. */
-  readonly usageNote?: string;
-  /** The lines of its help; missing for the sample's commands, whose help is fixed. */
-  readonly help?: readonly string[];
-  /** The rate limit that it counts for; a function if that depends on the first word. */
-  readonly action: ActionKind | ((word: string) => ActionKind);
-  /** Whether an argument is a password, which must not be sent to the room by mistake. */
-  readonly hasPassword?: boolean;
-  /** The most bytes of its reply, if that may be large. */
-  readonly maxReplyBytes?: number;
-  /** Carries out the command and replies. */
-  run(plain: PlainText, connection: Connection, args: Arguments): Outcome | Promise<Outcome>;
-}
 
 /** Events that `/history` shows without a number. */
 const DEFAULT_HISTORY_EVENTS = 20;
@@ -180,6 +151,7 @@ export const COMMANDS: readonly Command[] = [
     action: "command",
     run: (plain, connection, { word }) => endSession(plain, connection, word),
   },
+  ...MODERATION_COMMANDS,
 ];
 
 const BY_NAME: ReadonlyMap<string, Command> = new Map(COMMANDS.map((each) => [each.name, each]));
@@ -225,7 +197,9 @@ function helpOf({ usage, help }: Command): string[] {
 async function join(plain: PlainText, connection: Connection, room: string): Promise<void> {
   if (room === "") return connection.reply(ownReply.whichRoom);
   const result = await plain.handler.membership.moveTo(connection, room);
-  if (!result.ok) plain.reject(connection, result);
+  if (!result.ok) return plain.reject(connection, result);
+  const { topic = "" } = plain.handler.moderating.stateOf(connection, result.room) ?? {};
+  if (topic !== "") connection.reply(ownReply.topic(topic));
 }
 
 async function rename(plain: PlainText, connection: Connection, typed: string): Promise<void> {
@@ -252,7 +226,7 @@ async function list({ handler }: PlainText, connection: Connection): Promise<voi
     if (result.ok) replyNames(connection, result.members.map(({ nick }) => nick));
     return;
   }
-  const rooms = [...(await handler.membership.rooms()).keys()];
+  const rooms = [...(await handler.membership.rooms(connection)).keys()];
   if (rooms.length === 0) connection.reply(ownReply.noRooms);
   else replyNames(connection, rooms);
 }

@@ -35,7 +35,8 @@ export const IDENTITY_REQUESTS: RequestTypes = {
     maxReplyBytes: MAX_RESUME_BYTES + MAX_REPLY_BYTES,
   }),
   nick: row("nick", fields({ nick: bounded }), async (v1, connection, { nick, ref }) => {
-    const result = await v1.handler.identity.rename(connection, nick);
+    const change = () => v1.handler.identity.rename(connection, nick);
+    const result = await v1.withRoomStates(connection, change);
     v1.replyOk(connection, ref, result, result.ok ? v1.userOf(connection) : undefined);
   }),
   identify: row("nick", identifyFields, identify, {
@@ -43,12 +44,14 @@ export const IDENTITY_REQUESTS: RequestTypes = {
     maxReplyBytes: 2 * MAX_REPLY_BYTES,
   }),
   register: row("nick", passwordFields, async (v1, connection, { password, ref }) => {
-    const result = await v1.handler.identity.register(connection, password);
+    const change = () => v1.handler.identity.register(connection, password);
+    const result = await v1.withRoomStates(connection, change);
     v1.replyOk(connection, ref, result, result.ok ? { user: result.user } : undefined);
   }),
   password: row("nick", changePasswordFields, changePassword),
   unregister: row("nick", passwordFields, async (v1, connection, { password, ref }) => {
-    const result = await v1.handler.identity.unregister(connection, password);
+    const change = () => v1.handler.identity.unregister(connection, password);
+    const result = await v1.withRoomStates(connection, change);
     v1.replyOk(connection, ref, result, result.ok ? { user: result.user } : undefined);
   }),
   sessions: row("command", fields({}), listSessions),
@@ -73,7 +76,8 @@ async function identify(
 ): Promise<void> {
   const { identity } = v1.handler;
   if (!connection.isNamed) return await identifyAtLogin(v1, connection, { nick, password, ref });
-  const result = await identity.identify(connection, nick, password, true);
+  const change = () => identity.identify(connection, nick, password, true);
+  const result = await v1.withRoomStates(connection, change);
   if (!result.ok || ref === undefined) return v1.replyOk(connection, ref, result);
   const { fields, counted } = await v1.stateOf(connection);
   connection.replyLarge(encodeReply("ok", ref, { id: result.eventId, ...fields }), counted);
@@ -119,6 +123,8 @@ async function resume(
     for (const { eventId, event } of entries) lines.push(v1.encode(event, eventId));
     const resumed = { room, recovered, missed: entries.length, reason, from };
     lines.push(encodeReply("resumed", undefined, resumed));
+    const state = room === undefined ? "" : v1.roomStateOf(connection, room);
+    if (state !== "") lines.push(state);
   }
   connection.replyLarge(lines.join("\n"));
   await v1.handler.endCatchUp(connection, resumption);

@@ -36,7 +36,8 @@ const directFields = exactlyOne(
   "user",
 );
 const editFields = placeFields({ id, text });
-const deleteFields = placeFields({ id });
+const deleteFields = placeFields({ id, reason: bounded.optional() });
+const readFields = placeFields({ id });
 const historyFields = placeFields({
   before: id.optional(),
   after: id.optional(),
@@ -52,8 +53,8 @@ export const MESSAGE_REQUESTS: RequestTypes = {
   action: row("message", messageFields, sayAs("action"), { waitsForMessages: false }),
   direct: row("message", directFields, sendDirect),
   edit: row("message", editFields, revise),
-  delete: row("message", deleteFields, revise),
-  read: row("command", deleteFields, async (v1, connection, { id, ref, ...place }) => {
+  delete: row("message", deleteFields, remove),
+  read: row("command", readFields, async (v1, connection, { id, ref, ...place }) => {
     v1.replyOk(connection, ref, await v1.handler.reading.markRead(connection, placeOf(place), id));
   }),
   history: row("command", historyFields, showHistory, { maxReplyBytes: MAX_REPLY_BYTES }),
@@ -100,11 +101,25 @@ async function sendDirect(
 async function revise(
   v1: ChatV1,
   connection: Connection,
-  { id: target, text, ref, ...place }: z.infer<typeof deleteFields> & { text?: string },
+  { id: target, text, ref, ...place }: z.infer<typeof editFields>,
 ): Promise<void> {
-  const tooLong = text === undefined ? undefined : v1.tooLong(text);
   const request = { place: placeOf(place), target, text };
-  const result = tooLong ?? await v1.handler.revisions.revise(connection, request);
+  const result = v1.tooLong(text) ?? await v1.handler.revisions.revise(connection, request);
+  v1.replyOk(connection, ref, result);
+}
+
+/** Deletes an own message or, as a moderator, one of another user. */
+async function remove(
+  v1: ChatV1,
+  connection: Connection,
+  { id: target, reason, ref, ...place }: z.infer<typeof deleteFields>,
+): Promise<void> {
+  const { revisions, moderating } = v1.handler;
+  const own = await revisions.revise(connection, { place: placeOf(place), target });
+  const { room } = place;
+  const result = own.ok || room === undefined
+    ? own
+    : await moderating.deleteOther(connection, { room, id: target, reason }, own);
   v1.replyOk(connection, ref, result);
 }
 

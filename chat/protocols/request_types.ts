@@ -1,8 +1,8 @@
 /**
  * What a row of the table of requests is, and the fields that requests share.
  *
- * The rows stand in identity_requests.ts, room_requests.ts and message_requests.ts; requests.ts joins
- * them.
+ * The rows stand in identity_requests.ts, room_requests.ts, message_requests.ts and
+ * moderation_requests.ts; requests.ts joins them.
  */
 import * as z from "zod";
 import type { ActionKind } from "../base/limits.ts";

@@ -7,6 +7,7 @@
  */
 import { IDENTITY_REQUESTS } from "./identity_requests.ts";
 import { MESSAGE_REQUESTS } from "./message_requests.ts";
+import { MODERATION_REQUESTS } from "./moderation_requests.ts";
 import { fields, type RequestTypes, row } from "./request_types.ts";
 import { ROOM_REQUESTS } from "./room_requests.ts";
 
@@ -15,6 +16,7 @@ export const REQUESTS: RequestTypes = {
   ...IDENTITY_REQUESTS,
   ...ROOM_REQUESTS,
   ...MESSAGE_REQUESTS,
+  ...MODERATION_REQUESTS,
   ping: row("command", fields({}), (v1, connection, { ref }) => {
     if (ref !== undefined) v1.reply(connection, "pong", ref);
   }, { allowed: "always" }),

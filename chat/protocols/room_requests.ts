@@ -27,6 +27,10 @@ const whoFields = exactlyOne(
 export const ROOM_REQUESTS: RequestTypes = {
   join: row("join", roomFields, async (v1, connection, { room, ref }) => {
     const result = await v1.handler.membership.join(connection, room);
+    if (result.ok && result.eventId !== undefined) {
+      const state = v1.roomStateOf(connection, result.room);
+      if (state !== "") connection.reply(state);
+    }
     v1.replyOk(connection, ref, result, result.ok ? { room: result.room } : undefined);
   }),
   leave: row("command", roomFields, async (v1, connection, { room, ref }) => {
@@ -53,7 +57,7 @@ async function listRooms(
   connection: Connection,
   { ref }: { ref?: Ref },
 ): Promise<void> {
-  const rooms = await v1.handler.membership.rooms();
+  const rooms = await v1.handler.membership.rooms(connection);
   const list = [...rooms].map(([room, people]) => ({ room, people }));
   const bytesOf = ({ room }: { room: string }) => encodedBytes(room) + ROOM_BYTES;
   const fits = countThatFits(list, MAX_REPLY_BYTES, bytesOf);

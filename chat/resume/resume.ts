@@ -12,6 +12,7 @@ import { hashToken, isToken, newToken } from "../base/tokens.ts";
 import type { Sender } from "../delivery/sender.ts";
 import type { Subscriber } from "../delivery/subscriber.ts";
 import type { History } from "../history/history.ts";
+import type { Moderation } from "../moderation/moderation.ts";
 import { retry } from "../kv/retry.ts";
 import { rememberCid, type Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -25,6 +26,7 @@ export interface ResumeParts {
   readonly storage: Storage;
   readonly history: History;
   readonly sender: Sender;
+  readonly moderation: Moderation;
   readonly clock: Clock;
   /** The ID of this instance. */
   readonly instance: string;
@@ -82,6 +84,8 @@ export class Resume {
   keep(session: Session): boolean {
     const { storage, graceMs } = this.#parts;
     if (graceMs === 0 || session.tokens.length === 0 || session.nick === "") return false;
+    // It has been ended, for example by a ban.
+    if (session.removal !== undefined) return false;
     this.#kept.add(session);
     this.#later(graceMs, () => {
       this.#kept.delete(session);
@@ -92,12 +96,13 @@ export class Resume {
 
   /**
    * Gives a subscriber the session that a token belongs to. Its events are held from then on, until
-   * {@linkcode Resume.endCatchUp}.
+   * {@linkcode Resume.endCatchUp}. `address`: the hash of the client's address, or empty.
    */
   async resume(
     subscriber: Subscriber,
     token: string,
     seen: LastSeen,
+    address: string,
   ): Promise<Result<Resumption>> {
     if (!isToken(token)) return rejection.badToken;
     const { storage, clock } = this.#parts;
@@ -118,7 +123,7 @@ export class Resume {
         continue;
       }
       era = found.era;
-      const takeover = this.#takeOver(subscriber, found, seen);
+      const takeover = this.#takeOver(subscriber, found, seen, address);
       this.#inProgress.set(id, takeover.catch(() => {}));
       try {
         const resumed = await takeover;
@@ -175,18 +180,19 @@ export class Resume {
     subscriber: Subscriber,
     found: Resumable,
     seen: LastSeen,
+    address: string,
   ): Promise<Result<Resumption> | undefined> {
     const { storage, instance, clock } = this.#parts;
     if (found.instance !== instance) {
       // Read before the takeover: after that of its last session, others may remove the instance.
       const aliveAt = await this.#parts.aliveAt(found.instance).catch(() => undefined);
-      return await this.#move(subscriber, found, seen, aliveAt);
+      return await this.#move(subscriber, found, seen, address, aliveAt);
     }
     const session = storage.session(found.id);
     if (session === undefined || session.removal !== undefined) return rejection.badToken;
     const proceed = await this.#parts.suspend(found.id);
     try {
-      return await this.#move(subscriber, found, seen, clock.now());
+      return await this.#move(subscriber, found, seen, address, clock.now());
     } finally {
       proceed();
     }
@@ -196,17 +202,25 @@ export class Resume {
     subscriber: Subscriber,
     found: Resumable,
     seen: LastSeen,
+    address: string,
     aliveAt: number | undefined,
   ): Promise<Result<Resumption> | undefined> {
-    const { storage, sender } = this.#parts;
+    const { storage, sender, moderation } = this.#parts;
     const { id } = found;
+    const allowed = await moderation.mayResume(found);
+    if (!allowed.ok) return allowed;
     // The client has gone, perhaps to another instance.
     if (!sender.includes(subscriber)) return rejection.badToken;
     const token = newToken(), tokenHash = hashToken(token);
     sender.expect(tokenHash, subscriber);
-    const { outcome, eventId } = await storage.takeOver(found, tokenHash);
+    const { outcome, eventId } = await storage.takeOver(found, tokenHash, address, allowed.lastAct);
     const session = storage.session(id);
     if (outcome === "done" && session !== undefined) {
+      const load = () => moderation.resumed(session, allowed.lostRooms);
+      if (!(await retry(this.#parts.clock, load, () => {}))) {
+        this.#removeLater(id, tokenHash);
+        return rejection.notDone;
+      }
       const isCovered = this.#missed.coverage(aliveAt);
       const parts = await this.#readMissed(session, eventId!, seen, isCovered);
       // After a long outage, room history is kept longer than the client's own events.

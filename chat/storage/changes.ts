@@ -17,9 +17,23 @@ import { UserDrafts } from "./users.ts";
 
 /**
  * How a change ended: as operations do (see {@linkcode Outcome}), or refused because the user is in too
- * many rooms or has too many sessions. Then nothing was changed.
+ * many rooms or has too many sessions, or by moderation. Then nothing was changed.
  */
-export type ChangeOutcome = Outcome | "too-many-rooms" | "too-many-sessions";
+export type ChangeOutcome = Outcome | "too-many-rooms" | "too-many-sessions" | "refused";
+
+/** What the commit of a change must carry that moderation allows. */
+export interface Admitted {
+  /** The last act in the shard of the commit that was taken into account: see Operation.lastAct. */
+  readonly lastAct: string | null;
+  readonly checks?: readonly Deno.AtomicCheck[];
+  readonly mutations?: readonly Deno.KvMutation[];
+}
+
+/**
+ * Asks moderation whether a change is allowed, each time it is planned. `name`: the room that is entered,
+ * or otherwise the name under which the change is submitted. May throw when KV cannot be read.
+ */
+export type Admit = (name: string) => Promise<Admitted | "refused">;
 
 /** The result of a change. */
 export interface ChangeResult {
@@ -198,7 +212,7 @@ export class Changes {
     isLenient = false,
   ): Promise<ChangeResult> {
     const { kv, clock, registrationMs } = this.#parts;
-    let failed: readonly Deno.AtomicCheck[] | undefined;
+    let failed: Pick<Operation, "lastAct"> & Required<Pick<Operation, "checks">> | undefined;
     for (let attempts = 1; attempts <= MAX_ATTEMPTS; attempts++) {
       let drafts, planned;
       try {
@@ -212,13 +226,16 @@ export class Changes {
       const own = drafts.changes(registrationMs);
       const checks = [...planned.checks ?? [], ...own.checks];
       // The same checks would fail again.
-      if (failed !== undefined && areSame(failed, checks)) return refused("conflict");
+      const isSame = failed !== undefined && areSame(failed.checks, checks) &&
+        failed.lastAct === planned.lastAct;
+      if (isSame) return refused("conflict");
       const mutations = [...planned.mutations, ...own.mutations];
-      const operation = { checks, mutations, events: planned.events };
+      const { events, lastAct } = planned;
+      const operation = { checks, mutations, events, lastAct };
       const result = await this.submit(planned.name ?? name, operation);
       if (result.outcome !== "conflict") return result;
       if (failed !== undefined) await backOff(clock, attempts);
-      failed = checks;
+      failed = { checks, lastAct };
     }
     return refused("failed");
   }
@@ -274,4 +291,16 @@ function textOf({ key, versionstamp }: Deno.AtomicCheck): string {
 /** Returns the result of a change that was not committed. */
 export function refused(outcome: ChangeOutcome): ChangeResult {
   return { outcome, eventId: undefined, isTold: false };
+}
+
+/** Returns a plan with what its commit must carry because moderation was asked. */
+export function admittedTo(planned: Planned, admitted: Admitted | undefined): Planned {
+  if (admitted === undefined) return planned;
+  const { lastAct, checks = [], mutations = [] } = admitted;
+  return {
+    ...planned,
+    lastAct,
+    checks: [...planned.checks ?? [], ...checks],
+    mutations: [...planned.mutations, ...mutations],
+  };
 }

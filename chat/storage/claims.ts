@@ -8,9 +8,9 @@
  * nickname claims: see confusables.ts.
  */
 import type { Clock } from "../base/clock.ts";
-import { claimKey } from "../kv/keys.ts";
+import { accountKey, claimKey } from "../kv/keys.ts";
 import { withTimeout } from "../kv/retry.ts";
-import { type ClaimHolder, claimHolderFrom, keptClaimValue } from "../kv/values.ts";
+import { accountFrom, type ClaimHolder, claimHolderFrom, keptClaimValue } from "../kv/values.ts";
 
 /** Code units of a claim. At three bytes each it is part of a KV key, which ends at 2 KiB. */
 export const MAX_CLAIM_CHARS = 600;
@@ -40,6 +40,12 @@ export interface Claimed {
   readonly holder: ClaimHolder | undefined;
 }
 
+/** Who has a nickname: a session, or a registered user, who may be offline. */
+export type NicknameHolder =
+  | { readonly connection: string }
+  /** The folded nickname, the nickname as its owner writes it, and the ID of the user. */
+  | { readonly account: string; readonly nick: string; readonly user: string };
+
 /** The claims that a session holds after a change, and the checks and mutations of the change. */
 export interface ClaimChange {
   readonly held: readonly string[];
@@ -63,6 +69,27 @@ export async function readClaims(
     check: { key, versionstamp },
     holder: claimHolderFrom(value),
   }));
+}
+
+/**
+ * Returns who has a nickname, or another one that reads as it. `folded` is the folded nickname.
+ *
+ * @throws when KV cannot be read.
+ */
+export async function findHolder(
+  kv: Deno.Kv,
+  clock: Clock,
+  folded: string,
+): Promise<NicknameHolder | undefined> {
+  const [found] = await readClaims(kv, clock, [folded]);
+  const holder = found?.holder;
+  if (holder === undefined || "connection" in holder) return holder;
+  const { account } = holder;
+  const { value } = await withTimeout(clock, kv.get<unknown>(accountKey(account)));
+  const row = accountFrom(value);
+  // A registration of an earlier version has no user before its owner has signed in again.
+  if (row === undefined || row.user === "" || row.until <= clock.now()) return undefined;
+  return { account, nick: row.nick, user: row.user };
 }
 
 /**

@@ -14,7 +14,7 @@ import { backOff, withTimeout } from "../kv/retry.ts";
 import { userFrom, type UserValue } from "../kv/values.ts";
 import type { Changes } from "./changes.ts";
 import { REMOVAL_RETRY_MS, type Removals } from "./removal.ts";
-import type { SessionRows } from "./rows.ts";
+import type { ListedSession, SessionRows } from "./rows.ts";
 import type { Takeovers } from "./takeover.ts";
 
 /** What {@linkcode Endings} is made of. */
@@ -57,6 +57,23 @@ export class Endings {
   async readUser(user: string): Promise<UserValue | undefined> {
     const { kv, clock } = this.#parts;
     return userFrom((await withTimeout(clock, kv.get<unknown>(userKey(user)))).value);
+  }
+
+  /**
+   * Returns the sessions of a user as their instances have listed them, wherever they are.
+   *
+   * @throws when KV cannot be read.
+   */
+  async listSessions(user: string, isRegistered: boolean): Promise<ListedSession[]> {
+    const { rows } = this.#parts;
+    const ids = isRegistered ? (await this.readUser(user))?.sessions.map(({ id }) => id) : [user];
+    const found = await Promise.all((ids ?? []).map(async (id) => {
+      const instance = await rows.instanceOf(id);
+      return instance === undefined
+        ? undefined
+        : (await rows.readInstanceRow(id, instance)).session;
+    }));
+    return found.filter((session) => session !== undefined);
   }
 
   /** Ends a session of a registered user. After `"failed"` it may end later. */

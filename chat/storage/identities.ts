@@ -10,7 +10,13 @@ import type { Clock } from "../base/clock.ts";
 import type { UserRef } from "../feed/events.ts";
 import { changeClaims, type ClaimChange, isKeptBy, keepClaims, readClaims } from "./claims.ts";
 import type { Ownership } from "./claims.ts";
-import { type ChangeOutcome, type ChangeResult, type Changes, refused } from "./changes.ts";
+import {
+  type Admit,
+  type ChangeOutcome,
+  type ChangeResult,
+  type Changes,
+  refused,
+} from "./changes.ts";
 import type { Planned, Presence } from "./presence.ts";
 import { type Session, type Untold, userRefOf } from "./records.ts";
 import type { SessionRows } from "./rows.ts";
@@ -30,7 +36,12 @@ export interface NewUsername {
   readonly owner?: Ownership;
   /** The registration of the session, if it ends now: the session gets its claims. */
   readonly ended?: Ownership;
+  /** Asks moderation; absent: nobody is asked. */
+  readonly admit?: Admit;
 }
+
+/** Returns what a session keeps for itself from then on. */
+export type OwnChange = () => Partial<Pick<Session, "isOperator" | "ignored">>;
 
 /** What {@linkcode Identities} is made of. */
 export interface IdentitiesParts {
@@ -113,6 +124,21 @@ export class Identities {
     return result;
   }
 
+  /**
+   * Changes what a session keeps for itself: its role, or whom it ignores. No room is told. `change` is
+   * called in the session's turn.
+   */
+  async saveOwn(record: Session, change: OwnChange): Promise<ChangeResult> {
+    const { rows, changes } = this.#parts;
+    let own: ReturnType<OwnChange> = {};
+    const result = await changes.change(record, record.id, () => {
+      own = change();
+      return { mutations: [rows.putInstanceRow({ ...record, ...own })] };
+    }, false);
+    if (result.outcome === "done") Object.assign(record, own);
+    return result;
+  }
+
   /** Keeps a registration for longer: see `Storage.renewRegistration`. */
   async renewRegistration(owner: Ownership): Promise<ChangeResult> {
     const { kv, clock, changes } = this.#parts;
@@ -142,6 +168,8 @@ export class Identities {
     const account = owner?.account ?? (staysIn ? record.account : "");
     const user = owner?.user ?? (staysIn ? record.user : id);
     const to: UserRef = { user, nick, isRegistered: account !== "" };
+    const admitted = await username.admit?.(first[0] ?? id);
+    if (admitted === "refused") return admitted;
     const claims = await this.#changeClaims(record, username, staysIn);
     if (claims === undefined) return "conflict";
     const from = userRefOf(record);
@@ -158,6 +186,7 @@ export class Identities {
     const moved = presence.move(id, isSame ? [] : first, { ...from, n }, to, drafts);
     return {
       next,
+      lastAct: admitted?.lastAct,
       checks: [
         ...rows.takeoverCheck(record),
         ...claims.checks,

@@ -135,6 +135,7 @@ function applyTo(
     case "edit":
     case "delete":
     case "read":
+    case "act":
       break;
     default:
       kind satisfies never;

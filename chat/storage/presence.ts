@@ -31,6 +31,8 @@ export interface Planned {
   readonly checks?: readonly Deno.AtomicCheck[];
   readonly mutations: readonly Deno.KvMutation[];
   readonly events?: readonly RoomEvent[];
+  /** See Operation.lastAct. */
+  readonly lastAct?: string | null;
 }
 
 /** The identity that a session gives up, with its number in the row of that user. */
@@ -73,7 +75,7 @@ export class Presence {
     const ref = userRefOf(session);
     const draft = drafts.of(ref);
     const rooms = new Set(session.rooms).add(room);
-    if (rooms.size > maxRooms || !fits(rooms, session.claims)) return "too-many-rooms";
+    if (rooms.size > maxRooms || !fits(rooms, session)) return "too-many-rooms";
     // Another session has ended the registration, or other sessions took the place of this one.
     if (draft !== undefined && (draft.hasEnded || !draft.add(session))) return "conflict";
     if (draft?.makePlace([room], maxRooms) === false) return "too-many-rooms";
@@ -173,9 +175,11 @@ function quietIf(isQuiet: boolean, event: RoomEvent): RoomEvent {
   return isQuiet ? { ...event, isQuiet } : event;
 }
 
-/** Returns whether an `instance_row` with these rooms and claims fits into a KV value. */
-function fits(rooms: ReadonlySet<string>, claims: readonly string[]): boolean {
+/** Returns whether the `instance_row` of a session in these rooms fits into a KV value. */
+function fits(rooms: ReadonlySet<string>, { claims, ignored }: Session): boolean {
   let bytes = INSTANCE_ROW_BYTES;
-  for (const text of [...rooms, ...claims]) bytes += estimateStringBytes(text);
+  for (const text of [...rooms, ...claims, ...[...ignored].flat()]) {
+    bytes += estimateStringBytes(text);
+  }
   return bytes <= MAX_ROW_BYTES;
 }

@@ -45,6 +45,12 @@ export interface Session {
   /** When the session began, in Unix milliseconds of the instance that accepted it. */
   readonly since: number;
   readonly protocol: ProtocolName;
+  /** The hash of its client's address; empty: unknown, or one that many clients may share. */
+  readonly address: string;
+  /** Whether its client has given the operators' secret. */
+  isOperator: boolean;
+  /** Of an unregistered user: the users that it ignores, by ID, with their nicknames. */
+  ignored: ReadonlyMap<string, string>;
   /** Empty before the login. */
   nick: string;
   /** The registration that it has signed in to, as a folded nickname, or empty. */
@@ -80,12 +86,22 @@ export interface Session {
   removal: Promise<void> | undefined;
 }
 
-/** Returns the record of a new session without a nickname. */
-export function newRecord(id: string, since: number, protocol: ProtocolName): Session {
+const NO_ONE: ReadonlyMap<string, string> = new Map([]);
+
+/** Returns the record of a new session without a nickname. `address`: see {@linkcode Session.address}. */
+export function newRecord(
+  id: string,
+  since: number,
+  protocol: ProtocolName,
+  address: string,
+): Session {
   return {
     id,
     since,
     protocol,
+    address,
+    isOperator: false,
+    ignored: NO_ONE,
     nick: "",
     account: "",
     user: id,
@@ -133,6 +149,7 @@ export function cidKey(kind: EventKind, cid: string): string {
     case "edit":
     case "delete":
     case "read":
+    case "act":
       return cid;
     default:
       return kind satisfies never;
@@ -238,6 +255,7 @@ export class SessionRecords {
         return this.#applyTakeover(event, eventId);
       case "nick":
       case "read":
+      case "act":
         return;
       default:
         kind satisfies never;

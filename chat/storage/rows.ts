@@ -44,6 +44,9 @@ export interface ListedSession {
   readonly tokens: readonly string[];
   readonly era: string;
   readonly claims: readonly string[];
+  readonly address: string;
+  readonly isOperator: boolean;
+  readonly ignored: ReadonlyMap<string, string>;
   /**
    * Those of its claims that go back to the registration `account`, if an earlier version of the program
    * wrote the row; otherwise absent. Such a session can only be removed.
@@ -74,6 +77,9 @@ export class SessionRows {
     const told = [...rooms].filter((room) => !untold?.rooms.has(room));
     const value: Record<string, unknown> = { nick, rooms: told, since, tokens, era, account, user };
     value.protocol = protocol;
+    if (session.address !== "") value.address = session.address;
+    if (session.isOperator) value.operator = true;
+    if (session.ignored.size > 0) value.ignored = [...session.ignored];
     if (untold !== undefined) value.untold = { ...untold, rooms: [...untold.rooms] };
     // A row without claims stands for a session that holds its folded nickname only.
     const isUsual = claims.length === 1 && claims[0] === this.#parts.foldNickname(nick);
@@ -177,14 +183,18 @@ export class SessionRows {
 
   /** Reads the value of an `instance_row`. */
   parse(id: string, value: unknown): ListedSession {
-    const { untold, kept, ...row } = connectionFrom(value);
+    const { untold, kept, ignored: pairs, ...row } = connectionFrom(value);
+    const ignored = new Map(pairs);
     const rooms = new Set([...row.rooms, ...untold?.rooms ?? []]);
     const claims = row.claims ?? (row.nick === "" ? [] : [this.#parts.foldNickname(row.nick)]);
-    if (row.user === "") return { ...row, id, user: id, rooms, untold: undefined, claims, kept };
+    if (row.user === "") {
+      return { ...row, id, user: id, rooms, ignored, untold: undefined, claims, kept };
+    }
     return {
       ...row,
       id,
       rooms,
+      ignored,
       untold: untold && { ...untold, rooms: new Set(untold.rooms) },
       claims,
     };

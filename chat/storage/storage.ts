@@ -9,21 +9,27 @@ import type { Clock } from "../base/clock.ts";
 import type { Operation } from "../feed/batch.ts";
 import type { RoomEvent, UserRef } from "../feed/events.ts";
 import type { Feed } from "../feed/feed.ts";
-import { accountKey, roomSortKey } from "../kv/keys.ts";
-import { withTimeout } from "../kv/retry.ts";
-import { accountFrom, type ProtocolName, type UserValue } from "../kv/values.ts";
-import { type ChangeResult, Changes, type OperationResult, refused } from "./changes.ts";
-import { type Ownership, readClaims } from "./claims.ts";
+import { roomSortKey } from "../kv/keys.ts";
+import type { ProtocolName, UserValue } from "../kv/values.ts";
+import {
+  type Admit,
+  admittedTo,
+  type ChangeResult,
+  Changes,
+  type OperationResult,
+  refused,
+} from "./changes.ts";
+import { findHolder, type NicknameHolder, type Ownership } from "./claims.ts";
 import { cleanUp } from "./cleanup.ts";
 import { type EndingOutcome, Endings } from "./endings.ts";
-import { Identities, type NewUsername } from "./identities.ts";
+import { Identities, type NewUsername, type OwnChange } from "./identities.ts";
 import { type Member, MemberCache, usersOf } from "./members.ts";
 import { Presence } from "./presence.ts";
 import { type ConnectionRecord, newRecord, type Session, SessionRecords } from "./records.ts";
 import { Removals } from "./removal.ts";
 import { RoomLookalikes } from "./room_lookalikes.ts";
 import { Rooms } from "./rooms.ts";
-import { SessionRows } from "./rows.ts";
+import { type ListedSession, SessionRows } from "./rows.ts";
 import { Table } from "./table.ts";
 import { type Resumable, Takeovers } from "./takeover.ts";
 
@@ -45,12 +51,6 @@ export interface StorageParts {
   /** Returns what all room names that look like this one have in common; `undefined` for ASCII. */
   lookOfRoom(name: string): string | undefined;
 }
-
-/** Who has a nickname: a session, or a registered user, who may be offline. */
-export type NicknameHolder =
-  | { readonly connection: string }
-  /** The folded nickname, the nickname as its owner writes it, and the ID of the user. */
-  | { readonly account: string; readonly nick: string; readonly user: string };
 
 /** The state of the chat. */
 export class Storage {
@@ -97,10 +97,10 @@ export class Storage {
 
   /**
    * Creates a connection without a nickname, in memory only. KV stores a connection from its first
-   * nickname on: a client that connects and sends nothing leaves no row and costs no commit.
+   * nickname on: a client that sends nothing costs no commit. `address`: its hash, or empty.
    */
-  createConnection(id: string, protocol: ProtocolName): Session {
-    const record = newRecord(id, this.#parts.clock.now(), protocol);
+  createConnection(id: string, protocol: ProtocolName, address = ""): Session {
+    const record = newRecord(id, this.#parts.clock.now(), protocol, address);
     this.#records.add(record);
     return record;
   }
@@ -169,17 +169,21 @@ export class Storage {
   /**
    * Puts a session into the room that a name leads to. Nothing happens if it is there. `"conflict"`: the
    * session has no nickname, this instance does not have it any more, or its registration has ended.
+   * `"refused"`: `admit`, which is asked for the room, does not allow it.
    */
-  async setRoom(id: string, name: string): Promise<ChangeResult> {
+  async setRoom(id: string, name: string, admit?: Admit): Promise<ChangeResult> {
     const record = this.#records.get(id);
     if (record === undefined) return refused("conflict");
     return await this.#changes.change(record, name, async (drafts) => {
       const { room, checks, mutations } = await this.#lookalikes.forJoin(name);
       if (record.nick === "") return "conflict";
       if (record.rooms.has(room)) return "done";
+      const admitted = await admit?.(room);
+      if (admitted === "refused") return admitted;
       const planned = this.#presence.join(record, room, drafts);
       if (typeof planned === "string") return planned;
-      return { ...planned, name: room, checks, mutations: [...planned.mutations, ...mutations] };
+      const all = [...planned.mutations, ...mutations];
+      return admittedTo({ ...planned, name: room, checks, mutations: all }, admitted);
     });
   }
 
@@ -192,6 +196,13 @@ export class Storage {
     });
     if (result.outcome === "done") this.#rooms.removeIfEmpty(room);
     return result;
+  }
+
+  /** See {@linkcode Identities.saveOwn}. */
+  async saveOwn(id: string, change: OwnChange): Promise<ChangeResult> {
+    const record = this.#records.get(id);
+    if (record === undefined) return refused("conflict");
+    return await this.#identities.saveOwn(record, change);
   }
 
   /**
@@ -260,17 +271,8 @@ export class Storage {
    *
    * @throws when KV cannot be read.
    */
-  async findClaim(folded: string): Promise<NicknameHolder | undefined> {
-    const { kv, clock } = this.#parts;
-    const [found] = await readClaims(kv, clock, [folded]);
-    const holder = found?.holder;
-    if (holder === undefined || "connection" in holder) return holder;
-    const { account } = holder;
-    const { value } = await withTimeout(clock, kv.get<unknown>(accountKey(account)));
-    const row = accountFrom(value);
-    // A registration of an earlier version has no user before its owner has signed in again.
-    if (row === undefined || row.user === "" || row.until <= clock.now()) return undefined;
-    return { account, nick: row.nick, user: row.user };
+  findClaim(folded: string): Promise<NicknameHolder | undefined> {
+    return findHolder(this.#parts.kv, this.#parts.clock, folded);
   }
 
   /**
@@ -314,10 +316,21 @@ export class Storage {
       case "edit":
       case "delete":
       case "read":
+      case "act":
         return this.#records.apply(event, eventId);
       default:
         kind satisfies never;
     }
+  }
+
+  /** Returns the sessions of this instance. */
+  sessions(): Session[] {
+    return this.#records.all();
+  }
+
+  /** See {@linkcode Endings.listSessions}. */
+  listSessions(user: string, isRegistered: boolean): Promise<ListedSession[]> {
+    return this.#endings.listSessions(user, isRegistered);
   }
 
   /** Returns the record of a session of this instance. */
@@ -331,8 +344,8 @@ export class Storage {
   }
 
   /** See {@linkcode Takeovers.takeOver}. */
-  takeOver(found: Resumable, fresh: string): Promise<ChangeResult> {
-    return this.#takeovers.takeOver(found, fresh);
+  takeOver(...of: Parameters<Takeovers["takeOver"]>): Promise<ChangeResult> {
+    return this.#takeovers.takeOver(...of);
   }
 
   /** See {@linkcode SessionRecords.cancelTakeover}. */

@@ -72,13 +72,18 @@ export class Takeovers {
    * Takes a session over. `fresh` is the hash of its new token. The token that it was found by stays
    * valid until the new one is confirmed; all others become invalid. `"conflict"`: the session changed
    * since it was found. After `"failed"` the takeover may be committed later; the caller cancels it when
-   * it gives up.
+   * it gives up. `address`: the hash of the client's address, or empty. `lastAct`: see Operation.lastAct.
    */
-  async takeOver(found: Resumable, fresh: string): Promise<ChangeResult> {
+  async takeOver(
+    found: Resumable,
+    fresh: string,
+    address = "",
+    lastAct?: string | null,
+  ): Promise<ChangeResult> {
     const { rows, records, changes } = this.#parts;
     const { id, token } = found;
     const { record, result } = await changes.inTurn(id, [], async () => {
-      const record = this.#recordOf(found, fresh);
+      const record = this.#recordOf(found, fresh, address);
       const mutations = [
         ...rows.deleteTokens(found.tokens.filter((each) => each !== token)),
         ...record.tokens.map((each) => rows.putToken(each, id)),
@@ -86,7 +91,7 @@ export class Takeovers {
       ];
       records.expectTakeover(record);
       const events = [this.eventOf(record, fresh)];
-      const result = await changes.submit(id, { mutations, checks: found.checks, events });
+      const result = await changes.submit(id, { mutations, checks: found.checks, events, lastAct });
       if (result.outcome === "conflict") records.cancelTakeover(id, fresh);
       // The session's record here, if there is one, may have been replaced all the same.
       const former = records.get(id);
@@ -146,13 +151,16 @@ export class Takeovers {
     return result;
   }
 
-  #recordOf(found: Resumable, fresh: string): Session {
+  #recordOf(found: Resumable, fresh: string, address: string): Session {
     const { id, nick, account, user, rooms, untold, since, protocol, claims, instance, token } =
       found;
+    const { isOperator, ignored } = found;
     // If another instance has had the session meanwhile, a record here lacks part of its messages.
     const own = instance === this.#parts.instance ? this.#parts.records.get(id) : undefined;
     return {
-      ...newRecord(id, since, protocol),
+      ...newRecord(id, since, protocol, address),
+      isOperator,
+      ignored,
       nick,
       account,
       user,

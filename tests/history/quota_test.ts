@@ -9,7 +9,7 @@ import { bytesOfRow, type KeptRow } from "../../chat/history/kept_rows.ts";
 import type { Compactor } from "../../chat/history/compactor.ts";
 import { Quota } from "../../chat/history/quota.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
-import { Revisions } from "../../chat/history/revisions.ts";
+import { NOTHING_TOLD, Revisions } from "../../chat/history/revisions.ts";
 import { RowReader } from "../../chat/history/row_reader.ts";
 import { encodeEvent } from "../../chat/history/rows.ts";
 import type { Stream } from "../../chat/kv/keys.ts";
@@ -500,7 +500,12 @@ Deno.test("Quota: edits on three instances with faults, while rows are removed, 
           const text = "x".repeat(random.below(2_000));
           const event = { ...messageAt(String(room), world.now), kind, text, target };
           await world.delay(random.below(100));
-          const revision = revisions.revise(["log", event.room], event as RoomEvent, []);
+          const revision = revisions.revise(
+            ["log", event.room],
+            event as RoomEvent,
+            [],
+            NOTHING_TOLD,
+          );
           outcomes.push((await revision).outcome);
         });
         await Promise.all([quota.enforce(world.now).catch(() => {}), ...revising]);

@@ -20,6 +20,7 @@ export async function feedParts(
     maxChecks: MAX_LOCAL_CHECKS,
     feedRowMs: FEED_ROW_MS,
     commitDelivered: () => 0,
+    isAllowed: () => true,
     instance,
     lease: { key, versionstamp: (await kv.get(key)).versionstamp },
     clock: systemClock,

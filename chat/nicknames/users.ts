@@ -6,7 +6,7 @@
 import type { Limits } from "../base/limits.ts";
 import { reject, rejection, type Result } from "../base/rejections.ts";
 import type { UserRef } from "../feed/events.ts";
-import { foldNickname, nicknameFrom } from "../nicknames/names.ts";
+import { foldNickname, nicknameFrom } from "./names.ts";
 import type { Storage } from "../storage/storage.ts";
 
 /** What {@linkcode Users} is made of. */
