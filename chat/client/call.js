@@ -22,6 +22,8 @@ const BUFFER_CHECK_MS = 50;
 const MAX_STORAGE_FAILURES = 4;
 /** The first delay after a failure of the server's storage. */
 export const RETRY_DELAY_MS = 1_000;
+/** A call that would have to wait longer has failed: all others would wait, too. */
+const MAX_PAUSE_MS = 60_000;
 /** After a rate limit only one call is in flight for this time. The others would be rejected, and the
  * server closes (1008) a client that ignores rejections. */
 const CAREFUL_MS = 30_000;
@@ -146,6 +148,7 @@ export class FlowControl {
    */
   retryDelayMs(call, error) {
     if (error.code === "too-fast") {
+      if ((error.retryAfter ?? 0) > MAX_PAUSE_MS) return undefined;
       this.#carefulUntilMs = this.#clock.monotonicMs() + CAREFUL_MS;
       return error.retryAfter || RETRY_DELAY_MS;
     }

@@ -16,10 +16,12 @@ const REPLY_TIMEOUT_MS = 30_000;
 
 /**
  * - `nameOf`: returns the server's name of a room.
+ * - `isSlow`: whether slow mode limits how often the user may write in a room.
  * - `replied`: the server answered a call for good. Returns what the call is settled with.
  *
  * @typedef {object} CallListener
  * @property {(room: string) => string} nameOf
+ * @property {(room: string) => boolean} isSlow
  * @property {(request: Line, reply: Line | ChatError, connection: Connection) => Line | ChatError} replied
  */
 
@@ -274,7 +276,9 @@ export class CallQueue {
       call.sentOver = undefined;
       // The call is sent again over the next connection.
       if (reply.code === "offline" && call.kind !== "query") return;
-      const delayMs = this.#flow.retryDelayMs(call, reply);
+      const delayMs = this.#isSlowed(call, reply)
+        ? undefined
+        : this.#flow.retryDelayMs(call, reply);
       if (delayMs !== undefined) {
         // A post may be stored in spite of the error: it stays marked as sent.
         if (call.kind !== "post") call.wasSent = false;
@@ -282,6 +286,19 @@ export class CallQueue {
       }
     }
     this.settle(call, this.#on.replied(call.request, reply, connection));
+  }
+
+  /**
+   * Whether a call may have been rejected by slow mode. Then it is not sent again: the others would have
+   * to wait, too, maybe for an hour.
+   *
+   * @param {Call} call
+   * @param {ChatError} error
+   */
+  #isSlowed(call, { code }) {
+    const room = this.#roomOf(call);
+    const isText = call.kind === "post" || call.request.type === "edit";
+    return code === "too-fast" && isText && room !== undefined && this.#on.isSlow(room);
   }
 
   /**

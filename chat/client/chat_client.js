@@ -6,7 +6,7 @@
  * It draws nothing and keeps no list of messages or members. Calls that wait are lost with the page.
  */
 import { Listeners } from "./listeners.js";
-import { listOf, userOf, welcomeEvent } from "./protocol.js";
+import { actsOf, idOf, listOf, userOf, welcomeEvent } from "./protocol.js";
 import { Reconnector } from "./reconnector.js";
 import { Conversation, noResult, Room, sendDirect } from "./room.js";
 import { SessionState } from "./session.js";
@@ -182,6 +182,40 @@ export class ChatClient {
   ping() {
     const sentAtMs = this.#clock.monotonicMs();
     return this.#calls.add("query", { type: "ping" }, () => this.#clock.monotonicMs() - sentAtMs);
+  }
+
+  /** @type {Api["act"]} */
+  act(name, ...[fields]) {
+    return this.#calls.add("query", { ...fields, type: name }, idOf);
+  }
+
+  /** @type {Api["modlog"]} */
+  modlog(query) {
+    return this.#calls.add("query", { type: "modlog", ...query }, actsOf);
+  }
+
+  /** @type {Api["op"]} */
+  op(secret) {
+    return this.#calls.add("query", { type: "op", secret }, noResult);
+  }
+
+  /** @type {Api["ignore"]} */
+  ignore(user) {
+    return this.#calls.add("query", { type: "ignore", ...user }, userOf);
+  }
+
+  /** @type {Api["unignore"]} */
+  unignore(user) {
+    return this.#calls.add("query", { type: "unignore", ...user }, userOf);
+  }
+
+  /** @type {Api["ignored"]} */
+  ignored() {
+    return this.#calls.add(
+      "query",
+      { type: "ignored" },
+      (reply) => listOf(reply, "users").map(userOf),
+    );
   }
 
   /** @type {Api["retryNow"]} */

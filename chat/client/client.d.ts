@@ -1,8 +1,18 @@
 /**
- * The types of the `chat.v1` client; those of its events are in `events.d.ts`. TypeScript finds this
- * file beside `client.js`; Deno finds it by the first line of `client.js`.
+ * The types of the `chat.v1` client; those of its events are in `events.d.ts`, those of moderation in
+ * `acts.d.ts`. TypeScript finds this file beside `client.js`; Deno finds it by the first line of
+ * `client.js`.
  * `tests/client/types_test.ts` compares it with the JavaScript.
  */
+import type {
+  ActFields,
+  ChatActs,
+  ModlogQuery,
+  ModlogReply,
+  RoomActs,
+  RoomStatus,
+  UserTarget,
+} from "./acts.d.ts";
 import type {
   ActionEvent,
   ChatEvent,
@@ -15,6 +25,7 @@ import type {
   User,
 } from "./events.d.ts";
 
+export type * from "./acts.d.ts";
 export type * from "./events.d.ts";
 
 /** A user and the rooms that they are in. */
@@ -156,6 +167,9 @@ export interface Room {
   /** Whether the client is in the room, or will return to it. */
   readonly joined: boolean;
 
+  /** The topic and the like, as the server last told it; empty while the client is not in the room. */
+  readonly state: RoomStatus;
+
   /**
    * Calls the listener for each event of a type in this room, or with `"*"` for every one. Returns a
    * function that removes the listener.
@@ -168,12 +182,25 @@ export interface Room {
   /**
    * Posts a message. Returns the ID of the event.
    *
-   * @throws {ChatError} `unknown`: it may have been delivered; any other code: it was not
+   * @throws {ChatError} `unknown`: it may have been delivered; any other code: it was not. `muted`,
+   * `too-fast` (in slow mode): `retryAfter` says when the user may write again
    */
   say(text: string): Promise<{ id: string }>;
 
   /** Posts an action, such as `waves`, in the same way as {@linkcode Room.say}. */
-  act(text: string): Promise<{ id: string }>;
+  emote(text: string): Promise<{ id: string }>;
+
+  /**
+   * Does an act of moderation in the room, such as `act("mute", { nick: "Bob", for: 600 })`. Returns
+   * the ID of its event.
+   *
+   * @throws {ChatError} `not-a-moderator`, `protected-user`, `no-such-user`, `bad-act`, `bad-time` and
+   * others. `offline`: it may be done
+   */
+  act<Name extends keyof RoomActs>(
+    name: Name,
+    ...fields: ActFields<RoomActs, Name>
+  ): Promise<{ id: string }>;
 
   /**
    * Replaces the text of one's own message.
@@ -182,8 +209,11 @@ export interface Room {
    */
   edit(id: string, text: string): Promise<void>;
 
-  /** Deletes one's own message for good, with the same errors. */
-  delete(id: string): Promise<void>;
+  /**
+   * Deletes a message for good: one's own, with the same errors, or as a moderator that of another
+   * user, with the errors of {@linkcode Room.act}.
+   */
+  delete(id: string, reason?: string): Promise<void>;
 
   /**
    * Tells the user's other sessions that everything up to an event is read. Registered users only. A
@@ -196,6 +226,9 @@ export interface Room {
 
   /** Returns a page of messages: the newest by default, or those just before or after an ID. */
   history(query?: HistoryQuery): Promise<HistoryReply>;
+
+  /** Returns a page of the acts in this room: the newest, or those before an ID. For moderators. */
+  modlog(query?: ModlogQuery): Promise<ModlogReply>;
 
   /** Leaves the room. */
   leave(): Promise<void>;
@@ -335,6 +368,38 @@ export class ChatClient {
 
   /** Returns the milliseconds that a round trip to the server took, waiting for a connection included. */
   ping(): Promise<number>;
+
+  /**
+   * Does an act of moderation on the whole chat, such as `act("ban", { network: "192.0.2.7" })`.
+   * Returns the ID of its event.
+   *
+   * @throws {ChatError} `not-an-operator`, and the errors of {@linkcode Room.act}
+   */
+  act<Name extends keyof ChatActs>(
+    name: Name,
+    ...fields: ActFields<ChatActs, Name>
+  ): Promise<{ id: string }>;
+
+  /** Returns a page of the acts in all rooms and on the whole chat. For operators. */
+  modlog(query?: ModlogQuery): Promise<ModlogReply>;
+
+  /**
+   * Makes this session one of an operator, by the secret of the server. That survives a lost connection,
+   * but not a lost session.
+   */
+  op(secret: string): Promise<void>;
+
+  /**
+   * Ignores a user: the server sends this client no messages, joins and leaves of the user. The list is
+   * kept with a registered user, or else with the session. Returns the user.
+   */
+  ignore(user: UserTarget): Promise<User>;
+
+  /** Ends that a user is ignored. Returns the user. */
+  unignore(user: UserTarget): Promise<User>;
+
+  /** Returns the users who are ignored. */
+  ignored(): Promise<User[]>;
 
   /**
    * Reconnects at once if the client is offline; checks the connection if it is online. Call it when

@@ -4,6 +4,7 @@
  * Times are Unix milliseconds by the server's clock. IDs are opaque strings; within one room, and among
  * the direct messages, they grow, compared as strings.
  */
+import type { ActEvent, RoomStatusEvent } from "./acts.d.ts";
 import type { ChatError } from "./client.d.ts";
 
 /**
@@ -227,6 +228,8 @@ export type ChatEvent =
   | EditedEvent
   | DeletedEvent
   | ReadEvent
+  | ActEvent
+  | RoomStatusEvent
   | WelcomeEvent
   | ResumedEvent
   | GapEvent
@@ -238,7 +241,8 @@ export type ChatEvent =
 export type EventInRoom =
   | RoomEvent
   | GapEvent
-  | (EditedEvent | DeletedEvent | ReadEvent | ResumedEvent) & { readonly room: string };
+  | RoomStatusEvent
+  | (EditedEvent | DeletedEvent | ReadEvent | ActEvent | ResumedEvent) & { readonly room: string };
 
 /** Every event that a listener of a {@linkcode Conversation} can receive. */
 export type EventInConversation =

@@ -3,8 +3,7 @@
  * Brings the client into the chat over a new connection: resumes the session, or logs in. It does not
  * decide when to connect, and enters no rooms.
  */
-import { resumedEvent } from "./membership.js";
-import { ChatError, isBusy, isTemporary, welcomeEvent } from "./protocol.js";
+import { ChatError, isBusy, isTemporary, resumedEvent, welcomeEvent } from "./protocol.js";
 
 /** @import { Clock } from "./client.d.ts" */
 /** @import { Call } from "./call.js" */
@@ -25,7 +24,8 @@ const MAX_UNREAD = 100;
 /**
  * - `online`: the client has logged in; a fresh session is in no room. After a resume the inbox
  *   reports it, when the replay is complete.
- * - `refused`: the server refused the nickname; only the application can choose another.
+ * - `refused`: the server refused the nickname, or has banned the user. Only the application can choose
+ *   another nickname, or try again.
  * - `failed`: the attempt failed; another one may succeed.
  *
  * @typedef {object} HandshakeListener
@@ -84,10 +84,20 @@ export class Handshake {
     connection.send({ type: "resume", token, last, direct }, (reply) => {
       if (!(reply instanceof ChatError)) return this.#resumed(connection, token, reply);
       if (isTemporary(reply)) return this.#on.failed(connection, reply);
+      if (reply.code === "banned") {
+        this.sessionEnded();
+        return this.#on.refused(connection, reply);
+      }
       this.#session.tokens = this.#session.tokens.slice(1);
       if (this.#session.tokens.length === 0) this.#sessionLost();
       this.start(connection);
     });
+  }
+
+  /** Notes that the server has ended the session: the next connection begins with a login. */
+  sessionEnded() {
+    this.#session.tokens = [];
+    this.#sessionLost();
   }
 
   #sessionLost() {

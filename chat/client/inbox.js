@@ -3,9 +3,11 @@
  * Puts incoming events into one order a room and delivers each of them once: during a replay, after a
  * login, and where the server left events out because the connection was slow.
  */
-import { changesUser, errorOf, isReply, isServerEvent } from "./protocol.js";
+import { changesUser, errorOf, isReply, isServerEvent, resumedEvent } from "./protocol.js";
+import { NO_STATE } from "./session.js";
 
-/** @import { DeletedEvent, DirectEvent, EditedEvent, ResumedEvent, RoomEvent } from "./client.d.ts" */
+/** @import { ActEvent, DeletedEvent, DirectEvent, EditedEvent, ResumedEvent } from "./client.d.ts" */
+/** @import { RoomEvent, RoomStatusEvent } from "./client.d.ts" */
 /** @import { CallQueue } from "./calls.js" */
 /** @import { Connection } from "./connection.js" */
 /** @import { HistoryReader } from "./history_reader.js" */
@@ -13,9 +15,10 @@ import { changesUser, errorOf, isReply, isServerEvent } from "./protocol.js";
 /** @import { GapLine, Line } from "./protocol.js" */
 /** @import { SessionState } from "./session.js" */
 
-/** An event that has a place in the order of a room.
+/** An event that a later history or replay repeats.
  * @typedef {RoomEvent | (EditedEvent | DeletedEvent) & { room: string }} OrderedEvent */
-/** @typedef {Line & (OrderedEvent | GapLine)} RoomLine */
+/** @typedef {ActEvent & { room: string }} RoomAct */
+/** @typedef {Line & (OrderedEvent | RoomAct | RoomStatusEvent | GapLine)} RoomLine */
 /**
  * Lines of a room that wait, because
  * - `lost`: the client is not back in the room after a lost session. `connection` is that over which it
@@ -63,7 +66,11 @@ export class Inbox {
 
   /** Holds the events of all rooms back until each is released: the session is lost, or begins. */
   holdAll() {
-    for (const room of this.#session.rooms) this.#hold(room, "lost");
+    for (const room of this.#session.rooms) {
+      if (!this.#session.isExpelled(room)) this.#hold(room, "lost");
+      // The client must not go back by itself.
+      else this.#dropExpelled(room);
+    }
   }
 
   /** The events of a room that is not back after a lost session. @param {string} room */
@@ -143,8 +150,11 @@ export class Inbox {
       case "joined":
       case "left":
       case "nick":
+      case "room":
       case "gap":
         return this.#receiveInRoom(line, connection);
+      case "act":
+        return this.#receiveAct(line, connection);
       case "edited":
       case "deleted":
         if (typeof line.room !== "string") return this.#deliverDirect(line);
@@ -162,6 +172,17 @@ export class Inbox {
       default:
         return /** @satisfies {never} */ (line);
     }
+  }
+
+  /**
+   * Tells that nothing is known of the state of a room which the client is in again: the server says
+   * more only if something is set.
+   *
+   * @param {string} room
+   */
+  resetState(room) {
+    if (this.#session.stateOf(room) === NO_STATE) return;
+    this.#deliverState({ type: "room", room });
   }
 
   /**
@@ -191,13 +212,50 @@ export class Inbox {
         if (isInFlight(changesUser)) this.#session.identify(event.to);
         return;
       case "left": {
-        // A session that signs in or out may end the membership of the user that it was, and stay.
-        const { room } = event;
+        const { room, user } = event;
         const isLeave = (/** @type {Line} */ request) =>
           request.type === "leave" && this.#session.nameOf(String(request.room)) === room;
-        if (isInFlight(isLeave)) this.#session.exit(room);
+        // A session that signs in or out may end the membership of the user that it was, and stay. A
+        // replay ends with the rooms that the session is in.
+        const mayStay = user !== this.#session.user || isInFlight(changesUser) ||
+          this.#replay !== undefined;
+        const isExpelled = this.#session.isExpelled(room);
+        if (isInFlight(isLeave) || isExpelled || !mayStay) this.#session.exit(room);
       }
     }
+  }
+
+  /**
+   * @param {Line & ActEvent} act
+   * @param {Connection} connection
+   */
+  #receiveAct(act, connection) {
+    const { room } = act;
+    const isHere = room !== undefined && (this.#session.has(room) || this.#holds.has(room));
+    // An invitation, or a report from a room that the user moderates, comes from elsewhere.
+    if (!isHere) return this.#listeners.emit(act);
+    this.#receiveInRoom(/** @type {Line & RoomAct} */ (act), connection);
+  }
+
+  /** Delivers an act in a room. The server never repeats one. @param {RoomAct} event */
+  #deliverAct(event) {
+    const { room, act, on } = event;
+    const isExpelled = (act === "kick" || act === "ban") && on !== undefined &&
+      this.#session.isSelf(on.user);
+    if (isExpelled) this.#session.expel(room);
+    this.#listeners.emit(event);
+  }
+
+  /** @param {RoomStatusEvent} event */
+  #deliverState(event) {
+    this.#session.setState(event);
+    this.#listeners.emit(event);
+  }
+
+  /** Forgets a room that the client was told to be out of when the session was lost. @param {string} room */
+  #dropExpelled(room) {
+    this.#session.exit(room);
+    this.#listeners.emit(resumedEvent({ room, missed: 0, reason: "not-in-room" }));
   }
 
   /**
@@ -216,6 +274,8 @@ export class Inbox {
     } else if (!this.#session.has(room)) {
       // The client has left the room, or never was in it.
     } else if (line.type === "gap") void this.#closeGap(line, connection);
+    else if (line.type === "act") this.#deliverAct(line);
+    else if (line.type === "room") this.#deliverState(line);
     else this.deliver(line);
   }
 
@@ -243,6 +303,7 @@ export class Inbox {
     if (room === undefined) this.#replay = undefined;
     this.#listeners.emit(line);
     if (room === undefined) this.#endReplay(replay);
+    else this.resetState(room);
   }
 
   /** @param {{ connection: Connection, rooms: Set<string> }} replay */

@@ -3,9 +3,8 @@
  * What the replies change: who the user is, and which rooms the client is in. After a lost session it
  * enters the rooms again and delivers what was said there meanwhile.
  */
-import { ChatError, idOf, isTemporary } from "./protocol.js";
+import { ChatError, idInOrder, idOf, isTemporary, resumedEvent } from "./protocol.js";
 
-/** @import { ResumedEvent } from "./client.d.ts" */
 /** @import { CallQueue } from "./calls.js" */
 /** @import { Connection } from "./connection.js" */
 /** @import { HistoryReader } from "./history_reader.js" */
@@ -163,7 +162,7 @@ export class Membership {
     const session = this.#session;
     const last = session.lastIn(room);
     // The first event after the return. It may arrive while the history is read.
-    const firstId = () => entryId || hold.lines.find((line) => line.type !== "gap")?.id;
+    const firstId = () => entryId || hold.lines.map(idInOrder).find((id) => id !== undefined);
     /** @type {Awaited<ReturnType<HistoryReader["read"]>>} */
     let missed = { events: [] };
     const id = firstId();
@@ -183,24 +182,12 @@ export class Membership {
       const reason = hold.isForgotten ? "forgotten" : missed.reason;
       this.#listeners.emit(resumedEvent({ room, missed: events.length, reason, from }));
     }
+    this.#inbox.resetState(room);
     for (const line of lines) {
       // A room that is held has no older events, except after a lost reply to `join`.
-      if (line.type === "gap" || line.id >= (from ?? "")) this.#inbox.receive(line, connection);
+      const id = idInOrder(line);
+      if (id === undefined || id >= (from ?? "")) this.#inbox.receive(line, connection);
     }
     session.save();
   }
-}
-
-/**
- * Returns the end of the missed events of a room, or of the direct messages. `reason` says why some may
- * be missing.
- *
- * @param {{ room?: string, missed: number, reason?: string, from?: string }} end
- * @returns {ResumedEvent}
- */
-export function resumedEvent({ room, missed, reason, from }) {
-  const place = room === undefined ? {} : { room };
-  if (reason === undefined) return { type: "resumed", ...place, recovered: true, missed };
-  const start = from === undefined ? {} : { from };
-  return { type: "resumed", ...place, recovered: false, missed, reason, ...start };
 }

@@ -4,8 +4,9 @@
  * close codes. It holds no state and opens no connection.
  */
 
-/** @import { ActionEvent, DeletedEvent, DirectEvent, EditedEvent, ReadEvent } from "./client.d.ts" */
-/** @import { ResumedEvent, RoomEvent, RoomMessageEvent, RoomState } from "./client.d.ts" */
+/** @import { ActEvent, ActionEvent, DeletedEvent, DirectEvent, EditedEvent } from "./client.d.ts" */
+/** @import { ReadEvent, ResumedEvent, RoomEvent, RoomMessageEvent } from "./client.d.ts" */
+/** @import { ModlogReply, RoomState, RoomStatusEvent } from "./client.d.ts" */
 /** @import { User, WelcomeEvent } from "./client.d.ts" */
 
 /** A line of JSON: a request to the server, a reply or an event.
@@ -14,9 +15,10 @@
  * @typedef {{ type: "gap", room: string, after: string, until: string, missed: number }} GapLine */
 /** @typedef {{ type: "error", code: string, message: string, retryAfter?: number }} ErrorLine */
 /** A line that the server sends without a request. An error may answer one.
- * @typedef {RoomEvent | EditedEvent | DeletedEvent | DirectEvent | ReadEvent | ResumedEvent | GapLine
- *   | ErrorLine} ServerEvent */
-/** @typedef {"welcome" | "ok" | "who" | "rooms" | "members" | "history" | "sessions" | "pong"} ReplyType */
+ * @typedef {RoomEvent | EditedEvent | DeletedEvent | DirectEvent | ReadEvent | ActEvent
+ *   | RoomStatusEvent | ResumedEvent | GapLine | ErrorLine} ServerEvent */
+/** @typedef {"welcome" | "ok" | "who" | "rooms" | "members" | "history" | "sessions" | "modlog"
+ *   | "ignored" | "pong"} ReplyType */
 /** Fields that a line must have, each with an example of its value.
  * @typedef {{ readonly [field: string]: string | number | boolean | readonly [] | Shape }} Shape */
 
@@ -29,7 +31,7 @@ export const ABANDONED = 4000;
 export const TAKEN_OVER = 4001;
 /** Close code: the user ended the session from another device. */
 export const ENDED = 4002;
-/** Close code: the client ignored rate limits. */
+/** Close code: the client ignored rate limits, or its user is banned or kicked. */
 export const POLICY_VIOLATION = 1008;
 /** Close code: the client reads too slowly, or the server shuts down. */
 export const TRY_AGAIN_LATER = 1013;
@@ -53,6 +55,8 @@ const EVENT_SHAPES = {
   edited: [{ ...IN_ROOM, target: "", text: "" }, { ...DIRECT, target: "", text: "" }],
   deleted: [{ ...IN_ROOM, target: "" }, { ...DIRECT, target: "" }],
   read: [{ room: "", id: "" }, { with: "", id: "" }],
+  act: [{ id: "", ...USER, act: "" }],
+  room: [{ room: "" }],
   resumed: [{ recovered: true, missed: 0 }],
   gap: [{ room: "", after: "", until: "", missed: 0 }],
   error: [{ code: "", message: "" }],
@@ -67,6 +71,8 @@ const REPLY_SHAPES = {
   members: [{ room: "", members: [] }],
   history: [{ events: [] }],
   sessions: [{ sessions: [] }],
+  modlog: [{ events: [] }],
+  ignored: [{ users: [] }],
   pong: [{}],
 };
 
@@ -174,6 +180,20 @@ export function eventsOf(reply) {
 }
 
 /**
+ * Returns the page of the record that a reply holds, without invalid acts.
+ *
+ * @param {Line} reply
+ * @returns {ModlogReply}
+ * @throws {ChatError} `malformed`
+ */
+export function actsOf(reply) {
+  /** @type {unknown[]} */
+  const events = listOf(reply, "events");
+  const acts = events.filter((event) => isWellFormed(event) && event.type === "act");
+  return { events: /** @type {ActEvent[]} */ (acts), more: reply.more === true };
+}
+
+/**
  * Returns the objects of a list in a reply. Their fields are not checked.
  *
  * @param {Line} reply
@@ -223,6 +243,15 @@ export function errorOf(line) {
   return new ChatError(String(line.code), String(line.message), Number(line.retryAfter ?? 0));
 }
 
+/**
+ * The ID of an event that a history or a replay may repeat; `undefined` for other lines of a room.
+ *
+ * @param {{ type: string, id?: string }} line
+ */
+export function idInOrder({ type, id }) {
+  return type === "act" ? undefined : id;
+}
+
 /** The ID that a reply names. @param {Line} reply */
 export function idOf(reply) {
   return { id: String(reply.id ?? "") };
@@ -238,6 +267,15 @@ export function isBusy({ code }) {
   return code === "busy" || code === "too-many-attempts";
 }
 
+/** Whether the server closed a connection because the user was banned or kicked from the whole chat.
+ *
+ * @param {number} code
+ * @param {string} reason
+ */
+export function isExpulsion(code, reason) {
+  return code === POLICY_VIOLATION && (reason === "banned" || reason === "kicked");
+}
+
 /** Whether a request changes the nickname. @param {Line} request */
 export function isRename({ type }) {
   return type === "nick" || type === "identify";
@@ -251,4 +289,18 @@ export function changesUser(request) {
 /** Whether a request enters or leaves a room. @param {Line} request */
 export function isMove({ type }) {
   return type === "join" || type === "leave";
+}
+
+/**
+ * Returns the end of the missed events of a room, or of the direct messages. `reason` says why some may
+ * be missing.
+ *
+ * @param {{ room?: string, missed: number, reason?: string, from?: string }} end
+ * @returns {ResumedEvent}
+ */
+export function resumedEvent({ room, missed, reason, from }) {
+  const place = room === undefined ? {} : { room };
+  if (reason === undefined) return { type: "resumed", ...place, recovered: true, missed };
+  const start = from === undefined ? {} : { from };
+  return { type: "resumed", ...place, recovered: false, missed, reason, ...start };
 }

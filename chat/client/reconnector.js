@@ -10,9 +10,9 @@ import { Handshake } from "./handshake.js";
 import { HistoryReader } from "./history_reader.js";
 import { Inbox } from "./inbox.js";
 import { Membership } from "./membership.js";
-import { ABANDONED, ChatError, ENDED, PROTOCOL, TAKEN_OVER } from "./protocol.js";
+import { ABANDONED, ChatError, ENDED, isExpulsion, PROTOCOL, TAKEN_OVER } from "./protocol.js";
 
-/** @import { ClientOptions, Clock, StateEvent } from "./client.d.ts" */
+/** @import { ClientOptions, Clock, RoomStatus, StateEvent } from "./client.d.ts" */
 /** @import { Listeners } from "./listeners.js" */
 /** @import { SessionState } from "./session.js" */
 
@@ -56,6 +56,7 @@ export class Reconnector {
     this.#listeners = listeners;
     const calls = this.calls = new CallQueue(clock, options.outbox ?? MAX_CALLS, {
       nameOf: (room) => session.nameOf(room),
+      isSlow: (room) => isSlow(session.stateOf(room)),
       replied: (request, reply, connection) => this.#membership.replied(request, reply, connection),
     });
     const history = new HistoryReader();
@@ -81,7 +82,7 @@ export class Reconnector {
     else if (this.state === "online") this.#connection?.probe(RETRY_NOW_PONG_TIMEOUT_MS);
   }
 
-  /** Tries the next nickname if the server refused the one before. */
+  /** Tries the next nickname if the server refused the one before, or has banned the user. */
   nickChosen() {
     if (this.#state.state === "offline" && this.#state.retryAt === undefined) this.#retry();
   }
@@ -140,6 +141,12 @@ export class Reconnector {
       // Another client has the session. A saved token would take it back, and so on.
       this.#session.tokens = [];
       return void this.#shutDown(isTakenOver ? "taken-over" : "ended", code);
+    }
+    if (isExpulsion(code, reason)) {
+      // The user must not come back at once, but may when the application says so.
+      this.#handshake.sessionEnded();
+      this.#session.save();
+      return this.#setState({ type: "state", state: "offline", code, reason });
     }
     const delayMs = this.#backoff.lost(code);
     this.#cancelRetry = this.#clock.after(delayMs, () => this.#retry());
@@ -214,6 +221,11 @@ export class Reconnector {
     this.#state = state;
     this.#listeners.emit(state);
   }
+}
+
+/** Whether a room has slow mode, from which its moderators are exempt. @param {RoomStatus} state */
+function isSlow({ slow, role }) {
+  return slow !== undefined && role === undefined;
 }
 
 /** The subprotocols to offer. @param {string | undefined} accessToken */

@@ -3,7 +3,7 @@
  * Rooms and conversations, as the application uses them. They hold a name or a user's ID and nothing
  * else: the application can make as many as it likes. `client.d.ts` documents their members.
  */
-import { eventsOf, idOf, listOf, userOf } from "./protocol.js";
+import { actsOf, eventsOf, idOf, listOf, userOf } from "./protocol.js";
 
 /** @import { ChatEvent, Conversation as ConversationApi, DirectEvent, HistoryReply } from "./client.d.ts" */
 /** @import { ActionEvent, Room as RoomApi, RoomMessageEvent } from "./client.d.ts" */
@@ -42,6 +42,10 @@ export class Room {
     return this.#parts.session.has(this.name);
   }
 
+  get state() {
+    return this.#parts.session.stateOf(this.name);
+  }
+
   /** @type {RoomApi["on"]} */
   on(type, listener) {
     const isHere = (/** @type {ChatEvent} */ event) => "room" in event && event.room === this.name;
@@ -53,9 +57,14 @@ export class Room {
     return this.#post("message", text);
   }
 
-  /** @type {RoomApi["act"]} */
-  act(text) {
+  /** @type {RoomApi["emote"]} */
+  emote(text) {
     return this.#post("action", text);
+  }
+
+  /** @type {RoomApi["act"]} */
+  act(name, ...[fields]) {
+    return this.#ask({ ...fields, type: name }, idOf);
   }
 
   /** @type {RoomApi["edit"]} */
@@ -64,8 +73,8 @@ export class Room {
   }
 
   /** @type {RoomApi["delete"]} */
-  delete(id) {
-    return this.#ask({ type: "delete", id }, noResult);
+  delete(id, reason) {
+    return this.#ask({ type: "delete", id, reason }, noResult);
   }
 
   /** @type {RoomApi["markRead"]} */
@@ -87,6 +96,11 @@ export class Room {
       { type: "history", ...query },
       (reply) => /** @type {HistoryReply<RoomMessageEvent | ActionEvent>} */ (historyOf(reply)),
     );
+  }
+
+  /** @type {RoomApi["modlog"]} */
+  modlog(query) {
+    return this.#ask({ type: "modlog", ...query }, actsOf);
   }
 
   /** @type {RoomApi["leave"]} */

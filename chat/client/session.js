@@ -6,11 +6,13 @@
 import { reportUncaught } from "./listeners.js";
 import { isObject, userOf } from "./protocol.js";
 
-/** @import { ClientOptions, Session, SessionStore } from "./client.d.ts" */
+/** @import { ClientOptions, RoomStatus, RoomStatusEvent, Session, SessionStore } from "./client.d.ts" */
 /** @import { Line } from "./protocol.js" */
 
 /** How long the server keeps a session, until its `welcome` names the time. */
 const DEFAULT_GRACE_S = 30;
+/** The state of a room that the client is not in. @type {RoomStatus} */
+export const NO_STATE = Object.freeze({});
 
 /** The client's session. Each change is saved with the next `save`. */
 export class SessionState {
@@ -24,6 +26,11 @@ export class SessionState {
   /** The rooms that the client is in or will return to, each with the ID of the last event seen in it.
    * @type {Map<string, string | null>} */
   #rooms;
+  /** What the server last told of these rooms. @type {Map<string, RoomStatus>} */
+  #states = new Map();
+  /** Those of these rooms that the user was kicked or banned from: the own `left` follows.
+   * @type {Set<string>} */
+  #expelled = new Set();
   /** Names of these rooms that the application uses, and that the server corrected.
    * @type {Map<string, string>} */
   #corrections = new Map();
@@ -117,7 +124,29 @@ export class SessionState {
   /** Removes a room. @param {string} room */
   exit(room) {
     this.#rooms.delete(room);
+    this.#states.delete(room);
+    this.#expelled.delete(room);
     this.#isDirty = true;
+  }
+
+  /** Notes that a moderator has taken the user out of a room. @param {string} room */
+  expel(room) {
+    this.#expelled.add(room);
+  }
+
+  /** Whether a moderator has taken the user out of a room that the client has not left yet. @param {string} room */
+  isExpelled(room) {
+    return this.#expelled.has(room);
+  }
+
+  /** What moderators have decided for a room, as far as the server told. @param {string} room */
+  stateOf(room) {
+    return this.#states.get(room) ?? NO_STATE;
+  }
+
+  /** Takes over what the server tells of a room. @param {RoomStatusEvent} event */
+  setState({ type: _type, room, ...state }) {
+    if (this.has(room)) this.#states.set(room, state);
   }
 
   /** Returns the server's name of a room. @param {string} typed */

@@ -7,6 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
+import actTypes from "../client/acts.d.ts" with { type: "text" };
 import backoff from "../client/backoff.js" with { type: "text" };
 import call from "../client/call.js" with { type: "text" };
 import calls from "../client/calls.js" with { type: "text" };
@@ -72,6 +73,7 @@ export * from "./client/client.js";
 export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/", asset("text/html", page)],
   ["/client.js", asset("text/javascript", CLIENT_ENTRY)],
+  ["/client/acts.d.ts", asset("text/typescript", actTypes)],
   ["/client/client.d.ts", asset("text/typescript", clientTypes)],
   ["/client/events.d.ts", asset("text/typescript", eventTypes)],
   ["/client/backoff.js", asset("text/javascript", backoff)],

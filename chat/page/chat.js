@@ -204,6 +204,8 @@ export class Chat {
         return this.#resumed(event);
       case "state":
         return this.#stateChanged(event);
+      case "act": // The page does not show moderation yet.
+      case "room":
       case "error": // page.js shows errors.
       case "unknown":
         return;

@@ -37,7 +37,7 @@ export class RoomConversation extends Conversation {
    * @param {string} text
    */
   send(type, text) {
-    return type === "action" ? this.channel.act(text) : this.channel.say(text);
+    return type === "action" ? this.channel.emote(text) : this.channel.say(text);
   }
 
   /** Handles an event of the room. */

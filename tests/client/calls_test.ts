@@ -48,7 +48,7 @@ Deno.test("posts made while offline are sent in order; those behind a join wait 
   const { client } = scenario;
   await scenario.socket.drop();
   const red = client.room("red");
-  const all = [red.say("one"), red.act("waves"), client.tell("Bob", "two")];
+  const all = [red.say("one"), red.emote("waves"), client.tell("Bob", "two")];
   const joined = client.join("blue");
   const last = client.room("blue").say("three");
   const later = red.say("four");
