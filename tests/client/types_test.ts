@@ -3,7 +3,7 @@
  * against it. The JavaScript takes the types of its methods from there, so a wrong one does not compile.
  */
 import { assert, assertEquals } from "@std/assert";
-import type { ActName, ActRow, ACTS } from "../../chat/base/acts.ts";
+import { type ActName, type ActRow, ACTS } from "../../chat/base/acts.ts";
 import type * as implementation from "../../chat/client/chat_client.js";
 import type * as places from "../../chat/client/room.js";
 import type * as errors from "../../chat/client/protocol.js";
@@ -79,6 +79,30 @@ Deno.test("the acts that client.d.ts declares are those of the server, in a room
   const inRoom: IsSame<Differences<acts.RoomActs, ExpectedInRoom>, never> = true;
   const inChat: IsSame<Differences<acts.ChatActs, ExpectedInChat>, never> = true;
   assert(names && inRoom && inChat);
+});
+
+Deno.test("CLIENT.md lists the acts of the server with their fields, and who may do them", async () => {
+  const document = await Deno.readTextFile(new URL("chat/docs/CLIENT.md", PROJECT));
+  const rows = [
+    ...document.matchAll(/^\| (`[^|]*?) +\| ([^|]*?) +\| (moderators|every user) +\|$/gm),
+  ];
+  const listed = rows.flatMap(([, names, fields, by]) =>
+    [...names!.matchAll(/`(\w+)`/g)].map(([, name]) => [name, fields, by])
+  );
+  const expected = Object.entries(ACTS).filter(([name]) => name !== "delete")
+    .map(([name, row]: [string, ActRow]) => {
+      const isOptional = row.about === "user or room";
+      const fields = [
+        ...row.about === "user" || isOptional ? [isOptional ? "user?" : "user"] : [],
+        ...row.takesTime ? ["`for`?"] : [],
+        ...row.text === "topic" ? ["`text`"] : [],
+        ...row.count ? [`\`${row.count.name}\``] : [],
+        ...row.text === "reason" ? [name === "report" ? "`reason`" : "`reason`?"] : [],
+      ];
+      return [name, fields.join(", "), row.by === "member" ? "every user" : "moderators"];
+    });
+  const inOrder = (rows: unknown[][]) => rows.map((row) => row.join(": ")).toSorted();
+  assertEquals(inOrder(listed), inOrder(expected));
 });
 
 const CLIENT = String(new URL("chat/client/client.js", PROJECT));
