@@ -213,7 +213,9 @@ export class Moderation {
         const session = this.#parts.storage.session(id);
         // Another instance has the session by now.
         if (session === undefined || this.#states.hasEnded(session)) return false;
-        return room === "" || this.#states.whyNotWrite(session, room) === undefined;
+        if (room === "") return true;
+        return session.rooms.has(room) &&
+          this.#states.whyNotWrite(session, room) === undefined;
       }
       case "direct": {
         const session = this.#parts.storage.session(id);
@@ -307,6 +309,11 @@ export class Moderation {
   /** Does what follows from an act on this instance. Call it when its clients have been told. */
   carryOut(event: RoomEvent): void {
     this.#consequences.carryOut(event);
+  }
+
+  /** Whether everything is done that follows from the acts that were delivered. */
+  get isIdle(): boolean {
+    return this.#consequences.isIdle;
   }
 
   /** See {@linkcode Consequences.othersToldOf}. */
