@@ -124,8 +124,8 @@ export interface RoomStatus {
   readonly locked?: true;
   /** Only invited users may join. */
   readonly private?: true;
-  /** When this session may write again. A mute without an end has a time in the distant future. */
-  readonly mutedUntil?: number;
+  /** When this session may write again, in Unix milliseconds; `true`: a mute without an end. */
+  readonly muted?: number | true;
   /** Absent: the session may do what every member may. */
   readonly role?: "moderator" | "operator";
 }
