@@ -294,9 +294,10 @@ export class Moderation {
     return this.#ignores.set(session, user, false);
   }
 
-  /** Called when a session has signed in, or out: loads whom its user ignores. May throw. */
-  identityChanged(session: Session): Promise<void> {
-    return this.#ignores.load(session);
+  /** Called when a session speaks for another user: loads what holds for that one. May throw. */
+  async identityChanged(session: Session): Promise<void> {
+    await this.#entries.load(session);
+    await this.#ignores.load(session);
   }
 
   // What is delivered.
