@@ -185,7 +185,11 @@ class Scene implements AsyncDisposable {
         text === undefined ? "" : "because",
       ].filter((word) => word !== "").join(" ");
       const nick = role === "nobody" ? "Nora2" : NICKS[role];
-      const heard = await this.lines(role, `/${act} ${words}`, new RegExp(`^-- ${nick} `));
+      const heard = await this.lines(
+        role,
+        `/${act} ${words}`,
+        new RegExp(`^-- ${nick} |^Your report was sent`),
+      );
       return REFUSALS.find(([form]) => form.test(heard))?.[1] ?? "ok";
     }
     return await this.code(this.json.get(role)!, {
