@@ -1,7 +1,8 @@
 /**
  * The types of the `chat.v1` client; those of its events are in `events.d.ts`, those of moderation in
- * `acts.d.ts`. TypeScript finds this file beside `client.js`; Deno finds it by the first line of
- * `client.js`.
+ * `acts.d.ts`, those of other replies in `replies.d.ts`.
+ *
+ * TypeScript finds this file beside `client.js`; Deno finds it by the first line of `client.js`.
  * `tests/client/types_test.ts` compares it with the JavaScript.
  */
 import type {
@@ -14,64 +15,26 @@ import type {
   UserTarget,
 } from "./acts.d.ts";
 import type {
-  ActionEvent,
   ChatEvent,
   DirectEvent,
   EventInConversation,
   EventInRoom,
   EventOf,
-  RoomMessageEvent,
   StateEvent,
   User,
 } from "./events.d.ts";
+import type {
+  HistoryQuery,
+  HistoryReply,
+  MembersReply,
+  RoomReply,
+  SessionInfo,
+  WhoReply,
+} from "./replies.d.ts";
 
 export type * from "./acts.d.ts";
 export type * from "./events.d.ts";
-
-/** A user and the rooms that they are in. */
-export interface WhoReply extends User {
-  readonly rooms: readonly string[];
-  readonly online: boolean;
-}
-
-/** A room that has members. */
-export interface RoomReply {
-  readonly room: string;
-  readonly people: number;
-}
-
-/** The members of a room. `more` is present if they are too many for one reply. */
-export interface MembersReply {
-  readonly room: string;
-  readonly members: readonly User[];
-  readonly more?: true;
-}
-
-/**
- * A page of history, oldest first. `more`: the server has further messages in that direction. After a
- * query with `after`, `complete` says that nothing is missing between that event and the page.
- */
-export interface HistoryReply<Message = RoomMessageEvent | ActionEvent> {
-  readonly events: readonly Message[];
-  readonly more: boolean;
-  readonly complete?: boolean;
-}
-
-/** The messages that `history` asks for: the newest, or those next to an ID. */
-export interface HistoryQuery {
-  readonly before?: string;
-  readonly after?: string;
-  /** From 1 to 100, default 50. */
-  readonly limit?: number;
-}
-
-/** A session of this user, on this or another device. `since`: Unix milliseconds. */
-export interface SessionInfo {
-  readonly session: string;
-  readonly since: number;
-  readonly protocol: "text" | "chat.v1";
-  readonly current?: true;
-}
+export type * from "./replies.d.ts";
 
 /**
  * What a client needs to resume, also after a reload: plain data for `JSON.stringify`. The tokens are

@@ -189,7 +189,8 @@ export interface GapEvent {
 /**
  * The state of the connection changed. Online, the client has logged in; it enters its rooms next, and
  * calls of a room wait for that. Offline, `retryAt` is the time of the next attempt. Without
- * `retryAt` the server refused the nickname: the client waits for `rename`, `identify` or `retryNow`.
+ * `retryAt` the server refused the nickname, or the user was banned or kicked from the whole chat (the
+ * `reason` is `banned` or `kicked`): the client waits for `rename`, `identify` or `retryNow`.
  */
 export type StateEvent =
   | { readonly type: "state"; readonly state: "connecting" | "online" }

@@ -78,7 +78,7 @@ export class Handshake {
       this.#session.rooms.flatMap((room) => {
         const id = this.#session.lastIn(room);
         // What was missed in a room that is not entered again yet comes from the history.
-        return id === null || this.#inbox.lostHold(room) ? [] : [[room, id]];
+        return id === null || this.#inbox.holds.lost(room) ? [] : [[room, id]];
       }),
     );
     connection.send({ type: "resume", token, last, direct }, (reply) => {
@@ -132,7 +132,7 @@ export class Handshake {
     this.#inbox.expectReplay(connection, rooms);
     for (const room of this.#calls.resumed(this.#session.nick, rooms)) {
       // The end of the replay removes other rooms that the client has left.
-      if (this.#inbox.lostHold(room)) this.#membership.forget(room);
+      if (this.#inbox.holds.lost(room)) this.#membership.forget(room);
     }
     this.#listeners.emit(event);
   }
@@ -233,7 +233,7 @@ export class Handshake {
     session.welcome(welcome, []);
     // The messages of another user have nothing to do with those that were seen.
     if (!isSameUser) session.direct = undefined;
-    this.#calls.rejectDoubtful((room) => !room || this.#inbox.lostHold(room) === undefined);
+    this.#calls.rejectDoubtful((room) => !room || this.#inbox.holds.lost(room) === undefined);
     this.#listeners.emit(welcomeEvent(welcome));
     if (rename) this.#calls.settle(rename, welcome);
     if (hasLostSession && isSameUser) this.#reportUnread(connection, welcome);

@@ -3,44 +3,24 @@
  * Puts incoming events into one order a room and delivers each of them once: during a replay, after a
  * login, and where the server left events out because the connection was slow.
  */
+import { Holds } from "./holds.js";
 import { changesUser, errorOf, isReply, isServerEvent, resumedEvent } from "./protocol.js";
 import { NO_STATE } from "./session.js";
 
 /** @import { ActEvent, DeletedEvent, DirectEvent, EditedEvent, ResumedEvent } from "./client.d.ts" */
-/** @import { RoomEvent, RoomStatusEvent } from "./client.d.ts" */
+/** @import { RoomStatusEvent } from "./client.d.ts" */
 /** @import { CallQueue } from "./calls.js" */
 /** @import { Connection } from "./connection.js" */
 /** @import { HistoryReader } from "./history_reader.js" */
+/** @import { OrderedEvent, RoomAct, RoomLine } from "./holds.js" */
 /** @import { Listeners } from "./listeners.js" */
 /** @import { GapLine, Line } from "./protocol.js" */
 /** @import { SessionState } from "./session.js" */
 
-/** An event that a later history or replay repeats.
- * @typedef {RoomEvent | (EditedEvent | DeletedEvent) & { room: string }} OrderedEvent */
-/** @typedef {ActEvent & { room: string }} RoomAct */
-/** @typedef {Line & (OrderedEvent | RoomAct | RoomStatusEvent | GapLine)} RoomLine */
-/**
- * Lines of a room that wait, because
- * - `lost`: the client is not back in the room after a lost session. `connection` is that over which it
- *   reads what it missed.
- * - `gap`: messages that the server left out are being read.
- * - `arrival`: the client enters the room. The reply will say which room the application meant.
- *
- * @typedef {object} Hold
- * @property {"lost" | "gap" | "arrival"} reason
- * @property {RoomLine[]} lines
- * @property {Connection} [connection]
- * @property {boolean} [isForgotten] - the IDs of the server start again
- */
-
-/** How many lines may wait in all rooms together. A connection that brings more is abandoned. */
-const MAX_HELD_LINES = 10_000;
-
 /** Receives the events of a client and delivers them to its listeners. */
 export class Inbox {
-  /** @type {Map<string, Hold>} */
-  #holds = new Map();
-  #heldLines = 0;
+  /** The lines that wait. */
+  holds = new Holds();
   /** The replay that the server is sending, and the rooms that the session is in.
    * @type {{ connection: Connection, rooms: Set<string> } | undefined} */
   #replay;
@@ -67,45 +47,10 @@ export class Inbox {
   /** Holds the events of all rooms back until each is released: the session is lost, or begins. */
   holdAll() {
     for (const room of this.#session.rooms) {
-      if (!this.#session.isExpelled(room)) this.#hold(room, "lost");
+      if (!this.#session.isExpelled(room)) this.holds.hold(room, "lost");
       // The client must not go back by itself.
       else this.#dropExpelled(room);
     }
-  }
-
-  /** The events of a room that is not back after a lost session. @param {string} room */
-  lostHold(room) {
-    const hold = this.#holds.get(room);
-    return hold?.reason === "lost" ? hold : undefined;
-  }
-
-  /**
-   * Returns the lines of a room that were held back, and holds no more.
-   *
-   * @param {string} room
-   */
-  release(room) {
-    const lines = this.#holds.get(room)?.lines ?? [];
-    this.#holds.delete(room);
-    this.#heldLines -= lines.length;
-    return lines;
-  }
-
-  /**
-   * The room that the client entered by an event of this ID.
-   *
-   * @param {string} id
-   * @returns {string | undefined}
-   */
-  arrivalOf(id) {
-    for (const [room, { reason, lines: [first] }] of this.#holds) {
-      if (reason === "arrival" && first?.type === "joined" && first.id === id) return room;
-    }
-  }
-
-  /** Forgets rooms that no call entered. */
-  dropArrivals() {
-    for (const [room, { reason }] of this.#holds) if (reason === "arrival") this.release(room);
   }
 
   /** Counts the direct messages from here on. Returns the count, which goes on. */
@@ -126,12 +71,7 @@ export class Inbox {
   /** Forgets what belonged to the connection: the next replay, or the history, has all that followed. */
   connectionLost() {
     this.#replay = undefined;
-    for (const [room, hold] of [...this.#holds]) {
-      this.release(room);
-      if (hold.reason === "lost") {
-        this.#holds.set(room, { ...hold, lines: [], connection: undefined });
-      }
-    }
+    this.holds.connectionLost();
   }
 
   /**
@@ -231,7 +171,8 @@ export class Inbox {
    */
   #receiveAct(act, connection) {
     const { room } = act;
-    const isHere = room !== undefined && (this.#session.has(room) || this.#holds.has(room));
+    const isHere = room !== undefined &&
+      (this.#session.has(room) || this.holds.at(room) !== undefined);
     // An invitation, or a report from a room that the user moderates, comes from elsewhere.
     if (!isHere) return this.#listeners.emit(act);
     this.#receiveInRoom(/** @type {Line & RoomAct} */ (act), connection);
@@ -266,11 +207,10 @@ export class Inbox {
     const { room } = line;
     const isEntered = line.type === "joined" && this.#session.isSelf(line.user) &&
       this.#calls.isInFlight(({ type }) => type === "join");
-    if (!this.#session.has(room) && isEntered) this.#hold(room, "arrival");
-    const hold = this.#holds.get(room);
+    if (!this.#session.has(room) && isEntered) this.holds.hold(room, "arrival");
+    const hold = this.holds.at(room);
     if (hold) {
-      hold.lines.push(line);
-      if (++this.#heldLines > MAX_HELD_LINES) connection.abandon("too many events wait");
+      if (!this.holds.add(hold, line)) connection.abandon("too many events wait");
     } else if (!this.#session.has(room)) {
       // The client has left the room, or never was in it.
     } else if (line.type === "gap") void this.#closeGap(line, connection);
@@ -316,18 +256,7 @@ export class Inbox {
 
   /** Whether the client is in a room, and not about to return to it. @param {string} room */
   #isLive(room) {
-    return this.#session.has(room) && this.lostHold(room) === undefined;
-  }
-
-  /**
-   * @param {string} room
-   * @param {Hold["reason"]} reason
-   */
-  #hold(room, reason) {
-    /** @type {Hold} */
-    const hold = this.#holds.get(room) ?? { reason, lines: [] };
-    this.#holds.set(room, hold);
-    return hold;
+    return this.#session.has(room) && this.holds.lost(room) === undefined;
   }
 
   /**
@@ -337,11 +266,11 @@ export class Inbox {
    * @param {Connection} connection
    */
   async #closeGap({ room, after, until, missed }, connection) {
-    const hold = this.#hold(room, "gap");
+    const hold = this.holds.hold(room, "gap");
     const { events, reason } = await this.#history.read(connection, room, after, () => until);
     // The connection was lost: the replay over the next one delivers everything. Or the client has left.
-    if (this.#holds.get(room) !== hold) return;
-    const lines = this.release(room);
+    if (this.holds.at(room) !== hold) return;
+    const lines = this.holds.release(room);
     const filled = events.filter(({ id }) => id <= until);
     for (const event of filled) this.deliver(event);
     const recovered = reason === undefined;

@@ -41,7 +41,7 @@ export class Membership {
    */
   online(connection, joined) {
     for (const room of this.#session.rooms.toReversed()) {
-      if (this.#inbox.lostHold(room) === undefined) continue;
+      if (this.#inbox.holds.lost(room) === undefined) continue;
       if (joined.has(room)) void this.#return(room, connection, undefined);
       else this.#calls.joinFirst(room);
     }
@@ -61,7 +61,7 @@ export class Membership {
         if (reply instanceof ChatError) this.#notJoined(request, reply, connection);
         else this.#joined(request, reply, connection);
         if (!this.#calls.isInFlight((each) => each.type === "join" && each !== request)) {
-          this.#inbox.dropArrivals();
+          this.#inbox.holds.dropArrivals();
         }
         return reply;
       case "leave":
@@ -100,14 +100,16 @@ export class Membership {
     const session = this.#session;
     const { id } = idOf(reply);
     const asked = session.nameOf(String(request.room));
-    const room = typeof reply.room === "string" ? reply.room : this.#inbox.arrivalOf(id) ?? asked;
+    const room = typeof reply.room === "string"
+      ? reply.room
+      : this.#inbox.holds.arrivalOf(id) ?? asked;
     if (room !== asked) {
       this.forget(asked);
       session.correct(String(request.room), room);
     }
-    if (this.#inbox.lostHold(room)) return void this.#return(room, connection, id);
+    if (this.#inbox.holds.lost(room)) return void this.#return(room, connection, id);
     session.enter(room);
-    for (const line of this.#inbox.release(room)) this.#inbox.receive(line, connection);
+    for (const line of this.#inbox.holds.release(room)) this.#inbox.receive(line, connection);
   }
 
   /**
@@ -117,7 +119,7 @@ export class Membership {
    */
   #notJoined(request, error, connection) {
     const room = this.#session.nameOf(String(request.room));
-    if (this.#inbox.lostHold(room) === undefined) return;
+    if (this.#inbox.holds.lost(room) === undefined) return;
     // The client tries again over the next connection.
     if (isTemporary(error)) return connection.abandon(`"${room}" cannot be entered`);
     const hasMissed = this.#session.lastIn(room) !== null;
@@ -143,7 +145,7 @@ export class Membership {
 
   /** Forgets a room that the client is not in any more. @param {string} room */
   forget(room) {
-    this.#inbox.release(room);
+    this.#inbox.holds.release(room);
     this.#session.exit(room);
     this.#calls.rejectDoubtful((each) => each === room);
   }
@@ -156,7 +158,7 @@ export class Membership {
    * @param {string | undefined} entryId - the ID of the event by which the client is in the room again
    */
   async #return(room, connection, entryId) {
-    const hold = this.#inbox.lostHold(room);
+    const hold = this.#inbox.holds.lost(room);
     if (hold === undefined) return;
     hold.connection = connection;
     const session = this.#session;
@@ -171,11 +173,11 @@ export class Membership {
       hold.isForgotten = true;
     } else if (last !== null) missed = await this.#history.read(connection, room, last, firstId);
     // Meanwhile the connection may be lost, or the client may have left the room.
-    if (this.#inbox.lostHold(room) !== hold || hold.connection !== connection) return;
+    if (this.#inbox.holds.lost(room) !== hold || hold.connection !== connection) return;
     // From here on everything is synchronous: no line overtakes the events that were held back.
     const from = firstId();
     const events = missed.events.filter((event) => from === undefined || event.id < from);
-    const lines = this.#inbox.release(room);
+    const lines = this.#inbox.holds.release(room);
     for (const event of events) this.#inbox.deliver(event);
     this.#calls.rejectDoubtful((each) => each === room);
     if (last !== null || hold.isForgotten) {

@@ -18,11 +18,13 @@ import connection from "../client/connection.js" with { type: "text" };
 import eventTypes from "../client/events.d.ts" with { type: "text" };
 import handshake from "../client/handshake.js" with { type: "text" };
 import historyReader from "../client/history_reader.js" with { type: "text" };
+import holds from "../client/holds.js" with { type: "text" };
 import inbox from "../client/inbox.js" with { type: "text" };
 import listeners from "../client/listeners.js" with { type: "text" };
 import membership from "../client/membership.js" with { type: "text" };
 import protocol from "../client/protocol.js" with { type: "text" };
 import reconnector from "../client/reconnector.js" with { type: "text" };
+import replyTypes from "../client/replies.d.ts" with { type: "text" };
 import room from "../client/room.js" with { type: "text" };
 import session from "../client/session.js" with { type: "text" };
 import actWords from "../page/act_words.js" with { type: "text" };
@@ -87,6 +89,7 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/client/acts.d.ts", asset("text/typescript", actTypes)],
   ["/client/client.d.ts", asset("text/typescript", clientTypes)],
   ["/client/events.d.ts", asset("text/typescript", eventTypes)],
+  ["/client/replies.d.ts", asset("text/typescript", replyTypes)],
   ["/client/backoff.js", asset("text/javascript", backoff)],
   ["/client/call.js", asset("text/javascript", call)],
   ["/client/calls.js", asset("text/javascript", calls)],
@@ -95,6 +98,7 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/client/connection.js", asset("text/javascript", connection)],
   ["/client/handshake.js", asset("text/javascript", handshake)],
   ["/client/history_reader.js", asset("text/javascript", historyReader)],
+  ["/client/holds.js", asset("text/javascript", holds)],
   ["/client/inbox.js", asset("text/javascript", inbox)],
   ["/client/listeners.js", asset("text/javascript", listeners)],
   ["/client/membership.js", asset("text/javascript", membership)],

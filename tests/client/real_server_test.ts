@@ -1,10 +1,10 @@
 /** The client against a real server. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { ChatClient, ChatError } from "../../chat/client/client.js";
-import type { ChatEvent, ClientOptions, EventOf } from "../../chat/client/client.js";
+import { ChatError } from "../../chat/client/client.js";
 import { runDeno } from "../support/processes.ts";
 import { TestServer } from "../support/test_server.ts";
-import { eventually, withDeadline } from "../support/wait.ts";
+import { withDeadline } from "../support/wait.ts";
+import { answer, connect, type Connected } from "./connected.ts";
 
 Deno.test("two users exchange messages in two rooms and directly through a server", async () => {
   await using server = await TestServer.open();
@@ -202,47 +202,6 @@ Deno.test("a program that imports /client.js from a server runs, and has the typ
   const wrong = await runDeno(["run", ...flags], {}, program.replace('say("Hello")', "say(7)"));
   assert(wrong.stderr.includes("TS2345"), wrong.stderr);
 });
-
-/** A client, and the events that it has delivered. */
-interface Connected extends AsyncDisposable {
-  readonly client: ChatClient;
-  readonly events: ChatEvent[];
-  /** Returns the first event of a type that meets a condition, also one that was delivered already. */
-  next<T extends ChatEvent["type"]>(
-    type: T,
-    isMeant?: (event: EventOf<T>) => boolean,
-  ): Promise<EventOf<T>>;
-}
-
-/** Connects a client, which is closed when the test ends. */
-function connect(
-  server: TestServer,
-  nick: string,
-  options: Partial<ClientOptions> = {},
-): Connected {
-  const client = new ChatClient(server.url, { nick, ...options });
-  const events: ChatEvent[] = [];
-  client.on("*", (event) => events.push(event));
-  return {
-    client,
-    events,
-    async next<T extends ChatEvent["type"]>(
-      type: T,
-      isMeant: (event: EventOf<T>) => boolean = () => true,
-    ) {
-      const find = () =>
-        events.find((event) => event.type === type && isMeant(event as EventOf<T>));
-      await eventually(() => find() !== undefined, `an event of the type ${type}`);
-      return find() as EventOf<T>;
-    },
-    [Symbol.asyncDispose]: () => client.close(),
-  };
-}
-
-/** Returns what a call resolves to. */
-function answer<T>(call: Promise<T>): Promise<T> {
-  return withDeadline(call, "an answer");
-}
 
 /** Returns the rooms of a client as it would save them. */
 function savedSession({ events }: Connected): { rooms: Record<string, string | null> } {

@@ -168,6 +168,7 @@ Deno.test("no sequence of lines makes the client throw, or leaves anything behin
     ];
     for (let step = 0; step < 60; step++) {
       const { socket } = scenario;
+      if (random.percent(5)) client.retryNow();
       if (socket.readyState === WebSocket.CONNECTING) await socket.openSocket();
       if (random.percent(50)) void random.pick<() => Promise<unknown>>(calls)().catch(() => {});
       const request = random.percent(70) ? socket.requests.shift() : undefined;
@@ -178,7 +179,9 @@ Deno.test("no sequence of lines makes the client throw, or leaves anything behin
       }
       if (line.type === "message" && random.percent(30)) line.id = `e${random.below(100)}`;
       if (socket.readyState === WebSocket.OPEN) await socket.deliver(line);
-      if (random.percent(5)) await socket.drop(random.pick([1006, 1008, 1013]));
+      if (random.percent(5)) {
+        await socket.drop(random.pick([1006, 1008, 1013]), random.pick(["", "banned"]));
+      }
       if (random.percent(20)) await clock.advanceAsync(random.pick([100, 1_000, 20_000]));
     }
     const rooms = new Set([...ROOMS, "green"]);
@@ -200,6 +203,11 @@ const LINES: readonly Line[] = [
     { type: "gap", room, after: "e1", until: "e2", missed: 5 },
     resumedLine({ room, recovered: false, reason: "expired" }),
     { type: "read", room, id: "e1" },
+    { type: "room", room, topic: "Tea", slow: 5 },
+    ...["kick", "topic"].map((act) => ({
+      ...{ type: "act", id: `e5${i}`, room, user: "u-bob", nick: "Bob" },
+      ...{ act, on: { user: "u-ann", nick: "Ann" } },
+    })),
     historyReply([messageEvent("e11", { room })], { room, more: i % 2 === 0 }),
   ]),
   welcome("t9", {}, "red", "green"),
@@ -211,5 +219,7 @@ const LINES: readonly Line[] = [
   { type: "pong" },
   { type: "rooms", rooms: [] },
   { type: "dance", room: "red" },
-  ...["bad-token", "too-fast", "unavailable", "not-in-room", "nickname-taken"].map(errorReply),
+  ...["bad-token", "too-fast", "unavailable", "not-in-room", "nickname-taken", "banned"].map(
+    errorReply,
+  ),
 ];

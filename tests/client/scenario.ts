@@ -58,8 +58,8 @@ export class ScriptedSocket extends FakeSocket {
   }
 
   /** Ends the connection. */
-  async drop(code = 1006): Promise<void> {
-    this.disconnect(code);
+  async drop(code = 1006, reason = ""): Promise<void> {
+    this.disconnect(code, reason);
     await settlePromises();
   }
 }

@@ -3,9 +3,11 @@
  * against it. The JavaScript takes the types of its methods from there, so a wrong one does not compile.
  */
 import { assert, assertEquals } from "@std/assert";
+import { type ActName, type ActRow, ACTS } from "../../chat/base/acts.ts";
 import type * as implementation from "../../chat/client/chat_client.js";
 import type * as places from "../../chat/client/room.js";
 import type * as errors from "../../chat/client/protocol.js";
+import type * as acts from "../../chat/client/acts.d.ts";
 import * as declared from "../../chat/client/client.js";
 import { PROJECT, runDeno } from "../support/processes.ts";
 
@@ -29,6 +31,78 @@ Deno.test("client.d.ts declares the public members of the JavaScript classes, an
   const conversation: IsSame<Public<places.Conversation>, Public<declared.Conversation>> = true;
   assert(client && options && error && errorFields && room && conversation);
   assertEquals(Object.keys(declared).toSorted(), ["ChatClient", "ChatError"]);
+});
+
+/** The fields of the request for an act, as its row in the table of the server has them. */
+type FieldsOf<Row extends ActRow> =
+  & TargetOf<Row["about"]>
+  & (Row extends { takesTime: true } ? acts.ActTime : unknown)
+  & (Row extends { text: "reason" } ? acts.ActReason : unknown)
+  & (Row extends { text: "topic" } ? { readonly text: string } : unknown)
+  & (Row extends { count: { name: infer Name extends string } } ? { readonly [K in Name]: number }
+    : unknown);
+type TargetOf<About extends ActRow["about"]> = About extends "user" ? acts.UserTarget
+  : About extends "user or room" ? acts.UserTarget | acts.NoTarget
+  : unknown;
+
+/** The fields of the act on the whole chat: there an address or a network may stand in place of a user. */
+type ChatFieldsOf<Row extends ActRow> = Row extends { takesNetwork: true }
+  ? FieldsOf<Row> | FieldsOf<Omit<Row, "about"> & { about: "room" }> & acts.NetworkTarget
+  : FieldsOf<Row>;
+
+type Table = typeof ACTS;
+/** The server takes no report without a reason: moderators could do nothing with it. */
+type Expected<Name, Fields> = Name extends "report" ? Fields & Required<acts.ActReason> : Fields;
+type ExpectedInRoom = {
+  readonly [Name in Exclude<ActName, "delete">]: Expected<Name, FieldsOf<Table[Name]>>;
+};
+type ExpectedInChat = {
+  readonly [
+    Name in ActName as Table[Name] extends { isChatWide: true } | { by: "member" } ? Name : never
+  ]: Expected<Name, ChatFieldsOf<Table[Name]>>;
+};
+
+/** The names of the acts that only one of two types has, or that have other fields there. */
+type Differences<A, B> = {
+  [Name in keyof A | keyof B]: Name extends keyof A & keyof B
+    ? IsEquivalent<Flat<A[Name]>, Flat<B[Name]>> extends true ? never : Name
+    : Name;
+}[keyof A | keyof B];
+type IsEquivalent<A, B> = [A] extends [B] ? [B] extends [A] ? true : false : false;
+/** One object instead of an intersection, in which an optional field differs from one that is missing. */
+type Flat<T> = T extends unknown
+  ? { [K in keyof T]-?: undefined extends T[K] ? [T[K], "optional"] : [T[K]] }
+  : never;
+
+Deno.test("the acts that client.d.ts declares are those of the server, in a room and on the whole chat, with their fields", () => {
+  const names: IsSame<acts.ActName, ActName> = true;
+  const inRoom: IsSame<Differences<acts.RoomActs, ExpectedInRoom>, never> = true;
+  const inChat: IsSame<Differences<acts.ChatActs, ExpectedInChat>, never> = true;
+  assert(names && inRoom && inChat);
+});
+
+Deno.test("CLIENT.md lists the acts of the server with their fields, and who may do them", async () => {
+  const document = await Deno.readTextFile(new URL("chat/docs/CLIENT.md", PROJECT));
+  const rows = [
+    ...document.matchAll(/^\| (`[^|]*?) +\| ([^|]*?) +\| (moderators|every user) +\|$/gm),
+  ];
+  const listed = rows.flatMap(([, names, fields, by]) =>
+    [...names!.matchAll(/`(\w+)`/g)].map(([, name]) => [name, fields, by])
+  );
+  const expected = Object.entries(ACTS).filter(([name]) => name !== "delete")
+    .map(([name, row]: [string, ActRow]) => {
+      const isOptional = row.about === "user or room";
+      const fields = [
+        ...row.about === "user" || isOptional ? [isOptional ? "user?" : "user"] : [],
+        ...row.takesTime ? ["`for`?"] : [],
+        ...row.text === "topic" ? ["`text`"] : [],
+        ...row.count ? [`\`${row.count.name}\``] : [],
+        ...row.text === "reason" ? [name === "report" ? "`reason`" : "`reason`?"] : [],
+      ];
+      return [name, fields.join(", "), row.by === "member" ? "every user" : "moderators"];
+    });
+  const inOrder = (rows: unknown[][]) => rows.map((row) => row.join(": ")).toSorted();
+  assertEquals(inOrder(listed), inOrder(expected));
 });
 
 const CLIENT = String(new URL("chat/client/client.js", PROJECT));
@@ -75,6 +149,16 @@ Deno.test("a TypeScript program that uses the client correctly compiles", async 
       console.log(kept === true, page.events.map(({ to }) => to.nick));
       client.direct("u").on("deleted", ({ to, target }) => console.log(to.nick, target));
       console.log((await client.who("Bob")).rooms, (await client.list()).map(({ people }) => people));
+      await room.emote("waves");
+      await room.act("ban", { nick: "Bob", for: 600, reason: "spam" });
+      await room.act("mute");
+      await room.act("slow", { seconds: 10 });
+      await client.act("ban", { network: "192.0.2.0/24", force: true });
+      const { events: [act] } = await room.modlog({ limit: 10 });
+      room.on("act", ({ act, on, until, room }) => console.log(act, on?.nick, until, room.length));
+      client.on("room", ({ room, topic }) => console.log(room, topic));
+      console.log(act?.reason, room.state.role === "moderator", room.state.mutedUntil);
+      console.log((await client.ignore({ user: "u" })).nick, (await client.ignored()).length);
       for (const { session, current } of await client.sessions()) {
         if (!current) await client.endSession(session);
       }
@@ -98,6 +182,11 @@ Deno.test("each mistake in a TypeScript program that uses the client is an error
       "TS2345",
     'new ChatClient("ws://localhost/", { nick: "Ann" }).direct("u").on("message", () => {});':
       "TS2345",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).room("red").act("waves");': "TS2345",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).room("red").act("kick", {});': "TS2345",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).room("red").act("topic", { text: 7 });':
+      "TS2322",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).act("lock", {});': "TS2345",
     'new ChatClient("ws://localhost/", { nick: "Ann" }).nick = "Bob";': "TS2540",
     'const id: number = (await new ChatClient("", { nick: "" }).room("").say("")).id; id;':
       "TS2322",

@@ -52,8 +52,8 @@ export class FakeSocket {
   }
 
   /** The connection has ended. */
-  disconnect(code = 1006): void {
+  disconnect(code = 1006, reason = ""): void {
     this.readyState = WebSocket.CLOSED;
-    this.onclose?.(new CloseEvent("close", { code }));
+    this.onclose?.(new CloseEvent("close", { code, reason }));
   }
 }
