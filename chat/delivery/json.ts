@@ -76,7 +76,7 @@ export function encodeJson(event: RoomEvent, eventId: string, keepsHistory = tru
 /**
  * Returns an act as a line of JSON. Acts are rare, so it is not concatenated by hand. Its fields: `id`,
  * `room` (absent: the whole chat), the moderator, `act`, `on` (the user concerned), `network`, `message`
- * (the ID of the one that was deleted), `until`, `reason` or `topic`, `count`, `time`.
+ * (the ID of the one that was deleted), `until`, `reason`, `text` (the topic), `count`, `time`.
  */
 function encodeAct(event: RoomEvent, eventId: string): string {
   const { room, text, target = "", subject, to, until, count, time } = event;
@@ -92,7 +92,7 @@ function encodeAct(event: RoomEvent, eventId: string): string {
     network: isMessage ? undefined : subject,
     message: isMessage ? subject : undefined,
     until,
-    topic: row?.text === "topic" ? text : undefined,
+    text: row?.text === "topic" ? text : undefined,
     reason: row?.text === "topic" || text === "" ? undefined : text,
     count,
     time,
@@ -107,8 +107,8 @@ export interface RoomState {
   readonly slow?: number;
   readonly locked?: true;
   readonly private?: true;
-  /** Unix milliseconds until which only moderators may write, or the user may not. */
-  readonly mutedUntil?: number;
+  /** Unix milliseconds until which the user may only read; `true`: there is no end. */
+  readonly muted?: number | true;
   /** What the session may do in the room; absent: what every member may. */
   readonly role?: "operator" | "moderator";
 }

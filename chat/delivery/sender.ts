@@ -315,7 +315,8 @@ export class Sender {
     if (to === undefined || target === "report") return frames;
     const concerned = this.#subscribers.ofUsers(to.user, to.user);
     for (const subscriber of concerned) {
-      const isMember = isShown && roomOf(subscriber, room) !== undefined;
+      // One that reads too slowly is sent no events of its rooms.
+      const isMember = isShown && subscriber.gaps === 0 && roomOf(subscriber, room) !== undefined;
       if (isMember && subscriber.wire === "json") this.#rooms.mustReceive(subscriber, event);
       else this.#tellAct(subscriber, event, eventId, true);
     }

@@ -69,14 +69,10 @@ export class Handler {
   readonly reading: Reading;
   /** What a client is told at the login. */
   readonly welcome: Welcome;
-  /** Finding users. */
-  readonly users: Users;
 
   constructor(parts: HandlerParts) {
     this.#parts = parts;
     const roomNames = new RoomNames(parts.confusables, parts.limits);
-    const { users } = parts;
-    this.users = users;
     this.identity = new Identity(parts);
     this.membership = new Membership({ ...parts, roomNames });
     this.moderating = new Moderating({ ...parts, roomNames });

@@ -99,6 +99,7 @@ export class Identity {
     isResumable: boolean,
   ): Promise<Taken<{ token: string }>> {
     const { session, rejectedNick, rateLimitKey } = connection;
+    const { user: former } = session;
     const name = nicknameFrom(typed ?? (rejectedNick || session.nick), this.#parts.limits);
     if (!name.ok) return reject("bad-nickname", name.why);
     // The nickname may have been registered before this rule existed.
@@ -120,9 +121,8 @@ export class Identity {
       });
       // Another session of the user has signed in, or changed the password, since the proof.
       if (result.outcome === "conflict" && tries < MAX_IDENTIFY_TRIES) continue;
-      const taken = this.#taken(connection, nick, result, gate.rejection);
+      const taken = await this.#taken(connection, former, nick, result, gate.rejection);
       if (!taken.ok) return taken;
-      await moderation.identityChanged(session);
       connection.rejectedNick = "";
       return { ...taken, token };
     }
@@ -131,10 +131,11 @@ export class Identity {
   /** Registers the present nickname. The session speaks for the new user from then on. */
   async register(connection: Connection, password: string): Promise<Changed<{ user: string }>> {
     const { session, rateLimitKey, handshake } = connection;
+    const { user: former } = session;
     const countedFor = handshake.admission?.registersFrom;
     const { registrations } = this.#parts;
     const result = await registrations.register(session, password, rateLimitKey, countedFor);
-    return this.#changed(connection, result);
+    return await this.#changed(connection, former, result);
   }
 
   /**
@@ -166,8 +167,9 @@ export class Identity {
    */
   async unregister(connection: Connection, password: string): Promise<Changed<{ user: string }>> {
     const { session, rateLimitKey } = connection;
+    const { user: former } = session;
     const result = await this.#parts.registrations.unregister(session, password, rateLimitKey);
-    return this.#changed(connection, result);
+    return await this.#changed(connection, former, result);
   }
 
   /**
@@ -205,6 +207,7 @@ export class Identity {
   async #take(connection: Connection, username: NewUsername): Promise<Taken> {
     const { storage, registrations, moderation } = this.#parts;
     const { session } = connection;
+    const { user: former } = session;
     const { nick, claims } = username;
     const isOwn = session.account !== "" && session.account === claims[0];
     const user = isOwn ? session.user : undefined;
@@ -218,25 +221,34 @@ export class Identity {
       result = await take();
     }
     if (result.outcome === "conflict") return rejection.nicknameAlike(nick);
-    const { user: former } = session;
-    const taken = this.#taken(connection, nick, result, gate.rejection);
-    if (former !== session.user) await moderation.identityChanged(session);
-    return taken;
+    return await this.#taken(connection, former, nick, result, gate.rejection);
   }
 
-  #taken(connection: Connection, nick: string, result: ChangeResult, why?: Rejection): Taken {
-    this.#tellSender(connection);
+  async #taken(
+    connection: Connection,
+    former: string,
+    nick: string,
+    result: ChangeResult,
+    why?: Rejection,
+  ): Promise<Taken> {
+    await this.#userChanged(connection, former);
     const changed = changedFrom(result, this.#parts.limits, why);
     return changed.ok ? { ...changed, nick, isTold: result.isTold } : changed;
   }
 
-  #changed(connection: Connection, result: Changed): Changed<{ user: string }> {
-    this.#tellSender(connection);
+  async #changed(
+    connection: Connection,
+    former: string,
+    result: Changed,
+  ): Promise<Changed<{ user: string }>> {
+    await this.#userChanged(connection, former);
     return result.ok ? { ...result, user: connection.session.user } : result;
   }
 
   /** A change that seemed to fail may have been made: the record then says who the user is. */
-  #tellSender({ subscriber, session }: Connection): void {
-    this.#parts.sender.setUser(subscriber, session.user);
+  async #userChanged({ subscriber, session }: Connection, former: string): Promise<void> {
+    const { sender, moderation } = this.#parts;
+    sender.setUser(subscriber, session.user);
+    if (session.user !== former) await moderation.identityChanged(session);
   }
 }

@@ -7,6 +7,7 @@ import type { Limits } from "../base/limits.ts";
 import { reject, type Rejection, rejection, type Result } from "../base/rejections.ts";
 import type { UserRef } from "../feed/events.ts";
 import type { Moderation } from "../moderation/moderation.ts";
+import type { FoundUser, SoughtUser, Users } from "../nicknames/users.ts";
 import type { ChangeResult } from "../storage/changes.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Changed, changedFrom } from "./changed.ts";
@@ -17,6 +18,7 @@ import type { RoomNames } from "./room_names.ts";
 export interface MembershipParts {
   readonly storage: Storage;
   readonly moderation: Moderation;
+  readonly users: Users;
   readonly roomNames: RoomNames;
   readonly limits: Limits;
 }
@@ -76,6 +78,19 @@ export class Membership {
     const visible = await moderation.visible(session, rooms.keys());
     for (const room of rooms.keys()) if (!visible.has(room)) rooms.delete(room);
     return rooms;
+  }
+
+  /**
+   * Finds a user, with those of the user's rooms that the client may know of.
+   *
+   * @throws when KV cannot be read.
+   */
+  async who({ session }: Connection, sought: SoughtUser): Promise<Result<{ found: FoundUser }>> {
+    const { users, moderation } = this.#parts;
+    const result = await users.find(sought);
+    if (!result.ok) return result;
+    const rooms = [...await moderation.visible(session, result.found.rooms)];
+    return { ok: true, found: { ...result.found, rooms } };
   }
 
   /** Returns the members of one of the session's rooms, in the order of their oldest sessions. */

@@ -11,6 +11,7 @@ import type { LoggedEvent, RoomEvent } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
 import { isEventId } from "../history/streams.ts";
 import { conversationOf, DIRECT_FEED_NAME, type Stream } from "../kv/keys.ts";
+import type { Moderation } from "../moderation/moderation.ts";
 import type { Conversations } from "../storage/conversations.ts";
 import type { Place, ReadMarkers } from "../storage/read_markers.ts";
 import { accountOf, type Session } from "../storage/records.ts";
@@ -22,6 +23,7 @@ import type { RoomNames } from "./room_names.ts";
 export interface ReadingParts {
   readonly storage: Storage;
   readonly history: History;
+  readonly moderation: Moderation;
   readonly markers: ReadMarkers;
   readonly conversations: Conversations;
   readonly roomNames: RoomNames;
@@ -187,7 +189,7 @@ export class Reading {
 
   /** Returns the place whose messages the client may read. */
   async #readable(session: Session, place: Place): Promise<Result<{ place: Place }>> {
-    const { roomNames, openHistory, storage } = this.#parts;
+    const { roomNames, openHistory, storage, moderation } = this.#parts;
     if ("user" in place) {
       return session.account === "" ? rejection.notIdentified : { ok: true, place };
     }
@@ -196,7 +198,9 @@ export class Reading {
     if (!openHistory) return rejection.notAllowed(place.room);
     const name = roomNames.parse(place.room);
     if (!name.ok) return reject("bad-room", name.why);
-    return { ok: true, place: { room: await storage.resolveRoom(name.name) } };
+    const other = await storage.resolveRoom(name.name);
+    const visible = await moderation.visible(session, [other]);
+    return visible.has(other) ? { ok: true, place: { room: other } } : rejection.notAllowed(other);
   }
 
   async #isComplete(session: Session, stream: Stream, after: string): Promise<boolean> {

@@ -190,7 +190,9 @@ export class Acting {
         return lifted.ok ? { ...lifted, told } : lifted;
       }
       default: {
-        const standings = await this.#standingsOf(room, target);
+        const all = await this.#standingsOf(room, target);
+        // A kick and an invitation are about the user alone.
+        const standings = act === "ban" || act === "mute" ? all : all.slice(0, 1);
         return { ok: true, mutations: this.#change(room, standings, told), told };
       }
     }

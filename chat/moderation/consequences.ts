@@ -45,6 +45,8 @@ export class Consequences {
   readonly #parts: ConsequencesParts;
   readonly #privateRooms = new Set<string>();
   #delivered = 0;
+  /** Sessions that are being taken out of a room, or ended. */
+  #work = 0;
 
   constructor(parts: ConsequencesParts) {
     this.#parts = parts;
@@ -58,6 +60,11 @@ export class Consequences {
   /** The number of acts that were delivered. */
   get delivered(): number {
     return this.#delivered;
+  }
+
+  /** Whether everything is done that follows from the acts that were delivered. */
+  get isIdle(): boolean {
+    return this.#work === 0;
   }
 
   /**
@@ -203,7 +210,8 @@ export class Consequences {
         await delay(clock, REMOVAL_RETRY_MS);
       }
     };
-    void takeOut();
+    this.#work++;
+    void takeOut().finally(() => this.#work--);
   }
 
   /** Ends a session for good: it cannot be resumed. */
@@ -211,7 +219,8 @@ export class Consequences {
     const { storage, closeSession } = this.#parts;
     this.#parts.states.end(session);
     // First: a session whose socket is closed would be kept for a while.
-    void storage.deleteConnection(session.id);
+    this.#work++;
+    void storage.deleteConnection(session.id).finally(() => this.#work--);
     closeSession(session.id, why);
   }
 }

@@ -114,7 +114,8 @@ export class Entries {
   }
 
   /**
-   * Loads what holds in the rooms of a session that this instance has taken over.
+   * Loads what holds in the rooms of a session that this instance has taken over, or that speaks for another
+   * user now.
    *
    * @throws when KV cannot be read.
    */
@@ -131,7 +132,9 @@ export class Entries {
       const reading = await rows.read(room, shardOf(room), person);
       // An act that was delivered meanwhile may not be in what was read.
       if (delivered() !== before) continue;
-      const mute = this.#sanctionOf(reading.standings, person, "mute")?.sanction;
+      // A mute stays when the session begins to speak for another user.
+      const mute = this.#sanctionOf(reading.standings, person, "mute")?.sanction ??
+        states.muteOf(session, room);
       states.load(session, room, reading.rules, mute);
       return reading;
     }

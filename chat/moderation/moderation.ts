@@ -12,7 +12,7 @@ import { type Rejection, rejection, type Result } from "../base/rejections.ts";
 import type { RoomState } from "../delivery/json.ts";
 import type { RoomEvent, UserRef } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
-import type { Sanction } from "../kv/moderation_values.ts";
+import { NO_END, type Sanction } from "../kv/moderation_values.ts";
 import type { SoughtUser, Users } from "../nicknames/users.ts";
 import type { Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -213,7 +213,9 @@ export class Moderation {
         const session = this.#parts.storage.session(id);
         // Another instance has the session by now.
         if (session === undefined || this.#states.hasEnded(session)) return false;
-        return room === "" || this.#states.whyNotWrite(session, room) === undefined;
+        if (room === "") return true;
+        return session.rooms.has(room) &&
+          this.#states.whyNotWrite(session, room) === undefined;
       }
       case "direct": {
         const session = this.#parts.storage.session(id);
@@ -252,7 +254,7 @@ export class Moderation {
       slow: slow || undefined,
       locked: isLocked || undefined,
       private: isPrivate || undefined,
-      mutedUntil: until > this.#parts.clock.now() ? until : undefined,
+      muted: until === NO_END || (until > this.#parts.clock.now() ? until : undefined),
       role,
     };
   }
@@ -292,9 +294,10 @@ export class Moderation {
     return this.#ignores.set(session, user, false);
   }
 
-  /** Called when a session has signed in, or out: loads whom its user ignores. May throw. */
-  identityChanged(session: Session): Promise<void> {
-    return this.#ignores.load(session);
+  /** Called when a session speaks for another user: loads what holds for that one. May throw. */
+  async identityChanged(session: Session): Promise<void> {
+    await this.#entries.load(session);
+    await this.#ignores.load(session);
   }
 
   // What is delivered.
@@ -307,6 +310,11 @@ export class Moderation {
   /** Does what follows from an act on this instance. Call it when its clients have been told. */
   carryOut(event: RoomEvent): void {
     this.#consequences.carryOut(event);
+  }
+
+  /** Whether everything is done that follows from the acts that were delivered. */
+  get isIdle(): boolean {
+    return this.#consequences.isIdle;
   }
 
   /** See {@linkcode Consequences.othersToldOf}. */

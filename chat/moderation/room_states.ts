@@ -87,7 +87,9 @@ export class RoomStates {
   /** Sets what KV said of a room, and of a session that enters it or is in it. */
   load(session: Session, room: string, rules: RoomRules, mute: Sanction | undefined): void {
     this.#setRules(room, rules);
-    this.#restrict(session, room, mute && { mute, isLeaving: false });
+    const isLeaving = session.rooms.has(room) &&
+      (this.#restrictions.get(session)?.get(room)?.isLeaving ?? false);
+    this.#restrict(session, room, mute || isLeaving ? { mute, isLeaving } : undefined);
   }
 
   /**

@@ -268,7 +268,7 @@ async function sendDirect(
 
 async function who(plain: PlainText, connection: Connection, typed: string): Promise<Outcome> {
   if (typed.trim() === "") return "usage";
-  const result = await plain.handler.users.find({ nick: typed });
+  const result = await plain.handler.membership.who(connection, { nick: typed });
   if (!result.ok) return plain.reject(connection, result);
   const { nick, rooms, isOnline } = result.found;
   const [room, ...others] = rooms;

@@ -46,7 +46,10 @@ async function findUser(
   connection: Connection,
   { nick, user = "", ref }: z.infer<typeof whoFields>,
 ): Promise<void> {
-  const result = await v1.handler.users.find(nick === undefined ? { user } : { nick });
+  const result = await v1.handler.membership.who(
+    connection,
+    nick === undefined ? { user } : { nick },
+  );
   if (!result.ok) return v1.replyError(connection, ref, result);
   const { rooms, isOnline: online, ...who } = result.found;
   connection.replyLarge(encodeReply("who", ref, { ...userFields(who), rooms, online }));

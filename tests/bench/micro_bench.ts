@@ -11,7 +11,8 @@ import { Feed } from "../../chat/feed/feed.ts";
 import type { Connection } from "../../chat/connections/connection.ts";
 import { type MessageRequest, Messages } from "../../chat/handler/messages.ts";
 import { RoomNames } from "../../chat/handler/room_names.ts";
-import type { Users } from "../../chat/handler/users.ts";
+import type { Users } from "../../chat/nicknames/users.ts";
+import type { Moderation } from "../../chat/moderation/moderation.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
 import { limitsFrom } from "../../chat/base/limits.ts";
 import { foldNickname } from "../../chat/nicknames/names.ts";
@@ -64,13 +65,14 @@ const messages = new Messages({
   conversations: {} as Conversations,
   feed: settlingFeed,
   resume: {} as Resume,
+  moderation: { maySay: () => undefined } as unknown as Moderation,
   roomNames: new RoomNames(new Confusables(), limits),
   users: {} as Users,
   clock: systemClock,
 });
 const connection = {
   session: {
-    ...newRecord(event.id, 0, "json"),
+    ...newRecord(event.id, 0, "json", ""),
     nick: event.nick,
     rooms: new Set([event.room]),
   },

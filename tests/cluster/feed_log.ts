@@ -119,6 +119,8 @@ export class FeedLog {
         this.markers.set(name, event.target!);
         return;
       }
+      case "act":
+        return;
       case "resume":
         if (event.cid === "") this.#ended.add(event.id);
         return;

@@ -141,6 +141,7 @@ function lineOf({ kind, nick, room, text, to, isQuiet }: RoomEvent, isOwn: boole
     case "edit":
     case "delete":
     case "read":
+    case "act":
     case "resume":
       return "";
     default:

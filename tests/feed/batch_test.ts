@@ -200,3 +200,15 @@ Deno.test("takeBatch stays within KV's limits with any keys and values, includin
     assert(commits < 100, `${commits} commits`);
   }
 });
+
+Deno.test("takeBatch: an operation with an act is the last of its batch", () => {
+  const act = message("spam");
+  const acting: Operation = {
+    ...act,
+    events: [{ ...act.events![0]!, kind: "act", target: "ban" }],
+  };
+  const queue = [message("one"), acting, message("two"), message("three")];
+  const all = [...queue];
+  assertEquals(takeBatch(queue).operations, all.slice(0, 2));
+  assertEquals(queue, all.slice(2));
+});
