@@ -27,20 +27,31 @@ import reconnector from "../client/reconnector.js" with { type: "text" };
 import replyTypes from "../client/replies.d.ts" with { type: "text" };
 import room from "../client/room.js" with { type: "text" };
 import session from "../client/session.js" with { type: "text" };
+import actWords from "../page/act_words.js" with { type: "text" };
+import pageActs from "../page/acts.js" with { type: "text" };
 import chat from "../page/chat.js" with { type: "text" };
 import commands from "../page/commands.js" with { type: "text" };
 import composer from "../page/composer.js" with { type: "text" };
 import conversation from "../page/conversation.js" with { type: "text" };
+import dialog from "../page/dialog.js" with { type: "text" };
 import direct from "../page/direct.js" with { type: "text" };
 import directs from "../page/directs.js" with { type: "text" };
 import dom from "../page/dom.js" with { type: "text" };
 import entry from "../page/entry.js" with { type: "text" };
+import ignored from "../page/ignored.js" with { type: "text" };
 import page from "../page/index.html" with { type: "text" };
 import lists from "../page/lists.js" with { type: "text" };
 import log from "../page/log.js" with { type: "text" };
 import loginForm from "../page/login_form.js" with { type: "text" };
+import menu from "../page/menu.js" with { type: "text" };
+import messageButtons from "../page/message_buttons.js" with { type: "text" };
+import moderation from "../page/moderation.js" with { type: "text" };
+import notice from "../page/notice.js" with { type: "text" };
 import main from "../page/page.js" with { type: "text" };
+import questions from "../page/questions.js" with { type: "text" };
 import readMarker from "../page/read_marker.js" with { type: "text" };
+import record from "../page/record.js" with { type: "text" };
+import roomList from "../page/room_list.js" with { type: "text" };
 import roomConversation from "../page/room.js" with { type: "text" };
 import rooms from "../page/rooms.js" with { type: "text" };
 import rows from "../page/rows.js" with { type: "text" };
@@ -95,20 +106,31 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/client/reconnector.js", asset("text/javascript", reconnector)],
   ["/client/room.js", asset("text/javascript", room)],
   ["/client/session.js", asset("text/javascript", session)],
+  ["/page/act_words.js", asset("text/javascript", actWords)],
+  ["/page/acts.js", asset("text/javascript", pageActs)],
   ["/page/chat.js", asset("text/javascript", chat)],
   ["/page/commands.js", asset("text/javascript", commands)],
   ["/page/composer.js", asset("text/javascript", composer)],
   ["/page/conversation.js", asset("text/javascript", conversation)],
+  ["/page/dialog.js", asset("text/javascript", dialog)],
   ["/page/direct.js", asset("text/javascript", direct)],
   ["/page/directs.js", asset("text/javascript", directs)],
   ["/page/dom.js", asset("text/javascript", dom)],
   ["/page/entry.js", asset("text/javascript", entry)],
+  ["/page/ignored.js", asset("text/javascript", ignored)],
   ["/page/lists.js", asset("text/javascript", lists)],
   ["/page/log.js", asset("text/javascript", log)],
   ["/page/login_form.js", asset("text/javascript", loginForm)],
+  ["/page/menu.js", asset("text/javascript", menu)],
+  ["/page/message_buttons.js", asset("text/javascript", messageButtons)],
+  ["/page/moderation.js", asset("text/javascript", moderation)],
+  ["/page/notice.js", asset("text/javascript", notice)],
   ["/page/page.js", asset("text/javascript", main)],
+  ["/page/questions.js", asset("text/javascript", questions)],
   ["/page/read_marker.js", asset("text/javascript", readMarker)],
+  ["/page/record.js", asset("text/javascript", record)],
   ["/page/room.js", asset("text/javascript", roomConversation)],
+  ["/page/room_list.js", asset("text/javascript", roomList)],
   ["/page/rooms.js", asset("text/javascript", rooms)],
   ["/page/rows.js", asset("text/javascript", rows)],
   ["/page/scroll_position.js", asset("text/javascript", scrollPosition)],

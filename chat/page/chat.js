@@ -9,11 +9,13 @@
  * conversation.js's, the page around it is page.js's.
  */
 import { ChatClient } from "../client/client.js";
+import { predicateOf } from "./acts.js";
 import { Directs } from "./directs.js";
 import { tabStorage } from "./dom.js";
+import { Ignored } from "./ignored.js";
 import { Rooms } from "./rooms.js";
 
-/** @import { ChatError, ChatEvent, DeletedEvent } from "../client/client.js" */
+/** @import { ActEvent, ChatError, ChatEvent, DeletedEvent } from "../client/client.js" */
 /** @import { EditedEvent, GapEvent, NickEvent, ResumedEvent } from "../client/client.js" */
 /** @import { RoomEvent, StateEvent, User, WelcomeEvent } from "../client/client.js" */
 /** @import { ConversationContext } from "./conversation.js" */
@@ -26,6 +28,8 @@ import { Rooms } from "./rooms.js";
  * - `failed`: a room of the user could not be joined.
  * - `edit`: the user wants to edit a failed message.
  * - `edited`: the user has finished an edit.
+ * - `openMenu`: the user wants the menu of a message by another user.
+ * - `told`: a moderator did something that the user must know, wherever the user is.
  *
  * @typedef {object} ChatListener
  * @property {() => void} changed
@@ -33,6 +37,8 @@ import { Rooms } from "./rooms.js";
  * @property {(error: ChatError) => void} failed
  * @property {(entry: Entry) => void} edit
  * @property {() => void} edited
+ * @property {(button: HTMLElement, entry: Entry) => void} openMenu
+ * @property {(text: string) => void} told
  */
 
 /** The user's chat. */
@@ -70,13 +76,17 @@ export class Chat {
       // Not randomUUID: browsers have that only on pages served over HTTPS.
       ids: () => this.#lastCid = crypto.getRandomValues(new Uint32Array(4)).join("-"),
     });
-    const { changed, edit, edited } = listener;
+    this.ignored = new Ignored(this.client, () => {
+      for (const { log } of this.conversations) log.hideIgnored();
+    });
+    const { changed, edit, edited, openMenu } = listener;
     this.#context = {
       client: this.client,
       cidOf: () => this.#lastCid,
       isOwn: (user = "") => user === this.client.user || this.#ownIds.has(user),
       editMs: () => this.#editMs,
-      ...{ changed, edit, edited },
+      isIgnored: (user) => this.ignored.users.has(user),
+      ...{ changed, edit, edited, openMenu },
     };
     this.rooms = new Rooms(this.#context);
     this.directs = new Directs(this.#context);
@@ -204,8 +214,10 @@ export class Chat {
         return this.#resumed(event);
       case "state":
         return this.#stateChanged(event);
-      case "act": // The page does not show moderation yet.
+      case "act":
+        return this.#acted(event);
       case "room":
+        return this.#listener.changed();
       case "error": // page.js shows errors.
       case "unknown":
         return;
@@ -231,6 +243,22 @@ export class Chat {
     this.#at(event.room, this.directs.otherOf(event).user)?.log.change(event.target, changes);
   }
 
+  /** Shows an act of moderation in its room, or where the user is. @param {ActEvent} event */
+  #acted(event) {
+    const { id, room, act, on, nick, time } = event;
+    const isYou = on !== undefined && this.#context.isOwn(on.user);
+    const place = this.rooms.get(room);
+    // An act elsewhere has no place in the order of the events here.
+    const entry = { type: /** @type {const} */ ("act"), nick, time };
+    const text = predicateOf(event, { isYou, namesRoom: isYou || !place });
+    if (place) place.log.add({ ...entry, id, text });
+    else this.shown?.log.add({ ...entry, text });
+    const isForUser = isYou && ["kick", "ban", "unban", "invite"].includes(act);
+    const isElsewhere = act === "report" && (!place || place !== this.shown);
+    if (!isForUser && !isElsewhere) return;
+    this.#listener.told(`${nick} ${predicateOf(event, { isYou, namesRoom: true })}.`);
+  }
+
   /** @param {GapEvent} event */
   #gap({ room, recovered }) {
     const conversation = this.rooms.get(room);
@@ -247,6 +275,7 @@ export class Chat {
     this.rooms.restore(rooms, isNewUser);
     this.directs.restore(directs);
     this.#syncRooms();
+    this.ignored.load();
     if (isNewUser) {
       const entered = this.client.rooms;
       for (const { room } of rooms) {

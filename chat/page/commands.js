@@ -6,7 +6,11 @@
  * connection.
  */
 
-/** @import { ChatClient, ChatError, Room, SessionInfo, WhoReply } from "../client/client.js" */
+import { actWordsFrom, usageOfAct } from "./act_words.js";
+import { ACTS } from "./acts.js";
+
+/** @import { ActName, ChatClient, ChatError, Room, SessionInfo, WhoReply } from "../client/client.js" */
+/** @import { Moderation } from "./moderation.js" */
 
 /**
  * What commands act on. It is one object for all commands of a page.
@@ -17,7 +21,9 @@
  * @property {(text: string) => void} note - shows a line to the user only
  * @property {(room: string) => void} join
  * @property {() => Promise<void>} leave - leaves the room that is shown
- * @property {(text: string) => void} act
+ * @property {(text: string) => void} emote
+ * @property {Pick<Moderation, "act" | "ignore">} moderation
+ * @property {(room: Room | undefined) => void} showRecord - of a room, or of the whole chat
  * @property {(nick: string, text: string) => Promise<void>} tell
  * @property {(limit: number) => void} loadOlder
  * @property {(line: string) => void} giveBack - returns a line to the user
@@ -25,9 +31,10 @@
  */
 /**
  * A command. `run` returns the answer to show, if any; an empty answer shows the usage. `isMessage`: the
- * line comes back to the user after an error.
+ * line comes back to the user after an error. `isSecret`: it has a password, which is not kept anywhere.
  *
  * @typedef {object} Command
+ * @property {true} [isSecret]
  * @property {true} [isMessage]
  * @property {string} usage
  * @property {(context: CommandContext, argument: string) => unknown} run
@@ -36,6 +43,17 @@
 const NO_ROOM = "You are not in a room. Type /join {room} to enter one.";
 
 const DATE_AND_TIME = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" });
+
+/** The commands for acts. The menu deletes single messages. @type {Readonly<Record<string, Command>>} */
+const ACT_COMMANDS = Object.fromEntries(
+  /** @type {ActName[]} */ (Object.keys(ACTS)).filter((name) => name !== "delete").map((name) => [
+    `/${name}`,
+    {
+      usage: `${usageOfAct(name)} – ${ACTS[name].help}`.trim(),
+      run: (context, argument) => runAct(name, context, argument),
+    },
+  ]),
+);
 
 /** @type {Readonly<Record<string, Command>>} */
 const COMMANDS = {
@@ -52,6 +70,7 @@ const COMMANDS = {
     },
   },
   "/register": {
+    isSecret: true,
     usage: "password – register your nickname",
     async run({ client }, password) {
       if (!/^\S+$/.test(password)) return "";
@@ -60,6 +79,7 @@ const COMMANDS = {
     },
   },
   "/identify": {
+    isSecret: true,
     usage: "name password – sign in to a registered nickname",
     async run({ client }, argument) {
       const [, nick, password] = /^\s*"?(.*?)"?\s(\S+)$/s.exec(` ${argument}`) ?? [];
@@ -69,6 +89,7 @@ const COMMANDS = {
     },
   },
   "/password": {
+    isSecret: true,
     usage: "old new – change the password of your nickname",
     async run({ client }, argument) {
       const [oldPassword, newPassword, ...rest] = argument.split(/\s+/);
@@ -78,6 +99,7 @@ const COMMANDS = {
     },
   },
   "/unregister": {
+    isSecret: true,
     usage: "password – release your nickname",
     async run({ client }, password) {
       if (!/^\S+$/.test(password)) return "";
@@ -87,7 +109,7 @@ const COMMANDS = {
   },
   "/me": {
     usage: "waves – describe an action",
-    run: ({ act }, text) => text && act(text),
+    run: ({ emote }, text) => text && emote(text),
   },
   "/msg": {
     isMessage: true,
@@ -140,11 +162,60 @@ const COMMANDS = {
       return `Session ${number} has ended.`;
     },
   },
+  "/ignore": {
+    usage: "name – hide what a user writes; without a name: list whom you ignore",
+    async run({ client, moderation }, argument) {
+      const nick = unquoted(argument);
+      if (nick) return moderation.ignore({ nick }, true);
+      return (await client.ignored()).map(({ nick }) => nick).join("\n") || "You ignore nobody.";
+    },
+  },
+  "/unignore": {
+    usage: "name – show again what a user writes",
+    run({ moderation }, argument) {
+      const nick = unquoted(argument);
+      return nick && moderation.ignore({ nick }, false);
+    },
+  },
+  ...ACT_COMMANDS,
+  "/modlog": {
+    usage: "– show what moderators did in this room, or outside a room in the whole chat",
+    run: ({ showRecord, room }) => showRecord(room()),
+  },
+  "/op": {
+    isSecret: true,
+    usage: "secret – become an operator until you disconnect",
+    async run({ client }, secret) {
+      if (!secret.trim()) return "";
+      await client.op(secret.trim());
+      return "You are an operator now.";
+    },
+  },
   "/help": {
     usage: "– show this list",
     run: () => Object.keys(COMMANDS).map(usageOf).join("\n"),
   },
 };
+
+/**
+ * @param {ActName} name
+ * @param {CommandContext} context
+ * @param {string} argument
+ */
+async function runAct(name, { room, moderation }, argument) {
+  const words = actWordsFrom(name, argument);
+  if (words === "usage") return "";
+  if (words === "bad-time") return "A time is a number with s, m, h or d, such as 10m or 7d.";
+  // Networks are banned from the whole chat, wherever the operator is.
+  const place = words.network === undefined ? room() : undefined;
+  if (!place && !ACTS[name].isChatWide && name !== "report") return NO_ROOM;
+  await moderation.act(name, place, words);
+}
+
+/** Returns a nickname without its quotes. @param {string} argument */
+function unquoted(argument) {
+  return argument.trim().replace(/^"(.*)"$/s, "$1");
+}
 
 /**
  * Describes a session.
@@ -168,6 +239,12 @@ function describe({ nick, rooms, online }) {
 
 function usageOf(/** @type {string} */ name) {
   return `${name} ${COMMANDS[name]?.usage}`;
+}
+
+/** Whether a line is a command with a password. @param {string} line */
+export function holdsSecret(line) {
+  const name = /^\s*(\/\S+)/.exec(line)?.[1]?.toLowerCase() ?? "";
+  return Object.hasOwn(COMMANDS, name) && COMMANDS[name]?.isSecret === true;
 }
 
 /**

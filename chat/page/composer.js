@@ -2,8 +2,10 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /**
- * The field in which the user writes. It keeps one draft for each conversation, until the tab is closed.
+ * The field in which the user writes. It keeps one draft for each conversation, until the tab is closed,
+ * but no passwords.
  */
+import { holdsSecret } from "./commands.js";
 import { tabStorage, ui } from "./dom.js";
 import { onFormSubmit } from "./login_form.js";
 
@@ -62,6 +64,7 @@ export class Composer {
   }
 
   #saveDraft() {
-    tabStorage.set(`draft.${this.#key}`, ui.text.value);
+    const draft = ui.text.value;
+    tabStorage.set(`draft.${this.#key}`, holdsSecret(draft) ? "" : draft);
   }
 }

@@ -28,6 +28,8 @@ const NO_HISTORY = ["history-off", "not-allowed", "not-identified", "not-registe
  * - `changed`: something that the page shows has changed.
  * - `edit`: the user wants to edit a failed message.
  * - `edited`: the user has finished an edit.
+ * - `isIgnored`: whether the user ignores the one who has an ID.
+ * - `openMenu`: opens the menu of a message by another user.
  *
  * @typedef {object} ConversationContext
  * @property {ChatClient} client
@@ -37,6 +39,8 @@ const NO_HISTORY = ["history-off", "not-allowed", "not-identified", "not-registe
  * @property {() => void} changed
  * @property {(entry: Entry) => void} edit
  * @property {() => void} edited
+ * @property {(user: string) => boolean} isIgnored
+ * @property {(button: HTMLElement, entry: Entry) => void} openMenu
  */
 
 /** A conversation: a room or direct messages. */
@@ -66,6 +70,8 @@ export class Conversation {
       save: ({ id = "" }, text) => this.channel.edit(id, text),
       remove: ({ id = "" }) => this.channel.delete(id),
       edited: context.edited,
+      isIgnored: ({ user = "", own }) => !own && context.isIgnored(user),
+      openMenu: context.openMenu,
       edit: context.edit,
       retry: ({ type, text }) => this.post(type === "action" ? "action" : "message", text),
     });

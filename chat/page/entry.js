@@ -14,12 +14,12 @@ const GROUP_MS = 5 * 60_000;
 const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
 
 /**
- * An entry of a conversation: a message or action, a `membership` line (joined, left, renamed), or a
- * `note` that only this page shows. An entry without an `id` is not on the server, or not yet. `own`: it is
+ * An entry of a conversation: a message or action, a `membership` line (joined, left, renamed), an `act`
+ * of moderation, or a `note` that only this page shows. An entry without an `id` is not on the server, or not yet. `own`: it is
  * the user's. `edited` and `deleted` are times.
  *
  * @typedef {object} Entry
- * @property {"message" | "action" | "membership" | "note"} type
+ * @property {"message" | "action" | "membership" | "act" | "note"} type
  * @property {string} [id]
  * @property {string} [user]
  * @property {string} nick
@@ -52,6 +52,7 @@ function draw(entry) {
   const { type, nick, text } = entry;
   switch (type) {
     case "membership":
+    case "act":
     case "note": {
       const actor = nick ? [nickname(nick), " "] : [];
       return make("div", {}, make(`div.${type}`, { dir: "auto" }, ...actor, ...linkify(text)));

@@ -8,6 +8,7 @@
  * They hold no state besides their elements.
  */
 import { avatar, make, nameOf } from "./dom.js";
+import { menuButton } from "./menu.js";
 
 /** @import { User } from "../client/client.js" */
 
@@ -128,24 +129,32 @@ function addressOf(/** @type {Place} */ { room, user }) {
 }
 
 /**
+ * What the list of members needs to know.
+ *
+ * @typedef {object} MembersOptions
+ * @property {string} ownId
+ * @property {ReadonlySet<string>} ignored the IDs of the users who are ignored
+ * @property {(button: HTMLElement, member: User) => void} openMenu
+ */
+
+/**
  * Shows the members of a room.
  *
  * @param {HTMLElement} list
  * @param {readonly User[]} members
- * @param {string} ownId
+ * @param {MembersOptions} options
  */
-export function showMembers(list, members, ownId) {
+export function showMembers(list, members, { ownId, ignored, openMenu }) {
   // What is drawn is part of the key: after a change the row is another element.
   const keyOf = (/** @type {User} */ { user, nick, registered }) =>
     [user, user === ownId, registered, nick].join(" ");
   show(list, new Map(members.map((each) => [keyOf(each), each])), (member, element) => {
-    if (element.firstChild) return;
     const { user, nick } = member;
+    element.classList.toggle("ignoredMember", ignored.has(user));
+    if (element.firstChild) return;
     const content = [avatar(nick), ...nameOf(member)];
-    element.append(
-      user === ownId
-        ? make("span", {}, ...content, "you")
-        : make("a", { href: fragmentOf({ user }), title: `Message ${nick}` }, ...content),
-    );
+    if (user === ownId) return element.append(make("span", {}, ...content, "you"));
+    const link = make("a", { href: fragmentOf({ user }), title: `Message ${nick}` }, ...content);
+    element.append(link, menuButton(`Actions for ${nick}`, (button) => openMenu(button, member)));
   });
 }

@@ -8,6 +8,8 @@
  * uses no connection: a function that it is given loads history.
  */
 import { make } from "./dom.js";
+import { menuButton } from "./menu.js";
+import { MessageButtons } from "./message_buttons.js";
 import { ReadMarker } from "./read_marker.js";
 import { Rows } from "./rows.js";
 import { ScrollPosition } from "./scroll_position.js";
@@ -34,23 +36,29 @@ const LOAD_DISTANCE_PX = 300;
  * - `loadPage`: loads the messages before or after an ID; `undefined`: there is no history. It rejects
  *   if a later attempt may succeed.
  * - `canEdit`: whether the user may edit and delete an entry.
+ * - `isIgnored`: whether the user ignores the author of an entry, which is hidden then.
+ * - `openMenu`: opens, at an element, the menu of a message by another user.
  * - `save`, `remove`, `edited`: see {@linkcode ToolActions}.
  *
  * @typedef {object} LogOwnActions
  * @property {() => void} changed
  * @property {(query: HistoryQuery) => Promise<Page | undefined>} loadPage
  * @property {(entry: Entry) => boolean} canEdit
+ * @property {(entry: Entry) => boolean} isIgnored
+ * @property {(button: HTMLElement, entry: Entry) => void} openMenu
  */
 /** @typedef {{ before?: string, after?: string, limit: number }} HistoryQuery */
-/** @typedef {LogOwnActions & UnsentActions & Omit<ToolActions, "editable">} LogActions */
+/** @typedef {LogOwnActions & UnsentActions & ToolActions} LogActions */
 
 /** The log of a conversation. */
 export class Log {
   /** What the user has read, and how much is unread. */
   marker = new ReadMarker();
-  #rows = new Rows();
+  #rows;
   #unsent;
   #tools;
+  /** The button of the menu of a message by another user. */
+  #menu;
   #actions;
   #position;
   /** Whether the newest row is in the document. */
@@ -71,14 +79,25 @@ export class Log {
    */
   constructor(label, actions) {
     this.#actions = actions;
+    this.#rows = new Rows(actions.isIgnored);
     this.#unsent = new Unsent(actions);
-    this.#tools = new Tools({
-      ...actions,
-      editable: () => this.#rows.filter(actions.canEdit),
+    this.#tools = new Tools(this.#rows, actions);
+    const openMenu = (/** @type {HTMLElement} */ button) => {
+      if (this.#menu.row) actions.openMenu(button, this.#menu.row);
+    };
+    this.#menu = new MessageButtons(this.#rows, {
+      kind: "div.more",
+      label: "This message",
+      isEligible: (row) => isByOther(row) && !actions.isIgnored(row),
+      buttons: [menuButton("Actions for this message", openMenu)],
     });
-    this.#rows.list.onpointerover = ({ target }) => {
-      const own = /** @type {Element} */ (target).closest(".own");
-      if (own) this.#tools.moveTo(this.#rows.at(own));
+    this.#rows.list.onpointerover = ({ target }) => this.#pointAt(target);
+    this.#rows.list.onclick = ({ target }) => {
+      this.#pointAt(target);
+      const name = /** @type {Element} */ (target).closest(".other .who, .other .avatar");
+      if (!name || !this.#menu.row?.element.contains(name)) return;
+      // Keyboards reach the button, but not the name.
+      this.#menu.element.querySelector("button")?.click();
     };
     this.top = make("p.top", {});
     this.scroller = make(
@@ -136,8 +155,27 @@ export class Log {
   /** Marks all as read if the user sees the end. */
   update() {
     if (this.isSeen) this.marker.readAll();
-    this.#tools.settle();
+    this.#settle();
     this.#changed();
+  }
+
+  /** Hides the messages of users who are ignored now, and shows the others. */
+  hideIgnored() {
+    this.#rows.hideIgnored();
+    this.update();
+  }
+
+  #settle() {
+    this.#tools.settle();
+    this.#menu.settle();
+  }
+
+  /** Moves the buttons to the message under the pointer. */
+  #pointAt(/** @type {EventTarget | null} */ target) {
+    const element = /** @type {Element} */ (target).closest(".own, .other");
+    if (!element) return;
+    const buttons = element.classList.contains("own") ? this.#tools : this.#menu;
+    buttons.moveTo(this.#rows.at(element));
   }
 
   #changed() {
@@ -153,7 +191,8 @@ export class Log {
     const { id, type, own, cid, deleted } = entry;
     if (own) this.#unsent.remove(cid);
     if (id && this.#rows.has(id)) return;
-    const isCounted = id && type !== "membership" && !own && deleted === undefined;
+    const isMessage = type === "message" || type === "action";
+    const isCounted = id && isMessage && !own && deleted === undefined;
     const isFirstUnread = isCounted && !this.isSeen && !this.marker.hasUnreadHere;
     if (isCounted) this.marker.add(id);
     // A user who reads far above the end keeps the rows there; the newest are loaded again later.
@@ -167,7 +206,7 @@ export class Log {
       if (row && isFirstUnread) this.#rows.divideBefore(row.element);
       this.#trimTop();
     }
-    if (own) this.#tools.settle();
+    if (isMessage) this.#settle();
     this.#changed();
   }
 
@@ -180,7 +219,7 @@ export class Log {
   change(id, changes) {
     if (changes.deleted !== undefined) this.marker.remove(id);
     this.#position.keepAround(() => this.#rows.change(id, changes));
-    this.#tools.settle();
+    this.#settle();
     this.#changed();
   }
 
@@ -268,7 +307,9 @@ export class Log {
   #addPage(page, direction) {
     if (direction === "newer") this.#addNewer(page);
     else this.#addOlder(page);
-    const others = page.entries.filter(({ own, deleted }) => !own && deleted === undefined);
+    const others = page.entries.filter((entry) =>
+      !entry.own && entry.deleted === undefined && !this.#actions.isIgnored(entry)
+    );
     const ids = others.map(({ id = "" }) => id).reverse();
     this.marker.addPage(ids, direction === "newer" || this.#hasOlder);
   }
@@ -320,4 +361,10 @@ export class Log {
     this.#position.keepBelow(() => this.#rows.drop(0, DROPPED_ROWS));
     this.#hasOlder = this.#hasHistory;
   }
+}
+
+/** Whether an entry is a message by another user. @param {Row} row */
+function isByOther({ id, type, own, user, deleted }) {
+  const isMessage = type === "message" || type === "action";
+  return isMessage && !own && Boolean(id && user) && deleted === undefined;
 }

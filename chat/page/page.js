@@ -12,20 +12,25 @@ import { Composer } from "./composer.js";
 import { avatar, browserStorage, nameOf, tabStorage, ui } from "./dom.js";
 import { destinationOf, fragmentOf, showMembers } from "./lists.js";
 import { ACCESS_TOKEN_NEEDED, closeLists, LoginForm, onFormSubmit } from "./login_form.js";
+import { Menu } from "./menu.js";
+import { Moderation } from "./moderation.js";
+import { Notice } from "./notice.js";
+import { showRecord } from "./record.js";
+import { RoomList } from "./room_list.js";
 import { StatusLine } from "./status_line.js";
 import { leaveSession, takeSession } from "./tab_session.js";
-import { drawEmpty, drawHeader, drawPlaces, drawUnread } from "./view.js";
+import { drawEmpty, drawHeader, drawPlaces, drawRules, drawUnread } from "./view.js";
 
-/** @import { ChatError, RoomReply, StateEvent, User } from "../client/client.js" */
+/** @import { ChatError, StateEvent, User } from "../client/client.js" */
 /** @import { CommandContext } from "./commands.js" */
+/** @import { Entry } from "./entry.js" */
 /** @import { Destination } from "./lists.js" */
 /** @import { Login, Reason } from "./login_form.js" */
 
-/** Milliseconds between two requests for the list of rooms, and after an event that may change it. */
-const ROOMS_INTERVAL_MS = 8_000;
-const ROOMS_DELAY_MS = 400;
 /** Changes within so many milliseconds are drawn together. */
 const DRAW_DELAY_MS = 16;
+/** Codes of errors that say why a moderator keeps the user out. They stay until the user has read them. */
+const KEPT_OUT = ["banned", "locked", "private"];
 
 /** The page. */
 class Page {
@@ -34,12 +39,17 @@ class Page {
   #login = new LoginForm((login) => this.#submitLogin(login));
   #status = new StatusLine(this.#login, () => this.#retry());
   #composer = new Composer((text) => this.#send(text));
+  #menu = new Menu();
+  #notice = new Notice();
+  /** @type {Moderation | undefined} */
+  #moderation;
   /** @type {CommandContext | undefined} */
   #commands;
-  /** The rooms that have members. @type {RoomReply[]} */
-  #rooms = [];
+  #roomList = new RoomList(() => this.#chat?.client, () => this.#drawSoon());
   /** The members that are drawn. @type {readonly User[] | undefined} */
   #drawnMembers;
+  /** The users who are drawn as ignored. @type {ReadonlySet<string> | undefined} */
+  #drawnIgnored;
   /** The nickname that is drawn as the user's, and whether it is registered. */
   #drawnName = "";
   /** Follows "Back online." */
@@ -49,8 +59,6 @@ class Page {
   /** The error of the last login. @type {Reason | undefined} */
   #loginError;
   #wasOnline = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #roomsTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #drawTimer;
 
@@ -104,9 +112,17 @@ class Page {
       failed: (error) => this.#fail(error),
       edit: ({ text }) => this.#composer.edit(text),
       edited: () => this.#composer.focus(),
+      openMenu: (button, { user = "", nick, registered, ...entry }) =>
+        this.#openUserMenu(button, { user, nick, registered }, { ...entry, nick }),
+      told: (text) => this.#notice.show(text),
     });
     this.#chat = chat;
-    this.#commands = this.#commandsFor(chat);
+    const moderation = this.#moderation = new Moderation(chat, {
+      go: (destination) => this.#go(destination),
+      note: (text) => this.#note(text),
+      fail: (error) => this.#fail(error),
+    });
+    this.#commands = this.#commandsFor(chat, moderation);
     const { client } = chat;
     client.on("state", (event) => this.#stateChanged(event));
     client.on("resumed", ({ recovered }) => {
@@ -118,10 +134,10 @@ class Page {
     });
     client.on("error", ({ error }) => {
       this.#lastError = error;
-      if (client.state === "online") this.#note(error.message);
+      if (client.state === "online") this.#fail(error);
     });
-    client.on("joined", () => this.#loadRoomsAfter(ROOMS_DELAY_MS));
-    client.on("left", () => this.#loadRoomsAfter(ROOMS_DELAY_MS));
+    client.on("joined", () => this.#roomList.loadSoon());
+    client.on("left", () => this.#roomList.loadSoon());
     this.#stateChanged({ type: "state", state: "connecting" });
     const { user, nick: other } = destinationOf(location.hash);
     const isDirect = user !== undefined || other !== undefined;
@@ -129,16 +145,25 @@ class Page {
     this.#followAddress();
   }
 
-  /** What the commands act on. @param {Chat} chat @returns {CommandContext} */
-  #commandsFor(chat) {
+  /**
+   * What the commands act on.
+   *
+   * @param {Chat} chat
+   * @param {Moderation} moderation
+   * @returns {CommandContext}
+   */
+  #commandsFor(chat, moderation) {
+    const { client } = chat;
     return {
-      client: chat.client,
+      client,
+      moderation,
       sessions: [],
       room: () => chat.shownRoom?.channel,
       note: (text) => this.#note(text),
       join: (room) => this.#go({ room }),
       leave: () => chat.leave(),
-      act: (text) => {
+      showRecord: (room) => showRecord((query) => (room ?? client).modlog(query), room?.name),
+      emote: (text) => {
         if (chat.shownRoom) chat.shownRoom.post("action", text);
         else this.#note("/me works in rooms only.");
       },
@@ -162,6 +187,9 @@ class Page {
       case "offline":
         if (event.retryAt === undefined) {
           this.#status.stop();
+          const { text } = this.#notice;
+          const told = event.reason === "banned" || event.reason === "kicked";
+          if (told) this.#lastError = { code: event.reason, message: text || event.reason };
           return this.#openLogin(this.#loginError ?? this.#lastError);
         }
         if (!this.#wasOnline) this.#checkAccess().catch(() => {});
@@ -192,25 +220,31 @@ class Page {
 
   #online() {
     this.#login.close();
-    this.#loadRoomsAfter(ROOMS_DELAY_MS);
+    this.#roomList.loadSoon();
     this.#draw();
     if (!this.#wasOnline) this.#composer.focus();
     // The address names a room that the server did not let the user enter.
     const { room } = destinationOf(location.hash);
     const isOutside = room !== undefined && !this.#chat?.client.rooms.includes(room);
     const backText = this.#wasOnline ? `Back online.${this.#missingText}` : "";
-    this.#status.flash(isOutside ? this.#lastError?.message ?? "" : backText);
+    if (isOutside && this.#lastError) this.#fail(this.#lastError);
+    else this.#status.flash(backText);
     this.#wasOnline = true;
     this.#missingText = "";
     this.#lastError = this.#loginError = undefined;
   }
 
-  /** Asks for an access token if the server needs one: browsers do not say why a WebSocket failed. */
+  /**
+   * Asks for an access token if the server needs one, or says that the address is banned: browsers do
+   * not say why a WebSocket failed.
+   */
   async #checkAccess() {
     const token = browserStorage.get("token");
-    const { status } = await fetch("/ws", { headers: { authorization: `Bearer ${token}` } });
-    if (status !== 401 || this.#wasOnline) return;
+    const answer = await fetch("/ws", { headers: { authorization: `Bearer ${token}` } });
+    const { status } = answer;
+    if (status !== 401 && status !== 403 || this.#wasOnline) return;
     this.#chat?.client.detach();
+    if (status === 403) return this.#status.show(await answer.text(), "Try again");
     const message = token ? "Wrong access token." : "This chat is private. Enter its access token.";
     this.#openLogin({ code: ACCESS_TOKEN_NEEDED, message });
   }
@@ -223,8 +257,19 @@ class Page {
   }
 
   /** Says why something that the user wanted was not done. */
-  #fail(/** @type {ChatError} */ { code, message }) {
-    if (code !== "replaced" && code !== "closed") this.#note(message);
+  #fail(/** @type {Reason} */ { code, message }) {
+    if (KEPT_OUT.includes(code)) this.#notice.show(message);
+    else if (code !== "replaced" && code !== "closed") this.#note(message);
+  }
+
+  /**
+   * @param {HTMLElement} button
+   * @param {User} user
+   * @param {Entry} [message]
+   */
+  #openUserMenu(button, user, message) {
+    const items = this.#moderation?.userItems(user, message) ?? [];
+    this.#menu.open(button, `Actions for ${user.nick}`, items);
   }
 
   /** Opens the conversation that the address names. */
@@ -256,19 +301,6 @@ class Page {
     else this.#chat?.shown?.post("message", text);
   }
 
-  async #loadRooms() {
-    this.#loadRoomsAfter(ROOMS_INTERVAL_MS);
-    const client = this.#chat?.client;
-    if (document.hidden || client?.state !== "online") return;
-    this.#rooms = await client.list().catch(() => this.#rooms);
-    this.#drawSoon();
-  }
-
-  #loadRoomsAfter(/** @type {number} */ ms) {
-    clearTimeout(this.#roomsTimer);
-    this.#roomsTimer = setTimeout(() => this.#loadRooms(), ms);
-  }
-
   #drawSoon() {
     this.#drawTimer ??= setTimeout(() => this.#draw(), DRAW_DELAY_MS);
   }
@@ -286,11 +318,16 @@ class Page {
       this.#drawnName = `${nick} ${registered}`;
       ui.me.replaceChildren(avatar(nick), ...nameOf({ nick, registered }));
     }
-    const members = chat.shownRoom?.members;
-    if (this.#drawnMembers !== members) showMembers(ui.members, members ?? [], user);
+    const { shownRoom: { members } = { members: undefined }, ignored: { users: ignored } } = chat;
+    if (this.#drawnMembers !== members || this.#drawnIgnored !== ignored) {
+      const openMenu = this.#openUserMenu.bind(this);
+      showMembers(ui.members, members ?? [], { ownId: user, ignored, openMenu });
+    }
     this.#drawnMembers = members;
+    this.#drawnIgnored = ignored;
     drawHeader(chat);
-    drawPlaces(chat, this.#rooms);
+    drawRules(chat);
+    drawPlaces(chat, this.#roomList.rooms);
     drawEmpty(chat);
     drawUnread(chat);
   }
@@ -301,6 +338,8 @@ class Page {
       ui.joinRoom.value = "";
     });
     ui.me.onclick = () => this.#openLogin();
+    ui.roomMenu.onclick = () =>
+      this.#menu.open(ui.roomMenu, "This room", this.#moderation?.roomItems() ?? []);
     ui.leave.onclick = () => this.#chat?.leave().catch((error) => this.#fail(error));
     ui.share.lastElementChild.onclick = () => {
       // The clipboard API exists only on pages served over HTTPS.
@@ -314,7 +353,7 @@ class Page {
       this.#chat?.shown?.log.update();
       if (document.hidden) return;
       this.#chat?.client.retryNow();
-      this.#loadRoomsAfter(ROOMS_DELAY_MS);
+      this.#roomList.loadSoon();
     };
     addEventListener("hashchange", () => this.#followAddress());
     addEventListener("online", visible);

@@ -16,7 +16,13 @@ export class Rows {
   /** @type {Row[]} */
   #rows = [];
   #ids = new Set();
+  #isHidden;
   list = make("div.rows", {});
+
+  /** @param {(entry: Entry) => boolean} isHidden whether the user ignores the author */
+  constructor(isHidden) {
+    this.#isHidden = isHidden;
+  }
 
   get length() {
     return this.#rows.length;
@@ -50,6 +56,16 @@ export class Rows {
     return this.#rows.filter(condition);
   }
 
+  /** Returns the last row for which a condition holds. */
+  findLast(/** @type {(row: Row) => boolean} */ condition) {
+    return this.#rows.findLast(condition);
+  }
+
+  /** Hides the entries by users who are ignored now, and shows the others. */
+  hideIgnored() {
+    for (const row of this.#rows) this.#hide(row);
+  }
+
   /** Returns the element of the first event that is not before an ID. */
   elementFrom(/** @type {string} */ from) {
     return this.#rows.find(({ id }) => id && id >= from)?.element;
@@ -58,7 +74,7 @@ export class Rows {
   /** Appends an entry. Returns its row, or `undefined` if it went into the last membership line. */
   append(/** @type {Entry} */ entry) {
     if (entry.type === "membership" && appendMembership(this.#rows.at(-1), entry)) return;
-    const row = rowOf(entry);
+    const row = this.#rowOf(entry);
     this.#ids.add(row.id);
     this.#rows.push(row);
     this.list.append(row.element);
@@ -68,7 +84,7 @@ export class Rows {
 
   /** Puts older entries before the first row. */
   prepend(/** @type {Entry[]} */ entries) {
-    const rows = entries.map(rowOf);
+    const rows = entries.map((entry) => this.#rowOf(entry));
     for (const { id } of rows) this.#ids.add(id);
     this.list.prepend(...rows.map(({ element }) => element));
     this.#rows.unshift(...rows);
@@ -85,7 +101,7 @@ export class Rows {
     const index = this.#rows.findIndex((row) => row.id === id);
     const old = this.#rows[index];
     if (!old) return;
-    const row = rowOf({ ...old, ...changes });
+    const row = this.#rowOf({ ...old, ...changes });
     this.#rows[index] = row;
     const divider = old.element.querySelector(".new");
     old.element.replaceWith(row.element);
@@ -123,6 +139,18 @@ export class Rows {
       this.#ids.delete(id);
     }
     this.#decorate(start);
+  }
+
+  /** @param {Entry} entry */
+  #rowOf(entry) {
+    const row = rowOf(entry);
+    this.#hide(row);
+    return row;
+  }
+
+  /** The heading of the day, which the row may have, stays. @param {Row} row */
+  #hide(row) {
+    row.element.classList.toggle("ignored", this.#isHidden(row));
   }
 
   /** @param {number} index */

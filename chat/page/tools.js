@@ -3,21 +3,21 @@
 /// <reference lib="dom.iterable" />
 /**
  * The buttons with which users edit and delete their own messages, and the field in which they edit.
- *
- * A log has one pair of buttons: they stand in the message under the pointer, else in the newest one,
- * and the arrow keys move them. So they are two stops of the Tab key, however long the log is.
+ * Where the buttons stand is message_buttons.js's.
  */
 import { make } from "./dom.js";
+import { MessageButtons } from "./message_buttons.js";
 
 /** @import { ChatError } from "../client/client.js" */
 /** @import { Row } from "./entry.js" */
+/** @import { Rows } from "./rows.js" */
 
 /**
- * What the buttons do. `editable` returns the messages that the user may change, in order;
- * `edited` is called when they have done so, or have cancelled.
+ * What the buttons do. `canEdit`: whether the user may change a message; `edited` is called when they
+ * have done so, or have cancelled.
  *
  * @typedef {object} ToolActions
- * @property {() => Row[]} editable
+ * @property {(row: Row) => boolean} canEdit
  * @property {(row: Row, text: string) => Promise<void>} save
  * @property {(row: Row) => Promise<void>} remove
  * @property {() => void} edited
@@ -25,62 +25,38 @@ import { make } from "./dom.js";
 
 /** The buttons of a log. */
 export class Tools {
-  /** @type {Row | undefined} */
-  #row;
   #actions;
+  #buttons;
 
-  /** @param {ToolActions} actions */
-  constructor(actions) {
+  /**
+   * @param {Rows} rows
+   * @param {ToolActions} actions
+   */
+  constructor(rows, actions) {
     this.#actions = actions;
-    this.element = make(
-      "div.tools",
-      // Screen readers read what is added to a log, but not these.
-      { role: "group", ariaLabel: "Your message", ariaLive: "off" },
-      make("button", { onclick: () => this.#edit() }, "Edit"),
-      make("button", { onclick: () => this.#remove() }, "Delete"),
-    );
-    this.element.onkeydown = (event) => this.#keyPressed(event);
+    this.#buttons = new MessageButtons(rows, {
+      kind: "div.tools",
+      label: "Your message",
+      isEligible: actions.canEdit,
+      buttons: [
+        make("button", { onclick: () => this.#edit() }, "Edit"),
+        make("button", { onclick: () => this.#remove() }, "Delete"),
+      ],
+    });
   }
 
-  get #isFocused() {
-    return this.element.contains(document.activeElement);
-  }
-
-  /** Moves the buttons to a message, if the user may change it, and does not use them elsewhere. */
+  /** See {@linkcode MessageButtons.moveTo}. */
   moveTo(/** @type {Row | undefined} */ row) {
-    if (row === undefined || row === this.#row || this.#isFocused) return;
-    if (this.#actions.editable().includes(row)) this.#place(row);
+    this.#buttons.moveTo(row);
   }
 
-  /** Moves the buttons to the newest message, unless the user uses them. */
+  /** See {@linkcode MessageButtons.settle}. */
   settle() {
-    if (!this.#isFocused) this.#place(this.#actions.editable().at(-1));
-  }
-
-  #place(/** @type {Row | undefined} */ row) {
-    this.#row = row;
-    const post = row?.element.querySelector(".post");
-    if (!post) this.element.remove();
-    else if (this.element.parentElement !== post) post.append(this.element);
-  }
-
-  /** @param {KeyboardEvent} event */
-  #keyPressed(event) {
-    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (step === undefined) return;
-    event.preventDefault();
-    const rows = this.#actions.editable();
-    const row = rows[rows.findIndex(({ id }) => id === this.#row?.id) + step];
-    if (!row) return;
-    const focused = /** @type {HTMLElement} */ (document.activeElement);
-    this.#place(row);
-    // An element that moves loses the focus.
-    focused.focus();
-    row.element.scrollIntoView({ block: "nearest" });
+    this.#buttons.settle();
   }
 
   #edit() {
-    const row = this.#row;
+    const { row } = this.#buttons;
     const bubble = /** @type {HTMLElement | null} */ (row?.element.querySelector(".bubble"));
     if (!row || !bubble) return;
     const field = /** @type {HTMLTextAreaElement} */ (make("textarea", {
@@ -92,7 +68,7 @@ export class Tools {
     }));
     const close = () => {
       form.remove();
-      bubble.hidden = this.element.hidden = false;
+      bubble.hidden = this.#buttons.element.hidden = false;
       this.settle();
       this.#actions.edited();
     };
@@ -124,13 +100,13 @@ export class Tools {
       } else return;
       event.stopPropagation();
     };
-    bubble.hidden = this.element.hidden = true;
+    bubble.hidden = this.#buttons.element.hidden = true;
     bubble.after(form);
     field.focus();
   }
 
   #remove() {
-    const row = this.#row;
+    const { row } = this.#buttons;
     if (!row || !confirm("Delete this message for everyone?")) return;
     this.#try(row.element, this.#actions.remove(row));
     this.#actions.edited();

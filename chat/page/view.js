@@ -5,7 +5,8 @@
  * Draws what surrounds the log of a conversation: header, lists of places, hint, unread counts. It
  * holds no state.
  */
-import { nameOf, ui } from "./dom.js";
+import { inWords } from "./acts.js";
+import { linkify, nameOf, ui } from "./dom.js";
 import { readable, showPlaces } from "./lists.js";
 
 /** @import { RoomReply } from "../client/client.js" */
@@ -22,6 +23,45 @@ export function drawHeader(/** @type {Chat} */ { client, shown, shownRoom, shown
   ui.openPeople.hidden = ui.people.hidden = !shownRoom;
   ui.composer.hidden = !shown || client.state === "closed";
   ui.text.placeholder = `Message ${shownRoom ? "#" : ""}${named.nick}`;
+}
+
+const UNTIL = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" });
+
+/** A mute until a time beyond this one, in Unix milliseconds, has no end. */
+const NO_END_MS = 8e15;
+
+/** Draws what moderators have decided for the room: the topic, and who may write or join. */
+export function drawRules(/** @type {Chat} */ { shownRoom }) {
+  const { topic = "", slow, locked, private: isPrivate, mutedUntil = 0, role } =
+    shownRoom?.channel.state ?? {};
+  ui.roomMenu.hidden = !role;
+  drawText(ui.topic, topic);
+  ui.topic.title = topic;
+  drawText(
+    ui.rules,
+    [
+      mutedUntil > Date.now() ? `You can only read here${untilOf(mutedUntil)}.` : "",
+      slow ? `Slow mode: one message in ${inWords(slow)}.` : "",
+      locked ? "Locked: only registered users may join." : "",
+      isPrivate ? "Private: only invited users may join." : "",
+    ].filter(Boolean).join(" "),
+  );
+}
+
+/** @param {number} time */
+function untilOf(time) {
+  return time > NO_END_MS ? "" : ` until ${UNTIL.format(time)}`;
+}
+
+/**
+ * Shows a text, or hides the element without one. Screen readers stay silent if nothing changes.
+ *
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
+function drawText(element, text) {
+  element.hidden = !text;
+  if (element.textContent !== text) element.replaceChildren(...linkify(text));
 }
 
 /**
