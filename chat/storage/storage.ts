@@ -33,6 +33,8 @@ import { type ListedSession, SessionRows } from "./rows.ts";
 import { Table } from "./table.ts";
 import { type Resumable, Takeovers } from "./takeover.ts";
 
+type CleanedUp = ReturnType<typeof cleanUp>;
+
 /** What {@linkcode Storage} is made of. */
 export interface StorageParts {
   readonly kv: Deno.Kv;
@@ -241,11 +243,7 @@ export class Storage {
     if (record !== undefined) await (record.removal ??= this.#removals.removeOwn(record));
   }
 
-  /**
-   * Returns a session of any instance.
-   *
-   * @throws when KV cannot be read.
-   */
+  /** Returns a session of any instance. May throw when KV cannot be read. */
   async getRecordByConnection(id: string): Promise<ConnectionRecord | undefined> {
     const own = this.#records.get(id);
     if (own === undefined) return await this.#rows.read(id);
@@ -253,20 +251,12 @@ export class Storage {
     return { id, user, nick, isRegistered: account !== "", rooms: [...rooms] };
   }
 
-  /**
-   * Returns who has a nickname, or another one that reads as it. `folded` is the folded nickname.
-   *
-   * @throws when KV cannot be read.
-   */
+  /** Returns who has a folded nickname, or another one that reads as it. May throw. */
   findClaim(folded: string): Promise<NicknameHolder | undefined> {
     return findHolder(this.#parts.kv, this.#parts.clock, folded);
   }
 
-  /**
-   * Returns the sessions and rooms of a registered user; `undefined` if there is no such user.
-   *
-   * @throws when KV cannot be read.
-   */
+  /** Returns the sessions and rooms of a registered user; `undefined`: there is none. May throw. */
   readUser(user: string): Promise<UserValue | undefined> {
     return this.#endings.readUser(user);
   }
@@ -373,14 +363,10 @@ export class Storage {
   }
 
   /** Removes what a dead instance left: see {@linkcode cleanUp} in cleanup.ts. */
-  cleanUp(
-    instance: string,
-    claim: Deno.AtomicCheck,
-    includeResumable: boolean,
-  ): Promise<{ gone: number; left: number } | undefined> {
+  cleanUp(dead: string, claim: Deno.AtomicCheck, includeResumable: boolean): CleanedUp {
     const { kv, clock } = this.#parts;
     const [rows, changes, removals] = [this.#rows, this.#changes, this.#removals];
-    return cleanUp({ kv, clock, rows, changes, removals }, instance, claim, includeResumable);
+    return cleanUp({ kv, clock, rows, changes, removals }, dead, claim, includeResumable);
   }
 
   /** See {@linkcode Changes.settleUncertain}. */
