@@ -99,7 +99,7 @@ export class Storage {
 
   /**
    * Creates a connection without a nickname, in memory only. KV stores a connection from its first
-   * nickname on: a client that sends nothing costs no commit. `address`: its hash, or empty.
+   * nickname on. `address`: its hash, or empty.
    */
   createConnection(id: string, protocol: ProtocolName, address = ""): Session {
     const record = newRecord(id, this.#parts.clock.now(), protocol, address);
@@ -107,24 +107,14 @@ export class Storage {
     return record;
   }
 
-  /**
-   * Gives a session a nickname, and signs it in to a registration or out of it. Its rooms are told what
-   * changed for them: that a user has another nickname, joined, left, or nothing.
-   *
-   * `"conflict"`: another user has one of the claims, the registration changed, or this instance does not
-   * have the session any more. `"too-many-rooms"`, `"too-many-sessions"`: with this session the
-   * registered user would have too many; nothing was changed.
-   */
+  /** See {@linkcode Identities.setUsername}. */
   async setUsername(id: string, username: NewUsername): Promise<ChangeResult> {
     const record = this.#records.get(id);
     if (record === undefined) return refused("conflict");
     return await this.#identities.setUsername(record, username);
   }
 
-  /**
-   * Commits a change of the registration that a session is signed in to. With the hash of a token, that
-   * token alone resumes the session from then on.
-   */
+  /** See {@linkcode Identities.saveRegistration}. */
   async saveRegistration(
     id: string,
     { checks, mutations }: Pick<Ownership, "checks" | "mutations">,
@@ -207,10 +197,7 @@ export class Storage {
     return await this.#identities.saveOwn(record, change);
   }
 
-  /**
-   * Finds out what became of the last change of a session if that is uncertain, and tells the rooms that
-   * do not know its last change of identity. Nothing happens if KV does not answer.
-   */
+  /** See {@linkcode Changes.prepare}. Nothing happens if KV does not answer. */
   async prepare(id: string): Promise<void> {
     const record = this.#records.get(id);
     if (record === undefined) return;
