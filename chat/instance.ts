@@ -193,7 +193,10 @@ export class Instance {
       closeSession: (id, why) => sender.closeSession(id, why),
       closeBanned: () =>
         this.#connections.closeBanned((address) => this.banOf(address) !== undefined),
-      ignoredChanged: ({ id }, ignored) => sender.setIgnored(id, new Set(ignored.keys())),
+      ignoredChanged: ({ id }, ignored) => {
+        const subscriber = sender.subscriberOf(id);
+        if (subscriber !== undefined) sender.setIgnored(subscriber, new Set(ignored.keys()));
+      },
     });
     const resume = this.#resume = new Resume({
       storage,

@@ -179,15 +179,13 @@ Deno.test("documents: every file that ARCHITECTURE.md names exists", async () =>
   }
 });
 
-Deno.test("documents: the sessions of registration in OPERATIONS.md are what the server does", async () => {
-  const [, sessions] = /### Registration\n\n```text\n([^]*?)```/.exec(
-    await read("chat/docs/OPERATIONS.md"),
-  )!;
+/** Checks that the lines of one client are what the server does. An empty line begins another session. */
+async function replay(sessions: string): Promise<void> {
   using kv = await Deno.openKv(":memory:");
-  const chat = await startChat({ kv, local: true });
+  const chat = await startChat({ kv, local: true, operators: ["Olga"] });
   const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, chat.fetch);
   try {
-    for (const session of sessions!.trimEnd().split("\n\n")) {
+    for (const session of sessions.trimEnd().split("\n\n")) {
       // The nickname is free once the connection before has ended.
       while (chat.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
       using ann = await Terminal.open(server.addr.port);
@@ -200,4 +198,14 @@ Deno.test("documents: the sessions of registration in OPERATIONS.md are what the
     await chat.close();
     await server.shutdown();
   }
+}
+
+Deno.test("documents: the sessions of registration in OPERATIONS.md are what the server does", async () => {
+  const text = await read("chat/docs/OPERATIONS.md");
+  await replay(/### Registration\n\n```text\n([^]*?)```/.exec(text)![1]!);
+});
+
+Deno.test("documents: the first evening of an operator in OPERATIONS.md is what the server does", async () => {
+  const text = await read("chat/docs/OPERATIONS.md");
+  await replay(/### Become an operator\n[^]*?```text\n([^]*?)```/.exec(text)![1]!);
 });

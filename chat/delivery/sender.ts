@@ -82,16 +82,20 @@ export class Sender {
   }
 
   /**
-   * Says which users the client of a session ignores, by their IDs: it is sent no messages, joins and
-   * leaves of theirs from now on.
+   * Says which users a subscriber's client ignores, by their IDs: it is sent no messages, joins and leaves
+   * of theirs from now on.
    */
-  setIgnored(session: string, ignored: ReadonlySet<string>): void {
-    const subscriber = this.#subscribers.byId(session);
-    if (subscriber === undefined || subscriber.ignored === undefined && ignored.size === 0) return;
+  setIgnored(subscriber: Subscriber, ignored: ReadonlySet<string>): void {
+    if (subscriber.ignored === undefined && ignored.size === 0) return;
     // What is pending was written for the earlier list.
     this.flush();
     subscriber.ignored = ignored.size === 0 ? undefined : ignored;
     this.#rooms.ignoredChanged(subscriber);
+  }
+
+  /** Returns the subscriber of a session, if it has one here. */
+  subscriberOf(session: string): Subscriber | undefined {
+    return this.#subscribers.byId(session);
   }
 
   /** Lets a subscriber wait for the resume event whose token has this hash. */

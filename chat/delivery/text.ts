@@ -200,6 +200,7 @@ export const ownReply = {
   isOperator: "You are an operator now.",
   ignored: (nick: string) => line`You ignore ${nick} now.`,
   unignored: (nick: string) => line`You no longer ignore ${nick}.`,
+  reported: "Your report was sent to the moderators.",
   ignoresNobody: "You ignore nobody.",
   noActs: "Nothing has been recorded here yet.",
   looksLikePassword:

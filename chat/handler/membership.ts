@@ -47,13 +47,19 @@ export class Membership {
 
   /** Enters a room, after leaving all others. */
   async moveTo(connection: Connection, typed: string): Promise<Changed<{ room: string }>> {
-    const { roomNames, storage } = this.#parts;
+    const { roomNames, storage, moderation } = this.#parts;
     const name = roomNames.parse(typed);
     if (!name.ok) return reject("bad-room", name.why);
     const { session } = connection;
     // An earlier join that seemed to fail may have been carried out: it would be in two rooms.
     if (session.isUncertain) await storage.prepare(session.id);
     if (session.isUncertain) return rejection.notDone;
+    if (session.rooms.size > 0) {
+      // A client that may not enter the room keeps the one that it is in.
+      const room = await storage.resolveRoom(name.name);
+      const why = await moderation.whyNotEnter(session, room);
+      if (why !== undefined) return why;
+    }
     for (const room of [...session.rooms]) {
       const left = await this.leave(connection, room);
       if (!left.ok) return left;

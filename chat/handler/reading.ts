@@ -7,6 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import { eachOf } from "../base/each_of.ts";
 import { reject, rejection, type Result } from "../base/rejections.ts";
 import { encodedEventBytes, MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
+import { isIgnored } from "../delivery/ignoring.ts";
 import type { LoggedEvent, RoomEvent } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
 import { isEventId } from "../history/streams.ts";
@@ -55,6 +56,9 @@ export interface HistoryPage {
 /** Most events in a page of history. */
 export const MAX_HISTORY_EVENTS = 100;
 
+/** Messages of ignored users that one page passes over. */
+const MAX_SKIPPED_EVENTS = 1_000;
+
 /** Markers that are set at the same time. */
 const MAX_MARKS_AT_ONCE = 8;
 
@@ -76,7 +80,7 @@ export class Reading {
    * @throws when KV cannot be read.
    */
   async history(
-    { session }: Connection,
+    { session, subscriber }: Connection,
     { place: asked, before, after, limit }: HistoryQuery,
   ): Promise<Result<HistoryPage>> {
     const { history } = this.#parts;
@@ -91,8 +95,12 @@ export class Reading {
       ? history.backwards(stream, before)
       : history.forwards(stream, after);
     const entries: LoggedEvent[] = [];
-    let more = false, bytes = 0;
+    let more = false, bytes = 0, skipped = 0;
     for await (const entry of events) {
+      // A conversation with an ignored user is shown to who asks for it. The page must not stay empty, or
+      // the client could not ask for the next one.
+      const isSkipped = "room" in place && isIgnored(subscriber, entry.event);
+      if (isSkipped && ++skipped < MAX_SKIPPED_EVENTS) continue;
       bytes += encodedEventBytes(entry.event);
       more = entries.length === limit || (bytes > MAX_REPLY_BYTES && entries.length > 0);
       if (more) break;

@@ -79,6 +79,15 @@ export class Entries {
   }
 
   /**
+   * Returns why a session may not enter a room now; `undefined`: it may.
+   *
+   * @throws when KV cannot be read.
+   */
+  async whyNotEnter(session: Session, room: string): Promise<Rejection | undefined> {
+    return this.#whyNotEnter(session, room, await this.#read(session, room));
+  }
+
+  /**
    * Returns the question whether a session may have an identity: whether it may be in the chat, and may
    * have that nickname in its rooms.
    */

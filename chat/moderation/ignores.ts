@@ -58,7 +58,9 @@ export class Ignores {
    *
    * @throws when KV cannot be read.
    */
-  async of(session: Session): Promise<ReadonlyMap<string, string>> {
+  async of(
+    session: Pick<Session, "user" | "account" | "ignored">,
+  ): Promise<ReadonlyMap<string, string>> {
     return session.account === "" ? session.ignored : (await this.#read(session.user)).ignored;
   }
 
@@ -69,6 +71,24 @@ export class Ignores {
    */
   async load(session: Session): Promise<void> {
     this.#parts.changed(session, await this.of(session));
+  }
+
+  /**
+   * Called when a session speaks for another user: loads whom that user ignores. Whom the session has
+   * ignored before it signed in is added to that, as far as it fits.
+   *
+   * @throws when KV cannot be read.
+   */
+  async userChanged(session: Session): Promise<void> {
+    const { ignored: own } = session;
+    if (session.account !== "" && own.size > 0) {
+      const added = (known: ReadonlyMap<string, string>) =>
+        new Map([...known, ...own].slice(0, MAX_IGNORED));
+      if (await this.#saveRegistered(session, added)) {
+        await this.#parts.storage.saveOwn(session.id, () => ({ ignored: new Map() }));
+      }
+    }
+    await this.load(session);
   }
 
   /**

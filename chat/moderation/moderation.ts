@@ -164,6 +164,16 @@ export class Moderation {
 
   // What the session layer asks.
 
+  /**
+   * Returns why a session may not enter a room now; `undefined`: it may. The answer may change before it
+   * enters: {@linkcode Moderation.enter} decides.
+   *
+   * @throws when KV cannot be read.
+   */
+  whyNotEnter(session: Session, room: string): Promise<Rejection | undefined> {
+    return this.#entries.whyNotEnter(session, room);
+  }
+
   /** Returns the question whether a session may enter a room: for Storage.setRoom. */
   enter(session: Session): Gate {
     return this.#entries.room(session);
@@ -174,9 +184,16 @@ export class Moderation {
     return this.#entries.identity(session, identity);
   }
 
-  /** Returns whether a session may be resumed: see {@linkcode Entries.resume}. */
-  mayResume(found: Resumable): Promise<Result<MayResume>> {
-    return this.#entries.resume(found);
+  /**
+   * Returns whether a session may be resumed, and whom its user ignores: see {@linkcode Entries.resume}.
+   *
+   * @throws when KV cannot be read.
+   */
+  async mayResume(
+    found: Resumable,
+  ): Promise<Result<MayResume & { ignored: ReadonlyMap<string, string> }>> {
+    const allowed = await this.#entries.resume(found);
+    return allowed.ok ? { ...allowed, ignored: await this.#ignores.of(found) } : allowed;
   }
 
   /**
@@ -297,7 +314,7 @@ export class Moderation {
   /** Called when a session speaks for another user: loads what holds for that one. May throw. */
   async identityChanged(session: Session): Promise<void> {
     await this.#entries.load(session);
-    await this.#ignores.load(session);
+    await this.#ignores.userChanged(session);
   }
 
   // What is delivered.

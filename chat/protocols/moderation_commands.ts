@@ -96,8 +96,9 @@ async function carryOut(
   }
   const result = await plain.handler.moderating.act(connection, { act, room, ...words });
   if (!result.ok) return plain.reject(connection, result);
-  // Otherwise the delivered event says so.
-  if (room === undefined || !row.isShown) connection.reply(encodeText(result.event, false));
+  // Otherwise a delivered event says so: that of the room or, of the whole chat, of all operators.
+  if (act === "report") connection.reply(ownReply.reported);
+  else if (!row.isShown) connection.reply(encodeText(result.event, false));
 }
 
 async function becomeOperator(

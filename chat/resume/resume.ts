@@ -9,6 +9,7 @@
 import { type Clock, delay } from "../base/clock.ts";
 import { rejection, type Result } from "../base/rejections.ts";
 import { hashToken, isToken, newToken } from "../base/tokens.ts";
+import { isIgnored } from "../delivery/ignoring.ts";
 import type { Sender } from "../delivery/sender.ts";
 import type { Subscriber } from "../delivery/subscriber.ts";
 import type { History } from "../history/history.ts";
@@ -211,6 +212,8 @@ export class Resume {
     if (!allowed.ok) return allowed;
     // The client has gone, perhaps to another instance.
     if (!sender.includes(subscriber)) return rejection.badToken;
+    // Before its events are held.
+    sender.setIgnored(subscriber, new Set(allowed.ignored.keys()));
     const token = newToken(), tokenHash = hashToken(token);
     sender.expect(tokenHash, subscriber);
     const { outcome, eventId } = await storage.takeOver(found, tokenHash, address, allowed.lastAct);
@@ -222,7 +225,11 @@ export class Resume {
         return rejection.notDone;
       }
       const isCovered = this.#missed.coverage(aliveAt);
-      const parts = await this.#readMissed(session, eventId!, seen, isCovered);
+      const missed = await this.#readMissed(session, eventId!, seen, isCovered);
+      const parts = missed.map((part): MissedPart => {
+        const entries = part.entries.filter(({ event }) => !isIgnored(subscriber, event));
+        return { ...part, entries };
+      });
       // After a long outage, room history is kept longer than the client's own events.
       for (const { eventId, event: { kind, id, cid } } of parts.flatMap(({ entries }) => entries)) {
         const isKnown = cid === "" || kind === "direct" || session.cids.has(cid);
@@ -231,6 +238,7 @@ export class Resume {
       return { ok: true, session, token, parts };
     }
     sender.cancelExpect(tokenHash);
+    sender.setIgnored(subscriber, new Set());
     if (outcome === "conflict") return undefined;
     this.#removeLater(id, tokenHash);
     return rejection.notDone;

@@ -64,7 +64,14 @@ export class Identities {
     this.#parts = parts;
   }
 
-  /** Changes the identity of a session: see `Storage.setUsername`. */
+  /**
+   * Gives a session a nickname, and signs it in to a registration or out of it. Its rooms are told what
+   * changed for them: that a user has another nickname, joined, left, or nothing.
+   *
+   * `"conflict"`: another user has one of the claims, the registration changed, or this instance does not
+   * have the session any more. `"too-many-rooms"`, `"too-many-sessions"`: with this session the
+   * registered user would have too many; nothing was changed.
+   */
   setUsername(record: Session, username: NewUsername): Promise<ChangeResult> {
     const { changes } = this.#parts;
     const { owner, token } = username;
@@ -99,7 +106,10 @@ export class Identities {
     });
   }
 
-  /** Commits a change of a registration: see `Storage.saveRegistration`. */
+  /**
+   * Commits a change of the registration that a session is signed in to. With the hash of a token, that
+   * token alone resumes the session from then on.
+   */
   async saveRegistration(
     record: Session,
     checks: readonly Deno.AtomicCheck[],

@@ -33,6 +33,8 @@ import { type ListedSession, SessionRows } from "./rows.ts";
 import { Table } from "./table.ts";
 import { type Resumable, Takeovers } from "./takeover.ts";
 
+type CleanedUp = ReturnType<typeof cleanUp>;
+
 /** What {@linkcode Storage} is made of. */
 export interface StorageParts {
   readonly kv: Deno.Kv;
@@ -97,7 +99,7 @@ export class Storage {
 
   /**
    * Creates a connection without a nickname, in memory only. KV stores a connection from its first
-   * nickname on: a client that sends nothing costs no commit. `address`: its hash, or empty.
+   * nickname on. `address`: its hash, or empty.
    */
   createConnection(id: string, protocol: ProtocolName, address = ""): Session {
     const record = newRecord(id, this.#parts.clock.now(), protocol, address);
@@ -105,24 +107,14 @@ export class Storage {
     return record;
   }
 
-  /**
-   * Gives a session a nickname, and signs it in to a registration or out of it. Its rooms are told what
-   * changed for them: that a user has another nickname, joined, left, or nothing.
-   *
-   * `"conflict"`: another user has one of the claims, the registration changed, or this instance does not
-   * have the session any more. `"too-many-rooms"`, `"too-many-sessions"`: with this session the
-   * registered user would have too many; nothing was changed.
-   */
+  /** See {@linkcode Identities.setUsername}. */
   async setUsername(id: string, username: NewUsername): Promise<ChangeResult> {
     const record = this.#records.get(id);
     if (record === undefined) return refused("conflict");
     return await this.#identities.setUsername(record, username);
   }
 
-  /**
-   * Commits a change of the registration that a session is signed in to. With the hash of a token, that
-   * token alone resumes the session from then on.
-   */
+  /** See {@linkcode Identities.saveRegistration}. */
   async saveRegistration(
     id: string,
     { checks, mutations }: Pick<Ownership, "checks" | "mutations">,
@@ -205,10 +197,7 @@ export class Storage {
     return await this.#identities.saveOwn(record, change);
   }
 
-  /**
-   * Finds out what became of the last change of a session if that is uncertain, and tells the rooms that
-   * do not know its last change of identity. Nothing happens if KV does not answer.
-   */
+  /** See {@linkcode Changes.prepare}. Nothing happens if KV does not answer. */
   async prepare(id: string): Promise<void> {
     const record = this.#records.get(id);
     if (record === undefined) return;
@@ -254,11 +243,7 @@ export class Storage {
     if (record !== undefined) await (record.removal ??= this.#removals.removeOwn(record));
   }
 
-  /**
-   * Returns a session of any instance.
-   *
-   * @throws when KV cannot be read.
-   */
+  /** Returns a session of any instance. May throw when KV cannot be read. */
   async getRecordByConnection(id: string): Promise<ConnectionRecord | undefined> {
     const own = this.#records.get(id);
     if (own === undefined) return await this.#rows.read(id);
@@ -266,20 +251,12 @@ export class Storage {
     return { id, user, nick, isRegistered: account !== "", rooms: [...rooms] };
   }
 
-  /**
-   * Returns who has a nickname, or another one that reads as it. `folded` is the folded nickname.
-   *
-   * @throws when KV cannot be read.
-   */
+  /** Returns who has a folded nickname, or another one that reads as it. May throw. */
   findClaim(folded: string): Promise<NicknameHolder | undefined> {
     return findHolder(this.#parts.kv, this.#parts.clock, folded);
   }
 
-  /**
-   * Returns the sessions and rooms of a registered user; `undefined` if there is no such user.
-   *
-   * @throws when KV cannot be read.
-   */
+  /** Returns the sessions and rooms of a registered user; `undefined`: there is none. May throw. */
   readUser(user: string): Promise<UserValue | undefined> {
     return this.#endings.readUser(user);
   }
@@ -386,14 +363,10 @@ export class Storage {
   }
 
   /** Removes what a dead instance left: see {@linkcode cleanUp} in cleanup.ts. */
-  cleanUp(
-    instance: string,
-    claim: Deno.AtomicCheck,
-    includeResumable: boolean,
-  ): Promise<{ gone: number; left: number } | undefined> {
+  cleanUp(dead: string, claim: Deno.AtomicCheck, includeResumable: boolean): CleanedUp {
     const { kv, clock } = this.#parts;
     const [rows, changes, removals] = [this.#rows, this.#changes, this.#removals];
-    return cleanUp({ kv, clock, rows, changes, removals }, instance, claim, includeResumable);
+    return cleanUp({ kv, clock, rows, changes, removals }, dead, claim, includeResumable);
   }
 
   /** See {@linkcode Changes.settleUncertain}. */

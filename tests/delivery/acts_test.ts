@@ -107,8 +107,8 @@ Deno.test("no nickname, reason or topic can look like another line, or move the 
 Deno.test("a client that ignores a user is spared that user's events, and nobody else is", () => {
   const all = open();
   const { test } = all;
-  test.sender.setIgnored("c1", new Set(["troll"]));
-  test.sender.setIgnored("c2", new Set(["troll"]));
+  test.sender.setIgnored(all.cyText.subscriber, new Set(["troll"]));
+  test.sender.setIgnored(all.cyJson.subscriber, new Set(["troll"]));
   all.reset();
   const by = (kind: RoomEvent["kind"], user: string, text = "") =>
     event(kind, `${user}-1`, text, "red", { account: user, nick: user });
@@ -133,7 +133,7 @@ Deno.test("a client that ignores a user is spared that user's events, and nobody
   assertEquals(texts(linesOf(all.bobJson.socket)), whole);
   assertEquals(all.bobText.socket.sent.length, 8);
   all.reset();
-  test.sender.setIgnored("c2", new Set());
+  test.sender.setIgnored(all.cyJson.subscriber, new Set());
   test.deliver(by("message", "troll", "again"));
   assertEquals(texts(linesOf(all.cyJson.socket)), ["again"]);
 });
@@ -142,7 +142,7 @@ Deno.test("direct messages of ignored users are not delivered to that session, a
   const test = new TestSender();
   const ann = test.enter("ann", "json");
   const troll = test.enter("troll", "json");
-  test.sender.setIgnored("ann", new Set(["troll"]));
+  test.sender.setIgnored(ann.subscriber, new Set(["troll"]));
   const direct = (from: string, to: string) =>
     event("direct", from, "hi", "", { to: userRef(to, to) });
   test.deliver(direct("troll", "ann"), direct("ann", "troll"));
@@ -155,7 +155,7 @@ Deno.test("a client that joins in the middle of a commit, or ignores from then o
   const { sender } = test;
   const cy = test.enterRooms("cy", "json", "red");
   const late = test.enter("late", "json");
-  sender.setIgnored("late", new Set(["2"]));
+  sender.setIgnored(late.subscriber, new Set(["2"]));
   sender.deliver(event("message", "2", "a"), test.nextId());
   sender.deliver(event("join", "late"), test.nextId());
   sender.deliver(event("message", "2", "b"), test.nextId());

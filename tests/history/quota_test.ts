@@ -110,6 +110,30 @@ Deno.test("Quota: a flooded room loses its oldest messages, and other rooms lose
   assertEquals(server.warnings, []);
 });
 
+Deno.test("Quota: acts of moderation are neither counted nor removed, whatever else is, until they expire", async () => {
+  using kv = await Deno.openKv(":memory:");
+  const quota = new Quota({ kv, clock: systemClock, maxBytes: 10 * MIB, retentionMs: WEEK_MS });
+  const now = Date.now();
+  const rowsOf = (stream: Stream, from: number, bytes: number, untilMs: number) =>
+    Array.from({ length: 200 }, (_, n): KeptRow => {
+      return { stream, id: id(from + n), last: id(from + n), bytes, untilMs };
+    });
+  const acts = rowsOf(["acts", "red"], 0, 64 * 1024, now + WEEK_MS);
+  const messages = rowsOf(["log", "blue"], 1000, 64 * 1024, now + 2 * WEEK_MS);
+  await write(kv, quota, acts);
+  assertEquals(await historyCounter(kv), 0);
+  await write(kv, quota, messages);
+  while (!(await quota.enforce(now)));
+  const left = async (kind: string) => (await Array.fromAsync(kv.list({ prefix: [kind] }))).length;
+  assertEquals(await left("acts"), 200);
+  assert(await left("log") < 160, "the quota holds for messages");
+  const counted = await historyCounter(kv);
+  while (!(await quota.enforce(now + WEEK_MS + 120_000)));
+  assertEquals(await left("acts"), 0);
+  assertEquals(await historyCounter(kv), counted);
+  assertEquals(await left("history_row"), await left("log"));
+});
+
 Deno.test("Quota: above the total quota, the oldest messages of all rooms are removed first", async () => {
   await using server = await TestServer.open({
     maxHistoryBytes: MIB,

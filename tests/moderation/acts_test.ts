@@ -77,6 +77,7 @@ for (const act of Object.keys(ACTS) as ActName[]) {
         assertEquals(codeOf(await server.moderation.act(operator, request)), "ok");
       }
       const message = server.delivered.findLast(({ event }) => event.kind === "message")!.eventId;
+      await server.settled();
       const before = await stored(kv);
       const known = server.delivered.length;
       const session = server.session(SESSIONS[role as keyof typeof SESSIONS]);

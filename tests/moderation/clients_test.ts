@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { JsonClient, type JsonObject, PASSWORD } from "../support/json_client.ts";
 import { TestServer } from "../support/test_server.ts";
-import { TextClient } from "../support/text_client.ts";
+import type { TextClient } from "../support/text_client.ts";
 import { eventually } from "../support/wait.ts";
 
 const SECRET = "a-secret-of-operators";

@@ -61,8 +61,8 @@ for (const mode of ["exclusive", "shared"]) {
       assertEquals(codeOf(result), "ok");
       const code = await other.say("2", ROOM, "after");
       assertEquals(code, act === "mute" ? "muted" : "not-in-room");
-      await one.settled();
       await other.settled();
+      await one.settled();
       for (const server of [one, other]) {
         assert(server.told(ROOM).includes("Bob: before"));
         assertEquals(afterAct(server), act === "mute" ? [] : ["leave Bob"], act);
@@ -138,8 +138,8 @@ Deno.test("whatever the timing, nothing of a user is delivered after an act, and
     }
     await acted;
     assertEquals(new Set(await Promise.all(said)), new Set(["done"]));
-    await one.settled();
     await other.settled();
+    await one.settled();
     for (const server of [one, other]) {
       const after = afterAct(server).filter((line) => line.includes("Bob"));
       assertEquals(after, act === "mute" ? [] : ["leave Bob"], `run ${run}, ${act}`);
@@ -167,8 +167,8 @@ Deno.test("a lost answer to the commit of an act does not let a message pass", a
   loses = true;
   assertEquals(codeOf(await one.moderation.act(one.session("1"), BAN)), "ok");
   assertEquals(await other.say("2", ROOM, "after"), "not-in-room");
-  await one.settled();
   await other.settled();
+  await one.settled();
   const acts = one.told(ROOM).filter((line) => line === `${OPERATOR} ban Bob`);
   assertEquals(acts.length, 1);
   assertEquals(afterAct(other), ["leave Bob"]);
@@ -364,8 +364,8 @@ Deno.test("a join and a ban of the same moment have an order", async () => {
     const acted = one.moderation.act(one.session("1"), BAN);
     const code = await joined;
     assertEquals(codeOf(await acted), "ok");
-    await one.settled();
     await other.settled();
+    await one.settled();
     await eventually(() => other.session("2").rooms.size === 0, "Bob is not in the room");
     await one.settled();
     assert(code === "done" || code === "banned", code);

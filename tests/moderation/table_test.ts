@@ -185,7 +185,11 @@ class Scene implements AsyncDisposable {
         text === undefined ? "" : "because",
       ].filter((word) => word !== "").join(" ");
       const nick = role === "nobody" ? "Nora2" : NICKS[role];
-      const heard = await this.lines(role, `/${act} ${words}`, new RegExp(`^-- ${nick} `));
+      const heard = await this.lines(
+        role,
+        `/${act} ${words}`,
+        new RegExp(`^-- ${nick} |^Your report was sent`),
+      );
       return REFUSALS.find(([form]) => form.test(heard))?.[1] ?? "ok";
     }
     return await this.code(this.json.get(role)!, {
@@ -216,6 +220,32 @@ class Scene implements AsyncDisposable {
     const log = (await this.root.requestAll({ type: "modlog", room: this.room })).at(-1)!;
     assertEquals(log.type, "modlog", JSON.stringify(log));
     return log.events.map(({ nick, act, on }: JsonObject) => `${nick} ${act} ${on?.nick ?? ""}`);
+  }
+
+  /** Does an act on the whole chat about a user or a network, and returns how it ends. */
+  async actOnAll(act: string, on: string, role: Role, wire: Wire): Promise<string> {
+    const isNetwork = on.includes(".");
+    if (wire === "json") {
+      const subject = isNetwork ? { network: on } : { nick: on };
+      return await this.code(this.json.get(role)!, { type: act, ...subject });
+    }
+    const nick = role === "nobody" ? "Nora2" : NICKS[role];
+    // Operators may still be told of what another one did before.
+    const told = new RegExp(`^-- ${nick} ${act}\\w* ${on.replaceAll(".", "\\.")}`);
+    const heard = await this.lines(role, `/${act} ${on}`, told);
+    return REFUSALS.find(([form]) => form.test(heard))?.[1] ?? "ok";
+  }
+
+  /** Returns the number of all acts in the record. */
+  async count(): Promise<number> {
+    const log = (await this.root.requestAll({ type: "modlog", limit: 100 })).at(-1)!;
+    assertEquals(log.more, false);
+    return log.events.length;
+  }
+
+  /** Connects a guest on the instance of the users concerned; not the same as a login that succeeds. */
+  async guest(nick: string): Promise<JsonClient> {
+    return await JsonClient.login(this.#victims, nick);
   }
 
   /** Leaves the room. */
@@ -326,7 +356,50 @@ async function tryAll(scene: Scene, wire: Wire): Promise<void> {
   }
 }
 
+/** Asserts what became of a user, and whether the nickname may log in. */
+async function assertOnline(guest: JsonClient, isOnline: boolean): Promise<void> {
+  if (isOnline) assertEquals((await guest.request({ type: "ping" })).type, "pong");
+  else assertEquals((await guest.connection.closed).code, 1008);
+}
+
+async function tryOnAll(scene: Scene, wire: Wire): Promise<void> {
+  let guests = 0;
+  for (const act of ["kick", "ban", "unban"] as const) {
+    for (const role of ROLES) {
+      const nick = `Guest${++guests}`, network = `198.51.100.${guests}`;
+      const guest = await scene.guest(nick);
+      if (act === "unban") {
+        await scene.must(scene.root, { type: "ban", nick });
+        await scene.must(scene.root, { type: "ban", network });
+      }
+      const before = await scene.count();
+      const what = `/${act} on the whole chat by ${role} over ${wire}`;
+      const isAllowed = role === "operator";
+      const code = isAllowed ? "ok" : "not-an-operator";
+      assertEquals(await scene.actOnAll(act, nick, role, wire), code, what);
+      const hasNetworks = act !== "kick";
+      if (hasNetworks) assertEquals(await scene.actOnAll(act, network, role, wire), code, what);
+      const added = isAllowed ? hasNetworks ? 2 : 1 : 0;
+      assertEquals(await scene.count(), before + added, what);
+      await assertOnline(guest, act !== "unban" && !isAllowed);
+      const isBanned = (act === "ban") === isAllowed && act !== "kick";
+      if (!isAllowed && act !== "unban") continue;
+      const { welcome } = await scene.guest(nick);
+      assertEquals(welcome.code ?? welcome.type, isBanned ? "banned" : "welcome", what);
+    }
+  }
+}
+
 for (const wire of ["json", "text"] as const) {
+  for (const count of [1, 2]) {
+    Deno.test(`acts on the whole chat by every role over ${wire}, on ${count} instances`, async () => {
+      const open = async (stack: AsyncDisposableStack) =>
+        stack.adopt(await Deno.openKv(":memory:"), (kv) => kv.close());
+      await using scene = await Scene.open(open, count);
+      await tryOnAll(scene, wire);
+    });
+  }
+
   Deno.test(`every act by every role over ${wire}, on the instance of the user concerned`, async () => {
     const open = async (stack: AsyncDisposableStack) =>
       stack.adopt(await Deno.openKv(":memory:"), (kv) => kv.close());

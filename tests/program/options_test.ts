@@ -138,3 +138,19 @@ Deno.test("readSettings gives each worker the default memory", () => {
   const { chat } = settingsOf(["--workers=3", "--kv=kv"]);
   assertEquals(chat.maxMemoryBytes, 3 * OPTIONS["max-memory"].default);
 });
+
+Deno.test("readSettings reads operators from repeated flags or the variable, and the secret from the variable alone", () => {
+  assertEquals(settingsOf([]).chat.operators, []);
+  const flags = ["--operator", "Ann", "--operator=Bob"];
+  assertEquals(settingsOf(flags).chat.operators, ["Ann", "Bob"]);
+  const variables = { CHAT_OPERATOR: "Cy, Dora", CHAT_OPERATOR_SECRET: "sixteen letters!" };
+  const { operators, operatorSecret } = settingsOf([], variables).chat;
+  assertEquals([operators, operatorSecret], [["Cy", "Dora"], "sixteen letters!"]);
+  assertEquals(settingsOf([]).chat.operatorSecret, undefined);
+  assertThrows(() => settingsOf(["--operator-secret", "sixteen letters!"]), StartupError);
+  const { message } = assertThrows(
+    () => settingsOf([], { CHAT_OPERATOR_SECRET: "too short" }),
+    StartupError,
+  );
+  assertEquals(message, "CHAT_OPERATOR_SECRET must have at least 16 characters; got 9.");
+});

@@ -1,6 +1,6 @@
 /** Commands and requests about moderation: how they are read, and what is wrong with them in one line. */
 import { assert, assertEquals } from "@std/assert";
-import { type ActName, ACTS } from "../../chat/base/acts.ts";
+import { type ActName, type ActRow, ACTS } from "../../chat/base/acts.ts";
 import { actWordsFrom, usageOf } from "../../chat/protocols/act_words.ts";
 import { commandOf, HELP } from "../../chat/protocols/commands.ts";
 import { REQUESTS } from "../../chat/protocols/requests.ts";
@@ -28,6 +28,33 @@ Deno.test("every act has a request and, except delete, a command with help and u
   assertEquals(usageOf("slow"), " {seconds}");
   assertEquals(usageOf("unlock"), "");
   for (const line of HELP.split("\n")) assert(line.length <= 70, line);
+});
+
+Deno.test("PROTOCOL.md has every act with the fields of its request", async () => {
+  const text = await Deno.readTextFile(new URL("../../chat/docs/PROTOCOL.md", import.meta.url));
+  const [, section] = /\n### Moderation\n([^]*?)\n### /.exec(text)!;
+  const rows = [...section!.matchAll(/^\| (`.*?) +\| (.*?) +\| .*\|$/gm)];
+  const written = new Map<string, string>();
+  for (const [, names, fields] of rows) {
+    // Acts on the whole chat have rows of their own.
+    if (names!.includes("without")) continue;
+    for (const [, name] of names!.matchAll(/`(\w+)`/g)) written.set(name!, fields!);
+  }
+  for (const act of ACT_NAMES.filter((each) => each !== "delete")) {
+    const { about, takesTime, text, count }: ActRow = ACTS[act];
+    const isOptional = act !== "report";
+    const fields = [
+      about === "user" ? "`nick` or `user`" : about === "room" ? undefined : "`nick` or `user`?",
+      takesTime && "`for`?",
+      count && `\`${count.name}\` ${count.min} to ${count.max}`,
+      text === "reason" ? `\`reason\`${isOptional ? "?" : ""}` : text && "`text`",
+    ].filter((field) => field !== undefined).join(", ");
+    assertEquals(
+      written.get(act)?.replace("`seconds`, 0 to 3,600", "`seconds` 0 to 3600"),
+      fields,
+      act,
+    );
+  }
 });
 
 Deno.test("the words after a command: nickname, time, number, reason", () => {

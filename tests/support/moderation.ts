@@ -28,11 +28,13 @@ export const OPERATOR = "Olga";
 /** What a test may change. */
 export interface ModeratedOptions extends Partial<ModerationParts> {
   readonly feed?: Partial<FeedParts>;
+  /** The KV handle of history. Default: the same. */
+  readonly historyKv?: Deno.Kv;
 }
 
 /** Opens an instance. At the end it deletes its sessions and its lease. */
 export async function openModerated(kv: Deno.Kv, instance = "01A", own: ModeratedOptions = {}) {
-  const { feed: feedOptions, ...options } = own;
+  const { feed: feedOptions, historyKv = kv, ...options } = own;
   const clock: Clock = options.clock ?? systemClock;
   const delivered: LoggedEvent[] = [];
   const closed: { id: string; why: CloseReason }[] = [];
@@ -61,7 +63,7 @@ export async function openModerated(kv: Deno.Kv, instance = "01A", own: Moderate
   const shardOf = (name: string) => feed.shardOf(name);
   const storage: Storage = new Storage({ ...STORAGE_DEFAULTS, kv, feed, instance, clock });
   const history: History = new History({
-    kv,
+    kv: historyKv,
     clock,
     retention: retentionOf(WEEK_MS, 30_000, WEEK_MS),
     maxBytes: Infinity,
