@@ -31,6 +31,8 @@ import { drawEmpty, drawHeader, drawPlaces, drawRules, drawUnread } from "./view
 const DRAW_DELAY_MS = 16;
 /** Codes of errors that say why a moderator keeps the user out. They stay until the user has read them. */
 const KEPT_OUT = ["banned", "locked", "private"];
+/** Reasons with which the server closes connections of users whom it keeps out. */
+const REMOVED = ["banned", "kicked"];
 
 /** The page. */
 class Page {
@@ -187,9 +189,7 @@ class Page {
       case "offline":
         if (event.retryAt === undefined) {
           this.#status.stop();
-          const { text } = this.#notice;
-          const told = event.reason === "banned" || event.reason === "kicked";
-          if (told) this.#lastError = { code: event.reason, message: text || event.reason };
+          if (REMOVED.includes(event.reason)) return void this.#removed(event.reason);
           return this.#openLogin(this.#loginError ?? this.#lastError);
         }
         if (!this.#wasOnline) this.#checkAccess().catch(() => {});
@@ -199,6 +199,14 @@ class Page {
       default:
         return /** @satisfies {never} */ (event);
     }
+  }
+
+  /** Says why a moderator has ended the session. @param {string} reason */
+  async #removed(reason) {
+    // Without an act that concerns the user the address is banned.
+    const refusal = this.#notice.text ? undefined : await fetch("/ws").catch(() => undefined);
+    const text = refusal?.status === 403 ? await refusal.text() : this.#notice.text;
+    this.#openLogin({ code: reason, message: text || "A moderator ended your session." });
   }
 
   /** @param {Extract<StateEvent, { state: "closed" }>["reason"]} reason */

@@ -125,6 +125,9 @@ export const DESKTOP: Viewport = { width: 1180, height: 740 };
 /** A screen of a phone. */
 export const PHONE: Viewport = { width: 360, height: 740, hasTouch: true, isMobile: true };
 
+/** The menu that is open. */
+const MENU = "[role=menu]:popover-open";
+
 /** A user with the page in a browser context of their own. */
 export class BrowserUser {
   readonly page: Page;
@@ -192,6 +195,37 @@ export class BrowserUser {
     await this.fill("#loginPassword", password);
     await this.page.keyboard.press("Enter");
     await this.waitForElement("#chat:not([hidden])");
+  }
+
+  /** Chooses an item of the menu that a button opens. */
+  async choose(button: string, item: string): Promise<void> {
+    await this.waitForElement(button);
+    await this.page.click(button);
+    await this.waitForElement(MENU);
+    const labels = await this.textsOf(`${MENU} button`);
+    const index = labels.indexOf(item);
+    if (index < 0) throw new Error(`The menu has no "${item}", but ${labels.join(", ")}`);
+    await (await this.page.$$(`${MENU} button`))[index]!.click();
+  }
+
+  /** Answers the open dialog: fills its fields, which are named by their labels, and submits it. */
+  async answer(fields: Readonly<Record<string, string>> = {}): Promise<void> {
+    await this.waitForElement("dialog[open]");
+    for (const [label, value] of Object.entries(fields)) {
+      const field = await this.page.waitForSelector(
+        `::-p-xpath(//dialog//label[starts-with(., ${
+          JSON.stringify(label)
+        })]/*[self::input or self::select])`,
+      );
+      const kind = await field!.evaluate((element) => (element as HTMLInputElement).type);
+      if (kind === "select-one") await field!.select(value);
+      else if (kind === "checkbox") await field!.click();
+      else {
+        await field!.evaluate((element) => (element as HTMLInputElement).select());
+        await field!.type(value);
+      }
+    }
+    await this.page.click("dialog .main");
   }
 
   /** Opens a conversation by its address. */
