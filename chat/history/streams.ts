@@ -3,6 +3,7 @@
  *
  * It stores nothing: memtable.ts holds the newest events, and rows.ts plans the rows of the others.
  */
+import { actNameFrom, ACTS } from "../base/acts.ts";
 import { authorOf, type LoggedEvent, maxStoredBytes, type RoomEvent } from "../feed/events.ts";
 import {
   ALL_ACTS,
@@ -39,15 +40,23 @@ export function streamsOf(event: RoomEvent): readonly Stream[] {
       // A client that resumes must learn of them. The message itself shows the result.
       return event.to === undefined ? [["people", room]] : directStreams(event);
     case "act":
+      if (room === "") return isQuiet ? [] : [["acts", ALL_ACTS]];
       // The quiet copy of an act in a room is for the record of all acts.
-      if (room !== "") return [["acts", isQuiet ? ALL_ACTS : room]];
-      return isQuiet ? [] : [["acts", ALL_ACTS]];
+      if (isQuiet) return [["acts", ALL_ACTS]];
+      // A client that resumes must learn of what the room was told.
+      return isShown(event) ? [["acts", room], ["people", room]] : [["acts", room]];
     case "read":
     case "resume":
       return [];
     default:
       return kind satisfies never;
   }
+}
+
+/** Returns whether all members of the room are told of an act. */
+function isShown({ target = "" }: RoomEvent): boolean {
+  const act = actNameFrom(target);
+  return act !== undefined && ACTS[act].isShown;
 }
 
 /** Returns the streams that hold the text of a message. */

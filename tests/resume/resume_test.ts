@@ -352,3 +352,34 @@ Deno.test("of two sockets with the same token one gets the session, and the othe
     "it is there",
   );
 });
+
+Deno.test("Resume tells of the acts in the room that a client missed, and takes one as the last event that it saw", async () => {
+  const operatorSecret = "secret of operators";
+  await using server = await TestServer.open({ operatorSecret });
+  const { person: ann, token } = await login(server, "Ann");
+  const { person: op } = await login(server, "Op");
+  op.send(JSON.stringify({ type: "op", secret: operatorSecret }));
+  const seen = async (client: TextClient, type: string) => {
+    let line: Record<string, unknown>;
+    do line = JSON.parse(await client.next()); while (line.type !== type);
+    return line;
+  };
+  const setTopic = async (text: string) => {
+    op.send(JSON.stringify({ type: "topic", room: "red", text }));
+    return (await seen(op, "act")).id as string;
+  };
+  const first = await setTopic("one");
+  assertEquals((await seen(ann, "act")).id, first);
+  ann.socket.close(4000);
+  const second = await setTopic("two");
+  op.send(JSON.stringify({ type: "report", room: "red", nick: "Ann", reason: "spam", ref: 1 }));
+  let reported: Record<string, unknown>;
+  do reported = await seen(op, "ok"); while (reported.ref !== 1);
+  const again = await resume(server, token, first);
+  const lines = await linesOf(again);
+  const acts = lines.filter(({ type }) => type === "act");
+  // Reports are for moderators.
+  assertEquals(acts.map(({ id, text }) => [id, text]), [[second, "two"]]);
+  const { recovered } = lines.find(({ type, room }) => type === "resumed" && room === "red")!;
+  assertEquals(recovered, true);
+});
