@@ -105,7 +105,15 @@ export class Moderation {
     });
     this.#record = new ActRecord({ ...parts, roles, rows, shardOf });
     const ignores = this.#ignores;
-    this.#consequences = new Consequences({ ...parts, roles, rows, states, networks, ignores });
+    this.#consequences = new Consequences({
+      ...parts,
+      roles,
+      rows,
+      states,
+      networks,
+      ignores,
+      load: (session, room) => this.#entries.loadRoom(session, room),
+    });
   }
 
   /**
@@ -292,9 +300,13 @@ export class Moderation {
     return this.#ignores.set(session, user, false);
   }
 
-  /** Called when a session has signed in, or out: loads whom its user ignores. May throw. */
-  identityChanged(session: Session): Promise<void> {
-    return this.#ignores.load(session);
+  /**
+   * Called when a session has signed in, or out: loads what holds for its user in its rooms, and whom its
+   * user ignores. May throw.
+   */
+  async identityChanged(session: Session): Promise<void> {
+    await this.#entries.load(session);
+    await this.#ignores.load(session);
   }
 
   // What is delivered.
