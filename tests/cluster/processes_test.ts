@@ -284,8 +284,8 @@ testWithProgram(
       if (client === bob) await bob.request({ type: "register", password: SECRET });
       await client.requestAll({ type: "join", room: "red" });
     }
-    await op.expect({ type: "joined", nick: "Cy" });
-    assertEquals((await op.request({ type: "op", secret })).role, "operator");
+    for (const nick of ["Bob", "Cy"]) await op.expect({ type: "joined", nick });
+    assertEquals((await op.requestAll({ type: "op", secret })).at(-1)!.role, "operator");
     const { user } = bob;
 
     let count = 0;
