@@ -92,7 +92,9 @@ export class Revisions {
       case "not-found":
         return rejection.noSuchMessage;
       case "failed":
-        return rejection.notSent;
+        // An act may have forbidden it meanwhile.
+        return (text === undefined ? undefined : moderation.whyConflict(session, room)) ??
+          rejection.notSent;
       default:
         return outcome satisfies never;
     }

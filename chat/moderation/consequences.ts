@@ -34,6 +34,8 @@ export interface ConsequencesParts {
   readonly ignores: Ignores;
   /** Returns the shard of a name. */
   shardOf(name: string): number;
+  /** Reads what holds for a session in a room, and keeps it in memory. May throw. */
+  load(session: Session, room: string): Promise<void>;
   /** Closes the socket of a session of this instance, if it has one. */
   closeSession(id: string, why: CloseReason): void;
   /** Closes the sockets of this instance whose clients' addresses are banned now. */
@@ -91,15 +93,18 @@ export class Consequences {
       case "message":
       case "action":
         return this.#parts.states.noteMessage(event);
-      case "leave": {
+      case "join":
+      case "leave":
+      case "nick": {
         const session = this.#parts.storage.session(id);
-        if (session !== undefined && to === undefined) this.#parts.states.noteLeave(session, room);
+        if (session === undefined || room === "") return;
+        if (to !== undefined) return this.#noteUser(session, event);
+        if (kind === "join") this.#parts.states.noteJoin(session, room);
+        if (kind === "leave") this.#parts.states.noteLeave(session, room);
         return;
       }
       case "act":
         return this.#applyAct(event);
-      case "join":
-      case "nick":
       case "direct":
       case "edit":
       case "delete":
@@ -167,6 +172,25 @@ export class Consequences {
       default:
         return act satisfies never;
     }
+  }
+
+  /** Finds out what holds for the user that a session has become. Until then it cannot write there. */
+  #noteUser(session: Session, { room, to, account, id, kind }: RoomEvent): void {
+    // A `join` is by the new user: the author does not tell the old one.
+    if (kind !== "join" && to!.user === (account || id)) return;
+    this.#parts.states.noteNewUser(session, room);
+    const { storage, clock } = this.#parts;
+    const load = async () => {
+      while (storage.session(session.id) === session && session.rooms.has(room)) {
+        try {
+          return await this.#parts.load(session, room);
+        } catch {
+          await delay(clock, REMOVAL_RETRY_MS);
+        }
+      }
+    };
+    // The event is applied to the session first.
+    clock.soon(() => void load());
   }
 
   #applyAct(event: RoomEvent): void {

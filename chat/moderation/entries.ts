@@ -129,18 +129,27 @@ export class Entries {
    * @throws when KV cannot be read.
    */
   async load(session: Session): Promise<void> {
-    for (const room of session.rooms) await this.#read(session, room);
+    for (const room of session.rooms) await this.loadRoom(session, room);
+  }
+
+  /**
+   * Loads what holds for a session in one room.
+   *
+   * @throws when KV cannot be read.
+   */
+  async loadRoom(session: Session, room: string): Promise<void> {
+    await this.#read(session, room);
   }
 
   /** Reads what holds for a session in a room, and keeps it in memory. */
   async #read(session: Session, room: string): Promise<Reading> {
     const { rows, states, delivered, shardOf } = this.#parts;
-    const person = this.#personOf(session, session.address);
     while (true) {
       const before = delivered();
+      const person = this.#personOf(session, session.address);
       const reading = await rows.read(room, shardOf(room), person);
       // An act that was delivered meanwhile may not be in what was read.
-      if (delivered() !== before) continue;
+      if (delivered() !== before || person.user !== session.user) continue;
       // A mute stays when the session begins to speak for another user.
       const mute = this.#sanctionOf(reading.standings, person, "mute")?.sanction ??
         states.muteOf(session, room);

@@ -105,7 +105,15 @@ export class Moderation {
     });
     this.#record = new ActRecord({ ...parts, roles, rows, shardOf });
     const ignores = this.#ignores;
-    this.#consequences = new Consequences({ ...parts, roles, rows, states, networks, ignores });
+    this.#consequences = new Consequences({
+      ...parts,
+      roles,
+      rows,
+      states,
+      networks,
+      ignores,
+      load: (session, room) => this.#entries.loadRoom(session, room),
+    });
   }
 
   /**

@@ -31,8 +31,10 @@ export interface RoomStatesParts {
 /** Why a session may not write in a room. */
 interface Restriction {
   readonly mute?: Sanction;
-  /** An act has taken it out of the room, and its leave is not delivered yet. */
+  /** An act has taken it out of the room, and it has not joined again. */
   readonly isLeaving: boolean;
+  /** The session is another user since, and what holds for that user is not loaded yet. */
+  readonly isUnknown?: true;
 }
 
 /** The rules of a room, and when they were last set, in monotonic milliseconds. */
@@ -87,8 +89,8 @@ export class RoomStates {
   /** Sets what KV said of a room, and of a session that enters it or is in it. */
   load(session: Session, room: string, rules: RoomRules, mute: Sanction | undefined): void {
     this.#setRules(room, rules);
-    const isLeaving = session.rooms.has(room) &&
-      (this.#restrictions.get(session)?.get(room)?.isLeaving ?? false);
+    // A join that is only planned does not end what an act has begun.
+    const isLeaving = this.#restrictions.get(session)?.get(room)?.isLeaving ?? false;
     this.#restrict(session, room, mute || isLeaving ? { mute, isLeaving } : undefined);
   }
 
@@ -103,6 +105,7 @@ export class RoomStates {
     // Mostly there are neither.
     if (restriction === undefined && rules === undefined) return undefined;
     if (restriction?.isLeaving) return rejection.notInThatRoom(room);
+    if (restriction?.isUnknown) return rejection.notDone;
     const mute = this.muteOf(session, room);
     if (mute !== undefined && !this.#parts.isOperator(session)) {
       return rejection.muted(room, mute.reason, this.waitOf(mute.until));
@@ -138,9 +141,27 @@ export class RoomStates {
     this.#remember(room, authorOf(event), this.#parts.clock.monotonicMs());
   }
 
-  /** Notes that a session has left a room. */
+  /** Notes that a session has entered a room: an act that took it out is over. */
+  noteJoin(session: Session, room: string): void {
+    const restriction = this.#restrictions.get(session)?.get(room);
+    if (restriction === undefined) return;
+    const { mute } = restriction;
+    this.#restrict(session, room, mute && { mute, isLeaving: false });
+  }
+
+  /**
+   * Notes that a session has left a room. If an act took it out, it changes no message there any more:
+   * an edit of the same moment may still wait to be committed.
+   */
   noteLeave(session: Session, room: string): void {
-    this.#restrict(session, room, undefined);
+    const isLeaving = this.#restrictions.get(session)?.get(room)?.isLeaving ?? false;
+    this.#restrict(session, room, isLeaving ? { isLeaving } : undefined);
+  }
+
+  /** Notes that a session is another user in a room: it cannot write there until `load`. */
+  noteNewUser(session: Session, room: string): void {
+    const isLeaving = this.#restrictions.get(session)?.get(room)?.isLeaving ?? false;
+    this.#restrict(session, room, { isLeaving, isUnknown: true });
   }
 
   /** Keeps a session from writing in a room that it is about to leave; without a room, in all rooms. */
@@ -162,7 +183,10 @@ export class RoomStates {
     if (act !== "mute" && act !== "unmute") return;
     const { mute } = standingAfter(NO_STANDING, event);
     for (const session of concerned) {
-      const isLeaving = this.#restrictions.get(session)?.get(room)?.isLeaving ?? false;
+      const before = this.#restrictions.get(session)?.get(room);
+      // What is being loaded will have this act.
+      if (before?.isUnknown) continue;
+      const isLeaving = before?.isLeaving ?? false;
       this.#restrict(session, room, mute || isLeaving ? { mute, isLeaving } : undefined);
     }
   }

@@ -17,6 +17,9 @@ const NO_FAULTS = {
   maxDelayMs: 10,
 };
 
+/** Makes a session an operator's. */
+export const OPERATOR_SECRET = "secret of operators";
+
 /** What a cluster is made of. */
 export interface ClusterParts {
   readonly hub: Hub;
@@ -55,6 +58,7 @@ export class Cluster {
       // Because of the faults, a client may be without a nickname for long.
       rateLimits: "off",
       passwordRounds: 1,
+      operatorSecret: OPERATOR_SECRET,
       graceSeconds,
       historySeconds,
     });

@@ -125,7 +125,7 @@ async function checkClaims(kv: Deno.Kv, nicks: readonly TableRow[]): Promise<voi
 }
 
 /** Returns the events in the rows of a stream, in their order. */
-async function storedEvents(kv: Deno.Kv, stream: Stream): Promise<LoggedEvent[]> {
+export async function storedEvents(kv: Deno.Kv, stream: Stream): Promise<LoggedEvent[]> {
   const rows = await Array.fromAsync(kv.list<{ events: unknown[] }>({ prefix: [...stream] }));
   return rows.flatMap(({ value }) => value.events.map((each) => decodeEvent(each, stream)!));
 }

@@ -3,8 +3,9 @@
  * both protocols, and unregistered ones. The people know nothing of instances and faults.
  */
 import type { Random } from "../support/random.ts";
+import { OPERATOR_SECRET } from "./cluster.ts";
 import { type Account, Device, type DeviceParts, type SentMessage } from "./devices.ts";
-import type { Line } from "./session_log.ts";
+import type { Line, SessionLog } from "./session_log.ts";
 
 /** The rooms of a run. They are in several shards of the feed. */
 export const ROOMS = ["red", "green", "blue", "white", "black", "amber"];
@@ -14,6 +15,13 @@ const MAX_SESSIONS = 3;
 
 const MAX_DEVICES = 9;
 const MAX_ACCOUNTS = 3;
+
+/** A ban or a mute that a run has not lifted yet. */
+interface Sanction {
+  readonly act: "unban" | "unmute";
+  readonly room: string;
+  readonly user: string;
+}
 
 /** What an act needs to be possible. */
 type Act = (this: People, device: Device) => void;
@@ -26,16 +34,28 @@ export class People {
   readonly directSentMs = new Map<string, number>();
   /** How often users asked to end a session of theirs. */
   ends = 0;
+  /** The IDs of the sessions that were operators'. */
+  readonly operators = new Set<string>();
+  /** The device that moderates: one at a time. */
+  moderator: Device | undefined;
+  #sanctions: Sanction[] = [];
   readonly #parts: DeviceParts;
   readonly #random: Random;
   /** Returns how many terminals use an account. */
   readonly #terminalsOf: (account: Account) => number;
+  /** Returns the sessions of the terminals. */
+  readonly #terminals: () => string[];
   #words = 0;
 
-  constructor(parts: DeviceParts, terminalsOf: (account: Account) => number) {
+  constructor(
+    parts: DeviceParts,
+    terminalsOf: (account: Account) => number,
+    terminals: () => string[],
+  ) {
     this.#parts = parts;
     this.#random = parts.random;
     this.#terminalsOf = terminalsOf;
+    this.#terminals = terminals;
   }
 
   /** Returns a text that no other message has, and that is in no other one. */
@@ -75,7 +95,7 @@ export class People {
     if (chance < 15) return device.connect();
     if (!device.isOnline) return;
     let below = random.below(TOTAL_WEIGHT);
-    for (const [weight, act] of ACTS) {
+    for (const [weight, act] of DEEDS) {
       if ((below -= weight) < 0) return act.call(this, device);
     }
   }
@@ -152,12 +172,15 @@ export class People {
 
   signIn(device: Device): void {
     const account = this.freeAccount();
-    if (device.isChanging || account === undefined) return this.talk(device);
+    if (device.isChanging || device === this.moderator || account === undefined) {
+      return this.talk(device);
+    }
     void device.identify(account);
   }
 
   register(device: Device): void {
     const isFull = this.accounts.filter(({ isLost }) => !isLost).length >= MAX_ACCOUNTS;
+    if (device === this.moderator) return this.talk(device);
     if (device.isChanging || device.account !== undefined || isFull) return this.join(device);
     device.register(`secret-${++this.#words}`).then((account) => {
       if (account !== undefined) this.accounts.push(account);
@@ -193,13 +216,56 @@ export class People {
     void device.ask(this.#random.pick(requests));
   }
 
+  /** Lets the moderator act on a user in a room, or makes a device the moderator. */
+  moderate(device: Device): void {
+    const isGone = this.moderator === undefined || this.moderator.state === "closed";
+    if (isGone && device.account === undefined && !device.isChanging) this.moderator = device;
+    const { moderator } = this;
+    const session = moderator?.session;
+    if (moderator === undefined || session === undefined || !moderator.isOnline) return;
+    if (!this.operators.has(session.id)) {
+      this.operators.add(session.id);
+      void moderator.ask({ type: "op", secret: OPERATOR_SECRET });
+    }
+    void this.#moderate(moderator, session);
+  }
+
+  async #moderate(moderator: Device, session: SessionLog): Promise<void> {
+    const random = this.#random;
+    const reason = this.text();
+    const lifted = random.percent(45) ? this.#anyOf(this.#sanctions) : undefined;
+    if (lifted !== undefined) {
+      const { act: type, room, user } = lifted;
+      const reply = await moderator.ask({ type, room, user, reason });
+      if (/^(ok|error)$/.test(reply.type)) {
+        this.#sanctions = this.#sanctions.filter((each) => each !== lifted);
+      }
+      return;
+    }
+    const room = random.pick(ROOMS);
+    if (random.percent(15)) return void moderator.ask({ type: "topic", room, text: reason });
+    const sessions = this.devices.flatMap(({ session: other }) =>
+      other === undefined || other === session ? [] : [other]
+    );
+    const user = this.#anyOf([...sessions.map(({ user }) => user), ...this.#terminals()]);
+    if (user === undefined) return;
+    const type = random.pick(["kick", "ban", "mute"]);
+    const inRooms = sessions.filter((each) => each.user === user).flatMap(({ joined }) => joined);
+    // Mostly where the user is.
+    const place = random.percent(80) ? this.#anyOf(inRooms) ?? room : room;
+    const time = type !== "kick" && random.percent(15) ? { for: 60 } : {};
+    await moderator.ask({ type, room: place, user, reason, ...time });
+    if (type === "kick") return;
+    this.#sanctions.push({ act: type === "ban" ? "unban" : "unmute", room: place, user });
+  }
+
   #anyOf<T>(items: readonly T[]): T | undefined {
     return items.length === 0 ? undefined : this.#random.pick(items);
   }
 }
 
 /** What a device that is online may do, and how often. */
-const ACTS: readonly [number, Act][] = [
+const DEEDS: readonly [number, Act][] = [
   [18, People.prototype.join],
   [6, People.prototype.leave],
   [26, People.prototype.talk],
@@ -212,9 +278,10 @@ const ACTS: readonly [number, Act][] = [
   [2, People.prototype.unregister],
   [2, People.prototype.endOther],
   [4, People.prototype.look],
+  [16, People.prototype.moderate],
 ];
 
-const TOTAL_WEIGHT = ACTS.reduce((sum, [weight]) => sum + weight, 0);
+const TOTAL_WEIGHT = DEEDS.reduce((sum, [weight]) => sum + weight, 0);
 
 /** Returns the messages of all devices. */
 export function saidBy(people: People): SentMessage[] {

@@ -8,9 +8,10 @@ import { eventually, withDeadline } from "../support/wait.ts";
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function start(kv: DenoKv): Promise<ServerProcess> {
+async function start(kv: DenoKv, env: Record<string, string> = {}): Promise<ServerProcess> {
+  const options = ["--kv", kv.url, "--limits", "off"];
   // Deno's KV client logs each of its own retries while denokv is down.
-  return await ServerProcess.start(["--kv", kv.url, "--limits", "off"], undefined, kv.env, "null");
+  return await ServerProcess.start(options, undefined, { ...kv.env, ...env }, "null");
 }
 
 /** Connects clients to a server, all in one room. Each waits for the confirmation of its own join. */
@@ -264,6 +265,64 @@ testWithProgram(
     await ann.requestAll({ type: "leave", room: "red" });
     await bob.expect({ type: "left", user, nick: "Ann" });
     await Promise.all([ann, bob].map(({ connection }) => connection.disconnect()));
+  },
+);
+
+testWithProgram(
+  "denokv",
+  "Processes: a ban given on one process holds on the other at once, while the banned user talks",
+  async () => {
+    const secret = "secret of operators";
+    await using kv = await DenoKv.start();
+    await using a = await start(kv, { CHAT_OPERATOR_SECRET: secret });
+    await using b = await start(kv, { CHAT_OPERATOR_SECRET: secret });
+    const connect = async ({ url }: ServerProcess) =>
+      new JsonClient(await TextClient.connect(url, "chat.v1"));
+    const [op, bob, cy] = [await connect(a), await connect(b), await connect(b)];
+    for (const [client, nick] of [[op, "Op"], [bob, "Bob"], [cy, "Cy"]] as const) {
+      await client.request({ type: "login", nick });
+      if (client === bob) await bob.request({ type: "register", password: SECRET });
+      await client.requestAll({ type: "join", room: "red" });
+    }
+    for (const nick of ["Bob", "Cy"]) await op.expect({ type: "joined", nick });
+    assertEquals((await op.requestAll({ type: "op", secret })).at(-1)!.role, "operator");
+    const { user } = bob;
+
+    let count = 0;
+    const timer = setInterval(() => {
+      bob.send({ type: "message", room: "red", text: `word ${++count}` });
+    }, 2);
+    const kinds = (client: JsonClient) =>
+      client.connection.received.flatMap((frame) => frame.split("\n"))
+        .map((line) => JSON.parse(line))
+        .filter((line) => line.type === "act" || (line.type === "message" && line.user === user));
+    try {
+      await eventually(() => kinds(op).length > 20, "Bob is heard");
+      op.send({ type: "ban", room: "red", user, reason: "spam" });
+      await eventually(
+        () => [op, cy].every((each) => kinds(each).some(({ type }) => type === "act")),
+        "both are told",
+      );
+      // He goes on for a while.
+      await pause(500);
+    } finally {
+      clearInterval(timer);
+    }
+    for (const client of [op, cy]) {
+      assertEquals(kinds(client).at(-1).type, "act", "nothing of Bob's follows the ban");
+    }
+    assertEquals(kinds(cy), kinds(op));
+    const again = await connect(a);
+    await again.request({ type: "identify", nick: "Bob", password: SECRET });
+    for (const client of [again, bob]) {
+      client.send({ type: "join", room: "red", ref: "back" });
+      const refused = () =>
+        client.connection.received.some((frame) =>
+          frame.includes('"ref":"back"') && frame.includes('"code":"banned"')
+        );
+      await eventually(refused, "he cannot come back");
+    }
+    await Promise.all([op, bob, cy, again].map(({ connection }) => connection.disconnect()));
   },
 );
 

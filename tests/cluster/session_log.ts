@@ -23,6 +23,8 @@ export interface RoomView {
   isLeaving: boolean;
   /** Such a `left` was the last event: it was its own, or the session is another user from then on. */
   mayBeOut: boolean;
+  /** The IDs of acts about its user that came while the client was not surely in the room. */
+  readonly outside: Set<string>;
   /** The ID of the last event received; `undefined`: none to resume from. */
   last: string | undefined;
   readonly runs: Run[];
@@ -99,6 +101,7 @@ export class SessionLog {
         isIn: false,
         isLeaving: false,
         mayBeOut: false,
+        outside: new Set(),
         last: undefined,
         runs: [],
         missed: undefined,
@@ -168,8 +171,12 @@ export class SessionLog {
   receive(line: Line, nowMs: number): void {
     const { type, room, id } = line;
     if (type === "resumed") return this.#caughtUp(line, nowMs);
+    // The state of a room is no event: it has no place in the order.
+    if (type === "room") return;
     if (type === "read") {
-      const name = line.room ?? line.with;
+      // A session that signs in gets the markers of its new user.
+      if (!this.knowsUser) return;
+      const name = `${this.user} ${line.room ?? line.with}`;
       const before = this.#marked.get(name) ?? "";
       assert(id > before, `${this.name}: the marker of ${name} went back to ${id}`);
       this.#marked.set(name, id);
@@ -182,6 +189,10 @@ export class SessionLog {
     }
     const view = this.view(room);
     if (view.missed !== undefined) return void view.missed.push(line);
+    if (type === "act" && line.on?.user === this.user && (!view.isIn || view.mayBeOut)) {
+      this.#note(line);
+      return void view.outside.add(id);
+    }
     assert(!this.isCatchingUp, `${this.name} received ${type} ${id} before it had caught up`);
     this.#accept(view, line);
     if (view.runs.length === 0 || view.isCut) view.runs.push({ ids: [], isFromJoin: true });
@@ -198,7 +209,11 @@ export class SessionLog {
     foldMembers(view, line);
     // A request that seemed to fail may be carried out all the same.
     view.isIn = true;
-    view.mayBeOut = line.type === "left" && view.isLeaving && line.user === this.user;
+    view.mayBeOut = false;
+    if (line.type !== "left" || line.user !== this.user) return;
+    // As long as the session is this user, a `left` of the user is its own: an act has taken it out.
+    if (this.knowsUser && !view.isLeaving) this.hasLeft(room);
+    else view.mayBeOut = true;
   }
 
   #acceptDirect(line: Line): void {
@@ -213,7 +228,7 @@ export class SessionLog {
   #note({ type, id, text, deleted }: Line): void {
     assert(!this.#seen.has(id), `${this.name} received ${id} twice`);
     this.#seen.add(id);
-    if (type === "edited" || text === undefined) return;
+    if (type === "edited" || type === "act" || text === undefined) return;
     this.texts.push({ id, text, isDeleted: deleted !== undefined });
   }
 
@@ -274,7 +289,8 @@ export class SessionLog {
   #checkRoom(log: FeedLog, room: string, view: RoomView, isOnline: boolean): void {
     const who = `${this.name} (${this.id}) in ${room}`;
     // A client that resumes is not told of an edit of a message that was deleted meanwhile.
-    const isSkipped = (id: string) => skipped.has(id);
+    // An act about the session's user is told even outside the room.
+    const isSkipped = (id: string) => skipped.has(id) || view.outside.has(id) || own.has(id);
     const visible = log.visibleTo(this.id, room);
     const skipped = new Set(
       visible.filter(({ event: { kind, target } }) =>
@@ -282,15 +298,27 @@ export class SessionLog {
       ).map(({ eventId }) => eventId),
     );
     const ids = visible.map(({ eventId }) => eventId);
+    const users = this.#users(log);
+    const own = new Set(
+      log.entries.filter(({ eventId, event: { kind, room: name, to, isQuiet } }) =>
+        kind === "act" && name === room && !isQuiet && users.has(to?.user ?? "") &&
+        !ids.includes(eventId)
+      ).map(({ eventId }) => eventId),
+    );
+    for (const id of view.outside) {
+      assert(own.has(id) || ids.includes(id), `${who} was told of ${id}`);
+    }
     const steady = ids.filter((id) => !isSkipped(id));
     for (const run of view.runs) {
-      for (const id of run.ids) assert(ids.includes(id), `${who} received ${id}`);
+      for (const id of run.ids) {
+        assert(ids.includes(id) || own.has(id), `${who} received ${id}`);
+      }
       const received = run.ids.filter((id) => !isSkipped(id));
       if (received.length === 0) continue;
       const start = steady.indexOf(received[0]!);
       assertEquals(received, steady.slice(start, start + received.length), `${who}: a run`);
       if (!run.isFromJoin) continue;
-      const { event } = visible.find(({ eventId }) => eventId === run.ids[0])!;
+      const { event } = visible.find(({ eventId }) => eventId === received[0])!;
       assertEquals([event.kind, event.id], ["join", this.id], `${who}: the first event`);
     }
     if (!isOnline || view.isCut) return;
@@ -305,11 +333,16 @@ export class SessionLog {
     );
   }
 
-  #checkDirects(log: FeedLog, isOnline: boolean, sentAtMs: (text: string) => number): void {
-    const users = new Set([
+  /** Returns every user that the session was, as far as the client or the feed knows. */
+  #users(log: FeedLog): Set<string> {
+    return new Set([
       ...this.#periods.map(({ user }) => user),
       ...log.usersOf.get(this.id) ?? [],
     ]);
+  }
+
+  #checkDirects(log: FeedLog, isOnline: boolean, sentAtMs: (text: string) => number): void {
+    const users = this.#users(log);
     for (const { type, id, user, to } of this.#directs) {
       const isOwn = users.has(user) || users.has(to.user);
       assert(isOwn, `${this.name} received the ${type} ${id} of ${user} and ${to.user}`);

@@ -10,6 +10,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { conversationOf } from "../../chat/kv/keys.ts";
 import { Random } from "../support/random.ts";
+import { checkObeyed, checkRecord } from "./act_checks.ts";
 import { Cluster } from "./cluster.ts";
 import { type Device, membersFrom } from "./devices.ts";
 import {
@@ -41,6 +42,8 @@ class Simulation {
   readonly #visitors: Visitor[] = [];
   readonly #keepsHistory: boolean;
   #nicks = 0;
+  /** The acts against users that were compared with what the users did. */
+  checkedActs = 0;
 
   constructor(seed: number, readonly kv: Deno.Kv, world: World) {
     const random = this.#random = new Random(seed);
@@ -53,6 +56,7 @@ class Simulation {
       { world, random, places, freshNick },
       (account) =>
         this.#terminals.filter((each) => each.account === account && each.isConnected).length,
+      () => this.#terminals.filter((each) => each.isConnected).map(({ id }) => id),
     );
     this.#cluster = new Cluster({
       hub: this.#hub,
@@ -84,6 +88,8 @@ class Simulation {
     for (const terminal of this.#terminals) terminal.check(log);
     for (const visitor of this.#visitors) visitor.check(log);
     checkSaid(saidBy(this.#people), log);
+    this.checkedActs = checkObeyed(log, this.#people.operators);
+    await checkRecord(this.kv, log);
     for (const device of this.#people.devices) this.#checkDevice(device, log);
     await checkPresence(this.kv, log, await this.#connected());
     await checkHistory(this.kv, log, this.#keepsHistory);
@@ -300,12 +306,15 @@ function stateOf({ id, text, deleted }: Line): [string, string, boolean] {
   return [id, text, deleted !== undefined];
 }
 
-async function simulate(seed: number): Promise<void> {
+/** Returns how many acts against users there were. */
+async function simulate(seed: number): Promise<number> {
   using kv = await Deno.openKv(":memory:");
   const world = new World();
   using _hashes = waitingForHashes(world);
   try {
-    await new Simulation(seed, kv, world).run();
+    const simulation = new Simulation(seed, kv, world);
+    await simulation.run();
+    return simulation.checkedActs;
   } catch (error) {
     throw new Error(`SEED=${seed} fails: ${(error as Error).message}`, { cause: error });
   }
@@ -315,6 +324,8 @@ const only = Deno.env.get("SEED");
 const seeds = Number(Deno.env.get("SEEDS") ?? 300);
 
 Deno.test(`Cluster: ${seeds} random runs keep one order, deliver exactly once, and leave no ghosts`, async () => {
-  if (only !== undefined) return await simulate(Number(only));
-  for (let seed = 1; seed <= seeds; seed++) await simulate(seed);
+  if (only !== undefined) return void await simulate(Number(only));
+  let acts = 0;
+  for (let seed = 1; seed <= seeds; seed++) acts += await simulate(seed);
+  assert(acts >= seeds, `only ${acts} acts in ${seeds} runs`);
 });

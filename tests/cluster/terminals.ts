@@ -3,11 +3,12 @@
  * cannot resume. What each was shown is compared with the feed.
  */
 import { assert, assertEquals } from "@std/assert";
+import { actNameFrom, sentenceOf } from "../../chat/base/acts.ts";
 import { authorOf, type RoomEvent } from "../../chat/feed/events.ts";
 import type { Chat } from "../../chat/mod.ts";
 import { FakeSocket } from "../support/fake_socket.ts";
 import type { Account } from "./devices.ts";
-import type { FeedLog } from "./feed_log.ts";
+import { type FeedLog, isShown } from "./feed_log.ts";
 import type { Network, SimulatedClock, World } from "./sim_kv.ts";
 
 /** An instance and its network. */
@@ -22,10 +23,13 @@ export interface Host {
 
 /** Replies to commands, as opposed to events. */
 const REPLY =
-  /^(Using nickname|Nicknames cannot|Nickname is|Not |That did not work|"[^"]*" (is|looks)|Cannot send|No one|You (have|are not)|Wrong|Too many|Server busy)/;
+  /^(Using nickname|Nicknames cannot|Nickname is|Not |That did not work|"[^"]*" (is|looks)|Cannot send|No one|-- Topic: |Only |You (have|are not|are banned|are muted)|Wrong|Too many|Server busy)/;
 
 /** Direct messages: their order and that of a room are independent. */
 const DIRECT = /^\[(from|to) /;
+
+/** Acts about its own user: it is told of them wherever it is. */
+const OWN_ACT = /^-- \S+ ((kicked|banned|unbanned|muted|unmuted) you |deleted )/;
 
 /** A client with a socket on one of the instances. */
 export class Terminal extends FakeSocket {
@@ -71,7 +75,9 @@ export class Terminal extends FakeSocket {
   check(log: FeedLog): void {
     const wanted = this.#wanted(log).filter((frame) => !REPLY.test(frame));
     const events = this.sent.filter((frame) => !REPLY.test(frame));
-    const seen = events.filter((frame) => !DIRECT.test(frame));
+    const own = events.filter((frame) => OWN_ACT.test(frame));
+    assertEquals(new Set(own).size, own.length, `${this.name} was told of an act twice`);
+    const seen = events.filter((frame) => !DIRECT.test(frame) && !OWN_ACT.test(frame));
     assertEquals(seen, wanted.slice(0, seen.length), `${this.name} (${this.id}) saw other events`);
     if (this.isConnected) assertEquals(seen.length, wanted.length, `${this.name} missed some`);
     this.#checkDirects(log, events.filter((frame) => DIRECT.test(frame)));
@@ -81,9 +87,12 @@ export class Terminal extends FakeSocket {
   #wanted(log: FeedLog): string[] {
     const wanted: string[] = [];
     let room: string | undefined;
+    let user = this.id;
     for (const { event } of log.entries) {
       const isOwn = event.id === this.id;
+      if (isOwn) user = event.kind === "direct" ? user : event.to?.user ?? authorOf(event);
       if (isOwn && event.kind === "join" && event.to === undefined) room = event.room;
+      if (!isShown(event) || (event.kind === "act" && event.to?.user === user)) continue;
       if (event.room === "" || event.room !== room) continue;
       const line = lineOf(event, isOwn);
       if (line !== "") wanted.push(line);
@@ -122,7 +131,8 @@ export class Terminal extends FakeSocket {
 }
 
 /** Returns an event as a terminal shows it; empty: not at all. */
-function lineOf({ kind, nick, room, text, to, isQuiet }: RoomEvent, isOwn: boolean): string {
+function lineOf(event: RoomEvent, isOwn: boolean): string {
+  const { kind, nick, room, text, to, isQuiet, target = "", until, time } = event;
   const isNew = to !== undefined && to.nick !== nick;
   switch (kind) {
     case "message":
@@ -137,11 +147,17 @@ function lineOf({ kind, nick, room, text, to, isQuiet }: RoomEvent, isOwn: boole
       return isQuiet ? "" : `${nick} left room.`;
     case "nick":
       return isOwn || isQuiet || !isNew ? "" : `${nick} is now known as ${to.nick}.`;
+    case "act": {
+      const seconds = until === undefined ? undefined : (until - time) / 1000;
+      const act = actNameFrom(target)!;
+      return isQuiet
+        ? ""
+        : `-- ${sentenceOf({ act, by: nick, on: to?.nick, room, text, seconds })}`;
+    }
     case "direct":
     case "edit":
     case "delete":
     case "read":
-    case "act":
     case "resume":
       return "";
     default:
