@@ -122,7 +122,8 @@ export function questionOf(name, { nick, isOperator = false, values = {} }, subm
   }]);
   const { title, text: explanation = "", action } = WORDS[name] ?? { title: name, action: name };
   const isOnAll = about === "user or room" && nick === undefined;
-  const worded = (/** @type {string} */ template) => template.replaceAll("{nick}", () => nick ?? "");
+  const worded = (/** @type {string} */ template) =>
+    template.replaceAll("{nick}", () => nick ?? "");
   return {
     title: isOnAll ? "Mute everyone?" : worded(title),
     text: isOnAll ? "Only moderators can write until the mute ends." : worded(explanation),

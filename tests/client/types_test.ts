@@ -157,7 +157,7 @@ Deno.test("a TypeScript program that uses the client correctly compiles", async 
       const { events: [act] } = await room.modlog({ limit: 10 });
       room.on("act", ({ act, on, until, room }) => console.log(act, on?.nick, until, room.length));
       client.on("room", ({ room, topic }) => console.log(room, topic));
-      console.log(act?.reason, room.state.role === "moderator", room.state.mutedUntil);
+      console.log(act?.reason, room.state.role === "moderator", room.state.muted);
       console.log((await client.ignore({ user: "u" })).nick, (await client.ignored()).length);
       for (const { session, current } of await client.sessions()) {
         if (!current) await client.endSession(session);
