@@ -57,3 +57,49 @@ Deno.test("a banned nickname is refused in both protocols: at the login, at a re
   assertEquals((await client.request({ type: "login", nick: "Bob" })).type, "welcome");
   assertEquals((await client.request({ type: "join", room: "red" })).code, "banned");
 });
+
+Deno.test("messages of an ignored user are neither in history nor among those that a client missed", async () => {
+  await using server = await TestServer.open();
+  const ann = await JsonClient.login(server, "Ann", "red");
+  const troll = await JsonClient.login(server, "Troll", "red");
+  const cy = await JsonClient.login(server, "Cy", "red");
+  // Events of the others come before the reply.
+  const ask = async (client: JsonClient, request: object) =>
+    (await client.requestAll(request)).at(-1)!;
+  const say = async (client: JsonClient, text: string) =>
+    (await ask(client, { type: "message", room: "red", text })).id as string;
+  assertEquals((await ask(ann, { type: "ignore", nick: "Troll" })).type, "ok");
+  await say(troll, "one");
+  const last = await say(cy, "two");
+  await say(troll, "three");
+  const page = await ask(ann, { type: "history", room: "red" });
+  assertEquals(page.events.map(({ text }: { text: string }) => text), ["two"]);
+  const all = await ask(cy, { type: "history", room: "red" });
+  assertEquals(all.events.length, 3);
+  const { token } = ann.welcome;
+  ann.connection.socket.close(3000);
+  await ann.connection.closed;
+  await say(troll, "four");
+  await say(cy, "five");
+  const back = await JsonClient.connect(server);
+  const heard = await back.requestAll({ type: "resume", token, last: { red: last } });
+  while (heard.at(-1)!.type !== "resumed" || heard.at(-1)!.room !== undefined) {
+    heard.push(await back.next());
+  }
+  const texts = heard.filter(({ type }) => type === "message").map(({ text }) => text);
+  assertEquals(texts, ["five"]);
+  const inRoom = heard.find(({ type, room }) => type === "resumed" && room === "red")!;
+  assertEquals([inRoom.recovered, inRoom.missed], [true, 1]);
+  await say(troll, "six");
+  await say(cy, "seven");
+  assertEquals((await back.next()).text, "seven");
+});
+
+Deno.test("a plain-text client that may not enter a room keeps the room that it is in", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await kv.set(["room_rules", "red"], { v: 1, moderators: [], locked: true });
+  await using server = await TestServer.open({ kv });
+  const carl = await server.login("Carl", "blue");
+  await carl.request("/join red", 'Only registered users may join "red".');
+  await carl.request("hi", "Carl: hi");
+});

@@ -67,9 +67,11 @@ class Scene implements AsyncDisposable {
     [this.#victims, this.#actors] = [servers[0]!, servers.at(-1)!];
   }
 
-  static async open(open: (stack: AsyncDisposableStack) => Promise<Deno.Kv>, count: number) {
+  /** Opens instances around one KV: that of `url`, or one in memory. */
+  static async open(count: number, url = ":memory:"): Promise<Scene> {
     const stack = new AsyncDisposableStack();
-    const kv = await open(stack);
+    const kv = stack.adopt(await Deno.openKv(url), (kv) => kv.close());
+    const connect = url === ":memory:" ? undefined : () => Deno.openKv(url);
     const servers: TestServer[] = [];
     for (let i = 0; i < count; i++) {
       const options = {
@@ -77,7 +79,7 @@ class Scene implements AsyncDisposable {
         rateLimits: "off",
         operators: ["Olga", "Ruth"],
       } as const;
-      servers.push(stack.use(await TestServer.open({ kv, ...options })));
+      servers.push(stack.use(await TestServer.open({ kv, connect, ...options })));
     }
     const scene = new Scene(stack, kv, servers);
     await scene.#begin();
@@ -393,24 +395,18 @@ async function tryOnAll(scene: Scene, wire: Wire): Promise<void> {
 for (const wire of ["json", "text"] as const) {
   for (const count of [1, 2]) {
     Deno.test(`acts on the whole chat by every role over ${wire}, on ${count} instances`, async () => {
-      const open = async (stack: AsyncDisposableStack) =>
-        stack.adopt(await Deno.openKv(":memory:"), (kv) => kv.close());
-      await using scene = await Scene.open(open, count);
+      await using scene = await Scene.open(count);
       await tryOnAll(scene, wire);
     });
   }
 
   Deno.test(`every act by every role over ${wire}, on the instance of the user concerned`, async () => {
-    const open = async (stack: AsyncDisposableStack) =>
-      stack.adopt(await Deno.openKv(":memory:"), (kv) => kv.close());
-    await using scene = await Scene.open(open, 1);
+    await using scene = await Scene.open(1);
     await tryAll(scene, wire);
   });
 
   Deno.test(`every act by every role over ${wire}, on another instance`, async () => {
-    const open = async (stack: AsyncDisposableStack) =>
-      stack.adopt(await Deno.openKv(":memory:"), (kv) => kv.close());
-    await using scene = await Scene.open(open, 2);
+    await using scene = await Scene.open(2);
     await tryAll(scene, wire);
   });
 
@@ -418,12 +414,9 @@ for (const wire of ["json", "text"] as const) {
     "denokv",
     `every act by every role over ${wire}, on two instances around denokv`,
     async () => {
-      const open = async (stack: AsyncDisposableStack) => {
-        const denokv = stack.use(await DenoKv.start());
-        for (const [name, value] of Object.entries(denokv.env)) Deno.env.set(name, value);
-        return stack.adopt(await Deno.openKv(denokv.url), (kv) => kv.close());
-      };
-      await using scene = await Scene.open(open, 2);
+      await using denokv = await DenoKv.start();
+      for (const [name, value] of Object.entries(denokv.env)) Deno.env.set(name, value);
+      await using scene = await Scene.open(2, denokv.url);
       await tryAll(scene, wire);
     },
   );
