@@ -201,6 +201,11 @@ browserTest(
     assertEquals(await small(), []);
     await ann.waitForElement(".conversation:not([hidden]) .tools");
     await ann.page.tap(".conversation:not([hidden]) .own .bubble");
+    // The browser may say only after the tap that the message is under the pointer.
+    await ann.page.waitForFunction(() =>
+      getComputedStyle(document.querySelector(".conversation:not([hidden]) .tools")!).opacity ===
+        "1"
+    );
     await ann.page.tap(".conversation:not([hidden]) .tools button");
     await ann.waitForElement(".editor");
     assertEquals(await wide(), []);
