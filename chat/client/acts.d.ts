@@ -109,7 +109,7 @@ export interface ActEvent extends User {
   readonly until?: number;
   readonly reason?: string;
   /** The new topic; empty: none. */
-  readonly topic?: string;
+  readonly text?: string;
   /** The seconds of slow mode, or how many messages were deleted. */
   readonly count?: number;
   readonly time: number;
@@ -124,7 +124,7 @@ export interface RoomStatus {
   readonly locked?: true;
   /** Only invited users may join. */
   readonly private?: true;
-  /** When this session may write again, in Unix milliseconds; `true`: a mute without an end. */
+  /** When this session may write again; `true`: the mute has no end. */
   readonly muted?: number | true;
   /** Absent: the session may do what every member may. */
   readonly role?: "moderator" | "operator";

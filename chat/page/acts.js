@@ -148,17 +148,16 @@ export const MAX_ACT_TEXT_CHARS = 512;
  * Returns what a sentence about an act says after the nickname of the moderator, without a full stop:
  * `banned Bob for 10 minutes: spam`. Names in it are isolated from the direction of the text around them.
  *
- * @param {Pick<ActEvent, "act" | "room" | "on" | "network" | "time" | "until" | "reason" | "topic"
+ * @param {Pick<ActEvent, "act" | "room" | "on" | "network" | "time" | "until" | "reason" | "text"
  *   | "count">} event
  * @param {{ isYou?: boolean, namesRoom?: boolean }} [reader] isYou: the reader is the user concerned;
  *   namesRoom: the reader may be in another room
  */
 export function predicateOf(event, { isYou = false, namesRoom = isYou } = {}) {
-  const { act, room, on, network, time, until, reason = "", topic, count = 0 } = event;
+  const { act, room, on, network, time, until, reason = "", text = reason, count = 0 } = event;
   // A later server may have other acts.
   if (!Object.hasOwn(ACTS, act)) return `${act}${on ? ` ${isolated(on.nick)}` : ""}`;
   const { sentence, otherwise, needs } = ACTS[act];
-  const text = topic ?? reason;
   const subject = on?.nick ?? network;
   const isMissing = needs && !{ on: subject, text, count }[needs];
   const where = room === undefined ? "the chat" : `"${isolated(room)}"`;

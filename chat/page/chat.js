@@ -76,8 +76,8 @@ export class Chat {
       // Not randomUUID: browsers have that only on pages served over HTTPS.
       ids: () => this.#lastCid = crypto.getRandomValues(new Uint32Array(4)).join("-"),
     });
-    this.ignored = new Ignored(this.client, () => {
-      for (const { log } of this.conversations) log.hideIgnored();
+    this.ignored = new Ignored(this.client, (isFewer) => {
+      for (const { log } of this.conversations) log.ignoredChanged(isFewer);
     });
     const { changed, edit, edited, openMenu } = listener;
     this.#context = {

@@ -15,7 +15,7 @@ export class Ignored {
 
   /**
    * @param {ChatClient} client
-   * @param {() => void} changed
+   * @param {(isFewer: boolean) => void} changed isFewer: a user is ignored no longer
    */
   constructor(client, changed) {
     this.#client = client;
@@ -55,7 +55,8 @@ export class Ignored {
   }
 
   #set(/** @type {string[]} */ users) {
+    const before = this.users;
     this.users = new Set(users);
-    this.#changed();
+    this.#changed([...before].some((user) => !this.users.has(user)));
   }
 }

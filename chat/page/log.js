@@ -69,6 +69,8 @@ export class Log {
   #hasOlder = true;
   /** Whether the conversation has a history. */
   #hasHistory = true;
+  /** Whether a page of it was loaded. */
+  #hasLoaded = false;
   #isLoading = false;
   /** How often all rows were dropped, which ends a load in progress. */
   #restarts = 0;
@@ -159,10 +161,20 @@ export class Log {
     this.#changed();
   }
 
-  /** Hides the messages of users who are ignored now, and shows the others. */
-  hideIgnored() {
+  /** Hides the messages of users who are ignored now. @param {boolean} isFewer fewer than before */
+  ignoredChanged(isFewer) {
     this.#rows.hideIgnored();
+    // The server has left out messages of users who were ignored until now.
+    if (isFewer && this.#hasLoaded) this.#restart();
     this.update();
+  }
+
+  /** Drops all rows, and loads the newest. */
+  #restart() {
+    this.#rows.drop(0);
+    this.#restarts++;
+    this.#hasNewest = this.#hasOlder = true;
+    this.load();
   }
 
   #settle() {
@@ -305,6 +317,7 @@ export class Log {
    * @param {"older" | "newer"} direction
    */
   #addPage(page, direction) {
+    this.#hasLoaded = true;
     if (direction === "newer") this.#addNewer(page);
     else this.#addOlder(page);
     const others = page.entries.filter((entry) =>
@@ -336,12 +349,7 @@ export class Log {
 
   /** Scrolls to the newest row, and loads it if it was dropped. */
   scrollToEnd() {
-    if (!this.#hasNewest) {
-      this.#rows.drop(0);
-      this.#restarts++;
-      this.#hasNewest = this.#hasOlder = true;
-      this.load();
-    }
+    if (!this.#hasNewest) this.#restart();
     this.#position.toEnd();
     this.update();
   }

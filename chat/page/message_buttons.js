@@ -44,8 +44,10 @@ export class MessageButtons {
 
   /** Moves the buttons to a message, if they may stand there, and are not used elsewhere. */
   moveTo(/** @type {Row | undefined} */ row) {
-    if (row === undefined || row === this.row || this.#isFocused) return;
-    if (this.#isEligible(row)) this.#place(row);
+    if (row === undefined || row === this.row || !this.#isEligible(row)) return;
+    // A button that was clicked keeps the focus, but is not used any more.
+    const used = this.element.querySelector(":focus-visible, [aria-expanded=true]");
+    if (!used) this.#place(row);
   }
 
   /** Moves the buttons to the newest message, unless the user uses them. */

@@ -31,8 +31,8 @@ import { drawEmpty, drawHeader, drawPlaces, drawRules, drawUnread } from "./view
 const DRAW_DELAY_MS = 16;
 /** Codes of errors that say why a moderator keeps the user out. They stay until the user has read them. */
 const KEPT_OUT = ["banned", "locked", "private"];
-/** Reasons with which the server closes connections of users whom it keeps out. */
-const REMOVED = ["banned", "kicked"];
+/** The code with which the server closes the connections of a user who must not come back by itself. */
+const REMOVED_CODE = 1008;
 
 /** The page. */
 class Page {
@@ -189,7 +189,7 @@ class Page {
       case "offline":
         if (event.retryAt === undefined) {
           this.#status.stop();
-          if (REMOVED.includes(event.reason)) return void this.#removed(event.reason);
+          if (event.code === REMOVED_CODE) return void this.#removed(event.reason);
           return this.#openLogin(this.#loginError ?? this.#lastError);
         }
         if (!this.#wasOnline) this.#checkAccess().catch(() => {});

@@ -27,12 +27,9 @@ export function drawHeader(/** @type {Chat} */ { client, shown, shownRoom, shown
 
 const UNTIL = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" });
 
-/** A mute until a time beyond this one, in Unix milliseconds, has no end. */
-const NO_END_MS = 8e15;
-
 /** Draws what moderators have decided for the room: the topic, and who may write or join. */
 export function drawRules(/** @type {Chat} */ { shownRoom }) {
-  const { topic = "", slow, locked, private: isPrivate, mutedUntil = 0, role } =
+  const { topic = "", slow, locked, private: isPrivate, muted = 0, role } =
     shownRoom?.channel.state ?? {};
   ui.roomMenu.hidden = !role;
   drawText(ui.topic, topic);
@@ -40,7 +37,7 @@ export function drawRules(/** @type {Chat} */ { shownRoom }) {
   drawText(
     ui.rules,
     [
-      mutedUntil > Date.now() ? `You can only read here${untilOf(mutedUntil)}.` : "",
+      mutedText(muted),
       slow ? `Slow mode: one message in ${inWords(slow)}.` : "",
       locked ? "Locked: only registered users may join." : "",
       isPrivate ? "Private: only invited users may join." : "",
@@ -48,9 +45,10 @@ export function drawRules(/** @type {Chat} */ { shownRoom }) {
   );
 }
 
-/** @param {number} time */
-function untilOf(time) {
-  return time > NO_END_MS ? "" : ` until ${UNTIL.format(time)}`;
+/** @param {number | true} muted */
+function mutedText(muted) {
+  if (muted === true) return "You can only read here.";
+  return muted > Date.now() ? `You can only read here until ${UNTIL.format(muted)}.` : "";
 }
 
 /**

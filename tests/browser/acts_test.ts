@@ -51,7 +51,7 @@ Deno.test("predicateOf words every act as the server does, for all readers", () 
                   time,
                   until: seconds === undefined ? undefined : time + seconds * 1000,
                   reason: isTopic ? undefined : text || undefined,
-                  topic: isTopic ? text : undefined,
+                  text: isTopic ? text : undefined,
                   count,
                 }, { isYou, namesRoom });
                 const plain = `Ann ${words.replace(/[\u2068\u2069]/g, "")}`;

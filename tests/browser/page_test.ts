@@ -1,12 +1,12 @@
 /// <reference lib="dom" />
 /** The page itself: login, security, accessibility, and the served files. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import axe from "axe-core";
 import { ASSETS } from "../../chat/http/assets.ts";
 import { PROJECT, ServerProcess } from "../support/processes.ts";
 import { TestServer } from "../support/test_server.ts";
 import { eventually } from "../support/wait.ts";
 import { addressOf, browserTests, BrowserUser, PHONE } from "./browser.ts";
+import { tooSmallFor, tooWideFor, violationsFor } from "./checks.ts";
 
 const browserTest = await browserTests();
 
@@ -139,12 +139,7 @@ browserTest(
       for (const viewport of [undefined, PHONE]) {
         const ann = await BrowserUser.open(browser, { dark, viewport });
         const check = async (where: string) => {
-          await ann.page.evaluate(axe.source);
-          const found = await ann.page.evaluate(async () => {
-            const { violations } = await (globalThis as unknown as { axe: typeof axe }).axe.run();
-            return violations.filter(({ impact }) => impact === "serious" || impact === "critical")
-              .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
-          });
+          const found = await violationsFor(ann);
           assertEquals(found, [], `${where}, ${dark ? "dark" : "light"}`);
         };
         await ann.page.goto(addressOf(server));
@@ -200,35 +195,17 @@ browserTest(
     bob.send("w".repeat(500), "https://example.org/" + "long/".repeat(60), "שלום ".repeat(20));
     await ann.send("m".repeat(300));
     await ann.waitForText("שלום", ".bubble");
-    const wide = () =>
-      ann.page.evaluate(() =>
-        [
-          document.documentElement,
-          ...document.querySelectorAll(
-            ".log, .bubble, .tools, .editor, #talk, #composer, header",
-          ),
-        ]
-          .filter((each) =>
-            each.scrollWidth > each.clientWidth + 1 ||
-            each.getBoundingClientRect().left < -1 ||
-            each.getBoundingClientRect().right > innerWidth + 1
-          )
-          .map((each) => each.className || each.id || each.tagName)
-      );
-    // All touch targets, except links in text.
-    const small = () =>
-      ann.page.$$eval(
-        "button, input, textarea, li > *",
-        (all) =>
-          all.filter((each) => each.checkVisibility()).filter((each) => {
-            const { width, height } = each.getBoundingClientRect();
-            return width < 44 || height < 44;
-          }).map((each) => each.outerHTML),
-      );
+    const wide = () => tooWideFor(ann);
+    const small = () => tooSmallFor(ann);
     assertEquals(await wide(), []);
     assertEquals(await small(), []);
     await ann.waitForElement(".conversation:not([hidden]) .tools");
     await ann.page.tap(".conversation:not([hidden]) .own .bubble");
+    // The browser may say only after the tap that the message is under the pointer.
+    await ann.page.waitForFunction(() =>
+      getComputedStyle(document.querySelector(".conversation:not([hidden]) .tools")!).opacity ===
+        "1"
+    );
     await ann.page.tap(".conversation:not([hidden]) .tools button");
     await ann.waitForElement(".editor");
     assertEquals(await wide(), []);
