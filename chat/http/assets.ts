@@ -30,6 +30,7 @@ import session from "../client/session.js" with { type: "text" };
 import actWords from "../page/act_words.js" with { type: "text" };
 import pageActs from "../page/acts.js" with { type: "text" };
 import chat from "../page/chat.js" with { type: "text" };
+import commandContext from "../page/command_context.js" with { type: "text" };
 import commands from "../page/commands.js" with { type: "text" };
 import composer from "../page/composer.js" with { type: "text" };
 import conversation from "../page/conversation.js" with { type: "text" };
@@ -42,6 +43,7 @@ import ignored from "../page/ignored.js" with { type: "text" };
 import page from "../page/index.html" with { type: "text" };
 import lists from "../page/lists.js" with { type: "text" };
 import log from "../page/log.js" with { type: "text" };
+import logButtons from "../page/log_buttons.js" with { type: "text" };
 import loginForm from "../page/login_form.js" with { type: "text" };
 import menu from "../page/menu.js" with { type: "text" };
 import messageButtons from "../page/message_buttons.js" with { type: "text" };
@@ -109,6 +111,7 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/page/act_words.js", asset("text/javascript", actWords)],
   ["/page/acts.js", asset("text/javascript", pageActs)],
   ["/page/chat.js", asset("text/javascript", chat)],
+  ["/page/command_context.js", asset("text/javascript", commandContext)],
   ["/page/commands.js", asset("text/javascript", commands)],
   ["/page/composer.js", asset("text/javascript", composer)],
   ["/page/conversation.js", asset("text/javascript", conversation)],
@@ -120,6 +123,7 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/page/ignored.js", asset("text/javascript", ignored)],
   ["/page/lists.js", asset("text/javascript", lists)],
   ["/page/log.js", asset("text/javascript", log)],
+  ["/page/log_buttons.js", asset("text/javascript", logButtons)],
   ["/page/login_form.js", asset("text/javascript", loginForm)],
   ["/page/menu.js", asset("text/javascript", menu)],
   ["/page/message_buttons.js", asset("text/javascript", messageButtons)],

@@ -8,16 +8,14 @@
  * uses no connection: a function that it is given loads history.
  */
 import { make } from "./dom.js";
-import { menuButton } from "./menu.js";
-import { MessageButtons } from "./message_buttons.js";
+import { LogButtons } from "./log_buttons.js";
 import { ReadMarker } from "./read_marker.js";
 import { Rows } from "./rows.js";
 import { ScrollPosition } from "./scroll_position.js";
-import { Tools } from "./tools.js";
 import { Unsent } from "./unsent.js";
 
-/** @import { Entry, Row } from "./entry.js" */
-/** @import { ToolActions } from "./tools.js" */
+/** @import { Entry } from "./entry.js" */
+/** @import { ButtonActions } from "./log_buttons.js" */
 /** @import { UnsentActions } from "./unsent.js" */
 
 const MAX_ROWS = 1_000;
@@ -35,20 +33,13 @@ const LOAD_DISTANCE_PX = 300;
  * - `changed`: the unread count changed, or whether the user is at the end.
  * - `loadPage`: loads the messages before or after an ID; `undefined`: there is no history. It rejects
  *   if a later attempt may succeed.
- * - `canEdit`: whether the user may edit and delete an entry.
- * - `isIgnored`: whether the user ignores the author of an entry, which is hidden then.
- * - `openMenu`: opens, at an element, the menu of a message by another user.
- * - `save`, `remove`, `edited`: see {@linkcode ToolActions}.
  *
  * @typedef {object} LogOwnActions
  * @property {() => void} changed
  * @property {(query: HistoryQuery) => Promise<Page | undefined>} loadPage
- * @property {(entry: Entry) => boolean} canEdit
- * @property {(entry: Entry) => boolean} isIgnored
- * @property {(button: HTMLElement, entry: Entry) => void} openMenu
  */
 /** @typedef {{ before?: string, after?: string, limit: number }} HistoryQuery */
-/** @typedef {LogOwnActions & UnsentActions & ToolActions} LogActions */
+/** @typedef {LogOwnActions & UnsentActions & ButtonActions} LogActions */
 
 /** The log of a conversation. */
 export class Log {
@@ -56,9 +47,7 @@ export class Log {
   marker = new ReadMarker();
   #rows;
   #unsent;
-  #tools;
-  /** The button of the menu of a message by another user. */
-  #menu;
+  #buttons;
   #actions;
   #position;
   /** Whether the newest row is in the document. */
@@ -83,24 +72,7 @@ export class Log {
     this.#actions = actions;
     this.#rows = new Rows(actions.isIgnored);
     this.#unsent = new Unsent(actions);
-    this.#tools = new Tools(this.#rows, actions);
-    const openMenu = (/** @type {HTMLElement} */ button) => {
-      if (this.#menu.row) actions.openMenu(button, this.#menu.row);
-    };
-    this.#menu = new MessageButtons(this.#rows, {
-      kind: "div.more",
-      label: "This message",
-      isEligible: (row) => isByOther(row) && !actions.isIgnored(row),
-      buttons: [menuButton("Actions for this message", openMenu)],
-    });
-    this.#rows.list.onpointerover = ({ target }) => this.#pointAt(target);
-    this.#rows.list.onclick = ({ target }) => {
-      this.#pointAt(target);
-      const name = /** @type {Element} */ (target).closest(".other .who, .other .avatar");
-      if (!name || !this.#menu.row?.element.contains(name)) return;
-      // Keyboards reach the button, but not the name.
-      this.#menu.element.querySelector("button")?.click();
-    };
+    this.#buttons = new LogButtons(this.#rows, actions);
     this.top = make("p.top", {});
     this.scroller = make(
       "div.log",
@@ -157,7 +129,7 @@ export class Log {
   /** Marks all as read if the user sees the end. */
   update() {
     if (this.isSeen) this.marker.readAll();
-    this.#settle();
+    this.#buttons.settle();
     this.#changed();
   }
 
@@ -175,19 +147,6 @@ export class Log {
     this.#restarts++;
     this.#hasNewest = this.#hasOlder = true;
     this.load();
-  }
-
-  #settle() {
-    this.#tools.settle();
-    this.#menu.settle();
-  }
-
-  /** Moves the buttons to the message under the pointer. */
-  #pointAt(/** @type {EventTarget | null} */ target) {
-    const element = /** @type {Element} */ (target).closest(".own, .other");
-    if (!element) return;
-    const buttons = element.classList.contains("own") ? this.#tools : this.#menu;
-    buttons.moveTo(this.#rows.at(element));
   }
 
   #changed() {
@@ -218,7 +177,7 @@ export class Log {
       if (row && isFirstUnread) this.#rows.divideBefore(row.element);
       this.#trimTop();
     }
-    if (isMessage) this.#settle();
+    if (isMessage) this.#buttons.settle();
     this.#changed();
   }
 
@@ -231,7 +190,7 @@ export class Log {
   change(id, changes) {
     if (changes.deleted !== undefined) this.marker.remove(id);
     this.#position.keepAround(() => this.#rows.change(id, changes));
-    this.#settle();
+    this.#buttons.settle();
     this.#changed();
   }
 
@@ -369,10 +328,4 @@ export class Log {
     this.#position.keepBelow(() => this.#rows.drop(0, DROPPED_ROWS));
     this.#hasOlder = this.#hasHistory;
   }
-}
-
-/** Whether an entry is a message by another user. @param {Row} row */
-function isByOther({ id, type, own, user, deleted }) {
-  const isMessage = type === "message" || type === "action";
-  return isMessage && !own && Boolean(id && user) && deleted === undefined;
 }

@@ -7,6 +7,7 @@
  * What is said in rooms and direct messages is chat.js's.
  */
 import { Chat } from "./chat.js";
+import { commandContext } from "./command_context.js";
 import { runCommand } from "./commands.js";
 import { Composer } from "./composer.js";
 import { avatar, browserStorage, nameOf, tabStorage, ui } from "./dom.js";
@@ -15,7 +16,6 @@ import { ACCESS_TOKEN_NEEDED, closeLists, LoginForm, onFormSubmit } from "./logi
 import { Menu } from "./menu.js";
 import { Moderation } from "./moderation.js";
 import { Notice } from "./notice.js";
-import { showRecord } from "./record.js";
 import { RoomList } from "./room_list.js";
 import { StatusLine } from "./status_line.js";
 import { leaveSession, takeSession } from "./tab_session.js";
@@ -119,12 +119,14 @@ class Page {
       told: (text) => this.#notice.show(text),
     });
     this.#chat = chat;
-    const moderation = this.#moderation = new Moderation(chat, {
-      go: (destination) => this.#go(destination),
-      note: (text) => this.#note(text),
-      fail: (error) => this.#fail(error),
-    });
-    this.#commands = this.#commandsFor(chat, moderation);
+    const actions = {
+      go: (/** @type {Destination} */ destination) => this.#go(destination),
+      note: (/** @type {string} */ text) => this.#note(text),
+      fail: (/** @type {ChatError} */ error) => this.#fail(error),
+      giveBack: (/** @type {string} */ line) => this.#composer.giveBack(line),
+    };
+    const moderation = this.#moderation = new Moderation(chat, actions);
+    this.#commands = commandContext(chat, moderation, actions);
     const { client } = chat;
     client.on("state", (event) => this.#stateChanged(event));
     client.on("resumed", ({ recovered }) => {
@@ -145,38 +147,6 @@ class Page {
     const isDirect = user !== undefined || other !== undefined;
     if (room !== undefined && !isDirect) history.replaceState(null, "", fragmentOf({ room }));
     this.#followAddress();
-  }
-
-  /**
-   * What the commands act on.
-   *
-   * @param {Chat} chat
-   * @param {Moderation} moderation
-   * @returns {CommandContext}
-   */
-  #commandsFor(chat, moderation) {
-    const { client } = chat;
-    return {
-      client,
-      moderation,
-      sessions: [],
-      room: () => chat.shownRoom?.channel,
-      note: (text) => this.#note(text),
-      join: (room) => this.#go({ room }),
-      leave: () => chat.leave(),
-      showRecord: (room) => showRecord((query) => (room ?? client).modlog(query), room?.name),
-      emote: (text) => {
-        if (chat.shownRoom) chat.shownRoom.post("action", text);
-        else this.#note("/me works in rooms only.");
-      },
-      tell: async (nick, text) => {
-        const direct = await chat.directWithNick(nick);
-        direct.post("message", text);
-        this.#go({ user: direct.user.user });
-      },
-      loadOlder: (limit) => void chat.shown?.log.load("older", limit),
-      giveBack: (line) => this.#composer.giveBack(line),
-    };
   }
 
   /** @param {StateEvent} event */

@@ -15,7 +15,9 @@ import { readable, showPlaces } from "./lists.js";
 /** Draws the title, the number of members, and what the composer writes to. */
 export function drawHeader(/** @type {Chat} */ { client, shown, shownRoom, shownDirect }) {
   const named = shownDirect?.user ?? { nick: shownRoom?.name ?? "Parley" };
-  ui.title.replaceChildren(...nameOf(named));
+  const label = `${named.nick} ${shownDirect?.user.registered}`;
+  if (ui.title.dataset.label !== label) ui.title.replaceChildren(...nameOf(named));
+  ui.title.dataset.label = label;
   ui.title.className = shownRoom ? "room" : "";
   ui.openPeople.textContent = ui.peopleTitle.textContent = `${
     shownRoom?.members.length ?? 0
