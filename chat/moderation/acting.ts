@@ -244,13 +244,10 @@ export class Acting {
   ): Promise<Changes> {
     const isLifted = ({ standing }: FoundStanding) =>
       (act === "unban" ? standing.ban : standing.mute) !== undefined;
-    let lifted = own.filter(isLifted);
-    if (!event.to!.isRegistered) {
-      // The user may have another ID, address or spelling by now.
-      const stored = await this.#parts.targets.findStored(sought!, room);
-      lifted = [...new Map([...lifted, ...stored?.standings.filter(isLifted) ?? []]
-        .map((found) => [found.subject, found])).values()];
-    }
+    // The user may have another ID, address or spelling by now.
+    const stored = await this.#parts.targets.findStored(sought!, room);
+    const all = [...own, ...stored?.standings ?? []].filter(isLifted);
+    const lifted = [...new Map(all.map((found) => [found.subject, found])).values()];
     if (lifted.length === 0) {
       return rejection.notInState(event.to!.nick, act === "unban" ? "banned" : "muted");
     }

@@ -56,8 +56,8 @@ export class Targets {
       ref: { user, nick, isRegistered },
       user,
       isRegistered,
-      // A registered user can be kept out by the user's ID alone.
-      address: isRegistered ? "" : sessions[0]?.address ?? "",
+      // A registered user could come back from it without signing in.
+      address: sessions.find(({ address }) => address !== "")?.address ?? "",
       claims: isRegistered ? [] : sessions[0]?.claims ?? [],
       rooms,
       isOnline,
@@ -68,8 +68,8 @@ export class Targets {
   }
 
   /**
-   * Finds everything that is stored in a place about a user who was not registered, by the nickname of that
-   * time or by the user ID. Reads all standings there.
+   * Finds everything that is stored in a place about a user, by the nickname of that time or by the user
+   * ID. Reads all standings there.
    *
    * @throws when KV cannot be read.
    */

@@ -242,6 +242,24 @@ Deno.test("a registered user is banned on all devices, whatever the address, and
   assertEquals(await later.join("7", ROOM), "done");
 });
 
+Deno.test("a banned registered user cannot come back as a guest from the same address, until the ban ends", async () => {
+  using kv = await Deno.openKv(":memory:");
+  await using server = await openModerated(kv, "01A");
+  await server.member("1", OPERATOR, [ROOM]);
+  await server.member("2", "Rita", [ROOM], "ritas-address");
+  await server.guest("3", "Carl", [], "ritas-address");
+  await server.guest("4", "Dora", [], "other-address");
+  const ban = { ...BAN, user: { nick: "Rita" } } as const;
+  assertEquals(codeOf(await server.moderation.act(server.session("1"), ban)), "ok");
+  await server.settled();
+  assertEquals(await server.join("3", ROOM), "banned");
+  assertEquals(await server.join("4", ROOM), "done");
+  const unban = { act: "unban", room: ROOM, user: { nick: "Rita" } } as const;
+  assertEquals(codeOf(await server.moderation.act(server.session("1"), unban)), "ok");
+  assertEquals(await server.join("3", ROOM), "done");
+  assertEquals(await server.join("2", ROOM), "done");
+});
+
 Deno.test("a muted user cannot write, edit, or be renamed, also after leaving and joining again", async () => {
   using kv = await Deno.openKv(":memory:");
   await using server = await openModerated(kv);

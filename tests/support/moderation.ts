@@ -140,8 +140,8 @@ export async function openModerated(kv: Deno.Kv, instance = "01A", own: Moderate
       return server.session(id);
     },
     /** Logs a registered user in, and joins rooms. */
-    async member(id: string, nick: string, rooms: readonly string[] = []) {
-      storage.createConnection(id, "json");
+    async member(id: string, nick: string, rooms: readonly string[] = [], address = "") {
+      storage.createConnection(id, "json", address);
       assertEquals(await server.identify(id, nick), "done");
       for (const room of rooms) assertEquals(await server.join(id, room), "done");
       return server.session(id);
