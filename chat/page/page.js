@@ -186,8 +186,8 @@ class Page {
     if (reason !== "ended") return;
     // Somebody else may use this device from now on.
     tabStorage.set("directs", null);
+    this.#draw();
     this.#status.show("This session was ended from another device.", "Log in again");
-    this.#drawSoon();
   }
 
   /** Tries to come back: over a new connection, or with a new session. */

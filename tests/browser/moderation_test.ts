@@ -193,6 +193,7 @@ browserTest(
     const { keyboard } = ann.page;
     const focused = () => ann.page.evaluate(() => document.activeElement?.textContent);
     for (const button of [memberButton("Cid"), ".more button"]) {
+      await ann.waitForElement(button);
       await ann.page.focus(button);
       await keyboard.press("Enter");
       assertEquals(await ann.textsOf("[role=menu] [role=menuitem]"), [
@@ -532,6 +533,7 @@ browserTest(
         await open("#roomMenu");
         await check("the menu of a room");
         await mia.page.keyboard.press("Escape");
+        await mia.waitForElement(".other .bubble");
         await mia.page.hover(".other .bubble");
         await open(".more button");
         await check("the menu of a message");
