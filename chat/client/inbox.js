@@ -178,9 +178,10 @@ export class Inbox {
     this.#receiveInRoom(/** @type {Line & RoomAct} */ (act), connection);
   }
 
-  /** Delivers an act in a room. The server never repeats one. @param {RoomAct} event */
+  /** Delivers an act in a room, unless it was delivered before. @param {RoomAct} event */
   #deliverAct(event) {
-    const { room, act, on } = event;
+    const { room, id, act, on } = event;
+    if (!this.#session.noteAct(room, id)) return;
     const isExpelled = (act === "kick" || act === "ban") && on !== undefined &&
       this.#session.isSelf(on.user);
     if (isExpelled) this.#session.expel(room);

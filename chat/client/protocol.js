@@ -244,7 +244,8 @@ export function errorOf(line) {
 }
 
 /**
- * The ID of an event that a history or a replay may repeat; `undefined` for other lines of a room.
+ * The ID of an event that has its place in the order of a room; `undefined` for other lines. Not every act
+ * has one.
  *
  * @param {{ type: string, id?: string }} line
  */
