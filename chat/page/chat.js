@@ -39,6 +39,7 @@ import { Rooms } from "./rooms.js";
  * @property {() => void} edited
  * @property {(button: HTMLElement, entry: Entry) => void} openMenu
  * @property {(text: string) => void} told
+ * @property {ConversationContext["concerned"]} concerned
  */
 
 /** The user's chat. */
@@ -79,14 +80,14 @@ export class Chat {
     this.ignored = new Ignored(this.client, (isFewer) => {
       for (const { log } of this.conversations) log.ignoredChanged(isFewer);
     });
-    const { changed, edit, edited, openMenu } = listener;
+    const { changed, edit, edited, openMenu, concerned } = listener;
     this.#context = {
       client: this.client,
       cidOf: () => this.#lastCid,
       isOwn: (user = "") => user === this.client.user || this.#ownIds.has(user),
       editMs: () => this.#editMs,
       isIgnored: (user) => this.ignored.users.has(user),
-      ...{ changed, edit, edited, openMenu },
+      ...{ changed, edit, edited, openMenu, concerned },
     };
     this.rooms = new Rooms(this.#context);
     this.directs = new Directs(this.#context);
@@ -133,6 +134,7 @@ export class Chat {
         this.#opening = undefined;
         this.#syncRooms();
         this.#listener.opened();
+        if (destination.message) this.shown?.log.showMessage(destination.message);
       }
     }
   }
@@ -145,6 +147,15 @@ export class Chat {
   async leave() {
     await this.shownRoom?.channel.leave();
     this.#syncRooms();
+  }
+
+  /** Closes the direct messages that are shown. */
+  closeDirect() {
+    this.directs.close(this.destination.user ?? "");
+    this.#syncRooms();
+    if (this.shown) return;
+    this.destination = {};
+    this.#listener.opened();
   }
 
   /** Keeps in the tab what the server does not, for a reload. */

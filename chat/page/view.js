@@ -23,17 +23,19 @@ export function drawHeader(/** @type {Chat} */ { client, shown, shownRoom, shown
     shownRoom?.members.length ?? 0
   } online`;
   ui.openPeople.hidden = ui.people.hidden = !shownRoom;
+  ui.roomMenu.hidden = !shown;
   ui.composer.hidden = !shown || client.state === "closed";
   ui.text.placeholder = `Message ${shownRoom ? "#" : ""}${named.nick}`;
 }
 
+/** room-10 comes after room-2. */
+const NATURAL = new Intl.Collator([], { numeric: true });
 const UNTIL = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" });
 
 /** Draws what moderators have decided for the room: the topic, and who may write or join. */
 export function drawRules(/** @type {Chat} */ { shownRoom }) {
-  const { topic = "", slow, locked, private: isPrivate, muted = 0, role } =
-    shownRoom?.channel.state ?? {};
-  ui.roomMenu.hidden = !role;
+  const { topic = "", slow, locked, private: isPrivate, muted = 0 } = shownRoom?.channel.state ??
+    {};
   drawText(ui.topic, topic);
   ui.topic.title = topic;
   drawText(
@@ -77,6 +79,7 @@ export function drawPlaces({ rooms, directs, shown }, everyRoom) {
     directs.all.map((direct) => ({
       user: direct.user,
       unread: direct.log.unread,
+      concerns: direct.isConcerning,
       current: direct === shown,
     })),
   );
@@ -84,6 +87,7 @@ export function drawPlaces({ rooms, directs, shown }, everyRoom) {
     room: room.name,
     people: room === shown ? room.members.length : people.get(room.name),
     unread: room.log.unread,
+    concerns: room.isConcerning,
     current: room === shown,
   }));
   const others = everyRoom.filter(({ room }) => !rooms.get(room));
@@ -96,7 +100,7 @@ export function drawPlaces({ rooms, directs, shown }, everyRoom) {
  * @param {{ room: string }} other
  */
 function byName(one, other) {
-  return one.room.localeCompare(other.room);
+  return NATURAL.compare(one.room, other.room);
 }
 
 /** Draws the hint of a conversation without messages. */
@@ -128,10 +132,16 @@ function hintOf(/** @type {Chat} */ { client, shownRoom, shownDirect }) {
     : ["You're the first one here", "Invite others with this link:"];
 }
 
-/** Draws the numbers of unread messages, in the page and its title. */
+/**
+ * Draws the numbers of unread messages, in the page and its title. Returns the number of conversations with
+ * messages that concern the user.
+ */
 export function drawUnread(/** @type {Chat} */ { conversations, shown, shownRoom, shownDirect }) {
   const unread = conversations.reduce((sum, { log }) => sum + log.unread, 0);
   ui.elsewhere.textContent = unread - (shown?.log.unread ?? 0) || "";
   const name = shownRoom ? `#${shownRoom.name}` : shownDirect?.user.nick;
-  document.title = `${unread ? `(${unread}) ` : ""}${shown ? `${name} · ` : ""}Parley`;
+  const concerning = conversations.filter(({ isConcerning }) => isConcerning).length;
+  const mark = concerning ? "@" : "";
+  document.title = `${unread ? `(${mark}${unread}) ` : ""}${shown ? `${name} · ` : ""}Parley`;
+  return concerning;
 }
