@@ -4,22 +4,22 @@
  *
  * They compare a function before and after a change. `bench.ts` measures what a client notices.
  */
-import type { Registrations } from "../../chat/nicknames/registrations.ts";
 import { type Operation, takeBatch } from "../../chat/feed/batch.ts";
 import { systemClock } from "../../chat/base/clock.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { Feed } from "../../chat/feed/feed.ts";
 import type { Connection } from "../../chat/session/connection.ts";
-import { Handler } from "../../chat/session/handler.ts";
-import type { MessageRequest } from "../../chat/session/messages.ts";
+import { type MessageRequest, Messages } from "../../chat/session/messages.ts";
 import { Confusables } from "../../chat/nicknames/confusables.ts";
 import { limitsFrom } from "../../chat/base/limits.ts";
 import { foldNickname } from "../../chat/nicknames/names.ts";
 import { Sender } from "../../chat/delivery/sender.ts";
 import type { WireFormat } from "../../chat/delivery/subscriber.ts";
-import type { History } from "../../chat/history/history.ts";
 import { encodeJson } from "../../chat/delivery/json.ts";
 import type { Resume } from "../../chat/session/resume.ts";
+import { RoomNames } from "../../chat/session/room_names.ts";
+import type { Users } from "../../chat/session/users.ts";
+import type { Conversations } from "../../chat/storage/conversations.ts";
 import type { Storage } from "../../chat/storage/storage.ts";
 import { encodeText } from "../../chat/delivery/text.ts";
 import { feedParts } from "../support/feed_parts.ts";
@@ -58,19 +58,25 @@ const limits = limitsFrom();
 const settlingFeed = {
   submit: (_: string, { settle }: Parameters<Feed["submit"]>[1]) => settle("done"),
 } as unknown as Feed;
-const handler = new Handler({
+const messages = new Messages({
   storage: {} as Storage,
-  history: {} as History,
+  conversations: {} as Conversations,
   resume: {} as Resume,
-  registrations: {} as Registrations,
-  confusables: new Confusables(),
+  roomNames: new RoomNames(new Confusables(), limits),
+  users: {} as Users,
   feed: settlingFeed,
-  limits,
   clock: systemClock,
-  openHistory: false,
 });
 const connection = {
-  session: { id: event.id, nick: event.nick, room: event.room },
+  session: {
+    id: event.id,
+    account: "",
+    user: event.id,
+    nick: event.nick,
+    rooms: new Set([event.room]),
+    isUncertain: false,
+    untold: undefined,
+  },
   messageSubmitted: () => {},
   messageSettled: () => {},
   whenMessageAllowed: () => {},
@@ -78,13 +84,17 @@ const connection = {
 const words: MessageRequest = {
   kind: "message",
   text: event.text,
+  room: event.room,
   settle: (result) => kept = result,
 };
 
-Deno.bench("Handler, a message", () => void handler.say(connection, words));
+Deno.bench("Messages, a message to a room", () => void messages.say(connection, words));
 
 const settle = () => {};
-const messages = Array.from({ length: 300 }, (): Operation => ({ event, eventBytes: 130, settle }));
+const operations = Array.from(
+  { length: 300 },
+  (): Operation => ({ events: [event], eventBytes: 130, settle }),
+);
 // As Storage makes it: a row and its mirror, the head count, and the row for the clean-up.
 const join = (i: number): Operation => ({
   checks: [{ key: ["taken", "01JD000000000000000000001", event.id, `${i}`], versionstamp: null }],
@@ -95,17 +105,26 @@ const join = (i: number): Operation => ({
     {
       type: "set",
       key: ["instance_row", "01JD000000000000000000001", `${event.id}${i}`],
-      value: { nick: "Jenny", room: "chalice", since: event.time, tokens: [event.id], era: "" },
+      value: {
+        nick: "Jenny",
+        rooms: ["chalice"],
+        since: event.time,
+        tokens: [event.id],
+        era: "",
+        account: "",
+        user: event.id,
+        protocol: "json",
+      },
     },
   ],
-  event: { ...event, kind: "join", id: `${i}` },
+  events: [{ ...event, kind: "join", id: `${i}` }],
   eventBytes: 130,
   settle,
 });
 const joins = Array.from({ length: 50 }, (_, i) => join(i));
 
 Deno.bench("takeBatch, 300 messages", () => {
-  kept = takeBatch([...messages]);
+  kept = takeBatch([...operations]);
 });
 Deno.bench("takeBatch, 50 joins", () => {
   kept = takeBatch([...joins], undefined, 90);
@@ -139,7 +158,9 @@ const kv = await Deno.openKv(":memory:");
 const feed = new Feed(await feedParts(kv, "01BENCH", { deliver: () => 1 }));
 await feed.open();
 const append = () =>
-  new Promise((settle) => void feed.submit(event.room, { event, settle: () => settle(undefined) }));
+  new Promise((settle) =>
+    void feed.submit(event.room, { events: [event], settle: () => settle(undefined) })
+  );
 
 Deno.bench("feed append, one, KV in memory", async () => void await append());
 Deno.bench("feed append, 100 at once, KV in memory", async () => {
