@@ -8,31 +8,19 @@ import { type Operation, takeBatch } from "../../chat/feed/batch.ts";
 import { systemClock } from "../../chat/base/clock.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { Feed } from "../../chat/feed/feed.ts";
-<<<<<<< HEAD
 import type { Connection } from "../../chat/connections/connection.ts";
 import { type MessageRequest, Messages } from "../../chat/handler/messages.ts";
 import { RoomNames } from "../../chat/handler/room_names.ts";
 import type { Users } from "../../chat/handler/users.ts";
-=======
-import type { Connection } from "../../chat/session/connection.ts";
-import { type MessageRequest, Messages } from "../../chat/session/messages.ts";
->>>>>>> h13/sim
 import { Confusables } from "../../chat/nicknames/confusables.ts";
 import { limitsFrom } from "../../chat/base/limits.ts";
 import { foldNickname } from "../../chat/nicknames/names.ts";
 import { Sender } from "../../chat/delivery/sender.ts";
 import type { WireFormat } from "../../chat/delivery/subscriber.ts";
 import { encodeJson } from "../../chat/delivery/json.ts";
-<<<<<<< HEAD
 import type { Resume } from "../../chat/resume/resume.ts";
 import type { Conversations } from "../../chat/storage/conversations.ts";
 import { newRecord } from "../../chat/storage/records.ts";
-=======
-import type { Resume } from "../../chat/session/resume.ts";
-import { RoomNames } from "../../chat/session/room_names.ts";
-import type { Users } from "../../chat/session/users.ts";
-import type { Conversations } from "../../chat/storage/conversations.ts";
->>>>>>> h13/sim
 import type { Storage } from "../../chat/storage/storage.ts";
 import { encodeText } from "../../chat/delivery/text.ts";
 import { feedParts } from "../support/feed_parts.ts";
@@ -74,34 +62,17 @@ const settlingFeed = {
 const messages = new Messages({
   storage: {} as Storage,
   conversations: {} as Conversations,
-<<<<<<< HEAD
   feed: settlingFeed,
   resume: {} as Resume,
   roomNames: new RoomNames(new Confusables(), limits),
   users: {} as Users,
-=======
-  resume: {} as Resume,
-  roomNames: new RoomNames(new Confusables(), limits),
-  users: {} as Users,
-  feed: settlingFeed,
->>>>>>> h13/sim
   clock: systemClock,
 });
 const connection = {
   session: {
-<<<<<<< HEAD
     ...newRecord(event.id, 0, "json"),
     nick: event.nick,
     rooms: new Set([event.room]),
-=======
-    id: event.id,
-    account: "",
-    user: event.id,
-    nick: event.nick,
-    rooms: new Set([event.room]),
-    isUncertain: false,
-    untold: undefined,
->>>>>>> h13/sim
   },
   messageSubmitted: () => {},
   messageSettled: () => {},
@@ -131,16 +102,7 @@ const join = (i: number): Operation => ({
     {
       type: "set",
       key: ["instance_row", "01JD000000000000000000001", `${event.id}${i}`],
-      value: {
-        nick: "Jenny",
-        rooms: ["chalice"],
-        since: event.time,
-        tokens: [event.id],
-        era: "",
-        account: "",
-        user: event.id,
-        protocol: "json",
-      },
+      value: { nick: "Jenny", room: "chalice", since: event.time, tokens: [event.id], era: "" },
     },
   ],
   events: [{ ...event, kind: "join", id: `${i}` }],
