@@ -28,7 +28,7 @@ import { Hub, waitingForHashes, World } from "./sim_kv.ts";
 import { Terminal } from "./terminals.ts";
 import { checkSaid, Visitor } from "./visitors.ts";
 
-const STEPS = 60;
+const STEPS = 50;
 const MAX_TERMINALS = 12;
 const MAX_VISITORS = 3;
 
