@@ -39,7 +39,8 @@ function withPreloads(html: string, page: string): string {
   const links = [...page.matchAll(/\bfrom"\.\/([^"]+)"/g)].map(([, name]) =>
     `<link rel="modulepreload" href="/page/${name}">\n    `
   );
-  return html.replace("<script", `${links.join("")}<script`);
+  // Indentation is a quarter of the document.
+  return html.replace("<script", `${links.join("")}<script`).replace(/\n\s+/g, "\n");
 }
 
 if (import.meta.main) {

@@ -263,7 +263,7 @@ class Page {
     switch (status) {
       case 401: {
         client.detach();
-        const message = token ? "Wrong access token." : text;
+        const message = token ? text : "This chat is private. Enter its access token.";
         return this.#openLogin({ code: ACCESS_TOKEN_NEEDED, message });
       }
       case 403:

