@@ -8,7 +8,7 @@ import { changesUser, errorOf, isReply, isServerEvent, resumedEvent } from "./pr
 import { NO_STATE } from "./session.js";
 
 /** @import { ActEvent, DeletedEvent, DirectEvent, EditedEvent, ResumedEvent } from "./client.d.ts" */
-/** @import { RoomStatusEvent } from "./client.d.ts" */
+/** @import { ReactionEvent, RoomStatusEvent } from "./client.d.ts" */
 /** @import { CallQueue } from "./calls.js" */
 /** @import { Connection } from "./connection.js" */
 /** @import { HistoryReader } from "./history_reader.js" */
@@ -97,6 +97,7 @@ export class Inbox {
         return this.#receiveAct(line, connection);
       case "edited":
       case "deleted":
+      case "reaction":
         if (typeof line.room !== "string") return this.#deliverDirect(line);
         return this.#receiveInRoom(/** @type {RoomLine} */ (line), connection);
       case "direct":
@@ -220,7 +221,7 @@ export class Inbox {
     else this.deliver(line);
   }
 
-  /** @param {DirectEvent | EditedEvent | DeletedEvent} event */
+  /** @param {DirectEvent | EditedEvent | DeletedEvent | ReactionEvent} event */
   #deliverDirect(event) {
     const session = this.#session;
     const isMessage = event.type === "direct";

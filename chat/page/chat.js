@@ -16,7 +16,7 @@ import { Ignored } from "./ignored.js";
 import { Rooms } from "./rooms.js";
 
 /** @import { ActEvent, ChatError, ChatEvent, DeletedEvent } from "../client/client.js" */
-/** @import { EditedEvent, GapEvent, NickEvent, ResumedEvent } from "../client/client.js" */
+/** @import { EditedEvent, GapEvent, NickEvent, ReactionEvent, ResumedEvent } from "../client/client.js" */
 /** @import { RoomEvent, StateEvent, User, WelcomeEvent } from "../client/client.js" */
 /** @import { ConversationContext } from "./conversation.js" */
 /** @import { Entry } from "./entry.js" */
@@ -215,6 +215,8 @@ export class Chat {
         return this.#change(event, { text: event.text, edited: event.time });
       case "deleted":
         return this.#change(event, { text: "", deleted: event.time });
+      case "reaction":
+        return this.#reacted(event);
       case "read":
         return this.#at(event.room, event.with)?.readElsewhere(event.id);
       case "gap":
@@ -252,6 +254,13 @@ export class Chat {
    */
   #change(event, changes) {
     this.#at(event.room, this.directs.otherOf(event).user)?.log.change(event.target, changes);
+  }
+
+  /** @param {ReactionEvent} event */
+  #reacted(event) {
+    const { room, target, emoji, removed, user } = event;
+    const place = this.#at(room, room === undefined ? this.directs.otherOf(event).user : "");
+    place?.log.react(target, { emoji, isAdded: !removed, isOwn: this.#context.isOwn(user) });
   }
 
   /** Shows an act of moderation in its room, or where the user is. @param {ActEvent} event */

@@ -83,6 +83,7 @@ export class Conversation {
       isIgnored: ({ user = "", own }) => !own && context.isIgnored(user),
       openMenu: context.openMenu,
       findMentions: (text) => this.findMentions(text),
+      react: (entry, emoji) => this.react(entry, emoji),
       edit: context.edit,
       retry: ({ type, text }) => this.post(type === "action" ? "action" : "message", text),
     });
@@ -116,6 +117,12 @@ export class Conversation {
       this.#finder = { nick, others, find: mentionFinder(nick, others) };
     }
     return this.#finder.find(text);
+  }
+
+  /** Adds the user's reaction to a message, or takes it back. @param {Entry} entry @param {string} emoji */
+  react({ id = "", reactions = [] }, emoji) {
+    const isOwn = reactions.some((each) => each.emoji === emoji && each.own);
+    this.channel.react(id, emoji, isOwn).catch(({ message }) => this.log.note(message));
   }
 
   /** Shows a message that has just arrived. */

@@ -8,7 +8,9 @@ import { avatar, colour, dayOf, isSameDay, linkify, make } from "./dom.js";
 import { nameOf, nickname, timeOf } from "./dom.js";
 import { format } from "./format.js";
 import { drawMembership } from "./membership_line.js";
+import { drawReactions } from "./reactions.js";
 
+/** @import { ReactionCount } from "../client/client.js" */
 /** @import { FindMentions } from "./format.js" */
 /** @import { Group } from "./membership_line.js" */
 
@@ -37,6 +39,7 @@ const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
  * @property {number} [edited]
  * @property {number} [deleted]
  * @property {string} [failure]
+ * @property {readonly ReactionCount[]} [reactions]
  */
 /** An entry with its element; of a membership line also those who came later.
  * @typedef {Entry & { element: HTMLElement, groups?: Group[] }} Row */
@@ -97,6 +100,7 @@ function drawPost(entry, find) {
   const times = [timeOf(time)];
   if (edited !== undefined && deleted === undefined) times.push(timeOf(edited, "edited "));
   post.append(make("div.bubble", {}, words, ...times));
+  if (entry.reactions?.length) post.append(drawReactions(entry.reactions));
   return make(own ? "div.own" : "div.other", {}, colour(post, nick));
 }
 

@@ -9,6 +9,7 @@
  */
 import { make } from "./dom.js";
 import { LogButtons } from "./log_buttons.js";
+import { countsAfter } from "./reactions.js";
 import { ReadMarker } from "./read_marker.js";
 import { Rows } from "./rows.js";
 import { ScrollPosition } from "./scroll_position.js";
@@ -16,6 +17,7 @@ import { Unsent } from "./unsent.js";
 
 /** @import { Entry } from "./entry.js" */
 /** @import { ButtonActions } from "./log_buttons.js" */
+/** @import { Reacted } from "./reactions.js" */
 /** @import { UnsentActions } from "./unsent.js" */
 
 const MAX_ROWS = 1_000;
@@ -194,6 +196,17 @@ export class Log {
     this.#changed();
   }
 
+  /**
+   * Shows that a user has reacted to a message.
+   *
+   * @param {string} id
+   * @param {Reacted} reacted
+   */
+  react(id, reacted) {
+    const row = this.#rows.byId(id);
+    if (row) this.change(id, { reactions: countsAfter(row.reactions ?? [], reacted) });
+  }
+
   /** Adds a note that only this page shows. */
   note(/** @type {string} */ text) {
     this.scrollToEnd();
@@ -336,7 +349,7 @@ export class Log {
    */
   async showMessage(id) {
     if (!this.#rows.has(id)) await this.#loadAround(id);
-    const element = this.#rows.elementOf(id);
+    const element = this.#rows.byId(id)?.element;
     if (!element) return this.note("The message is not kept any more.");
     this.#position.show(element);
     element.classList.remove("found");

@@ -20,6 +20,7 @@ import { Tools } from "./tools.js";
  *
  * @typedef {object} MenuActions
  * @property {(entry: Entry) => boolean} isIgnored
+ * @property {(entry: Entry, emoji: string) => void} react adds the user's reaction, or takes it back
  */
 /** @typedef {ToolActions & MenuActions} ButtonActions */
 
@@ -47,7 +48,13 @@ export class LogButtons {
       buttons: [menuButton("Actions for this message", openMenu)],
     });
     rows.list.onpointerover = ({ target }) => this.#pointAt(target);
-    rows.list.onclick = ({ target }) => this.#clicked(target);
+    rows.list.onclick = ({ target }) => {
+      const element = /** @type {Element} */ (target);
+      const reaction = /** @type {HTMLButtonElement | null} */ (element.closest(".reaction"));
+      const row = reaction && rows.at(reaction);
+      if (row) actions.react(row, reaction.value);
+      else this.#clicked(element);
+    };
   }
 
   /** Moves the buttons to the newest messages, unless the user uses them. */

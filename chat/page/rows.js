@@ -58,6 +58,11 @@ export class Rows {
     return this.#rows.find((row) => row.element.contains(element));
   }
 
+  /** Returns the row of the entry with an ID. */
+  byId(/** @type {string} */ id) {
+    return this.#rows.find((row) => row.id === id);
+  }
+
   /** Returns the rows for which a condition holds. */
   filter(/** @type {(row: Row) => boolean} */ condition) {
     return this.#rows.filter(condition);
@@ -71,11 +76,6 @@ export class Rows {
   /** Hides the entries by users who are ignored now, and shows the others. */
   hideIgnored() {
     for (const row of this.#rows) this.#hide(row);
-  }
-
-  /** Returns the element of the entry with an ID. */
-  elementOf(/** @type {string} */ id) {
-    return this.#rows.find((row) => row.id === id)?.element;
   }
 
   /** Returns the element of the first event that is not before an ID. */

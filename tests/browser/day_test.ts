@@ -212,6 +212,9 @@ browserTest(
     await ann.waitForTitle("#red · Parley");
     assertEquals(await ann.textsOf("mark.own"), ["@ann", "Ann"]);
     await ann.waitForElement(".found");
+    // At the end of the log it is seen.
+    await ann.page.bringToFront();
+    await ann.page.keyboard.press("Escape");
     bob.send("once more, Ann");
     await ann.waitForText("once more", ".mentioned");
     // It was seen.
