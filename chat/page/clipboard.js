@@ -12,7 +12,9 @@ import { sourceOf } from "./format.js";
  */
 export async function copy(text) {
   // The clipboard API exists only on pages served over HTTPS, and on this machine.
-  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  if (navigator.clipboard) {
+    return await navigator.clipboard.writeText(text).then(() => true, () => false);
+  }
   const before = document.activeElement;
   const field = /** @type {HTMLTextAreaElement} */ (make("textarea.unseen", { value: text }));
   document.body.append(field);
