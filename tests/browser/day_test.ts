@@ -482,7 +482,9 @@ browserTest(
 browserTest(
   "a user who sends too fast is told for how long, and the rest is sent by itself",
   async (browser) => {
-    await using server = await TestServer.open({ rateLimits: { messages: { count: 3, seconds: 4 } } });
+    await using server = await TestServer.open({
+      rateLimits: { messages: { count: 3, seconds: 4 } },
+    });
     const bob = await server.login("Bob", "red");
     const ann = await opened(browser, server, "Ann");
     await bob.expect("Ann joined room.");
