@@ -20,18 +20,11 @@ import { refusalFor } from "./refusal.js";
 import { RoomList } from "./room_list.js";
 import { sourcesOf } from "./sources.js";
 import { StatusLine } from "./status_line.js";
-import {
-  forgetUser,
-  leaveSession,
-  shareSession,
-  takeSession,
-  takeSessionBack,
-} from "./tab_session.js";
+import * as tabSession from "./tab_session.js";
 import { Typing } from "./typing.js";
 import { drawEmpty, drawHeader, drawPlaces, drawRules, drawUnread } from "./view.js";
 
 /** @import { StateEvent } from "../client/client.js" */
-/** @import { Entry } from "./entry.js" */
 /** @import { Destination } from "./lists.js" */
 /** @import { Login, Reason } from "./login_form.js" */
 
@@ -82,8 +75,8 @@ class Page {
   start() {
     this.#listenToElements();
     this.#listenToWindow();
-    takeSession();
-    shareSession(() => this.#giveAway());
+    tabSession.takeSession();
+    tabSession.shareSession(() => this.#giveAway());
     this.#followAddress();
     const nick = this.#login.nick = browserStorage.get("nick") ?? "";
     if (!nick) return this.#openLogin();
@@ -235,7 +228,7 @@ class Page {
   async #retry() {
     const { client } = this.#chat ?? {};
     if (client?.state !== "closed") return client?.retryNow();
-    if (!tabStorage.get("session")) await takeSessionBack();
+    if (!tabStorage.get("session")) await tabSession.takeSessionBack();
     location.reload();
   }
 
@@ -298,7 +291,7 @@ class Page {
   /** Ends the session, and asks for a nickname: somebody else may use this device from now on. */
   async #signOut() {
     await this.#chat?.client.close();
-    forgetUser();
+    tabSession.forgetUser();
     location.reload();
   }
 
@@ -385,7 +378,7 @@ class Page {
     addEventListener("focus", () => this.#chat?.shown?.log.returned());
     addEventListener("pagehide", () => {
       this.#chat?.saveForReload();
-      leaveSession();
+      tabSession.leaveSession();
       this.#chat?.client.detach();
     });
     addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
