@@ -168,6 +168,12 @@ export const KEYS = {
     writer: "the first instance",
     removed: "never",
   },
+  layout: {
+    key: '["layout"]',
+    value: "the number of the layout that the rows have",
+    writer: "the first instance; then one that upgrades the database",
+    removed: "never",
+  },
   feedRow: {
     key: '["feed", <shard>, <versionstamp>]',
     value: "{ v: 1, from, n, events }",

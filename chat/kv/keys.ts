@@ -244,6 +244,9 @@ export const HEARTBEAT_PREFIX: Deno.KvKey = ["beat"];
 /** The number of shards: all instances on one KV must agree. Never removed. */
 export const SHARDS_KEY: Deno.KvKey = ["shards"];
 
+/** The number of the database's layout: see care/layout.ts. Never removed. */
+export const LAYOUT_KEY: Deno.KvKey = ["layout"];
+
 /** The events of one commit. `versionstamp` may be `kv.commitVersionstamp()`. */
 export function feedRowKey(shard: number, versionstamp: unknown): Deno.KvKey {
   return ["feed", shard, versionstamp as Deno.KvKeyPart];
