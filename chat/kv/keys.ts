@@ -247,6 +247,9 @@ export const SHARDS_KEY: Deno.KvKey = ["shards"];
 /** The number of the database's layout: see care/layout.ts. Never removed. */
 export const LAYOUT_KEY: Deno.KvKey = ["layout"];
 
+/** Exists while an import is unfinished: which file, and how many of its lines are applied. */
+export const IMPORTING_KEY: Deno.KvKey = ["importing"];
+
 /** The events of one commit. `versionstamp` may be `kv.commitVersionstamp()`. */
 export function feedRowKey(shard: number, versionstamp: unknown): Deno.KvKey {
   return ["feed", shard, versionstamp as Deno.KvKeyPart];

@@ -32,6 +32,7 @@ const SAMPLES: Readonly<Record<keyof typeof KEYS, Deno.KvKey>> = {
   heartbeat: keys.heartbeatKey("<instance>"),
   shards: keys.SHARDS_KEY,
   layout: keys.LAYOUT_KEY,
+  importing: keys.IMPORTING_KEY,
   feedRow: keys.feedRowKey(7, "<versionstamp>"),
   notify: keys.notifyKey(7),
   notifyInstances: keys.NOTIFY_INSTANCES_KEY,
