@@ -43,6 +43,8 @@ export interface ImportParts {
   readonly nowMs: number;
   readonly historyMs: number;
   readonly registrationMs: number;
+  /** Rows in one commit at most; a test interrupts the import between them. */
+  readonly maxRows?: number;
   /** Opens the file. It is called twice. */
   open(): Promise<ReadableStream<Uint8Array>>;
 }
@@ -63,7 +65,7 @@ const MIN_LIFE_MS = 60_000;
  * @throws {ImportRefused} if the database is in use, or holds other rows.
  */
 export async function importFile(parts: ImportParts): Promise<number> {
-  const { kv } = parts;
+  const { kv, maxRows = Infinity } = parts;
   const { sha256, rows } = await validate(await parts.open());
   await refuseInUse(kv);
   let cursor: Deno.KvEntryMaybe<unknown> = await kv.get(IMPORTING_KEY);
@@ -83,16 +85,19 @@ export async function importFile(parts: ImportParts): Promise<number> {
   await commit([], Number(applied));
   // Again: a chat that has started before the commit did not see the cursor.
   await refuseInUse(kv);
-  let batch: Deno.KvMutation[] = [], bytes = 0;
+  let batch: Deno.KvMutation[] = [], bytes = 0, count = 0;
   for await (const line of linesOf(await parts.open())) {
     if (line.number <= Number(applied)) continue;
     const object = objectOf(line);
     const more = isTrailer(object) ? [] : mutationsOf(rowOf(object, line), parts);
-    if (batch.length + more.length > MAX_MUTATIONS || bytes > MAX_COMMIT_BYTES / 4) {
+    const isFull = batch.length + more.length > MAX_MUTATIONS || bytes > MAX_COMMIT_BYTES / 4;
+    if (isFull || count >= maxRows) {
       await commit(batch, line.number - 1);
       batch = [];
       bytes = 0;
+      count = 0;
     }
+    count++;
     batch.push(...more);
     for (const each of more) bytes += each.type === "set" ? valueBytes(each.value) : 0;
   }

@@ -5,7 +5,7 @@
  * Forms that values.ts reads in several versions need no new layout. The steps know nothing of a chat
  * that runs.
  */
-import { LAYOUT_KEY, SHARDS_KEY } from "../kv/keys.ts";
+import { IMPORTING_KEY, LAYOUT_KEY, SHARDS_KEY } from "../kv/keys.ts";
 
 /** A step from one layout to the next. A crash may interrupt it, so it must be repeatable. */
 export type Upgrade = (kv: Deno.Kv) => Promise<void>;
@@ -38,9 +38,12 @@ export async function layoutOf(kv: Deno.Kv): Promise<number | undefined> {
  * Brings a database to the last of the layouts, one step after the other. A new database gets it at
  * once. Instances that start at the same time may do so together.
  *
- * @throws {LayoutError} if the database has a newer layout; it is left as it is.
+ * @throws {LayoutError} if the database has a newer layout, or an import into it is unfinished.
  */
 export async function prepareLayout(kv: Deno.Kv, upgrades = UPGRADES): Promise<void> {
+  if ((await kv.get(IMPORTING_KEY)).versionstamp !== null) {
+    throw new LayoutError("An import into the database is unfinished. Import the same file again.");
+  }
   while (true) {
     const layout = await layoutOf(kv);
     if (layout !== undefined && layout > upgrades.length) {
