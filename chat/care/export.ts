@@ -2,20 +2,16 @@
  * The export: yields the lines of a file with what a chat must not lose. Sessions and the feed are
  * not part of it.
  *
- * It holds one row at a time, changes nothing, and can go on after any line.
+ * It holds one row at a time, and can go on after any line.
  */
+import type { Clock } from "../base/clock.ts";
+import { Compactor } from "../history/compactor.ts";
+import { Quota } from "../history/quota.ts";
+import { longestOf, retentionOf } from "../history/retention.ts";
 import { decodeEvent, encodeEvent } from "../history/rows.ts";
-import { compactedKey, feedRowsBetween, historyIndexKey, SHARDS_KEY } from "../kv/keys.ts";
-import type { Stream } from "../kv/keys.ts";
-import {
-  accountFrom,
-  compactedFrom,
-  fieldsOf,
-  historyIndexFrom,
-  historyRowFrom,
-} from "../kv/values.ts";
+import { accountKey, historyIndexKey, notifyKey, SHARDS_KEY, type Stream } from "../kv/keys.ts";
+import { accountFrom, fieldsOf, historyIndexFrom, historyRowFrom } from "../kv/values.ts";
 import { NO_END } from "../kv/moderation_values.ts";
-import { accountKey } from "../kv/keys.ts";
 import type { Row, Selection } from "./file_lines.ts";
 import { EXPORTED, type ExportedForm, prefixesOf } from "./treatments.ts";
 
@@ -45,15 +41,42 @@ export async function* exportedRows(
   }
 }
 
-/** Returns how many commits are in the feed, and not in history yet: no export holds them. */
-export async function uncompacted(kv: Deno.Kv): Promise<number> {
+/** What moves the rest of the feed into history. */
+export interface CompactFeedParts {
+  readonly kv: Deno.Kv;
+  readonly clock: Clock;
+  /** Milliseconds: how long the chat keeps history and acts, and for how long a session can be resumed. */
+  readonly historyMs: number;
+  readonly modLogMs: number;
+  readonly graceMs: number;
+  /** Tells the operator of a fault. */
+  warn(message: string): void;
+}
+
+/**
+ * Moves what the feed holds now into history, as a chat does after its start: an export reads history
+ * alone. Chats may run meanwhile.
+ *
+ * @throws when KV does not answer.
+ */
+export async function compactFeed(feed: CompactFeedParts): Promise<void> {
+  const { kv, clock, historyMs, graceMs, modLogMs, warn } = feed;
+  const retention = retentionOf(historyMs, graceMs, modLogMs);
   const shards = Number((await kv.get(SHARDS_KEY)).value ?? 0);
-  let count = 0;
+  const retentionMs = longestOf(retention);
+  const quota = new Quota({ kv, clock, maxBytes: Infinity, retentionMs });
+  await quota.begin(clock.now());
+  const nowMs = () => clock.now();
+  // A feed row stays for the chats that have not delivered it.
+  const parts = { kv, clock, quota, retention, shards, feedRowMs: Infinity, nowMs, warn };
+  const compactor = new Compactor(parts);
+  const versionstamps: (string | null)[] = [];
   for (let shard = 0; shard < shards; shard++) {
-    const { upTo } = compactedFrom((await kv.get(compactedKey(shard))).value);
-    for await (const _ of kv.list(feedRowsBetween(shard, upTo))) count++;
+    versionstamps.push((await kv.get(notifyKey(shard))).versionstamp);
   }
-  return count;
+  await compactor.compactStored(versionstamps);
+  compactor.stop();
+  await compactor.idle();
 }
 
 async function exportedRow(

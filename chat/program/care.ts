@@ -4,8 +4,10 @@
  * It handles no signal and does not exit. What the commands do to the database stands in chat/care/.
  */
 import { parseArgs } from "@std/cli";
+import { systemClock } from "../base/clock.ts";
+import { retentionFrom } from "../base/limits.ts";
 import { check, type Finding } from "../care/check.ts";
-import { exportedRows, type Position, uncompacted } from "../care/export.ts";
+import { compactFeed, exportedRows, type Position } from "../care/export.ts";
 import {
   Checksum,
   ExportFileError,
@@ -52,7 +54,7 @@ export async function runCare(
   try {
     switch (command) {
       case "export":
-        return await runExport(kv, file, own);
+        return await runExport(kv, file, own, settings);
       case "import":
         return await runImport(kv, file, settings);
       case "check":
@@ -89,7 +91,7 @@ function readArguments(command: CareCommand, args: readonly string[], readVariab
   });
   const { _: files, room, from, until, repair, ...rest } = parsed;
   for (const [flag, value] of Object.entries(rest)) {
-    if (typeof value === "string") others.push(`--${flag}=${value}`);
+    if (typeof value === "string" || typeof value === "number") others.push(`--${flag}=${value}`);
     else if (value === true) others.push(`--${flag}`);
   }
   const own = { room: room as string[], from, until, repair } as OwnArguments;
@@ -110,7 +112,12 @@ function timeOf(flag: string, text: string | undefined, otherwise: number): numb
   throw new StartupError(`${flag} must be a time such as 2026-11-25T08:00:00Z; got "${text}".`, 2);
 }
 
-async function runExport(kv: Deno.Kv, path: string, own: OwnArguments): Promise<0> {
+async function runExport(
+  kv: Deno.Kv,
+  path: string,
+  own: OwnArguments,
+  settings: Settings,
+): Promise<0> {
   const header: Header = {
     parley: "export",
     format: FORMAT,
@@ -127,6 +134,12 @@ async function runExport(kv: Deno.Kv, path: string, own: OwnArguments): Promise<
   const { checksum, after, end } = await begun(path, header);
   await file.truncate(end);
   await file.seek(end, Deno.SeekMode.Start);
+  await compactFeed({
+    kv,
+    clock: systemClock,
+    ...retentionFrom(settings.chat),
+    warn: (message) => console.error(message),
+  });
   const encoder = new TextEncoder();
   let buffer = "";
   const write = async (line: string) => {
@@ -150,13 +163,6 @@ async function runExport(kv: Deno.Kv, path: string, own: OwnArguments): Promise<
   await write(JSON.stringify(trailer));
   await flush();
   await file.sync();
-  const missing = await uncompacted(kv);
-  if (missing > 0) {
-    console.error(
-      `${missing} commits are not in history yet, and not in the file. ` +
-        "Stop the chat with SIGTERM to have all of them.",
-    );
-  }
   console.log(`Exported ${trailer.rows} rows to ${path}.`);
   return 0;
 }
@@ -188,8 +194,7 @@ async function runImport(kv: Deno.Kv, path: string, { chat }: Settings): Promise
   const rows = await importFile({
     kv,
     nowMs: Date.now(),
-    historyMs: (chat.historySeconds ?? 0) * 1000,
-    registrationMs: (chat.registrationSeconds ?? 0) * 1000,
+    ...retentionFrom(chat),
     open: async () => (await Deno.open(path)).readable,
   });
   console.log(`Imported ${rows} rows from ${path}.`);

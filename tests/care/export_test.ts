@@ -59,8 +59,8 @@ async function fill(path: string): Promise<JsonObject[]> {
       await succeed(client, { type: "message", room: "red", text: `word ${i} 👋` });
     }
     const [first, second] = await historyOf(client);
-    await succeed(client, { type: "edit", room: "red", target: first!.id, text: "edited" });
-    await succeed(client, { type: "delete", room: "red", target: second!.id });
+    await succeed(client, { type: "edit", room: "red", id: first!.id, text: "edited" });
+    await succeed(client, { type: "delete", room: "red", id: second!.id });
     return await historyOf(client);
   });
 }
