@@ -9,7 +9,7 @@ import { bytesOfRow } from "../history/kept_rows.ts";
 import { decodeEvent } from "../history/rows.ts";
 import * as keys from "../kv/keys.ts";
 import { KEYS } from "../kv/key_forms.ts";
-import { roomRulesFrom } from "../kv/moderation_values.ts";
+import { roomRulesFrom, sanctionFrom } from "../kv/moderation_values.ts";
 import * as values from "../kv/values.ts";
 import { ImportRefused } from "./import.ts";
 import { type FormName, wordsOf } from "./treatments.ts";
@@ -63,14 +63,14 @@ export async function check(
     }
   };
   let rows = 0;
-  for await (const entry of kv.list<unknown>({ prefix: [] }, { batchSize: 100 })) {
+  for await (const entry of kv.list<unknown>(keys.ALL_ROWS, { batchSize: 100 })) {
     rows++;
     const form = formOf(entry.key);
     if (form !== "historyRow") await tell(await endOfStream(context));
     await tell(
       form === undefined
         ? [{ what: `${shown(entry.key)} has an unknown form` }]
-        : await faultsOf(form, entry, context),
+        : await CHECKS[form](entry, context),
       entry,
     );
   }
@@ -105,118 +105,142 @@ function counter(key: Deno.KvKey, count: number): Deno.KvMutation {
   return { type: "set", key, value: new Deno.KvU64(BigInt(count)) };
 }
 
-/** Returns the faults of one row. A new form does not compile until it has a case here. */
-async function faultsOf(form: FormName, entry: Entry, context: Context): Promise<Fault[]> {
-  const { kv } = context;
-  const { key, value } = entry;
-  const name = shown(key);
-  const unreadable = [{ what: `${name} has an unreadable value` }];
-  const remove: Deno.KvMutation[] = [{ type: "delete", key }];
-  const exists = async (other: Deno.KvKey) => (await kv.get(other)).versionstamp !== null;
-  const orphan = async (other: Deno.KvKey) =>
-    await exists(other) ? [] : [{ what: `${name} has no ${shown(other)}`, repair: remove }];
-  const [, second, third] = key.map(String) as [string, string, string];
-  switch (form) {
-    case "tableRow": {
-      const mirror = keys.tableMirrorKey(third, second);
-      const repair = [{ type: "set", key: mirror, value } as const];
-      return await exists(mirror) ? [] : [{ what: `${name} has no mirror`, repair }];
-    }
-    case "tableMirror":
-      return await orphan(keys.tableRowKey(third, second));
-    case "claim": {
-      const holder = values.claimHolderFrom(value);
-      if (holder === undefined) return unreadable;
-      if ("account" in holder) return await orphan(keys.accountKey(holder.account));
-      return await hasConnection(kv, holder.connection)
-        ? []
-        : [{ what: `${name} is a claim of no connection`, repair: remove }];
-    }
-    case "account": {
-      const account = values.accountFrom(value);
-      if (account === undefined) return unreadable;
-      const faults: Fault[] = [];
-      for (const claim of account.claims) {
-        const claimKey = keys.claimKey(claim);
-        if (await exists(claimKey)) continue;
-        const kept = values.keptClaimValue(second);
-        const repair = [{ type: "set", key: claimKey, value: kept } as const];
-        faults.push({ what: `${name} has no ${shown(claimKey)}`, repair });
-      }
-      return faults;
-    }
-    case "user":
-      return values.userFrom(value) === undefined ? unreadable : [];
-    case "roomCount": {
-      let members = 0;
-      const prefix = keys.tableMirrorPrefix(keys.roomSortKey(second));
-      for await (const _ of kv.list({ prefix })) members++;
-      const count = values.countFrom(value);
-      const repair = members === 0 ? remove : [counter(key, members)];
-      // A registered user with several sessions counts as one.
-      return members === 0 && count > 0 || count > members
-        ? [{ what: `${name} counts ${count}, and has ${members} members`, repair }]
-        : [];
-    }
-    case "resume": {
-      const resume = values.resumeFrom(value);
-      if (resume === undefined) return unreadable;
-      return await orphan(keys.connectionKey(resume.instance, resume.id));
-    }
-    case "connection":
-    case "commitGuard":
-    case "heartbeat":
-      return await orphan(keys.leaseKey(second));
-    case "privateRoom":
-      return await orphan(keys.roomRulesKey(second));
-    case "roomRules": {
-      const privateKey = keys.privateRoomKey(second);
-      if (!roomRulesFrom(value).isPrivate || await exists(privateKey)) return [];
-      const repair = [{ type: "set", key: privateKey, value: 1 } as const];
-      return [{ what: `${name} has no ${shown(privateKey)}`, repair }];
-    }
-    case "feedRow":
-      return values.feedRowFrom(value) === undefined ? unreadable : [];
-    case "readMarker":
-      return values.readMarkerFrom(value) === undefined ? unreadable : [];
-    case "conversation":
-      return values.conversationFrom(value) === undefined ? unreadable : [];
-    case "historyRow":
-      return await historyFaults(entry, context);
-    case "historyIndex": {
-      const [stream, id] = keys.historyIndexParts(key);
-      return await orphan(keys.historyRowKey(stream, id));
-    }
-    case "streamBytes": {
-      const stream = [second, third] as unknown as keys.Stream;
-      for await (const _ of kv.list(keys.historyRowsBefore(stream), { limit: 1 })) return [];
-      return [{ what: `${name} counts a stream without rows`, repair: remove }];
-    }
-    case "importing":
-      return [{ what: "an import is unfinished: import the same file again" }];
-    case "roomLook":
-    case "takeover":
-    case "passwordAttempts":
-    case "registrationAttempts":
-    case "lastAct":
-    case "standing":
-    case "bannedNetwork":
-    case "ignored":
-    case "openedRooms":
-    case "lease":
-    case "shards":
-    case "layout":
-    case "notify":
-    case "notifyInstances":
-    case "compacted":
-    case "historyBytes":
-    case "historyRemoval":
-    case "historyRemoving":
-    case "evicted":
-      return [];
-    default:
-      return form satisfies never;
+/** Returns the faults of one row. */
+type RowCheck = (entry: Entry, context: Context) => Fault[] | Promise<Fault[]>;
+
+/** Finds nothing: any value is read as something, and no other row belongs to it. */
+const anything: RowCheck = () => [];
+
+/** The check of the rows of every form. A new form does not compile until it has one. */
+const CHECKS: Readonly<Record<FormName, RowCheck>> = {
+  tableRow: checkTableRow,
+  tableMirror: ({ key }, { kv }) => orphan(kv, key, keys.tableRowKey(text(key, 2), text(key, 1))),
+  claim: checkClaim,
+  account: checkAccount,
+  user: readable(values.userFrom),
+  roomCount: checkRoomCount,
+  resume: checkResume,
+  connection: ({ key }, { kv }) => orphan(kv, key, keys.leaseKey(text(key, 1))),
+  commitGuard: ({ key }, { kv }) => orphan(kv, key, keys.leaseKey(text(key, 1))),
+  heartbeat: ({ key }, { kv }) => orphan(kv, key, keys.leaseKey(text(key, 1))),
+  privateRoom: ({ key }, { kv }) => orphan(kv, key, keys.roomRulesKey(text(key, 1))),
+  roomRules: checkRoomRules,
+  feedRow: readable(values.feedRowFrom),
+  readMarker: readable(values.readMarkerFrom),
+  conversation: readable(values.conversationFrom),
+  historyRow: historyFaults,
+  historyIndex: ({ key }, { kv }) =>
+    orphan(kv, key, keys.historyRowKey(...keys.historyIndexParts(key))),
+  streamBytes: checkStreamBytes,
+  importing: () => [{ what: "an import is unfinished: import the same file again" }],
+  roomLook: readable(values.roomLookFrom),
+  passwordAttempts: readable(values.bucketFrom),
+  registrationAttempts: readable(values.bucketFrom),
+  openedRooms: readable(values.bucketFrom),
+  bannedNetwork: readable(sanctionFrom),
+  takeover: anything,
+  lastAct: anything,
+  standing: anything,
+  ignored: anything,
+  lease: anything,
+  shards: anything,
+  layout: anything,
+  notify: anything,
+  notifyInstances: anything,
+  compacted: anything,
+  historyBytes: anything,
+  historyRemoval: anything,
+  historyRemoving: anything,
+  evicted: anything,
+};
+
+function text(key: Deno.KvKey, part: number): string {
+  return String(key[part]);
+}
+
+/** Returns the check that a value can be read. */
+function readable(read: (value: unknown) => unknown): RowCheck {
+  return ({ key, value }) => read(value) === undefined ? unreadable(key) : [];
+}
+
+function unreadable(key: Deno.KvKey): Fault[] {
+  return [{ what: `${shown(key)} has an unreadable value` }];
+}
+
+async function exists(kv: Deno.Kv, key: Deno.KvKey): Promise<boolean> {
+  return (await kv.get(key)).versionstamp !== null;
+}
+
+/** Finds a row without another one that it belongs to, and removes it. */
+async function orphan(kv: Deno.Kv, key: Deno.KvKey, other: Deno.KvKey): Promise<Fault[]> {
+  if (await exists(kv, other)) return [];
+  return [{ what: `${shown(key)} has no ${shown(other)}`, repair: [{ type: "delete", key }] }];
+}
+
+/** Finds a row without another one that mirrors it, and writes that one. */
+async function mirrored(
+  kv: Deno.Kv,
+  key: Deno.KvKey,
+  other: Deno.KvKey,
+  value: unknown,
+): Promise<Fault[]> {
+  if (await exists(kv, other)) return [];
+  const repair = [{ type: "set", key: other, value } as const];
+  return [{ what: `${shown(key)} has no ${shown(other)}`, repair }];
+}
+
+async function checkTableRow({ key, value }: Entry, { kv }: Context): Promise<Fault[]> {
+  if (values.tableValueFrom(value) === undefined) return unreadable(key);
+  return await mirrored(kv, key, keys.tableMirrorKey(text(key, 2), text(key, 1)), value);
+}
+
+async function checkClaim({ key, value }: Entry, { kv }: Context): Promise<Fault[]> {
+  const holder = values.claimHolderFrom(value);
+  if (holder === undefined) return unreadable(key);
+  if ("account" in holder) return await orphan(kv, key, keys.accountKey(holder.account));
+  if (await hasConnection(kv, holder.connection)) return [];
+  const what = `${shown(key)} is a claim of no connection`;
+  return [{ what, repair: [{ type: "delete", key }] }];
+}
+
+async function checkAccount({ key, value }: Entry, { kv }: Context): Promise<Fault[]> {
+  const account = values.accountFrom(value);
+  if (account === undefined) return unreadable(key);
+  const kept = values.keptClaimValue(text(key, 1));
+  const faults: Fault[] = [];
+  for (const claim of account.claims) {
+    faults.push(...await mirrored(kv, key, keys.claimKey(claim), kept));
   }
+  return faults;
+}
+
+async function checkRoomCount({ key, value }: Entry, { kv }: Context): Promise<Fault[]> {
+  const prefix = keys.tableMirrorPrefix(keys.roomSortKey(text(key, 1)));
+  let members = 0;
+  for await (const _ of kv.list({ prefix })) members++;
+  const count = values.countFrom(value);
+  // A registered user with several sessions counts as one.
+  if (count >= 0 && count <= members) return [];
+  const what = `${shown(key)} counts ${count}, and has ${members} members`;
+  return [{ what, repair: [members === 0 ? { type: "delete", key } : counter(key, members)] }];
+}
+
+async function checkResume({ key, value }: Entry, { kv }: Context): Promise<Fault[]> {
+  const resume = values.resumeFrom(value);
+  if (resume === undefined) return unreadable(key);
+  return await orphan(kv, key, keys.connectionKey(resume.instance, resume.id));
+}
+
+async function checkRoomRules({ key, value }: Entry, { kv }: Context): Promise<Fault[]> {
+  if (!roomRulesFrom(value).isPrivate) return [];
+  return await mirrored(kv, key, keys.privateRoomKey(text(key, 1)), 1);
+}
+
+async function checkStreamBytes({ key }: Entry, { kv }: Context): Promise<Fault[]> {
+  const stream = [key[1], key[2]] as unknown as keys.Stream;
+  for await (const _ of kv.list(keys.historyRowsBefore(stream), { limit: 1 })) return [];
+  const what = `${shown(key)} counts a stream without rows`;
+  return [{ what, repair: [{ type: "delete", key }] }];
 }
 
 async function hasConnection(kv: Deno.Kv, connection: string): Promise<boolean> {

@@ -9,7 +9,14 @@ import { Compactor } from "../history/compactor.ts";
 import { Quota } from "../history/quota.ts";
 import { longestOf, retentionOf } from "../history/retention.ts";
 import { decodeEvent, encodeEvent } from "../history/rows.ts";
-import { accountKey, historyIndexKey, notifyKey, SHARDS_KEY, type Stream } from "../kv/keys.ts";
+import {
+  accountKey,
+  historyIndexKey,
+  notifyKey,
+  rowsAfter,
+  SHARDS_KEY,
+  type Stream,
+} from "../kv/keys.ts";
 import { accountFrom, fieldsOf, historyIndexFrom, historyRowFrom } from "../kv/values.ts";
 import { NO_END } from "../kv/moderation_values.ts";
 import type { Row, Selection } from "./file_lines.ts";
@@ -30,8 +37,7 @@ export async function* exportedRows(
     for (const prefix of prefixesOf(form)) {
       const here = !isAfter && after!.key[0] === prefix[0];
       if (!isAfter && !here) continue;
-      // The shortest key after that one.
-      const selector = here ? { prefix, start: [...after!.key, new Uint8Array()] } : { prefix };
+      const selector = here ? rowsAfter(prefix, after!.key) : { prefix };
       isAfter = true;
       for await (const entry of kv.list<unknown>(selector, { batchSize: 100 })) {
         const row = await exportedRow(kv, form, entry, selection);

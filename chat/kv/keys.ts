@@ -325,6 +325,15 @@ export function historyIndexPrefix(kind: StreamKind): Deno.KvKey {
   return ["history_row", kind];
 }
 
+/** Selects every row. */
+export const ALL_ROWS: Deno.KvListSelector = { prefix: [] };
+
+/** Selects the rows under a prefix whose keys are after this one. */
+export function rowsAfter(prefix: Deno.KvKey, key: Deno.KvKey): Deno.KvListSelector {
+  // The least key that begins with that one: bytes sort before everything else.
+  return { prefix, start: [...key, new Uint8Array()] };
+}
+
 /** The bytes of all history rows. Never removed. */
 export const HISTORY_BYTES_KEY: Deno.KvKey = ["history_bytes"];
 

@@ -212,7 +212,16 @@ Deno.test("check: finds a missing mirror, orphans and wrong counters, and --repa
   }
   const found = await run();
   assertEquals(found.code, 1);
-  for (const word of ["no index row", "blue", "bytes of history", "nobody", "mirror", "surprise"]) {
+  for (
+    const word of [
+      "no index row",
+      "blue",
+      "bytes of history",
+      "nobody",
+      "reverse_lookup",
+      "surprise",
+    ]
+  ) {
     assert(found.stdout.includes(word), `${word}: ${found.stdout}`);
   }
   await run("--repair");
