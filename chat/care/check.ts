@@ -12,6 +12,7 @@ import { KEYS } from "../kv/key_forms.ts";
 import { roomRulesFrom, sanctionFrom } from "../kv/moderation_values.ts";
 import * as values from "../kv/values.ts";
 import { ImportRefused } from "./import.ts";
+import { isInUse } from "./in_use.ts";
 import { type FormName, wordsOf } from "./treatments.ts";
 
 /** Something wrong, in one line. */
@@ -45,10 +46,8 @@ export async function check(
   repair: boolean,
   report: (finding: Finding) => void,
 ): Promise<number> {
-  if (repair) {
-    for await (const _ of kv.list({ prefix: keys.HEARTBEAT_PREFIX }, { limit: 1 })) {
-      throw new ImportRefused("Cannot repair: a chat uses the database. Stop the chat first.");
-    }
+  if (repair && await isInUse(kv)) {
+    throw new ImportRefused("Cannot repair: a chat uses the database. Stop the chat first.");
   }
   const context: Context = { kv, sums: { bytes: 0, all: 0 } };
   const tell = async (faults: readonly Fault[], entry?: Entry) => {

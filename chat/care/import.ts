@@ -9,7 +9,6 @@ import { bytesOfRow } from "../history/kept_rows.ts";
 import { isCounted } from "../history/removal.ts";
 import {
   claimKey,
-  HEARTBEAT_PREFIX,
   HISTORY_BYTES_KEY,
   historyIndexKey,
   historyRowKey,
@@ -34,6 +33,7 @@ import {
   type Row,
   type Trailer,
 } from "./file_lines.ts";
+import { isInUse } from "./in_use.ts";
 import { LAYOUT } from "./layout.ts";
 import { EXPORTED, type ExportedForm, prefixesOf } from "./treatments.ts";
 
@@ -144,9 +144,8 @@ function rowOf(object: Record<string, unknown>, { number }: FileLine): Row {
 }
 
 async function refuseInUse(kv: Deno.Kv): Promise<void> {
-  for await (const _ of kv.list({ prefix: HEARTBEAT_PREFIX }, { limit: 1 })) {
-    throw new ImportRefused("Cannot import: a chat uses the database. Stop the chat first.");
-  }
+  if (!await isInUse(kv)) return;
+  throw new ImportRefused("Cannot import: a chat uses the database. Stop the chat first.");
 }
 
 async function refuseFilled(kv: Deno.Kv): Promise<void> {
