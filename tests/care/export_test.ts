@@ -240,3 +240,19 @@ Deno.test("care: every form of key has a treatment, and the check knows it", () 
     assertEquals(formOf(sample) ?? key, name);
   }
 });
+
+Deno.test("export: --room and --from select messages, and registrations stay out", async () => {
+  await using folder = await tempFolder();
+  const from = `${folder.path}/from`, file = `${folder.path}/file`;
+  await fill(from);
+  const forms = async (...options: string[]) => {
+    await Deno.remove(file).catch(() => {});
+    assertEquals((await runServer(["export", "--kv", from, ...options, file])).code, 0);
+    const lines = (await Deno.readTextFile(file)).trimEnd().split("\n").slice(1, -1);
+    return lines.map((line) => JSON.parse(line).form as string);
+  };
+  assert((await forms()).includes("account"));
+  assertEquals([...new Set(await forms("--room", "red"))], ["historyRow"]);
+  assertEquals(await forms("--room", "blue"), []);
+  assert(!(await forms("--from", "2200-01-01")).includes("historyRow"));
+});

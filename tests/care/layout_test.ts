@@ -1,7 +1,8 @@
 /** The layout of the database: new, older, newer. */
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { LAYOUT, LayoutError, layoutOf, prepareLayout } from "../../chat/care/layout.ts";
 import { LAYOUT_KEY, SHARDS_KEY } from "../../chat/kv/keys.ts";
+import { runServer } from "../support/processes.ts";
 
 Deno.test("layout: a new database gets the last layout without any step", async () => {
   using kv = await Deno.openKv(":memory:");
@@ -40,4 +41,22 @@ Deno.test("layout: a newer database is refused and left as it is", async () => {
   assertEquals((await kv.get(LAYOUT_KEY)).value, LAYOUT + 1);
   await kv.set(LAYOUT_KEY, "two");
   await assertRejects(() => prepareLayout(kv), LayoutError);
+});
+
+Deno.test("layout: the program upgrades the file of an old version, and refuses a newer one with exit code 1", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/kv`;
+  const { readable } = await Deno.open(new URL("../storage/before_user_ids.kv.gz", import.meta.url));
+  await Deno.writeFile(path, readable.pipeThrough(new DecompressionStream("gzip")));
+  {
+    using kv = await Deno.openKv(path);
+    assertEquals(await layoutOf(kv), 0);
+    await prepareLayout(kv);
+    assertEquals(await layoutOf(kv), LAYOUT);
+    await kv.set(LAYOUT_KEY, LAYOUT + 1);
+  }
+  const { code, stdout, stderr } = await runServer(["--kv", path, "--port", "0"]);
+  assertEquals([code, stdout], [1, ""]);
+  assertMatch(stderr, /^The database has layout \d+, [^\n]+\n$/);
+  await Deno.remove(folder, { recursive: true });
 });
