@@ -46,7 +46,9 @@ Deno.test("layout: a newer database is refused and left as it is", async () => {
 Deno.test("layout: the program upgrades the file of an old version, and refuses a newer one with exit code 1", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/kv`;
-  const { readable } = await Deno.open(new URL("../storage/before_user_ids.kv.gz", import.meta.url));
+  const { readable } = await Deno.open(
+    new URL("../storage/before_user_ids.kv.gz", import.meta.url),
+  );
   await Deno.writeFile(path, readable.pipeThrough(new DecompressionStream("gzip")));
   {
     using kv = await Deno.openKv(path);
