@@ -183,6 +183,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     banOf: (address) => supervisor.banOf(address),
     isShortOfMemory: () => guard?.isOver ?? false,
     warnUntrustedProxy: once(() => log.warn(PROXY_ADVICE)),
+    warn: log.warn,
     accept: (socket, handshake) => supervisor.accept(socket, handshake),
   };
   const close = async () => {

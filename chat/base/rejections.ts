@@ -39,6 +39,10 @@ export const ERROR_CODES = {
     when: "there is no such message of the client, or no longer",
     retryAfter: false,
   },
+  "too-many-reactions": {
+    when: "the message has as many reactions as possible",
+    retryAfter: false,
+  },
   "edit-too-late": { when: "the message is too old to be edited or deleted", retryAfter: false },
   "not-online": { when: "no online user has this nickname", retryAfter: false },
   "banned": { when: "the user, address or network is banned", retryAfter: true },
@@ -166,6 +170,7 @@ export const rejection = {
   tooManySessions: (max: number) =>
     reject("too-many-sessions", `You have ${max} sessions already. End one of them first.`),
   noSuchSession: reject("no-such-session", "You have no such session."),
+  tooManyReactions: reject("too-many-reactions", "This message has too many reactions."),
   noSuchMessage: reject("no-such-message", "You have no such message here. It may be deleted."),
   editTooLate: reject("edit-too-late", "This message is too old to be changed."),
   editOff: reject("edit-too-late", "Messages cannot be changed on this server."),

@@ -179,6 +179,13 @@ export interface Room {
   delete(id: string, reason?: string): Promise<void>;
 
   /**
+   * Reacts to a message with an emoji, one of 👍 ❤️ 😂 🎉 😮 😢, or with `remove` takes that back.
+   *
+   * @throws {ChatError} `no-such-message`, `too-many-reactions`, `history-off` and others
+   */
+  react(id: string, emoji: string, remove?: boolean): Promise<void>;
+
+  /**
    * Tells the user's other sessions that everything up to an event is read. Registered users only. A
    * call that waits to be sent is merged with the next one.
    */
@@ -216,6 +223,9 @@ export interface Conversation {
 
   /** Deletes one's own kept message for good. */
   delete(id: string): Promise<void>;
+
+  /** Reacts to a kept message, as {@linkcode Room.react} does. */
+  react(id: string, emoji: string, remove?: boolean): Promise<void>;
 
   /** Tells the user's other sessions that everything up to an event is read. */
   markRead(id: string): Promise<void>;

@@ -27,6 +27,8 @@ export interface RoomText extends User {
   /** When it was edited, or deleted, which leaves the text empty. */
   readonly edited?: number;
   readonly deleted?: number;
+  /** The reactions to it, in history and among missed events. */
+  readonly reactions?: readonly ReactionCount[];
 }
 
 /** A message in a room. */
@@ -79,6 +81,7 @@ export interface DirectEvent extends User {
   readonly kept?: true;
   readonly edited?: number;
   readonly deleted?: number;
+  readonly reactions?: readonly ReactionCount[];
 }
 
 /** The author changed the message `target`, in a room or (with `to`) between two users. */
@@ -99,6 +102,25 @@ export interface DeletedEvent extends User {
   readonly room?: string;
   readonly to?: User;
   readonly target: string;
+  readonly time: number;
+}
+
+/** How many users reacted to a message with an emoji. `own`: this user is one of them. */
+export interface ReactionCount {
+  readonly emoji: string;
+  readonly count: number;
+  readonly own?: true;
+}
+
+/** A user reacted to the message `target` with an emoji, or took that back: `removed`. */
+export interface ReactionEvent extends User {
+  readonly type: "reaction";
+  readonly id: string;
+  readonly room?: string;
+  readonly to?: User;
+  readonly target: string;
+  readonly emoji: string;
+  readonly removed?: true;
   readonly time: number;
 }
 
@@ -228,6 +250,7 @@ export type ChatEvent =
   | DirectEvent
   | EditedEvent
   | DeletedEvent
+  | ReactionEvent
   | ReadEvent
   | ActEvent
   | RoomStatusEvent
@@ -243,12 +266,14 @@ export type EventInRoom =
   | RoomEvent
   | GapEvent
   | RoomStatusEvent
-  | (EditedEvent | DeletedEvent | ReadEvent | ActEvent | ResumedEvent) & { readonly room: string };
+  | (EditedEvent | DeletedEvent | ReactionEvent | ReadEvent | ActEvent | ResumedEvent) & {
+    readonly room: string;
+  };
 
 /** Every event that a listener of a {@linkcode Conversation} can receive. */
 export type EventInConversation =
   | DirectEvent
-  | (EditedEvent | DeletedEvent) & { readonly to: User }
+  | (EditedEvent | DeletedEvent | ReactionEvent) & { readonly to: User }
   | ReadEvent & { readonly with: string };
 
 /** The event among `All` that a listener of the type `T` receives; `"*"` is any type. */

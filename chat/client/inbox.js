@@ -8,7 +8,7 @@ import { changesUser, errorOf, isReply, isServerEvent, resumedEvent } from "./pr
 import { NO_STATE } from "./session.js";
 
 /** @import { ActEvent, DeletedEvent, DirectEvent, EditedEvent, ResumedEvent } from "./client.d.ts" */
-/** @import { RoomStatusEvent } from "./client.d.ts" */
+/** @import { ReactionEvent, RoomStatusEvent } from "./client.d.ts" */
 /** @import { CallQueue } from "./calls.js" */
 /** @import { Connection } from "./connection.js" */
 /** @import { HistoryReader } from "./history_reader.js" */
@@ -97,6 +97,7 @@ export class Inbox {
         return this.#receiveAct(line, connection);
       case "edited":
       case "deleted":
+      case "reaction":
         if (typeof line.room !== "string") return this.#deliverDirect(line);
         return this.#receiveInRoom(/** @type {RoomLine} */ (line), connection);
       case "direct":
@@ -178,9 +179,10 @@ export class Inbox {
     this.#receiveInRoom(/** @type {Line & RoomAct} */ (act), connection);
   }
 
-  /** Delivers an act in a room. The server never repeats one. @param {RoomAct} event */
+  /** Delivers an act in a room, unless it was delivered before. @param {RoomAct} event */
   #deliverAct(event) {
-    const { room, act, on } = event;
+    const { room, id, act, on } = event;
+    if (!this.#session.noteAct(room, id)) return;
     const isExpelled = (act === "kick" || act === "ban") && on !== undefined &&
       this.#session.isSelf(on.user);
     if (isExpelled) this.#session.expel(room);
@@ -219,7 +221,7 @@ export class Inbox {
     else this.deliver(line);
   }
 
-  /** @param {DirectEvent | EditedEvent | DeletedEvent} event */
+  /** @param {DirectEvent | EditedEvent | DeletedEvent | ReactionEvent} event */
   #deliverDirect(event) {
     const session = this.#session;
     const isMessage = event.type === "direct";

@@ -5,7 +5,7 @@
  */
 
 /** @import { ActEvent, ActionEvent, DeletedEvent, DirectEvent, EditedEvent } from "./client.d.ts" */
-/** @import { ReadEvent, ResumedEvent, RoomEvent, RoomMessageEvent } from "./client.d.ts" */
+/** @import { ReactionEvent, ReadEvent, ResumedEvent, RoomEvent, RoomMessageEvent } from "./client.d.ts" */
 /** @import { ModlogReply, RoomState, RoomStatusEvent } from "./client.d.ts" */
 /** @import { User, WelcomeEvent } from "./client.d.ts" */
 
@@ -15,7 +15,7 @@
  * @typedef {{ type: "gap", room: string, after: string, until: string, missed: number }} GapLine */
 /** @typedef {{ type: "error", code: string, message: string, retryAfter?: number }} ErrorLine */
 /** A line that the server sends without a request. An error may answer one.
- * @typedef {RoomEvent | EditedEvent | DeletedEvent | DirectEvent | ReadEvent | ActEvent
+ * @typedef {RoomEvent | EditedEvent | DeletedEvent | ReactionEvent | DirectEvent | ReadEvent | ActEvent
  *   | RoomStatusEvent | ResumedEvent | GapLine | ErrorLine} ServerEvent */
 /** @typedef {"welcome" | "ok" | "who" | "rooms" | "members" | "history" | "sessions" | "modlog"
  *   | "ignored" | "pong"} ReplyType */
@@ -54,6 +54,10 @@ const EVENT_SHAPES = {
   direct: [{ ...DIRECT, text: "" }],
   edited: [{ ...IN_ROOM, target: "", text: "" }, { ...DIRECT, target: "", text: "" }],
   deleted: [{ ...IN_ROOM, target: "" }, { ...DIRECT, target: "" }],
+  reaction: [
+    { ...IN_ROOM, target: "", emoji: "" },
+    { ...DIRECT, target: "", emoji: "" },
+  ],
   read: [{ room: "", id: "" }, { with: "", id: "" }],
   act: [{ id: "", ...USER, act: "" }],
   room: [{ room: "" }],
@@ -244,7 +248,8 @@ export function errorOf(line) {
 }
 
 /**
- * The ID of an event that a history or a replay may repeat; `undefined` for other lines of a room.
+ * The ID of an event that has its place in the order of a room; `undefined` for other lines. Not every act
+ * has one.
  *
  * @param {{ type: string, id?: string }} line
  */

@@ -77,6 +77,11 @@ export class Room {
     return this.#ask({ type: "delete", id, reason }, noResult);
   }
 
+  /** @type {RoomApi["react"]} */
+  react(id, emoji, remove = false) {
+    return this.#ask(reactionRequest(id, emoji, remove), noResult);
+  }
+
   /** @type {RoomApi["markRead"]} */
   markRead(id) {
     return this.#ask({ type: "read", id }, noResult);
@@ -167,6 +172,11 @@ export class Conversation {
     return this.#ask({ type: "delete", id }, noResult);
   }
 
+  /** @type {ConversationApi["react"]} */
+  react(id, emoji, remove = false) {
+    return this.#ask(reactionRequest(id, emoji, remove), noResult);
+  }
+
   /** @type {ConversationApi["markRead"]} */
   markRead(id) {
     return this.#ask({ type: "read", id }, noResult);
@@ -228,3 +238,13 @@ function historyOf(reply) {
 
 /** Picks nothing from a reply. */
 export function noResult() {}
+
+/**
+ * @param {string} id
+ * @param {string} emoji
+ * @param {boolean} remove
+ */
+function reactionRequest(id, emoji, remove) {
+  const request = { type: "react", id, emoji };
+  return remove ? { ...request, remove } : request;
+}

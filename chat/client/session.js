@@ -26,6 +26,9 @@ export class SessionState {
   /** The rooms that the client is in or will return to, each with the ID of the last event seen in it.
    * @type {Map<string, string | null>} */
   #rooms;
+  /** The IDs of the acts told in these rooms after the last event seen.
+   * @type {Map<string, Set<string>>} */
+  #acts = new Map();
   /** What the server last told of these rooms. @type {Map<string, RoomStatus>} */
   #states = new Map();
   /** Those of these rooms that the user was kicked or banned from: the own `left` follows.
@@ -118,15 +121,31 @@ export class SessionState {
    */
   advance(room, id) {
     this.#rooms.set(room, id);
+    this.#acts.delete(room);
     this.#isDirty = true;
   }
 
   /** Removes a room. @param {string} room */
   exit(room) {
     this.#rooms.delete(room);
+    this.#acts.delete(room);
     this.#states.delete(room);
     this.#expelled.delete(room);
     this.#isDirty = true;
+  }
+
+  /**
+   * Notes an act in a room. Returns false for one that was told before: acts are not the last event seen,
+   * because only those that the whole room sees have a place in its order, and so a replay repeats them.
+   *
+   * @param {string} room
+   * @param {string} id
+   */
+  noteAct(room, id) {
+    const acts = this.#acts.get(room) ?? new Set();
+    if (acts.has(id)) return false;
+    this.#acts.set(room, acts.add(id));
+    return true;
   }
 
   /** Notes that a moderator has taken the user out of a room. @param {string} room */

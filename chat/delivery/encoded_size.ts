@@ -4,6 +4,7 @@
  * Handler bounds pages of history by them, and RateLimiter charges by them. This file encodes
  * nothing (see text.ts and json.ts).
  */
+import { REACTIONS } from "../base/reactions.ts";
 import type { RoomEvent } from "../feed/events.ts";
 
 /**
@@ -24,6 +25,9 @@ const USER_BYTES = 64;
 
 /** Further bytes of an event that names another event, besides that one's ID. */
 const TARGET_BYTES = 16;
+
+/** The most bytes of the counts of all reactions to a message. */
+const REACTIONS_BYTES = 16 + 48 * REACTIONS.length;
 
 /** Matches everything but printable ASCII without `"` and `\`. */
 const NOT_PLAIN = /[^ !#-\[\]-~]/;
@@ -61,6 +65,7 @@ export function encodedEventBytes(event: RoomEvent): number {
     encodedBytes(text) + encodedBytes(cid);
   if (to !== undefined) bytes += USER_BYTES + encodedBytes(to.user) + encodedBytes(to.nick);
   if (target !== undefined) bytes += TARGET_BYTES + encodedBytes(target);
+  if (event.reactions !== undefined) bytes += REACTIONS_BYTES;
   return bytes;
 }
 

@@ -17,6 +17,7 @@ export function isIgnorable(kind: EventKind): boolean {
     case "direct":
     case "edit":
     case "delete":
+    case "reaction":
     case "join":
     case "leave":
       return true;

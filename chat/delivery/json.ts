@@ -4,6 +4,7 @@
  * chat/docs/PROTOCOL.md describes their fields. This file sends nothing.
  */
 import { actNameFrom, type ActRow, ACTS } from "../base/acts.ts";
+import { countsOf } from "../base/reactions.ts";
 import { authorRef, type RoomEvent, type UserRef } from "../feed/events.ts";
 
 /** The `ref` that a request may carry, and that its one reply repeats. */
@@ -23,9 +24,15 @@ export function userFields({ user, nick, isRegistered }: UserRef): UserFields {
 
 /**
  * Returns an event as one line of JSON, the same for every client that receives it; empty: no client
- * does. `keepsHistory`: direct messages between registered users are kept like history.
+ * does. `keepsHistory`: direct messages between registered users are kept like history. `reader`: the ID
+ * of the user who reads a message from history, and may have reacted to it.
  */
-export function encodeJson(event: RoomEvent, eventId: string, keepsHistory = true): string {
+export function encodeJson(
+  event: RoomEvent,
+  eventId: string,
+  keepsHistory = true,
+  reader = "",
+): string {
   // Concatenated by hand: this is the hot path, and JSON.stringify of an object takes twice as long.
   const { kind, room, id, account, nick, text, time, to } = event;
   const author = userOf(account || id, nick, account !== "");
@@ -34,7 +41,7 @@ export function encodeJson(event: RoomEvent, eventId: string, keepsHistory = tru
     case "action":
       return `{"type":"${kind}","id":"${eventId}","room":${stringify(room)},${author},"text":${
         stringify(text)
-      },"time":${time}${cidOf(event)}${revisionOf(event)}}`;
+      },"time":${time}${cidOf(event)}${revisionOf(event, reader)}}`;
     case "join": {
       // With `to` the session was in the room already, and its new user was not.
       const user = to === undefined ? author : userOf(to.user, to.nick, to.isRegistered);
@@ -50,7 +57,7 @@ export function encodeJson(event: RoomEvent, eventId: string, keepsHistory = tru
       const isKept = keepsHistory && account !== "" && to?.isRegistered === true;
       return `{"type":"direct","id":"${eventId}",${author}${toOf(event)},"text":${
         stringify(text)
-      },"time":${time}${cidOf(event)}${isKept ? ',"kept":true' : ""}${revisionOf(event)}}`;
+      },"time":${time}${cidOf(event)}${isKept ? ',"kept":true' : ""}${revisionOf(event, reader)}}`;
     }
     case "edit":
       return `{"type":"edited","id":"${eventId}",${placeOf(event)}${author}${toOf(event)}${
@@ -60,6 +67,12 @@ export function encodeJson(event: RoomEvent, eventId: string, keepsHistory = tru
       return `{"type":"deleted","id":"${eventId}",${placeOf(event)}${author}${toOf(event)}${
         targetOf(event)
       },"time":${time}}`;
+    case "reaction": {
+      const removed = event.count === 0 ? ',"removed":true' : "";
+      return `{"type":"reaction","id":"${eventId}",${placeOf(event)}${author}${toOf(event)}${
+        targetOf(event)
+      },"emoji":${stringify(text)}${removed},"time":${time}}`;
+    }
     case "read": {
       const place = to === undefined ? placeOf(event) : `"with":${stringify(to.user)},`;
       return `{"type":"read",${place}"id":${stringify(event.target ?? "")}}`;
@@ -158,9 +171,11 @@ function cidOf({ cid }: RoomEvent): string {
   return cid === "" ? "" : `,"cid":${stringify(cid)}`;
 }
 
-function revisionOf({ editedAt, deletedAt }: RoomEvent): string {
+function revisionOf({ editedAt, deletedAt, reactions }: RoomEvent, reader: string): string {
   if (deletedAt !== undefined) return `,"deleted":${deletedAt}`;
-  return editedAt === undefined ? "" : `,"edited":${editedAt}`;
+  const edited = editedAt === undefined ? "" : `,"edited":${editedAt}`;
+  if (reactions === undefined) return edited;
+  return `${edited},"reactions":${JSON.stringify(countsOf(reactions, reader))}`;
 }
 
 /** Returns a JSON string. Older versions stored lone surrogates, which strict parsers refuse. */

@@ -223,6 +223,7 @@ export class Sender {
         return this.#deliverMove(event, eventId);
       case "edit":
       case "delete":
+      case "reaction":
         if (event.to === undefined) return this.#rooms.deliver(event, eventId, undefined);
         return this.#deliverToUsers(event, eventId, event.to.user);
       case "direct":

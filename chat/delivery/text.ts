@@ -68,6 +68,7 @@ function textOf(event: RoomEvent, isOwn: boolean): string {
       return `-- ${sentence(event, isOwn)}`;
     case "edit":
     case "delete":
+    case "reaction":
     case "read":
     case "resume":
       return "";
@@ -100,6 +101,7 @@ export const IS_SHOWN: Readonly<Record<EventKind, boolean>> = {
   direct: true,
   edit: false,
   delete: false,
+  reaction: false,
   act: true,
   read: false,
   resume: false,
@@ -121,6 +123,7 @@ export function isMemberChange(kind: EventKind): boolean {
     case "direct":
     case "edit":
     case "delete":
+    case "reaction":
     case "read":
     case "resume":
       return false;

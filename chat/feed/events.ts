@@ -18,6 +18,7 @@ const EVENT_KINDS = [
   "delete",
   "read",
   "act",
+  "reaction",
 ] as const;
 
 /**
@@ -31,6 +32,7 @@ const EVENT_KINDS = [
  * - `read` moves a user's read marker. Only the sessions of that user receive it.
  * - `act` is an act of moderation (see {@linkcode ACTS}), in a room or on the whole chat. A quiet one
  *   only tells a shard: see {@linkcode Operation.copies}.
+ * - `reaction` adds an emoji to an earlier message, or removes it, in a room or between two users.
  * - `resume` is sent to no client: from then on another instance, or another socket, has the session.
  */
 export type EventKind = typeof EVENT_KINDS[number];
@@ -55,7 +57,7 @@ export interface RoomEvent {
   readonly account: string;
   /** The nickname of the author; for `nick` the old one. */
   readonly nick: string;
-  /** The message, or its new text; for `resume` the instance that has the session now; for `act` the
+  /** The message, or its new text; for `reaction` the emoji; for `resume` the instance that has the session now; for `act` the
    * reason or the topic; else empty. */
   readonly text: string;
   /** Unix milliseconds of the request, by the clock of the author's instance. */
@@ -83,11 +85,13 @@ export interface RoomEvent {
   readonly until?: number;
   /** For `act`: the network, or the ID of the message, that it is about. */
   readonly subject?: string;
-  /** For `act`: its number, such as the seconds of slow mode. */
+  /** For `act`: its number, such as the seconds of slow mode. For `reaction`: 1 added, 0 removed. */
   readonly count?: number;
   /** Only in history. Unix milliseconds at which the message was edited or deleted; absent: never. */
   readonly editedAt?: number;
   readonly deletedAt?: number;
+  /** Only in history. Who reacted to the message: see base/reactions.ts. */
+  readonly reactions?: string;
 }
 
 /** An event and its ID. */
@@ -124,11 +128,14 @@ export function pack(event: RoomEvent): StoredEvent {
 
 /** Returns the stored fields that only events of this kind have. */
 function ownFields(event: RoomEvent): (string | number)[] {
-  const { kind, to, target = "", isQuiet, editedAt = 0, deletedAt = 0 } = event;
+  const { kind, to, target = "", isQuiet, editedAt = 0, deletedAt = 0, reactions } = event;
+  const revised = reactions === undefined
+    ? [editedAt, deletedAt]
+    : [editedAt, deletedAt, reactions];
   switch (kind) {
     case "message":
     case "action":
-      return editedAt + deletedAt === 0 ? [] : [editedAt, deletedAt];
+      return editedAt + deletedAt === 0 && reactions === undefined ? [] : revised;
     case "join":
     case "leave":
       if (to === undefined) return isQuiet ? [1] : [];
@@ -136,11 +143,13 @@ function ownFields(event: RoomEvent): (string | number)[] {
     case "nick":
       return isQuiet ? [...storedUser(to), 1] : storedUser(to);
     case "direct":
-      return [...storedUser(to), editedAt, deletedAt];
+      return [...storedUser(to), ...revised];
     case "edit":
     case "delete":
     case "read":
       return [target, ...to === undefined ? [] : storedUser(to)];
+    case "reaction":
+      return [target, event.count ?? 0, ...storedUser(to)];
     case "resume":
       return [];
     case "act": {
@@ -191,6 +200,10 @@ export function unpack(stored: unknown): RoomEvent | undefined {
     case "delete":
     case "read":
       return { ...event, target: String(own[0]), to: userFrom(own.slice(1)) };
+    case "reaction": {
+      const count = own[1] === 1 ? 1 : 0;
+      return { ...event, target: String(own[0]), count, to: userFrom(own.slice(2)) };
+    }
     case "resume":
       return event;
     case "act": {
@@ -215,8 +228,14 @@ function userFrom([user, nick, isRegistered]: unknown[]): UserRef | undefined {
   return { user, nick, isRegistered: isRegistered === 1 };
 }
 
-function revisedAt([editedAt, deletedAt]: unknown[]): Pick<RoomEvent, "editedAt" | "deletedAt"> {
-  return { editedAt: Number(editedAt) || undefined, deletedAt: Number(deletedAt) || undefined };
+function revisedAt(
+  [editedAt, deletedAt, reactions]: unknown[],
+): Pick<RoomEvent, "editedAt" | "deletedAt" | "reactions"> {
+  return {
+    editedAt: Number(editedAt) || undefined,
+    deletedAt: Number(deletedAt) || undefined,
+    reactions: typeof reactions === "string" ? reactions : undefined,
+  };
 }
 
 /** Bytes of the numbers that only an `act` has, and of the length of its subject. */
@@ -232,6 +251,7 @@ export function estimateStoredBytes(event: RoomEvent): number {
   if (account !== "") bytes += estimateStringBytes(account) + 5;
   if (to !== undefined) bytes += estimateStringBytes(to.user) + estimateStringBytes(to.nick) + 32;
   if (target !== undefined) bytes += estimateStringBytes(target) + 10;
+  if (event.reactions !== undefined) bytes += estimateStringBytes(event.reactions) + 10;
   if (kind === "act") bytes += ACT_BYTES + estimateStringBytes(event.subject ?? "");
   return bytes;
 }
@@ -241,7 +261,7 @@ export function maxStoredBytes(event: RoomEvent): number {
   const { kind, room, id, nick, text, cid, account, to, target } = event;
   const more = to === undefined ? 0 : to.user.length + to.nick.length + 16;
   const ofAct = kind === "act" ? ACT_BYTES + 2 * (event.subject?.length ?? 0) : 0;
-  return 80 + ofAct + (target?.length ?? 0) +
+  return 80 + ofAct + (target?.length ?? 0) + (event.reactions?.length ?? 0) +
     2 * (room.length + id.length + nick.length + text.length + cid.length + account.length + more);
 }
 

@@ -66,12 +66,14 @@ export class Shard {
   }
 
   /**
-   * Queues an operation for the next commit, or settles it as failed if the queue is full. An edit takes
+   * Queues an operation for the next commit, or settles it as failed if the queue is full. An edit or reaction takes
    * a while to prepare: it is a conflict if an act that forbids it was delivered meanwhile.
    */
   submit(operation: Operation): void {
-    const edit = operation.events?.find(({ kind }) => kind === "edit");
-    if (edit !== undefined && !this.#parts.isAllowed(edit)) return operation.settle("conflict");
+    const revision = operation.events?.find(({ kind }) => kind === "edit" || kind === "reaction");
+    if (revision !== undefined && !this.#parts.isAllowed(revision)) {
+      return operation.settle("conflict");
+    }
     const bytes = queuedBytes(operation);
     const isFull = bytes > 0 && this.#queuedBytes + bytes > MAX_QUEUED_BYTES;
     if (this.#reader.isLost || isFull) return operation.settle("failed");

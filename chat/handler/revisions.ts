@@ -1,14 +1,15 @@
 /**
- * Edits and deletes messages: a user's own, within a time.
+ * Edits and deletes messages, a user's own within a time; and adds reactions to those of anybody.
  *
  * History rewrites the rows; the event tells the members, in the one order. Only the author may change
  * a message: the same registered user from any session, or the same session of an unregistered one.
  */
 import type { Clock } from "../base/clock.ts";
+import { hasReaction, isFull, type Reaction } from "../base/reactions.ts";
 import { rejection, type Result } from "../base/rejections.ts";
-import { authorOf, type RoomEvent } from "../feed/events.ts";
+import { authorOf, authorRef, type RoomEvent } from "../feed/events.ts";
 import type { History } from "../history/history.ts";
-import { isEventId } from "../history/streams.ts";
+import { isEventId, isMessage } from "../history/streams.ts";
 import type { Moderation } from "../moderation/moderation.ts";
 import { conversationOf, type Stream } from "../kv/keys.ts";
 import type { Place } from "../storage/read_markers.ts";
@@ -34,6 +35,15 @@ export interface RevisionRequest {
   /** The ID of the message. */
   readonly target: string;
   readonly text?: string;
+}
+
+/** An emoji that is to be added to a message, or removed from it. */
+export interface ReactionRequest {
+  readonly place: Place;
+  /** The ID of the message. */
+  readonly target: string;
+  readonly emoji: Reaction;
+  readonly isAdded: boolean;
 }
 
 /** The changing of messages, for all connections of an instance. */
@@ -63,9 +73,7 @@ export class Revisions {
     if (why !== undefined) return why;
     const waitMs = limiter?.takeFor(destinationOf(place, room), text ?? "") ?? 0;
     if (waitMs > 0) return rejection.tooFast(true, waitMs);
-    const stream: Stream = "user" in place
-      ? ["conversation", conversationOf(session.user, place.user)]
-      : ["log", room];
+    const stream = streamOf(session.user, place, room);
     const message = (await history.find(stream, target))?.event;
     if (message === undefined || !isTextOf(session.user, message)) return rejection.noSuchMessage;
     if (clock.now() - message.time > editMs) return rejection.editTooLate;
@@ -99,6 +107,66 @@ export class Revisions {
         return outcome satisfies never;
     }
   }
+
+  /**
+   * Adds a reaction of the client's user to a message, or removes it. The result holds the ID of the event
+   * that tells of it, unless that is so already.
+   *
+   * @throws when KV cannot be read.
+   */
+  async react(
+    { session, limiter }: Connection,
+    { place, target, emoji, isAdded }: ReactionRequest,
+  ): Promise<Result<{ eventId?: string }>> {
+    const { storage, history, roomNames, moderation, clock } = this.#parts;
+    if (history.retentionMs === 0) return rejection.historyOff;
+    const room = "room" in place ? roomNames.find(place.room, session.rooms) : "";
+    if (room === undefined) return rejection.notInThatRoom("room" in place ? place.room : "");
+    if (!isEventId(target)) return rejection.noSuchMessage;
+    const why = room === "" ? undefined : moderation.whyConflict(session, room);
+    if (why !== undefined) return why;
+    const waitMs = limiter?.takeFor(destinationOf(place, room), emoji) ?? 0;
+    if (waitMs > 0) return rejection.tooFast(true, waitMs);
+    const stream = streamOf(session.user, place, room);
+    const find = async () => {
+      const message = (await history.find(stream, target))?.event;
+      return message?.deletedAt === undefined ? message : undefined;
+    };
+    const isSo = (message: RoomEvent) =>
+      hasReaction(message.reactions, session.user, emoji) === isAdded;
+    const message = await find();
+    if (message === undefined || !isMessage(message)) return rejection.noSuchMessage;
+    if (isSo(message)) return { ok: true };
+    if (isAdded && isFull(message.reactions)) return rejection.tooManyReactions;
+    const isOwn = authorOf(message) === session.user;
+    const event: RoomEvent = {
+      kind: "reaction",
+      room,
+      id: session.id,
+      account: accountOf(session),
+      nick: session.nick,
+      text: emoji,
+      time: clock.now(),
+      cid: "",
+      // The other user of the conversation.
+      to: message.to === undefined || isOwn ? message.to : authorRef(message),
+      target,
+      count: isAdded ? 1 : 0,
+    };
+    const check = storage.takeoverCheck(session);
+    const { outcome, eventId } = await history.revise(stream, event, check);
+    if (outcome === "done") return { ok: true, eventId };
+    if (outcome === "failed") return moderation.whyConflict(session, room) ?? rejection.notSent;
+    // Another session of the user was first, others have filled it, or it was deleted.
+    const present = await find();
+    if (present === undefined) return rejection.noSuchMessage;
+    return isSo(present) ? { ok: true } : rejection.tooManyReactions;
+  }
+}
+
+/** Returns the row of history and the room of a place that a client may revise. */
+function streamOf(user: string, place: Place, room: string): Stream {
+  return "user" in place ? ["conversation", conversationOf(user, place.user)] : ["log", room];
 }
 
 function destinationOf(place: Place, room: string): string {

@@ -42,7 +42,7 @@ export class Memtable {
     this.bytes += maxStoredBytes(event);
   }
 
-  /** Changes the message of an edit or deletion, if it is here. Returns the event without its text. */
+  /** Changes the message of a revision, if it is here. Returns the event without a text. */
   #revise(event: RoomEvent): RoomEvent {
     const entry = this.#entryOf(event.target ?? "");
     if (entry !== undefined) {
@@ -50,8 +50,8 @@ export class Memtable {
       entry.event = revisedBy(entry.event, event);
       this.bytes += maxStoredBytes(entry.event);
     }
-    // Only the message has the text: a later deletion must find no copy of it.
-    return { ...event, text: "" };
+    // Only the message has the text: a later deletion must find no copy of it. An emoji is no text.
+    return event.kind === "reaction" ? event : { ...event, text: "" };
   }
 
   /** Returns the event of an ID, if it is here. */

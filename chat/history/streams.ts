@@ -3,6 +3,7 @@
  *
  * It stores nothing: memtable.ts holds the newest events, and rows.ts plans the rows of the others.
  */
+import { reactionFrom, withReaction } from "../base/reactions.ts";
 import { actNameFrom, ACTS } from "../base/acts.ts";
 import { authorOf, type LoggedEvent, maxStoredBytes, type RoomEvent } from "../feed/events.ts";
 import {
@@ -37,6 +38,7 @@ export function streamsOf(event: RoomEvent): readonly Stream[] {
       return cid === "" ? conversationStreams(event) : [...conversationStreams(event), ["own", id]];
     case "edit":
     case "delete":
+    case "reaction":
       // A client that resumes must learn of them. The message itself shows the result.
       return event.to === undefined ? [["people", room]] : directStreams(event);
     case "act":
@@ -131,14 +133,24 @@ export function isMessage({ kind }: RoomEvent): boolean {
 
 /** Returns whether an event changes an earlier message. */
 export function isRevision({ kind }: RoomEvent): boolean {
-  return kind === "edit" || kind === "delete";
+  return kind === "edit" || kind === "delete" || kind === "reaction";
 }
 
-/** Returns a message as an `edit` or `delete` leaves it. A deleted message stays deleted. */
-export function revisedBy(message: RoomEvent, { kind, text, time }: RoomEvent): RoomEvent {
+/**
+ * Returns a message as an `edit`, `delete` or `reaction` leaves it; the same object if nothing changes. A
+ * deleted message stays deleted, and has no reactions.
+ */
+export function revisedBy(message: RoomEvent, revision: RoomEvent): RoomEvent {
   if (message.deletedAt !== undefined || !isMessage(message)) return message;
+  const { kind, text, time, count } = revision;
   if (kind === "edit") return { ...message, text, editedAt: time };
-  return { ...message, text: "", editedAt: undefined, deletedAt: time };
+  if (kind === "delete") {
+    return { ...message, text: "", editedAt: undefined, deletedAt: time, reactions: undefined };
+  }
+  const emoji = reactionFrom(text);
+  if (emoji === undefined) return message;
+  const reactions = withReaction(message.reactions, authorOf(revision), emoji, count === 1);
+  return reactions === message.reactions ? message : { ...message, reactions };
 }
 
 /** Returns whether a text can be an event ID. IDs from clients may be anything. */

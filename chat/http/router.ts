@@ -42,6 +42,8 @@ export interface HttpContext {
   isShortOfMemory(): boolean;
   /** Called for each request of an untrusted proxy. */
   warnUntrustedProxy(): void;
+  /** Tells the operator why a connection was refused. The same cause is written once a minute. */
+  warn(message: string): void;
   /** Takes a new socket that is not open yet. */
   accept(socket: WebSocket, handshake: Handshake): void;
 }
@@ -165,11 +167,15 @@ function reject(
   const rejection = context.admission.check(source.address, source.isLoopback);
   if (rejection !== undefined) {
     const { status, why, retryAfterSeconds: seconds } = rejection;
+    if (status === 503) context.warn(`Refused a connection: ${why} See --max-connections.`);
     return textResponse(status, why, { "retry-after": String(seconds) });
   }
-  const origin = headers.get("origin");
+  // A page that asks why it was refused names its origin itself: browsers leave it out of a GET.
+  const origin = headers.get("origin") ?? headers.get("x-page-origin");
   if (origin !== null && !context.access.allowsOrigin(origin, source)) {
-    return textResponse(403, originRejection(origin, source));
+    const line = originRejection(origin, source);
+    context.warn(`Refused a page: ${line}`);
+    return textResponse(403, line);
   }
   switch (context.access.checkToken(headers)) {
     case "ok":

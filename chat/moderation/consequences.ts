@@ -108,6 +108,7 @@ export class Consequences {
       case "direct":
       case "edit":
       case "delete":
+      case "reaction":
       case "read":
       case "resume":
         return;

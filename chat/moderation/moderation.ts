@@ -234,6 +234,7 @@ export class Moderation {
     switch (kind) {
       case "message":
       case "action":
+      case "reaction":
       case "edit": {
         const session = this.#parts.storage.session(id);
         // Another instance has the session by now.

@@ -105,11 +105,11 @@ export class RoomStates {
     // Mostly there are neither.
     if (restriction === undefined && rules === undefined) return undefined;
     if (restriction?.isLeaving) return rejection.notInThatRoom(room);
-    if (restriction?.isUnknown) return rejection.notDone;
     const mute = this.muteOf(session, room);
     if (mute !== undefined && !this.#parts.isOperator(session)) {
       return rejection.muted(room, mute.reason, this.waitOf(mute.until));
     }
+    if (restriction?.isUnknown) return rejection.notDone;
     if (rules === undefined || rules.mutedUntil <= this.#parts.clock.now()) return undefined;
     if (this.isModerator(session, room)) return undefined;
     return rejection.roomMuted(room, this.waitOf(rules.mutedUntil));
@@ -158,10 +158,13 @@ export class RoomStates {
     this.#restrict(session, room, isLeaving ? { isLeaving } : undefined);
   }
 
-  /** Notes that a session is another user in a room: it cannot write there until `load`. */
+  /**
+   * Notes that a session is another user in a room: it cannot write there until `load`. A mute stays:
+   * signing in or out does not end it.
+   */
   noteNewUser(session: Session, room: string): void {
-    const isLeaving = this.#restrictions.get(session)?.get(room)?.isLeaving ?? false;
-    this.#restrict(session, room, { isLeaving, isUnknown: true });
+    const { mute, isLeaving = false } = this.#restrictions.get(session)?.get(room) ?? {};
+    this.#restrict(session, room, { mute, isLeaving, isUnknown: true });
   }
 
   /** Keeps a session from writing in a room that it is about to leave; without a room, in all rooms. */
@@ -184,10 +187,9 @@ export class RoomStates {
     const { mute } = standingAfter(NO_STANDING, event);
     for (const session of concerned) {
       const before = this.#restrictions.get(session)?.get(room);
-      // What is being loaded will have this act.
-      if (before?.isUnknown) continue;
-      const isLeaving = before?.isLeaving ?? false;
-      this.#restrict(session, room, mute || isLeaving ? { mute, isLeaving } : undefined);
+      const { isLeaving = false, isUnknown } = before ?? {};
+      const isRestricted = mute !== undefined || isLeaving || isUnknown;
+      this.#restrict(session, room, isRestricted ? { mute, isLeaving, isUnknown } : undefined);
     }
   }
 

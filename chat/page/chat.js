@@ -16,7 +16,7 @@ import { Ignored } from "./ignored.js";
 import { Rooms } from "./rooms.js";
 
 /** @import { ActEvent, ChatError, ChatEvent, DeletedEvent } from "../client/client.js" */
-/** @import { EditedEvent, GapEvent, NickEvent, ResumedEvent } from "../client/client.js" */
+/** @import { EditedEvent, GapEvent, NickEvent, ReactionEvent, ResumedEvent } from "../client/client.js" */
 /** @import { RoomEvent, StateEvent, User, WelcomeEvent } from "../client/client.js" */
 /** @import { ConversationContext } from "./conversation.js" */
 /** @import { Entry } from "./entry.js" */
@@ -39,6 +39,7 @@ import { Rooms } from "./rooms.js";
  * @property {() => void} edited
  * @property {(button: HTMLElement, entry: Entry) => void} openMenu
  * @property {(text: string) => void} told
+ * @property {ConversationContext["concerned"]} concerned
  */
 
 /** The user's chat. */
@@ -79,14 +80,14 @@ export class Chat {
     this.ignored = new Ignored(this.client, (isFewer) => {
       for (const { log } of this.conversations) log.ignoredChanged(isFewer);
     });
-    const { changed, edit, edited, openMenu } = listener;
+    const { changed, edit, edited, openMenu, concerned } = listener;
     this.#context = {
       client: this.client,
       cidOf: () => this.#lastCid,
       isOwn: (user = "") => user === this.client.user || this.#ownIds.has(user),
       editMs: () => this.#editMs,
       isIgnored: (user) => this.ignored.users.has(user),
-      ...{ changed, edit, edited, openMenu },
+      ...{ changed, edit, edited, openMenu, concerned },
     };
     this.rooms = new Rooms(this.#context);
     this.directs = new Directs(this.#context);
@@ -133,6 +134,7 @@ export class Chat {
         this.#opening = undefined;
         this.#syncRooms();
         this.#listener.opened();
+        if (destination.message) this.shown?.log.showMessage(destination.message);
       }
     }
   }
@@ -145,6 +147,15 @@ export class Chat {
   async leave() {
     await this.shownRoom?.channel.leave();
     this.#syncRooms();
+  }
+
+  /** Closes the direct messages that are shown. */
+  closeDirect() {
+    this.directs.close(this.destination.user ?? "");
+    this.#syncRooms();
+    if (this.shown) return;
+    this.destination = {};
+    this.#listener.opened();
   }
 
   /** Keeps in the tab what the server does not, for a reload. */
@@ -204,6 +215,8 @@ export class Chat {
         return this.#change(event, { text: event.text, edited: event.time });
       case "deleted":
         return this.#change(event, { text: "", deleted: event.time });
+      case "reaction":
+        return this.#reacted(event);
       case "read":
         return this.#at(event.room, event.with)?.readElsewhere(event.id);
       case "gap":
@@ -241,6 +254,13 @@ export class Chat {
    */
   #change(event, changes) {
     this.#at(event.room, this.directs.otherOf(event).user)?.log.change(event.target, changes);
+  }
+
+  /** @param {ReactionEvent} event */
+  #reacted(event) {
+    const { room, target, emoji, removed, user } = event;
+    const place = this.#at(room, room === undefined ? this.directs.otherOf(event).user : "");
+    place?.log.react(target, { emoji, isAdded: !removed, isOwn: this.#context.isOwn(user) });
   }
 
   /** Shows an act of moderation in its room, or where the user is. @param {ActEvent} event */

@@ -31,10 +31,9 @@ import { ACTS } from "./acts.js";
  */
 /**
  * A command. `run` returns the answer to show, if any; an empty answer shows the usage. `isMessage`: the
- * line comes back to the user after an error. `isSecret`: it has a password, which is not kept anywhere.
+ * line comes back to the user after an error. What composer.js calls a secret is not kept anywhere.
  *
  * @typedef {object} Command
- * @property {true} [isSecret]
  * @property {true} [isMessage]
  * @property {string} usage
  * @property {(context: CommandContext, argument: string) => unknown} run
@@ -70,7 +69,6 @@ const COMMANDS = {
     },
   },
   "/register": {
-    isSecret: true,
     usage: "password – register your nickname",
     async run({ client }, password) {
       if (!/^\S+$/.test(password)) return "";
@@ -79,7 +77,6 @@ const COMMANDS = {
     },
   },
   "/identify": {
-    isSecret: true,
     usage: "name password – sign in to a registered nickname",
     async run({ client }, argument) {
       const [, nick, password] = /^\s*"?(.*?)"?\s(\S+)$/s.exec(` ${argument}`) ?? [];
@@ -89,7 +86,6 @@ const COMMANDS = {
     },
   },
   "/password": {
-    isSecret: true,
     usage: "old new – change the password of your nickname",
     async run({ client }, argument) {
       const [oldPassword, newPassword, ...rest] = argument.split(/\s+/);
@@ -99,7 +95,6 @@ const COMMANDS = {
     },
   },
   "/unregister": {
-    isSecret: true,
     usage: "password – release your nickname",
     async run({ client }, password) {
       if (!/^\S+$/.test(password)) return "";
@@ -183,7 +178,6 @@ const COMMANDS = {
     run: ({ showRecord, room }) => showRecord(room()),
   },
   "/op": {
-    isSecret: true,
     usage: "secret – become an operator until you disconnect",
     async run({ client }, secret) {
       if (!secret.trim()) return "";
@@ -241,10 +235,13 @@ function usageOf(/** @type {string} */ name) {
   return `${name} ${COMMANDS[name]?.usage}`;
 }
 
-/** Whether a line is a command with a password. @param {string} line */
-export function holdsSecret(line) {
-  const name = /^\s*(\/\S+)/.exec(line)?.[1]?.toLowerCase() ?? "";
-  return Object.hasOwn(COMMANDS, name) && COMMANDS[name]?.isSecret === true;
+/** Returns all commands, for completion. */
+export function commandList() {
+  return Object.entries(COMMANDS).map(([name, { usage }]) => ({
+    name: name.slice(1),
+    insert: name,
+    note: usage,
+  }));
 }
 
 /**

@@ -9,9 +9,12 @@
  */
 import { ui } from "./dom.js";
 import { Log } from "./log.js";
+import { mentionFinder } from "./mentions.js";
 
-/** @import { ChatClient, ChatError, Conversation as Direct, Room } from "../client/client.js" */
+/** @import { ChatClient, ChatError, Conversation as Direct, Room, User } from "../client/client.js" */
 /** @import { Entry } from "./entry.js" */
+/** @import { FindMentions } from "./format.js" */
+/** @import { Destination } from "./lists.js" */
 /** @import { HistoryQuery, Page } from "./log.js" */
 
 /** The shortest time between two read markers that a conversation sends. */
@@ -30,6 +33,7 @@ const NO_HISTORY = ["history-off", "not-allowed", "not-identified", "not-registe
  * - `edited`: the user has finished an edit.
  * - `isIgnored`: whether the user ignores the one who has an ID.
  * - `openMenu`: opens the menu of a message by another user.
+ * - `concerned`: a message that has just arrived is for this user, or mentions them.
  *
  * @typedef {object} ConversationContext
  * @property {ChatClient} client
@@ -41,6 +45,7 @@ const NO_HISTORY = ["history-off", "not-allowed", "not-identified", "not-registe
  * @property {() => void} edited
  * @property {(user: string) => boolean} isIgnored
  * @property {(button: HTMLElement, entry: Entry) => void} openMenu
+ * @property {(conversation: Conversation, entry: Entry) => void} concerned
  */
 
 /** A conversation: a room or direct messages. */
@@ -53,6 +58,11 @@ export class Conversation {
   #seenId = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #readTimer;
+  /** The ID of the newest message that concerns the user. */
+  #concerningId = "";
+  /** Finds mentions, as long as the nicknames are the same.
+   * @type {{ nick: string, others: readonly User[], find: FindMentions } | undefined} */
+  #finder;
 
   /**
    * @param {ConversationContext} context
@@ -72,6 +82,8 @@ export class Conversation {
       edited: context.edited,
       isIgnored: ({ user = "", own }) => !own && context.isIgnored(user),
       openMenu: context.openMenu,
+      findMentions: (text) => this.findMentions(text),
+      react: (entry, emoji) => this.react(entry, emoji),
       edit: context.edit,
       retry: ({ type, text }) => this.post(type === "action" ? "action" : "message", text),
     });
@@ -81,6 +93,46 @@ export class Conversation {
   /** What the client offers for this conversation. @returns {Room | Direct} */
   get channel() {
     throw new Error("A conversation is a room or direct messages.");
+  }
+
+  /** Where it is, and what notifications call it. @returns {{ destination: Destination, label: string }} */
+  get place() {
+    throw new Error("A conversation is a room or direct messages.");
+  }
+
+  /** The users who can be mentioned besides this one. @returns {readonly User[]} */
+  get others() {
+    return [];
+  }
+
+  /** Whether a message that concerns the user is unread. */
+  get isConcerning() {
+    return this.log.unread > 0 && this.#concerningId > this.log.marker.id;
+  }
+
+  /** Finds the users whom a text names. @type {FindMentions} */
+  findMentions(text) {
+    const { others, context: { client: { nick } } } = this;
+    if (this.#finder?.nick !== nick || this.#finder.others !== others) {
+      this.#finder = { nick, others, find: mentionFinder(nick, others) };
+    }
+    return this.#finder.find(text);
+  }
+
+  /** Adds the user's reaction to a message, or takes it back. @param {Entry} entry @param {string} emoji */
+  react({ id = "", reactions = [] }, emoji) {
+    const isOwn = reactions.some((each) => each.emoji === emoji && each.own);
+    this.channel.react(id, emoji, isOwn).catch(({ message }) => this.log.note(message));
+  }
+
+  /** Shows a message that has just arrived. */
+  arrived(/** @type {Entry} */ entry, isForUser = false) {
+    this.log.add(entry);
+    const { id = "", text, user = "", own } = entry;
+    if (own || id <= this.#concerningId || this.context.isIgnored(user)) return;
+    if (!isForUser && !this.findMentions(text).some(({ isOwn }) => isOwn)) return;
+    this.#concerningId = id;
+    this.context.concerned(this, entry);
   }
 
   /**
@@ -112,10 +164,7 @@ export class Conversation {
     const cid = context.cidOf();
     const { nick } = context.client;
     log.send({ type, nick, text, time: Date.now(), own: true, cid });
-    posted.then(() => log.sent(cid), (/** @type {ChatError} */ error) => {
-      // The user is leaving the page.
-      if (error.code !== "closed") log.failed(cid, this.failureOf(error));
-    });
+    posted.then(() => log.sent(cid), (error) => log.failed(cid, this.failureOf(error)));
   }
 
   /**
@@ -130,6 +179,7 @@ export class Conversation {
   /** Says why a message was not sent. @param {ChatError} error */
   failureOf({ code, message }) {
     if (code === "unknown") return "Connection lost. This may not have been delivered.";
+    if (code === "closed") return "Not sent: this tab is not connected any more.";
     return `Not sent: ${message.replace(/^(Not sent|Cannot send): /, "")}`;
   }
 

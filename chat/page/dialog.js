@@ -13,12 +13,14 @@ import { make, ui } from "./dom.js";
  *
  * @typedef {object} Field
  * @property {string} label
- * @property {"text" | "number" | "choice" | "check"} kind
+ * @property {"text" | "password" | "number" | "choice" | "check"} kind
  * @property {string} [value] what it shows first
  * @property {readonly (readonly [value: string, label: string])[]} [choices]
  * @property {boolean} [isRequired]
  * @property {number} [max] of a number, or of the characters
  * @property {number} [min]
+ * @property {boolean} [isFixed] whether the user cannot change it
+ * @property {string} [autocomplete] what the browser may fill in; default: nothing
  */
 /** The values of the fields by their names; of a check box "on" or empty.
  * @typedef {Readonly<Record<string, string>>} Values */
@@ -44,7 +46,7 @@ export function ask({ title, text = "", action, fields = {}, submit }) {
   const button = make("button.main", {}, action);
   const form = make(
     "form",
-    { autocomplete: "off" },
+    {},
     make("h2", {}, title),
     ...text ? [make("p", {}, text)] : [],
     ...controls.map(({ element }) => element),
@@ -101,14 +103,17 @@ export function closeButton(/** @type {string} */ label) {
  * @param {Field} field
  * @returns {{ element: HTMLElement, value: () => string }}
  */
-function drawField({ label, kind, value = "", choices = [], isRequired = false, max, min }) {
+function drawField(field) {
+  const { label, kind, value: initial = "", choices = [], isRequired = false, max, min } = field;
+  const { isFixed = false, autocomplete = "off" } = field;
   if (kind === "choice") {
     const options = choices.map(([value, text]) => make("option", { value }, text));
     const select = /** @type {HTMLSelectElement} */ (make("select", {}, ...options));
-    select.value = value;
+    select.value = initial;
     return { element: make("label", {}, label, select), value: () => select.value };
   }
-  const input = /** @type {HTMLInputElement} */ (make("input", { required: isRequired, value }));
+  const properties = { required: isRequired, value: initial, autocomplete, readOnly: isFixed };
+  const input = /** @type {HTMLInputElement} */ (make("input", properties));
   if (kind === "check") {
     input.type = "checkbox";
     const element = make("label.check", {}, input, label);
@@ -116,5 +121,8 @@ function drawField({ label, kind, value = "", choices = [], isRequired = false, 
   }
   if (kind === "number") Object.assign(input, { type: "number", min, max });
   else Object.assign(input, { dir: "auto", ...max === undefined ? {} : { maxLength: max } });
-  return { element: make("label", {}, label, input), value: () => input.value.trim() };
+  if (kind === "password") input.type = kind;
+  // Spaces belong to a password.
+  const value = () => kind === "password" ? input.value : input.value.trim();
+  return { element: make("label", {}, label, input), value };
 }

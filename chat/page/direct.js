@@ -51,6 +51,11 @@ export class DirectConversation extends Conversation {
     this.log.marker.addBefore(unread);
   }
 
+  /** @override */
+  get place() {
+    return { destination: { user: this.user.user }, label: this.user.nick };
+  }
+
   /** @override @param {Entry} entry */
   isKept({ kept }) {
     return kept === true;
@@ -65,7 +70,7 @@ export class DirectConversation extends Conversation {
 
   /** Handles a direct message. */
   receive(/** @type {DirectEvent} */ event) {
-    this.log.add(this.entryOf(event));
+    this.arrived(this.entryOf(event), true);
   }
 
   /** Takes over the present nickname, and the present ID if the user has registered or signed in. */

@@ -71,6 +71,13 @@ export class Directs {
     return true;
   }
 
+  /** Closes the conversation with a user. A new message opens it again. */
+  close(/** @type {string} */ user) {
+    this.get(user)?.close();
+    this.#byUser.delete(user);
+    this.save();
+  }
+
   /** Takes over what a welcome says about conversations. */
   restore(/** @type {readonly ConversationState[]} */ states) {
     for (const state of states) {

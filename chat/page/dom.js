@@ -51,14 +51,27 @@ export function nameOf({ nick, registered }) {
  * no direction marks. Brackets match in pairs; punctuation at the end belongs to the sentence.
  */
 const LINK_CHARACTER = String.raw`[^\s<>"()\x60\p{Cc}\p{Bidi_C}]`;
-const LINK = new RegExp(
+export const LINK = new RegExp(
   String
-    .raw`\bhttps?://(?:\(${LINK_CHARACTER}*\)|${LINK_CHARACTER})+(?<![.,:;!?'*_~\]}])`,
+    .raw`\b(?:https?://|www\.|mailto:)(?:\(${LINK_CHARACTER}*\)|${LINK_CHARACTER})+(?<![.,:;!?'*_~\]}])`,
   "giu",
 );
 
 /**
- * Converts text to nodes, with its http and https addresses as links.
+ * Returns the link for an address that {@linkcode LINK} has found; `undefined` if it is none after all.
+ *
+ * @param {string} address
+ */
+export function linkOf(address) {
+  const href = /^www\./i.test(address) ? `https://${address}` : address;
+  const isMail = /^mailto:/i.test(address);
+  if (!URL.canParse(href) || isMail && !address.includes("@")) return;
+  const rel = "noopener noreferrer nofollow";
+  return make("a", { href, target: isMail ? "" : "_blank", rel, dir: "ltr" }, address);
+}
+
+/**
+ * Converts text to nodes, with the addresses in it as links.
  *
  * @param {string} text
  * @returns {(Node | string)[]}
@@ -68,9 +81,8 @@ export function linkify(text) {
   const parts = [];
   let end = 0;
   for (const { 0: address, index } of text.matchAll(LINK)) {
-    if (!URL.canParse(address)) continue;
-    const rel = "noopener noreferrer nofollow";
-    const link = make("a", { href: address, target: "_blank", rel, dir: "ltr" }, address);
+    const link = linkOf(address);
+    if (!link) continue;
     parts.push(text.slice(end, index), link);
     end = index + address.length;
   }
@@ -109,12 +121,21 @@ export function isSameDay(one, other) {
   return new Date(one).toDateString() === new Date(other).toDateString();
 }
 
-/** Gives an element the colour of a nickname. Returns the element. */
+/**
+ * Gives an element the colour of a nickname. Similar nicknames have colours that are far apart. Returns
+ * the element.
+ */
 export function colour(/** @type {HTMLElement} */ element, /** @type {string} */ nick) {
-  let angle = 0;
-  for (const letter of nick) angle = (angle * 43 + (letter.codePointAt(0) ?? 0)) % 360;
+  let hash = 0;
+  // FNV-1a, and the finish of MurmurHash3: each bit of the nickname changes half of the bits.
+  for (const letter of nick) hash = Math.imul(hash ^ (letter.codePointAt(0) ?? 0), 0x01000193);
+  hash = Math.imul(hash ^ hash >>> 16, 0x85ebca6b);
+  hash = Math.imul(hash ^ hash >>> 13, 0xc2b2ae35);
+  const bits = (hash ^ hash >>> 16) >>> 0;
   element.classList.add("coloured");
-  element.style.setProperty("--angle", `${angle}`);
+  element.style.setProperty("--angle", `${bits % 24 * 15}`);
+  // Neighbouring angles look alike, so the strength differs, too.
+  element.style.setProperty("--chroma", (bits >>> 8) % 2 ? ".14" : ".07");
   return element;
 }
 

@@ -6,6 +6,13 @@
  */
 import { avatar, colour, dayOf, isSameDay, linkify, make } from "./dom.js";
 import { nameOf, nickname, timeOf } from "./dom.js";
+import { format } from "./format.js";
+import { drawMembership } from "./membership_line.js";
+import { drawReactions } from "./reactions.js";
+
+/** @import { ReactionCount } from "../client/client.js" */
+/** @import { FindMentions } from "./format.js" */
+/** @import { Group } from "./membership_line.js" */
 
 /** Milliseconds within which messages of one user are grouped. */
 const GROUP_MS = 5 * 60_000;
@@ -16,7 +23,7 @@ const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
 /**
  * An entry of a conversation: a message or action, a `membership` line (joined, left, renamed), an `act`
  * of moderation, or a `note` that only this page shows. An entry without an `id` is not on the server, or not yet. `own`: it is
- * the user's. `edited` and `deleted` are times.
+ * the user's. `edited` and `deleted` are times. `failure`: why the server does not have it.
  *
  * @typedef {object} Entry
  * @property {"message" | "action" | "membership" | "act" | "note"} type
@@ -31,27 +38,33 @@ const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
  * @property {true} [kept]
  * @property {number} [edited]
  * @property {number} [deleted]
+ * @property {string} [failure]
+ * @property {readonly ReactionCount[]} [reactions]
  */
-/** An entry with its element. @typedef {Entry & { element: HTMLElement }} Row */
+/** An entry with its element; of a membership line also those who came later.
+ * @typedef {Entry & { element: HTMLElement, groups?: Group[] }} Row */
 
 /**
  * Draws an entry and returns it with its element.
  *
  * @param {Entry} entry
+ * @param {FindMentions} find
  * @returns {Row}
  */
-export function rowOf(entry) {
-  return { ...entry, element: draw(entry) };
+export function rowOf(entry, find) {
+  return { ...entry, element: draw(entry, find) };
 }
 
 /**
  * @param {Entry} entry
+ * @param {FindMentions} find
  * @returns {HTMLElement}
  */
-function draw(entry) {
+function draw(entry, find) {
   const { type, nick, text } = entry;
   switch (type) {
     case "membership":
+      return make("div", {}, drawMembership([{ text, nicks: [nick], many: 1 }]));
     case "act":
     case "note": {
       const actor = nick ? [nickname(nick), " "] : [];
@@ -59,23 +72,27 @@ function draw(entry) {
     }
     case "message":
     case "action":
-      return drawPost(entry);
+      return drawPost(entry, find);
     default:
       return /** @satisfies {never} */ (type);
   }
 }
 
-/** @param {Entry} entry */
-function drawPost(entry) {
+/**
+ * @param {Entry} entry
+ * @param {FindMentions} find
+ */
+function drawPost(entry, find) {
   const { nick, text, time, own, edited, deleted } = entry;
   // The words of an action begin with the nickname.
   const isAction = entry.type === "action" && deleted === undefined;
   const actor = isAction ? [nickname(nick), " "] : [];
   const words = deleted === undefined
-    ? make("div.text", { dir: "auto" }, ...actor, ...linkify(text))
+    ? make("div.text", { dir: "auto" }, ...actor, ...format(text, find))
     : make("div.text deleted", {}, "Message deleted");
   words.classList.toggle("emoji", EMOJI.test(text));
   const post = make(`div.post ${isAction ? "action" : "message"}`, {});
+  if (!own && words.querySelector("mark.own")) post.classList.add("mentioned");
   if (!own) post.append(avatar(nick));
   if (!isAction) {
     post.append(make(own ? "p.unseen" : "p.who", {}, ...own ? ["You"] : nameOf(entry)));
@@ -83,6 +100,7 @@ function drawPost(entry) {
   const times = [timeOf(time)];
   if (edited !== undefined && deleted === undefined) times.push(timeOf(edited, "edited "));
   post.append(make("div.bubble", {}, words, ...times));
+  if (entry.reactions?.length) post.append(drawReactions(entry.reactions));
   return make(own ? "div.own" : "div.other", {}, colour(post, nick));
 }
 
@@ -101,20 +119,4 @@ export function decorate({ element, user, nick, own, time }, before) {
   const continues = isSameDate && before.type === "message" && isSameUser &&
     time - before.time < GROUP_MS;
   element.classList.toggle("first", !continues);
-}
-
-/**
- * Adds a membership line to an earlier one of the same day. Returns false where it needs its own row.
- *
- * @param {Row | undefined} last
- * @param {Entry} entry
- */
-export function appendMembership(last, { id, nick, text, time }) {
-  if (last?.type !== "membership" || !isSameDay(last.time, time)) return false;
-  const line = last.element.lastElementChild;
-  // 30 nodes are ten lines.
-  if (!line || line.childNodes.length > 30) return false;
-  line.append(" · ", nickname(nick), ` ${text}`);
-  last.id = id;
-  return true;
 }

@@ -7,7 +7,7 @@
  *
  * They hold no state besides their elements.
  */
-import { avatar, make, nameOf } from "./dom.js";
+import { avatar, browserStorage, make, nameOf, ui } from "./dom.js";
 import { menuButton } from "./menu.js";
 
 /** @import { User } from "../client/client.js" */
@@ -16,7 +16,8 @@ import { menuButton } from "./menu.js";
  * A conversation: a room, or direct messages with a user, given by their ID or by a nickname. Empty:
  * none.
  *
- * @typedef {{ room?: string, user?: string, nick?: string }} Destination
+ * @typedef {{ room?: string, user?: string, nick?: string, message?: string }} Destination `message`: the ID of
+ *   one in it
  */
 /**
  * A row of a list: a room, or direct messages with the user who has the nickname.
@@ -26,6 +27,7 @@ import { menuButton } from "./menu.js";
  * @property {User} [user]
  * @property {number} [people]
  * @property {number} [unread]
+ * @property {boolean} [concerns] whether an unread message concerns the user
  * @property {boolean} [current]
  */
 
@@ -35,9 +37,10 @@ import { menuButton } from "./menu.js";
  *
  * @param {Destination} destination
  */
-export function fragmentOf({ room = "", user, nick }) {
-  if (user !== undefined) return `#=${encodeURIComponent(user)}`;
-  return nick === undefined ? `#${encodeURIComponent(room)}` : `#@${encodeURIComponent(nick)}`;
+export function fragmentOf({ room = "", user, nick, message }) {
+  const place = encodeURIComponent(user ?? nick ?? room);
+  const mark = user !== undefined ? "=" : nick !== undefined ? "@" : "";
+  return `#${mark}${place}${message ? `&message=${encodeURIComponent(message)}` : ""}`;
 }
 
 /**
@@ -48,13 +51,23 @@ export function fragmentOf({ room = "", user, nick }) {
  */
 export function destinationOf(fragment) {
   try {
-    const text = decodeURIComponent(fragment.replace(/^#[@=]?/, "")).trim().normalize("NFC");
+    const [place = "", rest] = fragment.split("&message=");
+    const text = decodeURIComponent(place.replace(/^#[@=]?/, "")).trim().normalize("NFC");
     if (!text) return {};
-    if (fragment[1] === "=") return { user: text };
-    return fragment[1] === "@" ? { nick: text } : { room: text };
+    const message = rest && decodeURIComponent(rest);
+    if (fragment[1] === "=") return { user: text, message };
+    return fragment[1] === "@" ? { nick: text, message } : { room: text, message };
   } catch {
     return {};
   }
+}
+
+/** Keeps the access token that an invitation carries in its address, and shows the address without it. */
+export function takeAccessToken() {
+  const [, fragment, token] = /^(#.*)&(token=[^&]+)$/.exec(location.hash) ?? [];
+  if (fragment === undefined) return;
+  browserStorage.set("token", new URLSearchParams(token).get("token"));
+  history.replaceState(null, "", fragment);
 }
 
 /**
@@ -106,7 +119,7 @@ const MAX_COUNT = 99;
 export function showPlaces(list, places) {
   const items = new Map(places.map((place) => [addressOf(place), place]));
   show(list, items, (place, element) => {
-    const { room = "", user, people, unread = 0, current } = place;
+    const { room = "", user, people, unread = 0, concerns, current } = place;
     const link = element.firstElementChild ?? make("a", { href: addressOf(place) });
     element.append(link);
     const { nick, registered } = user ?? { nick: room };
@@ -119,13 +132,37 @@ export function showPlaces(list, places) {
     link.ariaCurrent = current ? "page" : null;
     const count = /** @type {HTMLElement} */ (link.lastChild);
     count.className = unread ? "badge" : "people";
-    count.textContent = unread > MAX_COUNT ? `${MAX_COUNT}+` : `${unread || people || ""}`;
-    count.title = unread ? "new messages" : "people";
+    const many = unread > MAX_COUNT ? `${MAX_COUNT}+` : `${unread || people || ""}`;
+    count.textContent = concerns ? `@ ${many}` : many;
+    count.title = unread ? `new messages${concerns ? ", for you" : ""}` : "people";
   });
 }
 
 function addressOf(/** @type {Place} */ { room, user }) {
   return fragmentOf({ room, user: user?.user });
+}
+
+/** Rows from which on a list has a field that filters it. */
+const MANY_ROWS = 12;
+
+/**
+ * Hides the rows of lists that do not contain what is typed in a field.
+ *
+ * @param {HTMLInputElement} field
+ * @param {HTMLElement[]} lists
+ */
+export function filterLists(field, ...lists) {
+  const wanted = field.value.trim().toLowerCase();
+  for (const row of lists.flatMap((list) => [...list.children])) {
+    /** @type {HTMLElement} */ (row).hidden = !row.textContent?.toLowerCase().includes(wanted);
+  }
+}
+
+/** Shows the field that filters the members, if there are many. */
+export function showMemberFilter() {
+  ui.findMember.hidden = ui.members.children.length < MANY_ROWS;
+  if (ui.findMember.hidden) ui.findMember.value = "";
+  filterLists(ui.findMember, ui.members);
 }
 
 /**

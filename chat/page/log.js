@@ -9,6 +9,7 @@
  */
 import { make } from "./dom.js";
 import { LogButtons } from "./log_buttons.js";
+import { countsAfter } from "./reactions.js";
 import { ReadMarker } from "./read_marker.js";
 import { Rows } from "./rows.js";
 import { ScrollPosition } from "./scroll_position.js";
@@ -16,6 +17,7 @@ import { Unsent } from "./unsent.js";
 
 /** @import { Entry } from "./entry.js" */
 /** @import { ButtonActions } from "./log_buttons.js" */
+/** @import { Reacted } from "./reactions.js" */
 /** @import { UnsentActions } from "./unsent.js" */
 
 const MAX_ROWS = 1_000;
@@ -70,7 +72,7 @@ export class Log {
    */
   constructor(label, actions) {
     this.#actions = actions;
-    this.#rows = new Rows(actions.isIgnored);
+    this.#rows = new Rows(actions.isIgnored, actions.findMentions);
     this.#unsent = new Unsent(actions);
     this.#buttons = new LogButtons(this.#rows, actions);
     this.top = make("p.top", {});
@@ -194,6 +196,17 @@ export class Log {
     this.#changed();
   }
 
+  /**
+   * Shows that a user has reacted to a message.
+   *
+   * @param {string} id
+   * @param {Reacted} reacted
+   */
+  react(id, reacted) {
+    const row = this.#rows.byId(id);
+    if (row) this.change(id, { reactions: countsAfter(row.reactions ?? [], reacted) });
+  }
+
   /** Adds a note that only this page shows. */
   note(/** @type {string} */ text) {
     this.scrollToEnd();
@@ -233,6 +246,11 @@ export class Log {
     this.#changed();
   }
 
+  /** Edits the user's last message. Returns whether there is one that can be edited. */
+  editLast() {
+    return this.#buttons.editLast();
+  }
+
   /** Shows a message as sent. */
   sent(/** @type {string} */ cid) {
     this.#unsent.sent(cid);
@@ -240,7 +258,8 @@ export class Log {
 
   /** Shows why a message was not sent. */
   failed(/** @type {string} */ cid, /** @type {string} */ reason) {
-    this.#unsent.failed(cid, reason);
+    const row = this.#unsent.failed(cid, reason, (failed) => this.#rows.remove(failed));
+    if (row) this.#rows.adopt(row);
   }
 
   /**
@@ -321,6 +340,34 @@ export class Log {
     const { fromStart, fromEnd } = this.#position;
     if (fromStart < LOAD_DISTANCE_PX && this.#hasOlder) this.load();
     else if (fromEnd < LOAD_DISTANCE_PX && !this.#hasNewest) this.load("newer");
+  }
+
+  /**
+   * Scrolls to a message and marks it. One that is not here is loaded, with those around it.
+   *
+   * @param {string} id
+   */
+  async showMessage(id) {
+    if (!this.#rows.has(id)) await this.#loadAround(id);
+    const element = this.#rows.byId(id)?.element;
+    if (!element) return this.note("The message is not kept any more.");
+    this.#position.show(element);
+    element.classList.remove("found");
+    // The mark fades each time.
+    requestAnimationFrame(() => element.classList.add("found"));
+  }
+
+  /** Replaces the rows by those around a message. @param {string} id */
+  async #loadAround(id) {
+    // The newest page is on its way when the log is new.
+    while (this.#isLoading) await new Promise((resolve) => setTimeout(resolve, 50));
+    if (this.#rows.has(id) || !this.#hasHistory) return;
+    this.#position.leaveEnd();
+    this.#rows.drop(0);
+    this.#hasOlder = true;
+    const page = await this.#actions.loadPage({ after: id, limit: PAGE_SIZE / 2 }).catch(() => {});
+    if (page) this.#addPage(page, "newer");
+    await this.load();
   }
 
   #trimTop() {

@@ -2,8 +2,8 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /**
- * The buttons in the messages of a log: Edit and Delete in the user's own, and the one that opens the
- * menu in those of others. They follow the pointer.
+ * The buttons in the messages of a log: the one that opens the menu, and in what the user can edit also Edit
+ * and Delete. They follow the pointer.
  */
 import { menuButton } from "./menu.js";
 import { MessageButtons } from "./message_buttons.js";
@@ -17,11 +17,10 @@ import { Tools } from "./tools.js";
  * What the buttons need besides editing.
  *
  * - `isIgnored`: whether the user ignores the author of an entry, which is hidden then.
- * - `openMenu`: opens, at a button, the menu of a message by another user.
  *
  * @typedef {object} MenuActions
  * @property {(entry: Entry) => boolean} isIgnored
- * @property {(button: HTMLElement, entry: Entry) => void} openMenu
+ * @property {(entry: Entry, emoji: string) => void} react adds the user's reaction, or takes it back
  */
 /** @typedef {ToolActions & MenuActions} ButtonActions */
 
@@ -45,11 +44,17 @@ export class LogButtons {
     this.#menu = new MessageButtons(rows, {
       kind: "div.more",
       label: "This message",
-      isEligible: (row) => isByOther(row) && !actions.isIgnored(row),
+      isEligible: (row) => isMessage(row) && !actions.canEdit(row) && !actions.isIgnored(row),
       buttons: [menuButton("Actions for this message", openMenu)],
     });
     rows.list.onpointerover = ({ target }) => this.#pointAt(target);
-    rows.list.onclick = ({ target }) => this.#clicked(target);
+    rows.list.onclick = ({ target }) => {
+      const element = /** @type {Element} */ (target);
+      const reaction = /** @type {HTMLButtonElement | null} */ (element.closest(".reaction"));
+      const row = reaction && rows.at(reaction);
+      if (row) actions.react(row, reaction.value);
+      else this.#clicked(element);
+    };
   }
 
   /** Moves the buttons to the newest messages, unless the user uses them. */
@@ -58,12 +63,18 @@ export class LogButtons {
     this.#menu.settle();
   }
 
+  /** Edits the user's last message. Returns whether there is one that can be edited. */
+  editLast() {
+    return this.#tools.editLast();
+  }
+
   /** Moves the buttons to the message under the pointer. */
   #pointAt(/** @type {EventTarget | null} */ target) {
     const element = /** @type {Element} */ (target).closest(".own, .other");
     if (!element) return;
-    const buttons = element.classList.contains("own") ? this.#tools : this.#menu;
-    buttons.moveTo(this.#rows.at(element));
+    const row = this.#rows.at(element);
+    this.#tools.moveTo(row);
+    this.#menu.moveTo(row);
   }
 
   /** Opens the menu from the name of a user, too. Keyboards reach the button, but not the name. */
@@ -75,8 +86,7 @@ export class LogButtons {
   }
 }
 
-/** Whether an entry is a message by another user. @param {Row} row */
-function isByOther({ id, type, own, user, deleted }) {
-  const isMessage = type === "message" || type === "action";
-  return isMessage && !own && Boolean(id && user) && deleted === undefined;
+/** Whether an entry is a message that the server has. @param {Row} row */
+function isMessage({ id, type, user, deleted }) {
+  return (type === "message" || type === "action") && Boolean(id && user) && deleted === undefined;
 }

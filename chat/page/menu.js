@@ -14,6 +14,7 @@ import { make } from "./dom.js";
  * @property {string} label
  * @property {() => void} run
  * @property {boolean} [isDangerous]
+ * @property {boolean} [isShort] whether it stands in one line with those beside it
  * @property {boolean} [isApart]
  */
 
@@ -67,12 +68,12 @@ export class Menu {
   }
 
   /** @param {MenuItem} item */
-  #draw({ label, run, isDangerous, isApart }) {
+  #draw({ label, run, isDangerous, isApart, isShort }) {
     const onclick = () => {
       this.#close();
       run();
     };
-    const kind = isDangerous ? "button.dangerous" : "button";
+    const kind = isDangerous ? "button.dangerous" : isShort ? "button.short" : "button";
     const item = make(kind, { role: "menuitem", tabIndex: -1, type: "button", onclick }, label);
     return isApart ? [make("hr", {}), item] : [item];
   }

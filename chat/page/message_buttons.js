@@ -52,7 +52,12 @@ export class MessageButtons {
 
   /** Moves the buttons to the newest message, unless the user uses them. */
   settle() {
-    if (!this.#isFocused) this.#place(this.#rows.findLast(this.#isEligible));
+    if (!this.#isFocused) this.toNewest();
+  }
+
+  /** Moves the buttons to the newest message. */
+  toNewest() {
+    this.#place(this.#rows.findLast(this.#isEligible));
   }
 
   #place(/** @type {Row | undefined} */ row) {

@@ -1,15 +1,11 @@
 // @ts-check
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-/** A line that stays until the user dismisses it: what a moderator did to the user, and why. */
-import { ui } from "./dom.js";
+/** A line that stays until the user answers it: what a moderator did to the user, or a question. */
+import { make, ui } from "./dom.js";
 
 /** The notice. */
 export class Notice {
-  constructor() {
-    ui.notice.lastElementChild.onclick = () => this.close();
-  }
-
   /** What it shows; empty: nothing. */
   get text() {
     return ui.notice.hidden ? "" : ui.notice.firstElementChild.textContent;
@@ -17,13 +13,34 @@ export class Notice {
 
   /** Shows a text instead of the one before. */
   show(/** @type {string} */ text) {
-    ui.notice.hidden = false;
-    ui.notice.firstElementChild.textContent = text;
+    this.#draw(text, { Dismiss: () => {} });
   }
 
-  /** Shows nothing. The focus goes to the message field: the button is gone. */
-  close() {
-    ui.notice.hidden = true;
-    ui.text.focus();
+  /**
+   * Asks a question, unless something more important is shown.
+   *
+   * @param {string} text
+   * @param {Readonly<Record<string, () => void>>} answers by the labels of their buttons
+   */
+  ask(text, answers) {
+    if (!this.text) this.#draw(text, answers);
+  }
+
+  /**
+   * @param {string} text
+   * @param {Readonly<Record<string, () => void>>} answers
+   */
+  #draw(text, answers) {
+    const buttons = Object.entries(answers).map(([label, run]) => {
+      const onclick = () => {
+        ui.notice.hidden = true;
+        // The focused button is gone.
+        ui.text.focus();
+        run();
+      };
+      return make("button", { onclick }, label);
+    });
+    ui.notice.replaceChildren(make("span", { dir: "auto" }, text), ...buttons);
+    ui.notice.hidden = false;
   }
 }

@@ -7,22 +7,23 @@
  * What is said in rooms and direct messages is chat.js's.
  */
 import { Chat } from "./chat.js";
-import { commandContext } from "./command_context.js";
-import { runCommand } from "./commands.js";
+import { copyAsTyped } from "./clipboard.js";
 import { Composer } from "./composer.js";
+import { Attention } from "./attention.js";
 import { avatar, browserStorage, nameOf, tabStorage, ui } from "./dom.js";
-import { destinationOf, fragmentOf, showMembers } from "./lists.js";
+import { destinationOf, filterLists, fragmentOf, showMemberFilter } from "./lists.js";
+import { showMembers, takeAccessToken } from "./lists.js";
 import { ACCESS_TOKEN_NEEDED, closeLists, LoginForm, onFormSubmit } from "./login_form.js";
-import { Menu } from "./menu.js";
-import { Moderation } from "./moderation.js";
+import { Menus } from "./menus.js";
 import { Notice } from "./notice.js";
+import { refusalFor } from "./refusal.js";
 import { RoomList } from "./room_list.js";
+import { sourcesOf } from "./sources.js";
 import { StatusLine } from "./status_line.js";
-import { leaveSession, takeSession } from "./tab_session.js";
+import { leaveSession, shareSession, takeSession, takeSessionBack } from "./tab_session.js";
 import { drawEmpty, drawHeader, drawPlaces, drawRules, drawUnread } from "./view.js";
 
 /** @import { ChatError, StateEvent, User } from "../client/client.js" */
-/** @import { CommandContext } from "./commands.js" */
 /** @import { Entry } from "./entry.js" */
 /** @import { Destination } from "./lists.js" */
 /** @import { Login, Reason } from "./login_form.js" */
@@ -40,13 +41,22 @@ class Page {
   #chat;
   #login = new LoginForm((login) => this.#submitLogin(login));
   #status = new StatusLine(this.#login, () => this.#retry());
-  #composer = new Composer((text) => this.#send(text));
-  #menu = new Menu();
+  #composer = new Composer(
+    {
+      send: (text) => this.#send(text),
+      editLast: () => this.#chat?.shown?.log.editLast() ?? false,
+      typing: () => {},
+    },
+    sourcesOf(
+      () => this.#chat,
+      () => this.#roomList.rooms,
+      () => this.#menus?.loaded?.commands ?? [],
+    ),
+  );
   #notice = new Notice();
-  /** @type {Moderation | undefined} */
-  #moderation;
-  /** @type {CommandContext | undefined} */
-  #commands;
+  #attention = new Attention(this.#notice, (destination) => this.#go(destination));
+  /** @type {Menus | undefined} */
+  #menus;
   #roomList = new RoomList(() => this.#chat?.client, () => this.#drawSoon());
   /** The members that are drawn. @type {readonly User[] | undefined} */
   #drawnMembers;
@@ -68,6 +78,7 @@ class Page {
     this.#listenToElements();
     this.#listenToWindow();
     takeSession();
+    shareSession(() => this.#giveAway());
     this.#followAddress();
     const nick = this.#login.nick = browserStorage.get("nick") ?? "";
     if (!nick) return this.#openLogin();
@@ -114,19 +125,26 @@ class Page {
       failed: (error) => this.#fail(error),
       edit: ({ text }) => this.#composer.edit(text),
       edited: () => this.#composer.focus(),
-      openMenu: (button, { user = "", nick, registered, ...entry }) =>
-        this.#openUserMenu(button, { user, nick, registered }, { ...entry, nick }),
+      openMenu: (button, entry) =>
+        this.#menus?.open(button, "Actions for this message", (more) => more.messageItems(entry)),
       told: (text) => this.#notice.show(text),
+      concerned: ({ place: { destination, label }, log }, entry) => {
+        const isSeen = log.isSeen && document.hasFocus();
+        this.#attention.draw({ ...destination, message: entry.id }, label, entry, isSeen);
+      },
     });
     this.#chat = chat;
-    const actions = {
-      go: (/** @type {Destination} */ destination) => this.#go(destination),
-      note: (/** @type {string} */ text) => this.#note(text),
-      fail: (/** @type {ChatError} */ error) => this.#fail(error),
-      giveBack: (/** @type {string} */ line) => this.#composer.giveBack(line),
-    };
-    const moderation = this.#moderation = new Moderation(chat, actions);
-    this.#commands = commandContext(chat, moderation, actions);
+    this.#menus = new Menus(chat, {
+      go: (destination) => this.#go(destination),
+      note: (text) => this.#note(text),
+      fail: (error) => this.#fail(error),
+      flash: (text) => this.#status.flash(text),
+      giveBack: (line) => this.#composer.giveBack(line),
+      quote: (text) => this.#composer.quote(text),
+      attention: this.#attention,
+      signOut: () => this.#signOut(),
+      leave: () => this.#leave(),
+    });
     const { client } = chat;
     client.on("state", (event) => this.#stateChanged(event));
     client.on("resumed", ({ recovered }) => {
@@ -162,7 +180,7 @@ class Page {
           if (event.code === REMOVED_CODE) return void this.#removed(event.reason);
           return this.#openLogin(this.#loginError ?? this.#lastError);
         }
-        if (!this.#wasOnline) this.#checkAccess().catch(() => {});
+        this.#explainOffline(event.retryAt).catch(() => {});
         return this.#status.offline(event.retryAt);
       case "closed":
         return this.#closed(event.reason);
@@ -182,7 +200,7 @@ class Page {
   /** @param {Extract<StateEvent, { state: "closed" }>["reason"]} reason */
   #closed(reason) {
     this.#status.stop();
-    if (reason === "taken-over") this.#status.show("Parley is open in another tab.");
+    if (reason === "taken-over") return this.#goneElsewhere();
     if (reason !== "ended") return;
     // Somebody else may use this device from now on.
     tabStorage.set("directs", null);
@@ -190,15 +208,34 @@ class Page {
     this.#status.show("This session was ended from another device.", "Log in again");
   }
 
-  /** Tries to come back: over a new connection, or with a new session. */
-  #retry() {
-    if (this.#chat?.client.state === "closed") location.reload();
-    else this.#chat?.client.retryNow();
+  /** Says that the chat goes on in another tab. What is written here stays in the field. */
+  #goneElsewhere() {
+    this.#draw();
+    this.#status.show("The chat goes on in another tab or window.", "Use it here");
+  }
+
+  /** Ends the session here, because another tab takes it. Returns whether there was one. */
+  #giveAway() {
+    const { client } = this.#chat ?? {};
+    if (!client || client.state === "closed") return false;
+    client.detach();
+    this.#goneElsewhere();
+    return true;
+  }
+
+  /** Tries to come back: over a new connection, or with the session of another tab, or a new one. */
+  async #retry() {
+    const { client } = this.#chat ?? {};
+    if (client?.state !== "closed") return client?.retryNow();
+    if (!tabStorage.get("session")) await takeSessionBack();
+    location.reload();
   }
 
   #online() {
     this.#login.close();
     this.#roomList.loadSoon();
+    // While there is a connection.
+    this.#menus?.load();
     this.#draw();
     if (!this.#wasOnline) this.#composer.focus();
     // The address names a room that the server did not let the user enter.
@@ -213,18 +250,29 @@ class Page {
   }
 
   /**
-   * Asks for an access token if the server needs one, or says that the address is banned: browsers do
-   * not say why a WebSocket failed.
+   * Asks the server why it accepts no connection: browsers do not say why a WebSocket failed. Asks for an
+   * access token if the server needs one.
+   *
+   * @param {number} retryAt
    */
-  async #checkAccess() {
+  async #explainOffline(retryAt) {
+    const { client } = this.#chat ?? {};
     const token = browserStorage.get("token");
-    const answer = await fetch("/ws", { headers: { authorization: `Bearer ${token}` } });
-    const { status } = answer;
-    if (status !== 401 && status !== 403 || this.#wasOnline) return;
-    this.#chat?.client.detach();
-    if (status === 403) return this.#status.show(await answer.text(), "Try again");
-    const message = token ? "Wrong access token." : "This chat is private. Enter its access token.";
-    this.#openLogin({ code: ACCESS_TOKEN_NEEDED, message });
+    const { status, text, seconds } = await refusalFor(token);
+    if (client?.state !== "offline") return;
+    switch (status) {
+      case 401: {
+        client.detach();
+        const message = token ? text : "This chat is private. Enter its access token.";
+        return this.#openLogin({ code: ACCESS_TOKEN_NEEDED, message });
+      }
+      case 403:
+        client.detach();
+        return this.#status.show(text, "Try again");
+      case 429:
+      case 503:
+        return this.#status.offline(Math.max(retryAt, Date.now() + seconds * 1000), text);
+    }
   }
 
   /** Shows a line to the user only, in the conversation if there is one. */
@@ -240,18 +288,21 @@ class Page {
     else if (code !== "replaced" && code !== "closed") this.#note(message);
   }
 
-  /**
-   * @param {HTMLElement} button
-   * @param {User} user
-   * @param {Entry} [message]
-   */
-  #openUserMenu(button, user, message) {
-    const items = this.#moderation?.userItems(user, message) ?? [];
-    this.#menu.open(button, `Actions for ${user.nick}`, items);
+  /** Ends the session, and asks for a nickname: somebody else may use this device from now on. */
+  async #signOut() {
+    await this.#chat?.client.close();
+    for (const key of ["session", "directs", "ownIds"]) tabStorage.set(key, null);
+    browserStorage.set("nick", "");
+    location.reload();
+  }
+
+  #leave() {
+    this.#chat?.leave().catch((error) => this.#fail(error));
   }
 
   /** Opens the conversation that the address names. */
   #followAddress() {
+    takeAccessToken();
     const destination = destinationOf(location.hash);
     this.#login.room = destination.room ?? "lobby";
     this.#chat?.open(destination).catch((error) => this.#fail(error));
@@ -274,8 +325,7 @@ class Page {
 
   /** Posts a message, or runs a command. */
   #send(/** @type {string} */ text) {
-    if (!this.#commands) return;
-    if (/^\s*\//.test(text)) runCommand(text.trim(), this.#commands);
+    if (/^\s*\//.test(text)) this.#menus?.load((more) => more.run(text.trim()));
     else this.#chat?.shown?.post("message", text);
   }
 
@@ -298,27 +348,33 @@ class Page {
     }
     const { shownRoom: { members } = { members: undefined }, ignored: { users: ignored } } = chat;
     if (this.#drawnMembers !== members || this.#drawnIgnored !== ignored) {
-      const openMenu = this.#openUserMenu.bind(this);
+      const openMenu = (/** @type {HTMLElement} */ button, /** @type {User} */ member) =>
+        this.#menus?.open(button, `Actions for ${member.nick}`, (more) => more.userItems(member));
       showMembers(ui.members, members ?? [], { ownId: user, ignored, openMenu });
+      showMemberFilter();
     }
     this.#drawnMembers = members;
     this.#drawnIgnored = ignored;
     drawHeader(chat);
     drawRules(chat);
     drawPlaces(chat, this.#roomList.rooms);
+    filterLists(ui.joinRoom, ui.rooms, ui.otherRooms);
     drawEmpty(chat);
-    drawUnread(chat);
+    this.#attention.count(drawUnread(chat));
   }
 
   #listenToElements() {
     onFormSubmit(ui.join, () => {
       this.#go({ room: ui.joinRoom.value.trim() });
       ui.joinRoom.value = "";
+      this.#drawSoon();
     });
-    ui.me.onclick = () => this.#openLogin();
+    ui.joinRoom.oninput = () => this.#drawSoon();
+    ui.findMember.oninput = () => showMemberFilter();
+    ui.me.onclick = () => this.#menus?.open(ui.me, "Your nickname", (more) => more.accountItems());
     ui.roomMenu.onclick = () =>
-      this.#menu.open(ui.roomMenu, "This room", this.#moderation?.roomItems() ?? []);
-    ui.leave.onclick = () => this.#chat?.leave().catch((error) => this.#fail(error));
+      this.#menus?.open(ui.roomMenu, "This conversation", (more) => more.placeItems());
+    ui.leave.onclick = () => this.#leave();
     ui.share.lastElementChild.onclick = () => {
       // The clipboard API exists only on pages served over HTTPS.
       getSelection()?.selectAllChildren(ui.address);
@@ -346,13 +402,27 @@ class Page {
     addEventListener("beforeunload", (event) => {
       if (this.#chat?.conversations.some(({ log }) => log.isSending)) event.preventDefault();
     });
-    addEventListener("keydown", ({ key }) => {
-      if (key !== "Escape" || !this.#chat) return;
+    addEventListener("keydown", (event) => {
+      if (isTyped(event)) return ui.text.focus();
+      if (event.key !== "Escape" || !this.#chat) return;
       if (this.#chat.client.state === "online") this.#login.close();
       this.#chat.shown?.log.scrollToEnd();
       ui.text.focus();
     });
+    addEventListener("copy", copyAsTyped);
   }
+}
+
+/**
+ * Whether a key begins a message although the message field has no focus.
+ *
+ * @param {KeyboardEvent} event
+ */
+function isTyped({ key, ctrlKey, altKey, metaKey, target }) {
+  // A space presses the focused button.
+  if ([...key].length !== 1 || key === " " || ctrlKey || altKey || metaKey) return false;
+  const element = /** @type {HTMLElement} */ (target);
+  return !element.closest("input, textarea, select, dialog, [popover]:popover-open, #login");
 }
 
 new Page().start();

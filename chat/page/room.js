@@ -31,6 +31,16 @@ export class RoomConversation extends Conversation {
     return this.context.client.room(this.name);
   }
 
+  /** @override */
+  get place() {
+    return { destination: { room: this.name }, label: this.name };
+  }
+
+  /** @override */
+  get others() {
+    return this.members;
+  }
+
   /**
    * @override
    * @param {"message" | "action"} type
@@ -43,7 +53,7 @@ export class RoomConversation extends Conversation {
   /** Handles an event of the room. */
   receive(/** @type {RoomEvent} */ event) {
     if (event.type === "message" || event.type === "action") {
-      return this.log.add(this.entryOf(event));
+      return this.arrived(this.entryOf(event));
     }
     this.#duringLoad?.push(event);
     this.#updateMembers(event);

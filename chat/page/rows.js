@@ -7,9 +7,11 @@
  * They know nothing of scrolling and of what is read, which are the log's (log.js).
  */
 import { make } from "./dom.js";
-import { appendMembership, decorate, rowOf } from "./entry.js";
+import { decorate, rowOf } from "./entry.js";
+import { appendMembership } from "./membership_line.js";
 
 /** @import { Entry, Row } from "./entry.js" */
+/** @import { FindMentions } from "./format.js" */
 
 /** The rows of a log. */
 export class Rows {
@@ -17,11 +19,16 @@ export class Rows {
   #rows = [];
   #ids = new Set();
   #isHidden;
+  #find;
   list = make("div.rows", {});
 
-  /** @param {(entry: Entry) => boolean} isHidden whether the user ignores the author */
-  constructor(isHidden) {
+  /**
+   * @param {(entry: Entry) => boolean} isHidden whether the user ignores the author
+   * @param {FindMentions} find
+   */
+  constructor(isHidden, find) {
     this.#isHidden = isHidden;
+    this.#find = find;
   }
 
   get length() {
@@ -51,6 +58,11 @@ export class Rows {
     return this.#rows.find((row) => row.element.contains(element));
   }
 
+  /** Returns the row of the entry with an ID. */
+  byId(/** @type {string} */ id) {
+    return this.#rows.find((row) => row.id === id);
+  }
+
   /** Returns the rows for which a condition holds. */
   filter(/** @type {(row: Row) => boolean} */ condition) {
     return this.#rows.filter(condition);
@@ -76,10 +88,24 @@ export class Rows {
     if (entry.type === "membership" && appendMembership(this.#rows.at(-1), entry)) return;
     const row = this.#rowOf(entry);
     this.#ids.add(row.id);
+    this.adopt(row);
+    return row;
+  }
+
+  /** Appends a row that is drawn already. */
+  adopt(/** @type {Row} */ row) {
     this.#rows.push(row);
     this.list.append(row.element);
     this.#decorate(this.#rows.length - 1);
-    return row;
+  }
+
+  /** Removes one row. */
+  remove(/** @type {Row} */ { element }) {
+    const index = this.#rows.findIndex((row) => row.element === element);
+    if (index < 0) return;
+    this.#rows.splice(index, 1);
+    element.remove();
+    this.#decorate(index);
   }
 
   /** Puts older entries before the first row. */
@@ -128,14 +154,16 @@ export class Rows {
   }
 
   /**
-   * Removes rows from the document.
+   * Removes rows from the document, except messages that failed: only this page has them.
    *
    * @param {number} start
    * @param {number} [count] default: all that follow
    */
   drop(start, count = Infinity) {
-    for (const { id, element } of this.#rows.splice(start, count)) {
-      element.remove();
+    const dropped = this.#rows.splice(start, count);
+    this.#rows.splice(start, 0, ...dropped.filter(({ failure }) => failure !== undefined));
+    for (const { id, element, failure } of dropped) {
+      if (failure === undefined) element.remove();
       this.#ids.delete(id);
     }
     this.#decorate(start);
@@ -143,7 +171,7 @@ export class Rows {
 
   /** @param {Entry} entry */
   #rowOf(entry) {
-    const row = rowOf(entry);
+    const row = rowOf(entry, this.#find);
     this.#hide(row);
     return row;
   }

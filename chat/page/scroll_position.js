@@ -41,6 +41,18 @@ export class ScrollPosition {
     return scrollHeight - scrollTop - clientHeight;
   }
 
+  /** Shows an element in the middle, where new rows do not move it. */
+  show(/** @type {HTMLElement} */ element) {
+    this.leaveEnd();
+    element.scrollIntoView({ block: "center" });
+    this.#lastTop = this.fromStart;
+  }
+
+  /** Notes that the user reads above the end. */
+  leaveEnd() {
+    this.isAtEnd = false;
+  }
+
   /** Goes to the end. */
   toEnd() {
     this.isAtEnd = true;

@@ -51,12 +51,17 @@ export class StatusLine {
     this.#timer = setTimeout(() => this.#draw("Connecting…"), CONNECTING_DELAY_MS);
   }
 
-  /** Shows that the page is offline, with the seconds until the next attempt. */
-  offline(/** @type {number} */ retryAt) {
+  /**
+   * Shows that the page is offline, with the seconds until the next attempt.
+   *
+   * @param {number} retryAt
+   * @param {string} [why]
+   */
+  offline(retryAt, why = "Offline.") {
     clearTimeout(this.#timer);
     const seconds = Math.ceil((retryAt - Date.now()) / 1000);
-    this.#draw("Offline.", `Reconnecting${seconds > 0 ? ` in ${seconds} s` : ""}…`, "Retry now");
-    this.#timer = setTimeout(() => this.offline(retryAt), 1000);
+    this.#draw(why, `Reconnecting${seconds > 0 ? ` in ${seconds} s` : ""}…`, "Retry now");
+    this.#timer = setTimeout(() => this.offline(retryAt, why), 1000);
   }
 
   /** Shows nothing new, and stops counting. */

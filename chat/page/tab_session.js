@@ -2,7 +2,8 @@
 /// <reference lib="dom" />
 /**
  * The session that a tab keeps for a reload. A tab that is closed leaves it for the next one, so that a
- * user who closes the only tab and opens another is the same user.
+ * user who closes the only tab and opens another is the same user. A tab whose session goes on in another
+ * one can ask for it back.
  */
 import { browserStorage, tabStorage } from "./dom.js";
 
@@ -18,4 +19,52 @@ export function takeSession() {
 /** Leaves the session for the next tab: this one may be closed, and not only reloaded. */
 export function leaveSession() {
   browserStorage.set("left", { at: Date.now(), session: tabStorage.get("session") });
+}
+
+/** Milliseconds within which another tab answers. */
+const ANSWER_MS = 500;
+/** The name under which the tabs of a browser talk to each other. */
+const CHANNEL = "parley.session";
+
+/**
+ * Gives the session to another tab that had it before, when that one asks for it.
+ *
+ * @param {() => boolean} giveAway ends the use here, and returns whether this tab had the session
+ */
+export function shareSession(giveAway) {
+  const channel = new BroadcastChannel(CHANNEL);
+  // Before the tab can be duplicated.
+  const id = tabId();
+  channel.onmessage = ({ data }) => {
+    if (data !== id || !giveAway()) return;
+    channel.postMessage({ session: tabStorage.get("session") });
+    tabStorage.set("session", null);
+  };
+}
+
+/**
+ * Asks the tab that has taken the session over for it. Without an answer the next login begins a new one.
+ *
+ * @returns {Promise<void>}
+ */
+export function takeSessionBack() {
+  const channel = new BroadcastChannel(CHANNEL);
+  const { promise, resolve } = Promise.withResolvers();
+  channel.onmessage = ({ data }) => {
+    if (!data?.session) return;
+    tabStorage.set("session", data.session);
+    resolve(undefined);
+  };
+  channel.postMessage(tabId());
+  setTimeout(resolve, ANSWER_MS);
+  return promise.finally(() => channel.close());
+}
+
+/** What a tab and its duplicates have in common, because the browser copies their storage. */
+function tabId() {
+  const known = tabStorage.get("tab");
+  if (known) return known;
+  const id = crypto.getRandomValues(new Uint32Array(4)).join("-");
+  tabStorage.set("tab", id);
+  return id;
 }

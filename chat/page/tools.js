@@ -6,10 +6,11 @@
  * Where the buttons stand is message_buttons.js's.
  */
 import { make } from "./dom.js";
+import { menuButton } from "./menu.js";
 import { MessageButtons } from "./message_buttons.js";
 
 /** @import { ChatError } from "../client/client.js" */
-/** @import { Row } from "./entry.js" */
+/** @import { Entry, Row } from "./entry.js" */
 /** @import { Rows } from "./rows.js" */
 
 /**
@@ -21,6 +22,7 @@ import { MessageButtons } from "./message_buttons.js";
  * @property {(row: Row, text: string) => Promise<void>} save
  * @property {(row: Row) => Promise<void>} remove
  * @property {() => void} edited
+ * @property {(button: HTMLElement, entry: Entry) => void} openMenu opens the menu of a message
  */
 
 /** The buttons of a log. */
@@ -34,15 +36,27 @@ export class Tools {
    */
   constructor(rows, actions) {
     this.#actions = actions;
+    const openMenu = (/** @type {HTMLElement} */ button) => {
+      if (this.#buttons.row) actions.openMenu(button, this.#buttons.row);
+    };
     this.#buttons = new MessageButtons(rows, {
       kind: "div.tools",
       label: "Your message",
       isEligible: actions.canEdit,
       buttons: [
-        make("button", { onclick: () => this.#edit() }, "Edit"),
+        menuButton("Actions for your message", openMenu),
+        make("button.edit", { onclick: () => this.#edit() }, "Edit"),
         make("button", { onclick: () => this.#remove() }, "Delete"),
       ],
     });
+  }
+
+  /** Edits the user's last message. Returns whether there is one that can be edited. */
+  editLast() {
+    if (this.#buttons.element.hidden) return false;
+    this.#buttons.toNewest();
+    this.#edit();
+    return this.#buttons.row !== undefined;
   }
 
   /** See {@linkcode MessageButtons.moveTo}. */

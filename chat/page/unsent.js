@@ -2,19 +2,23 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /**
- * The messages of a conversation that the server has not confirmed: sent, or failed with a reason.
+ * The messages of a conversation that the server has not confirmed. While one is being sent, it stands
+ * below the log. Once it has failed it is a row of the log, with its reason, and is not this file's any more.
  */
 import { make } from "./dom.js";
 import { rowOf } from "./entry.js";
 
 /** @import { Entry, Row } from "./entry.js" */
+/** @import { FindMentions } from "./format.js" */
 
 /**
- * What the buttons of a failed message do.
+ * What the buttons of a failed message do. It is removed before.
  *
  * @typedef {object} UnsentActions
  * @property {(entry: Entry) => void} retry
  * @property {(entry: Entry) => void} edit
+ * @property {() => void} edited - the user has dealt with the message
+ * @property {FindMentions} findMentions
  */
 
 /** The unconfirmed messages, by `cid`, and the list that shows them. */
@@ -40,7 +44,7 @@ export class Unsent {
 
   /** Shows a message as being sent. */
   add(/** @type {Entry} */ entry) {
-    const row = rowOf(entry);
+    const row = rowOf(entry, this.#actions.findMentions);
     row.element.classList.add("sending", "first");
     this.#rows.set(row.cid, row);
     this.list.append(row.element);
@@ -52,35 +56,36 @@ export class Unsent {
   }
 
   /**
-   * Shows why a message failed, with buttons to retry or edit it.
+   * Takes a failed message out of the list, adds the reason and buttons, and returns it.
    *
    * @param {string} cid
    * @param {string} reason
+   * @param {(row: Row) => void} remove takes it out of the log
+   * @returns {Row | undefined} `undefined`: its event has arrived
    */
-  failed(cid, reason) {
+  failed(cid, reason, remove) {
     const row = this.#rows.get(cid);
     if (!row) return;
+    this.remove(cid);
     row.element.classList.replace("sending", "failed");
     const button = (/** @type {string} */ label, /** @type {(entry: Entry) => void} */ act) => {
       const onclick = () => {
-        this.remove(cid);
+        remove(row);
         act(row);
       };
       return make("button", { onclick }, label);
     };
-    const { retry, edit } = this.#actions;
-    row.element.append(
-      make(
-        "p.failure",
-        { role: "alert" },
-        reason,
-        button("Try again", retry),
-        button("Edit", edit),
-      ),
-    );
+    const { retry, edit, edited } = this.#actions;
+    const buttons = [
+      button("Try again", retry),
+      button("Edit", edit),
+      button("Discard", () => edited()),
+    ];
+    row.element.append(make("p.failure", { role: "alert" }, reason, ...buttons));
+    return { ...row, failure: reason };
   }
 
-  /** Removes a message, whose event has arrived or which is tried again. */
+  /** Removes a message that is confirmed, or has failed. */
   remove(/** @type {string | undefined} */ cid) {
     this.#rows.get(cid)?.element.remove();
     this.#rows.delete(cid);

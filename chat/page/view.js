@@ -19,21 +19,23 @@ export function drawHeader(/** @type {Chat} */ { client, shown, shownRoom, shown
   if (ui.title.dataset.label !== label) ui.title.replaceChildren(...nameOf(named));
   ui.title.dataset.label = label;
   ui.title.className = shownRoom ? "room" : "";
-  ui.openPeople.textContent = ui.peopleTitle.textContent = `${
-    shownRoom?.members.length ?? 0
-  } online`;
+  const people = shownRoom?.members.length ?? 0;
+  ui.openPeople.textContent = `${people}`;
+  ui.openPeople.ariaLabel = ui.peopleTitle.textContent = `${people} online`;
   ui.openPeople.hidden = ui.people.hidden = !shownRoom;
+  ui.roomMenu.hidden = !shown;
   ui.composer.hidden = !shown || client.state === "closed";
   ui.text.placeholder = `Message ${shownRoom ? "#" : ""}${named.nick}`;
 }
 
+/** room-10 comes after room-2. */
+const NATURAL = new Intl.Collator([], { numeric: true });
 const UNTIL = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" });
 
 /** Draws what moderators have decided for the room: the topic, and who may write or join. */
 export function drawRules(/** @type {Chat} */ { shownRoom }) {
-  const { topic = "", slow, locked, private: isPrivate, muted = 0, role } =
-    shownRoom?.channel.state ?? {};
-  ui.roomMenu.hidden = !role;
+  const { topic = "", slow, locked, private: isPrivate, muted = 0 } = shownRoom?.channel.state ??
+    {};
   drawText(ui.topic, topic);
   ui.topic.title = topic;
   drawText(
@@ -84,6 +86,7 @@ export function drawPlaces({ rooms, directs, shown }, everyRoom) {
     room: room.name,
     people: room === shown ? room.members.length : people.get(room.name),
     unread: room.log.unread,
+    concerns: room.isConcerning,
     current: room === shown,
   }));
   const others = everyRoom.filter(({ room }) => !rooms.get(room));
@@ -96,7 +99,7 @@ export function drawPlaces({ rooms, directs, shown }, everyRoom) {
  * @param {{ room: string }} other
  */
 function byName(one, other) {
-  return one.room.localeCompare(other.room);
+  return NATURAL.compare(one.room, other.room);
 }
 
 /** Draws the hint of a conversation without messages. */
@@ -128,10 +131,18 @@ function hintOf(/** @type {Chat} */ { client, shownRoom, shownDirect }) {
     : ["You're the first one here", "Invite others with this link:"];
 }
 
-/** Draws the numbers of unread messages, in the page and its title. */
-export function drawUnread(/** @type {Chat} */ { conversations, shown, shownRoom, shownDirect }) {
+/**
+ * Draws the numbers of unread messages, in the page and its title. Returns the number of conversations with
+ * messages that concern the user.
+ */
+export function drawUnread(/** @type {Chat} */ chat) {
+  const { conversations, rooms, shown, shownRoom, shownDirect } = chat;
   const unread = conversations.reduce((sum, { log }) => sum + log.unread, 0);
-  ui.elsewhere.textContent = unread - (shown?.log.unread ?? 0) || "";
+  const elsewhere = unread - (shown?.log.unread ?? 0);
+  ui.elsewhere.textContent = elsewhere || "";
+  ui.openPlaces.ariaLabel = elsewhere ? `Rooms, ${elsewhere} new messages` : "Rooms";
   const name = shownRoom ? `#${shownRoom.name}` : shownDirect?.user.nick;
-  document.title = `${unread ? `(${unread}) ` : ""}${shown ? `${name} · ` : ""}Parley`;
+  const mark = rooms.all.some(({ isConcerning }) => isConcerning) ? "@" : "";
+  document.title = `${unread ? `(${mark}${unread}) ` : ""}${shown ? `${name} · ` : ""}Parley`;
+  return conversations.filter(({ isConcerning }) => isConcerning).length;
 }

@@ -129,9 +129,9 @@ export class ChatV1 implements Protocol {
     if (ref !== undefined) this.reply(connection, "ok", ref, { id: result.eventId, ...more });
   }
 
-  /** Returns an event as a line of JSON. */
-  encode(event: RoomEvent, eventId: string): string {
-    return encodeJson(event, eventId, this.#parts.retentionMs > 0);
+  /** Returns an event as a line of JSON, for a client that reads it from history. */
+  encode({ session }: Connection, event: RoomEvent, eventId: string): string {
+    return encodeJson(event, eventId, this.#parts.retentionMs > 0, session.user);
   }
 
   /** Returns the fields that name the client's user. */

@@ -101,7 +101,7 @@ async function identifyAtLogin(
     if (unread.entries.length === 0) return;
     const lines = unread.entries.map(({ event, eventId }) => {
       known.add(eventId);
-      return v1.encode(event, eventId);
+      return v1.encode(connection, event, eventId);
     });
     connection.replyLarge(lines.join("\n"));
   } finally {
@@ -120,7 +120,7 @@ async function resume(
   await v1.welcome(connection, ref, resumption.token);
   const lines: string[] = [];
   for (const { room, entries, recovered, reason, from } of resumption.parts) {
-    for (const { eventId, event } of entries) lines.push(v1.encode(event, eventId));
+    for (const { eventId, event } of entries) lines.push(v1.encode(connection, event, eventId));
     const resumed = { room, recovered, missed: entries.length, reason, from };
     lines.push(encodeReply("resumed", undefined, resumed));
     const state = room === undefined ? "" : v1.roomStateOf(connection, room);

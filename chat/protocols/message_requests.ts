@@ -5,6 +5,7 @@
  * them out.
  */
 import * as z from "zod";
+import { REACTIONS } from "../base/reactions.ts";
 import { MAX_REPLY_BYTES } from "../delivery/encoded_size.ts";
 import { encodeReply } from "../delivery/json.ts";
 import type { Place } from "../storage/read_markers.ts";
@@ -37,6 +38,11 @@ const directFields = exactlyOne(
 );
 const editFields = placeFields({ id, text });
 const deleteFields = placeFields({ id, reason: bounded.optional() });
+const reactFields = placeFields({
+  id,
+  emoji: z.enum(REACTIONS),
+  remove: z.literal(true).optional(),
+});
 const readFields = placeFields({ id });
 const historyFields = placeFields({
   before: id.optional(),
@@ -54,6 +60,7 @@ export const MESSAGE_REQUESTS: RequestTypes = {
   direct: row("message", directFields, sendDirect),
   edit: row("message", editFields, revise),
   delete: row("message", deleteFields, remove),
+  react: row("message", reactFields, react),
   read: row("command", readFields, async (v1, connection, { id, ref, ...place }) => {
     v1.replyOk(connection, ref, await v1.handler.reading.markRead(connection, placeOf(place), id));
   }),
@@ -108,6 +115,15 @@ async function revise(
   v1.replyOk(connection, ref, result);
 }
 
+async function react(
+  v1: ChatV1,
+  connection: Connection,
+  { id: target, emoji, remove, ref, ...place }: z.infer<typeof reactFields>,
+): Promise<void> {
+  const request = { place: placeOf(place), target, emoji, isAdded: remove !== true };
+  v1.replyOk(connection, ref, await v1.handler.revisions.react(connection, request));
+}
+
 /** Deletes an own message or, as a moderator, one of another user. */
 async function remove(
   v1: ChatV1,
@@ -133,7 +149,9 @@ async function showHistory(
   if (!result.ok) return v1.replyError(connection, ref, result);
   const { entries, more, isComplete } = result;
   const where = "room" in result.place ? { room: result.place.room } : { with: result.place.user };
-  const events = entries.map(({ eventId, event }) => v1.encode(event, eventId)).join(",");
+  const events = entries.map(({ eventId, event }) => v1.encode(connection, event, eventId)).join(
+    ",",
+  );
   const head = encodeReply("history", ref, where).slice(0, -1);
   const complete = isComplete === undefined ? "" : `,"complete":${isComplete}`;
   connection.replyLarge(`${head},"events":[${events}],"more":${more}${complete}}`);

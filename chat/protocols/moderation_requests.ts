@@ -141,7 +141,9 @@ async function showRecord(
   const result = await v1.handler.moderating.record(connection, query);
   if (!result.ok) return v1.replyError(connection, ref, result);
   const { room, entries, more } = result;
-  const events = entries.map(({ eventId, event }) => v1.encode(event, eventId)).join(",");
+  const events = entries.map(({ eventId, event }) => v1.encode(connection, event, eventId)).join(
+    ",",
+  );
   const head = encodeReply("modlog", ref, { room }).slice(0, -1);
   connection.replyLarge(`${head},"events":[${events}],"more":${more}}`);
 }

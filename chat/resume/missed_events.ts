@@ -41,6 +41,8 @@ export interface LastSeen {
 /** One search: for whom, and up to which event. */
 interface Search {
   readonly session: Session;
+  /** The rooms in which the session was before its own events were read. */
+  readonly joined: ReadonlySet<string>;
   /** The ID of the event that resumed the session: later events are held for its client. */
   readonly now: string;
   readonly seen: LastSeen;
@@ -121,13 +123,15 @@ export class MissedEventsReader {
     isCovered: IsCovered,
   ): Promise<readonly MissedPart[]> {
     const lastIds = [...seen.last.values()];
+    // A leave that is delivered from here on is found in the room, or held.
+    const joined = new Set(session.rooms);
     const own = await readOwn(this.#parts, session, {
       last: lastIds.reduce((oldest, each) => each < oldest ? each : oldest, "~"),
-      joined: session.rooms.difference(new Set(seen.last.keys())),
+      joined: joined.difference(new Set(seen.last.keys())),
     });
     const rooms = roomsOf(session, seen);
     const found = new MissedParts(eventBytesBeside(rooms));
-    const search: Search = { session, now, seen, own, isCovered, found };
+    const search: Search = { session, joined, now, seen, own, isCovered, found };
     await eachOf([undefined, ...rooms], MAX_ROOMS_AT_ONCE, async (room) => {
       found.add(
         room === undefined ? await this.#readDirect(search) : await this.#readRoom(search, room),
@@ -154,11 +158,11 @@ export class MissedEventsReader {
   }
 
   async #readRoom(search: Search, room: string): Promise<FoundPart> {
-    const { session, now, seen, own } = search;
+    const { session, joined, now, seen, own } = search;
     const { history } = this.#parts;
     const last = seen.last.get(room);
     const moves = own.moves.filter(({ event }) => event.room === room);
-    const stays = staysOf(session.rooms.has(room), moves, last, this.#endOf(room, now));
+    const stays = staysOf(joined.has(room), moves, last, this.#endOf(room, now));
     const nothing = { room, entries: [], isCut: false, needed: [], evicted: "" };
     if (stays.length === 0) return { ...nothing, reason: "not-in-room" };
     if (history.retentionMs === 0) return { ...nothing, reason: "history-off" };

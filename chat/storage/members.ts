@@ -134,6 +134,7 @@ function applyTo(
     case "resume":
     case "edit":
     case "delete":
+    case "reaction":
     case "read":
     case "act":
       break;

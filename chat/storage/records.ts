@@ -148,6 +148,7 @@ export function cidKey(kind: EventKind, cid: string): string {
     case "resume":
     case "edit":
     case "delete":
+    case "reaction":
     case "read":
     case "act":
       return cid;
@@ -254,6 +255,7 @@ export class SessionRecords {
       case "resume":
         return this.#applyTakeover(event, eventId);
       case "nick":
+      case "reaction":
       case "read":
       case "act":
         return;

@@ -292,6 +292,7 @@ export class Storage {
       case "direct":
       case "edit":
       case "delete":
+      case "reaction":
       case "read":
       case "act":
         return this.#records.apply(event, eventId);

@@ -10,7 +10,7 @@ import { type Job, type Result, Skip, type SkippedJob } from "./job.ts";
 import { Latencies } from "./latencies.ts";
 import { PortableSockets, type SocketHandler } from "./sockets.ts";
 import { cpuSeconds, openFilesLimit, residentMb } from "./usage.ts";
-import { WIRES } from "./wire.ts";
+import { type Step, type Wire, WIRES } from "./wire.ts";
 
 /**
  * Limits in milliseconds: all clients must join within SETUP_MS. The sockets are polled for POLL_MS at
@@ -47,7 +47,8 @@ class Generator implements ClientObserver {
     });
     this.#outstanding = new Int32Array(clients);
     this.#isObserver = new Uint8Array(clients);
-    for (let room = 0; room < rooms; room++) {
+    if (job.inAllRooms) this.#isObserver[clients - 1] = 1;
+    for (let room = 0; room < rooms && !job.inAllRooms; room++) {
       const last = this.#roomOf.lastIndexOf(room);
       if (last >= 0) this.#isObserver[last] = 1;
     }
@@ -127,15 +128,12 @@ class Generator implements ClientObserver {
 
   /** Connects all clients, at most `maxConnecting` at a time. Returns the seconds that this took. */
   async #setup(): Promise<number> {
-    const { clients, maxConnecting: backlog, wire } = this.#job;
+    const { clients, maxConnecting: backlog } = this.#job;
     const started = micros();
     for (let next = 0; this.#ready + this.#clients.lostConnections < clients;) {
       const coming = next - this.#ready - this.#clients.lostConnections;
       for (let i = coming; i < backlog && next < clients; i++) {
-        this.#clients.connect(
-          next,
-          WIRES[wire].join(this.#nick(), this.#rooms[this.#roomOf[next]!]!),
-        );
+        this.#clients.connect(next, this.#arrival(next));
         next++;
       }
       await this.#clients.poll(POLL_MS);
@@ -144,6 +142,15 @@ class Generator implements ClientObserver {
     }
     if (this.#ready === 0) throw new Skip("the server closed all connections during setup");
     return (micros() - started) / 1e6;
+  }
+
+  /** Returns the steps by which a client logs in and enters its room, or all rooms. */
+  #arrival(id: number): readonly Step[] {
+    const { wire, inAllRooms } = this.#job;
+    const [first, ...further] = inAllRooms ? this.#rooms : [this.#rooms[this.#roomOf[id]!]!];
+    const { enter } = WIRES[wire] as Wire;
+    if (further.length > 0 && enter === undefined) throw new Skip("its clients are in one room");
+    return [...WIRES[wire].join(this.#nick(), first!), ...further.map((room) => enter!(room))];
   }
 
   async #load(started: number, rssOverTime: number[]): Promise<void> {
@@ -191,7 +198,9 @@ class Generator implements ClientObserver {
 
   #sendMessage(id: number): void {
     if (!this.#clients.isReady(id)) return;
-    this.#clients.sendMessage(id, this.#rooms[this.#roomOf[id]!]!, this.#job.messageBytes);
+    const { inAllRooms, rooms, messageBytes } = this.#job;
+    const room = inAllRooms ? this.#sent % rooms : this.#roomOf[id]!;
+    this.#clients.sendMessage(id, this.#rooms[room]!, messageBytes);
     this.#countSent(id);
   }
 

@@ -16,6 +16,8 @@ export interface Job {
   readonly clients: number;
   /** The number of rooms. Client i is in room i modulo this number. */
   readonly rooms: number;
+  /** If true, every client is in all rooms, and sends to them in turn. */
+  readonly inAllRooms?: true;
   /** If given, this many clients are in room 0, and the others spread over the other rooms. */
   readonly busyRoomClients?: number;
   /** How many clients send messages: the first of them. */

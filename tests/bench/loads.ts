@@ -99,6 +99,40 @@ const besideSilentRooms = (silent: number, seconds: number): JobShape => ({
   load: { kind: "closed", window: 1 },
 });
 
+/** 32 clients, of which 8 send: all of them in one room, or in the same hundred rooms. */
+function hundredRooms(seconds: number): Load {
+  const shape = (rooms: number): JobShape => ({
+    ...DEFAULTS,
+    clients: 32,
+    rooms,
+    inAllRooms: true,
+    senders: 8,
+    seconds,
+    load: { kind: "closed", window: 10 },
+  });
+  const rate = (result: Result) => result.delivered / result.seconds;
+  const readings = (rooms: string, step: number): Reading[] => [
+    { name: `deliveries/s in ${rooms}`, read: (all) => rate(all[step]!) },
+    { name: `p99 ms in ${rooms}`, read: (all) => all[step]!.p99Ms },
+    {
+      name: `CPU µs/delivery in ${rooms}`,
+      read: (all) => all[step]!.serverCpuSeconds * 1e6 / all[step]!.delivered,
+    },
+    { name: `RSS MB in ${rooms}`, read: (all) => all[step]!.rssMb },
+  ];
+  return {
+    name: "rooms100",
+    what: "32 clients, 8 send, in one room and then each in the same 100 rooms",
+    steps: [shape(1), shape(100)],
+    main: {
+      name: "deliveries/s in 100 rooms to one",
+      better: "more",
+      read: (all) => rate(all[1]!) / rate(all[0]!),
+    },
+    details: [...readings("one room", 0), ...readings("100 rooms", 1)],
+  };
+}
+
 /** Returns all loads. With `quick` they are short: they show whether everything works. */
 export function loads(quick: boolean): readonly Load[] {
   const seconds = quick ? 2 : 5;
@@ -134,6 +168,7 @@ export function loads(quick: boolean): readonly Load[] {
       10,
       seconds,
     ),
+    hundredRooms(seconds),
     {
       name: "one-talking",
       what: "20 clients, one sends 20 messages a second",

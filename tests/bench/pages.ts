@@ -18,7 +18,7 @@ async function fill(server: ServerProcess, room: string, many: number): Promise<
   for (let said = 0; said < many; said += 200) {
     const lines = Array.from(
       { length: 200 },
-      (_, i) => `{"type":"message","text":"word ${said + i}"}`,
+      (_, i) => `{"type":"message","room":"${room}","text":"word ${said + i}"}`,
     );
     client.send(lines.join("\n"));
     for (let heard = 0; heard < 200;) {
@@ -42,7 +42,7 @@ async function measure(server: ServerProcess, room: string, before?: string): Pr
   const took: number[] = [];
   for (let i = 0; i < ROUNDS; i++) {
     const started = performance.now();
-    client.send(JSON.stringify({ type: "history", before, limit: 50 }));
+    client.send(JSON.stringify({ type: "history", room, before, limit: 50 }));
     const { events } = JSON.parse(await client.next());
     took.push(performance.now() - started);
     if (events.length !== 50) throw new Error(`${events.length} events`);

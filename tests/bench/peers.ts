@@ -141,6 +141,8 @@ function parley(
       const folder = await Deno.makeTempDir({ prefix: "parley-bench-" });
       const flags = ["--kv", kind === "memory" ? ":memory:" : `${folder}/kv`];
       if (kind === "workers") flags.push("--workers", "2");
+      // One of the loads needs 100.
+      flags.push("--max-rooms", "200");
       // Rate limits would limit the load.
       const env = { CHAT_LIMITS: "off" };
       const server = await ServerProcess.start(flags, undefined, env, "null");

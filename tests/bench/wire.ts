@@ -22,7 +22,9 @@ export interface Wire {
   join(nick: string, room: string): readonly Step[];
   /** The steps from one room to another. */
   move(from: string, to: string): readonly Step[];
-  /** Returns the frame that sends a message to the current room. */
+  /** The step into a further room. Missing if a client is in one room at most. */
+  enter?(room: string): Step;
+  /** Returns the frame that sends a message to a room. */
   message(text: string, room: string): string;
   /** The step that lists the members of a room. Missing if the server has no such command. */
   list?(room: string): Step;
@@ -52,9 +54,13 @@ const chatV1: Wire = {
     { send: [json({ type: "login", nick, ref: 1 })], until: '"type":"welcome"' },
     { send: [json({ type: "join", room, ref: 2 })], until: '"ref":2' },
   ],
-  move: (_, room) => [{ send: [json({ type: "join", room, ref: 3 })], until: '"ref":3' }],
-  message: (text) => json({ type: "message", text }),
-  list: () => ({ send: [json({ type: "members", ref: 4 })], until: '"ref":4' }),
+  move: (from, to) => [
+    { send: [json({ type: "leave", room: from, ref: 3 })], until: '"ref":3' },
+    { send: [json({ type: "join", room: to, ref: 4 })], until: '"ref":4' },
+  ],
+  enter: (room) => ({ send: [json({ type: "join", room, ref: room })], until: `"ref":"${room}"` }),
+  message: (text, room) => json({ type: "message", room, text }),
+  list: (room) => ({ send: [json({ type: "members", room, ref: 5 })], until: '"ref":5' }),
 };
 
 /** The protocol of socket.io: engine.io 4 over WebSocket, packets as text. */
@@ -81,6 +87,7 @@ const irc: Wire = {
   move: (from, to) => [
     { send: [`PART #${from}`, `JOIN #${to}`], until: " 366 " },
   ],
+  enter: (room) => ({ send: [`JOIN #${room}`], until: `#${room} :End` }),
   message: (text, room) => `PRIVMSG #${room} :${text}`,
   list: (room) => ({ send: [`NAMES #${room}`], until: " 366 " }),
   answer: (frame) => frame.startsWith("PING ") ? `PONG ${frame.slice(5)}` : undefined,

@@ -199,6 +199,8 @@ export class BrowserUser {
 
   /** Chooses an item of the menu that a button opens. */
   async choose(button: string, item: string): Promise<void> {
+    // A dialog that is about to close still covers the page.
+    await this.page.waitForSelector("dialog[open]", { hidden: true });
     await this.waitForElement(button);
     await this.page.click(button);
     await this.waitForElement(MENU);

@@ -50,7 +50,7 @@ browserTest(
     await ann.send("x".repeat(101));
     await ann.waitForElement(".failed .failure");
     await ann.waitForText("Not sent", ".failed .failure");
-    await ann.page.click(".failed .failure button:last-child");
+    await ann.page.click(".failed .failure button:nth-of-type(2)");
     assertEquals(
       await ann.page.$eval("#text", (text) => (text as HTMLTextAreaElement).value.length),
       101,
@@ -97,7 +97,7 @@ browserTest(
     await ann.waitForText("meanwhile", ".bubble");
     assertEquals((await ann.textsOf(".text")).toSorted(), said.toSorted());
     await bob.disconnect();
-    await ann.close(/ERR_CONNECTION_REFUSED|WebSocket connection/);
+    await ann.close(/ERR_CONNECTION_REFUSED|WebSocket connection| 503 /);
     await server.stop();
     await Deno.remove(folder, { recursive: true });
   },
@@ -131,9 +131,8 @@ browserTest(
     assertEquals(await ann.page.$eval("#text", (text) => (text as HTMLTextAreaElement).value), "");
     await ann.page.goBack();
     await ann.waitForText("I was here", ".bubble");
-    await ann.page.click("#me");
-    await ann.fill("#loginNick", "Anna");
-    await ann.page.keyboard.press("Enter");
+    await ann.choose("#me", "Change nickname…");
+    await ann.answer({ Nickname: "Anna" });
     await ann.waitForText("Anna", "#members");
     assertEquals(await ann.page.evaluate(() => localStorage.getItem("parley.nick")), '"Anna"');
     await ann.close();
@@ -199,7 +198,7 @@ browserTest(
       ...["before", "Older messages may be missing here.", "after", "and on"],
     ]);
     await bob.disconnect();
-    await ann.close(/ERR_CONNECTION_REFUSED|WebSocket connection/);
+    await ann.close(/ERR_CONNECTION_REFUSED|WebSocket connection| 503 /);
   },
 );
 
@@ -394,7 +393,7 @@ browserTest(
     }, session);
     await twin.goto(addressOf(server));
     await twin.waitForFunction(() => document.querySelector(".own .bubble"));
-    await ann.waitForText("Parley is open in another tab.", "#status");
+    await ann.waitForText("The chat goes on in another tab or window.", "#status");
     await ann.close();
   },
 );

@@ -394,3 +394,21 @@ Deno.test("a resume that the server answers with banned is one error, and ChatCl
   assertEquals([scenario.clock.timerCount, scenario.saved?.tokens], [0, undefined]);
   await scenario.client.close();
 });
+
+Deno.test("an act that a replay repeats is delivered once", async () => {
+  const scenario = await new Scenario().logIn();
+  await scenario.socket.deliver(actEvent("mute", "e11"));
+  await scenario.reconnect();
+  const from = scenario.events.length;
+  await scenario.resume(
+    { token: "t1", last: { red: "e10" } },
+    welcome("t2", {}, "red"),
+    actEvent("mute", "e11"),
+    actEvent("unmute", "e12"),
+    resumedLine({ room: "red", missed: 2 }),
+    resumedLine({ missed: 0 }),
+  );
+  const acts = scenario.events.slice(from).filter(({ type }) => type === "act");
+  assertEquals(acts.map((event) => "id" in event && event.id), ["e12"]);
+  await scenario.client.close();
+});

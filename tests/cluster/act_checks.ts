@@ -55,6 +55,7 @@ export function checkObeyed(log: FeedLog, operators: ReadonlySet<string>): numbe
       case "message":
       case "action":
       case "edit":
+      case "reaction":
         if (operators.has(event.id)) break;
         for (const [act, id] of Object.entries(of(author))) {
           assertEquals(id, undefined, `${what}: the user is ${act}`);

@@ -130,17 +130,26 @@ export async function storedEvents(kv: Deno.Kv, stream: Stream): Promise<LoggedE
   return rows.flatMap(({ value }) => value.events.map((each) => decodeEvent(each, stream)!));
 }
 
+/** A message in history: its ID and text, whether it is deleted, and the number of reactions. */
+export type State = [id: string, text: string, isDeleted: boolean, reactions: number];
+
 /** Returns what the order and the texts of messages are in history. */
-export function lastStates(messages: readonly LoggedMessage[]): [string, string, boolean][] {
-  return messages.map(({ id, texts, isDeleted }) => [
+export function lastStates(messages: readonly LoggedMessage[]): State[] {
+  return messages.map(({ id, texts, isDeleted, reactions }) => [
     id,
     isDeleted ? "" : texts.at(-1)!,
     isDeleted,
+    isDeleted ? 0 : reactions.size,
   ]);
 }
 
-function storedStates(entries: readonly LoggedEvent[]): [string, string, boolean][] {
-  return entries.map(({ eventId, event }) => [eventId, event.text, event.deletedAt !== undefined]);
+function storedStates(entries: readonly LoggedEvent[]): State[] {
+  return entries.map(({ eventId, event: { text, deletedAt, reactions } }) => [
+    eventId,
+    text,
+    deletedAt !== undefined,
+    reactions?.split(" ").length ?? 0,
+  ]);
 }
 
 /** Returns the messages between registered users, by the name of their conversation. */

@@ -30,6 +30,8 @@ export interface LoggedMessage {
   /** Every text that it had, the newest last. */
   readonly texts: string[];
   isDeleted: boolean;
+  /** The reactions to it: user and emoji. */
+  readonly reactions: Set<string>;
 }
 
 /** The events of a run. */
@@ -110,11 +112,25 @@ export class FeedLog {
       case "message":
       case "action":
         this.#checkPresent(id, event);
-        this.messages.set(id, { id, event, texts: [event.text], isDeleted: false });
+        this.messages.set(id, {
+          id,
+          event,
+          texts: [event.text],
+          isDeleted: false,
+          reactions: new Set(),
+        });
         return;
       case "direct":
-        this.messages.set(id, { id, event, texts: [event.text], isDeleted: false });
+        this.messages.set(id, {
+          id,
+          event,
+          texts: [event.text],
+          isDeleted: false,
+          reactions: new Set(),
+        });
         return;
+      case "reaction":
+        return this.#react(id, event);
       case "edit":
       case "delete":
         return this.#revise(id, event);
@@ -181,6 +197,18 @@ export class FeedLog {
       assertEquals(hasOther(to.user), isThere, `${what}: other sessions of ${to.user}`);
     } else assertEquals([kind, isQuiet], ["nick", false], `${what}: the user stays the same`);
     room.set(id, to.user);
+  }
+
+  /** Applies a reaction, and checks that it changes something. */
+  #react(at: string, event: RoomEvent): void {
+    const message = this.messages.get(event.target!);
+    if (message === undefined) throw new Error(`${at}: no message ${event.target}`);
+    assert(!message.isDeleted, `${at}: ${event.target} was deleted before`);
+    const reaction = `${authorOf(event)} ${event.text}`;
+    const isAdded = event.count === 1;
+    assertEquals(message.reactions.has(reaction), !isAdded, `${at}: ${reaction}`);
+    if (isAdded) message.reactions.add(reaction);
+    else message.reactions.delete(reaction);
   }
 
   #revise(at: string, event: RoomEvent): void {

@@ -2,6 +2,7 @@
  * The users of a simulated chat, and what they do at random: registered ones with several devices in
  * both protocols, and unregistered ones. The people know nothing of instances and faults.
  */
+import { REACTIONS } from "../../chat/base/reactions.ts";
 import type { Random } from "../support/random.ts";
 import { OPERATOR_SECRET } from "./cluster.ts";
 import { type Account, Device, type DeviceParts, type SentMessage } from "./devices.ts";
@@ -144,7 +145,11 @@ export class People {
     const message = this.#anyOf(device.said.filter(({ id }) => id !== undefined).slice(-8));
     if (message === undefined) return;
     const { id, place } = message;
-    if (this.#random.percent(70)) {
+    if (this.#random.percent(25)) {
+      const remove = this.#random.percent(30) ? { remove: true } : {};
+      const emoji = this.#random.pick(REACTIONS);
+      void device.ask({ type: "react", ...place, id, emoji, ...remove });
+    } else if (this.#random.percent(70)) {
       void device.ask({ type: "edit", ...place, id, text: this.text() });
     } else void device.ask({ type: "delete", ...place, id });
   }

@@ -20,6 +20,7 @@ import {
   checkPresence,
   conversations,
   lastStates,
+  type State,
 } from "./end_checks.ts";
 import { FeedLog } from "./feed_log.ts";
 import { People, ROOMS, saidBy } from "./people.ts";
@@ -28,7 +29,7 @@ import { Hub, waitingForHashes, World } from "./sim_kv.ts";
 import { Terminal } from "./terminals.ts";
 import { checkSaid, Visitor } from "./visitors.ts";
 
-const STEPS = 60;
+const STEPS = 50;
 const MAX_TERMINALS = 12;
 const MAX_VISITORS = 3;
 
@@ -302,8 +303,9 @@ async function history(device: Device, place: Line): Promise<Line[]> {
   return events;
 }
 
-function stateOf({ id, text, deleted }: Line): [string, string, boolean] {
-  return [id, text, deleted !== undefined];
+function stateOf({ id, text, deleted, reactions = [] }: Line): State {
+  const many = reactions.reduce((sum: number, { count }: Line) => sum + count, 0);
+  return [id, text, deleted !== undefined, many];
 }
 
 /** Returns how many acts against users there were. */

@@ -157,6 +157,7 @@ function lineOf(event: RoomEvent, isOwn: boolean): string {
     case "direct":
     case "edit":
     case "delete":
+    case "reaction":
     case "read":
     case "resume":
       return "";
