@@ -127,3 +127,15 @@ export class Composer {
     tabStorage.set(`draft.${this.#key}`, SECRET.test(draft) ? "" : draft);
   }
 }
+
+/**
+ * Whether a key begins a message although the message field has no focus.
+ *
+ * @param {KeyboardEvent} event
+ */
+export function isTyped({ key, ctrlKey, altKey, metaKey, target }) {
+  // A space presses the focused button.
+  if ([...key].length !== 1 || key === " " || ctrlKey || altKey || metaKey) return false;
+  const element = /** @type {HTMLElement} */ (target);
+  return !element.closest("input, textarea, select, dialog, [popover]:popover-open, #login");
+}
