@@ -7,6 +7,7 @@
 import config from "./deno.json" with { type: "json" };
 import { systemClock } from "./chat/base/clock.ts";
 import { quietLog } from "./chat/base/log.ts";
+import { isCareCommand, runCare } from "./chat/program/care.ts";
 import { runChat, type Running } from "./chat/program/run.ts";
 import { readSettings, type Settings } from "./chat/program/settings.ts";
 import { StartupError } from "./chat/program/startup_error.ts";
@@ -27,6 +28,8 @@ const RELOAD_MS = 1_500;
 
 async function main(): Promise<void> {
   try {
+    const [command, ...args] = Deno.args;
+    if (isCareCommand(command)) return exit(await runCare(command, args, readVariable));
     const settings = readSettings(Deno.args, readVariable);
     if (settings === "help") return console.log(usage(config.version));
     if (settings === "version") return console.log(config.version);

@@ -14,7 +14,7 @@ import { PROJECT } from "./support/processes.ts";
  * layers. `client` and `page` run in a browser, outside this order: only `http` serves them.
  */
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
-  "program": ["", "kv", "base"],
+  "program": ["", "care", "kv", "base"],
   "": [
     "http",
     "protocols",
@@ -30,6 +30,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
     "kv",
     "base",
   ],
+  "care": ["history", "feed", "kv", "base"],
   "http": ["connections", "base", "client", "page"],
   "protocols": ["handler", "connections", "storage", "delivery", "feed", "base"],
   "handler": [
@@ -83,6 +84,7 @@ const SERVER_PLATFORM: readonly (readonly [RegExp, readonly string[]])[] = [
     /\.(atomic|list|getMany|watch)\(/,
     [
       "kv/",
+      "care/",
       "feed/",
       "history/",
       "storage/",

@@ -1,8 +1,8 @@
 /**
  * A table of every form of key: what its value is, who writes the row, and when it is removed.
  *
- * For people, and for the test that compares chat/docs/ARCHITECTURE.md and keys.ts with it. Nothing
- * that runs uses it.
+ * For people, for the test that compares chat/docs/ARCHITECTURE.md and keys.ts with it, and for
+ * care/, which must know every form. A chat that runs does not use it.
  */
 
 /** One form of key, described for people: chat/docs/ARCHITECTURE.md shows this table. */
@@ -173,6 +173,18 @@ export const KEYS = {
     value: "the number of shards of the feed",
     writer: "the first instance",
     removed: "never",
+  },
+  layout: {
+    key: '["layout"]',
+    value: "the number of the layout that the rows have",
+    writer: "the first instance; then one that upgrades the database",
+    removed: "never",
+  },
+  importing: {
+    key: '["importing"]',
+    value: "{ v: 1, sha256, lines }",
+    writer: "every commit of an import",
+    removed: "by the last commit of the import",
   },
   feedRow: {
     key: '["feed", <shard>, <versionstamp>]',

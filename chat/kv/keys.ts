@@ -244,6 +244,12 @@ export const HEARTBEAT_PREFIX: Deno.KvKey = ["beat"];
 /** The number of shards: all instances on one KV must agree. Never removed. */
 export const SHARDS_KEY: Deno.KvKey = ["shards"];
 
+/** The number of the database's layout: see care/layout.ts. Never removed. */
+export const LAYOUT_KEY: Deno.KvKey = ["layout"];
+
+/** Exists while an import is unfinished: which file, and how many of its lines are applied. */
+export const IMPORTING_KEY: Deno.KvKey = ["importing"];
+
 /** The events of one commit. `versionstamp` may be `kv.commitVersionstamp()`. */
 export function feedRowKey(shard: number, versionstamp: unknown): Deno.KvKey {
   return ["feed", shard, versionstamp as Deno.KvKeyPart];
@@ -320,6 +326,15 @@ export function historyIndexParts([, kind, eventId, name]: Deno.KvKey): [Stream,
 /** The prefix of the index rows of one kind of stream. */
 export function historyIndexPrefix(kind: StreamKind): Deno.KvKey {
   return ["history_row", kind];
+}
+
+/** Selects every row. */
+export const ALL_ROWS: Deno.KvListSelector = { prefix: [] };
+
+/** Selects the rows under a prefix whose keys are after this one. */
+export function rowsAfter(prefix: Deno.KvKey, key: Deno.KvKey): Deno.KvListSelector {
+  // The least key that begins with that one: bytes sort before everything else.
+  return { prefix, start: [...key, new Uint8Array()] };
 }
 
 /** The bytes of all history rows. Never removed. */

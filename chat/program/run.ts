@@ -8,6 +8,7 @@ import { kvAdvice, openKv } from "./kv.ts";
 import { Listener } from "./listener.ts";
 import type { Settings } from "./settings.ts";
 import { reasonOf, StartupError } from "./startup_error.ts";
+import { LayoutError, prepareLayout } from "../care/layout.ts";
 import { within } from "./within.ts";
 
 /** Milliseconds within which a chat must have started, the cleanup after dead instances included. */
@@ -58,6 +59,7 @@ async function startChatOnKv(
   first: boolean,
 ): Promise<{ kv: Deno.Kv; chat: Chat }> {
   const kv = await openKv(settings);
+  await checkLayout(kv);
   const { isKvRemote } = settings;
   const options: ChatOptions = {
     kv,
@@ -71,5 +73,18 @@ async function startChatOnKv(
   } catch (error) {
     const advice = kvAdvice(error, settings);
     throw new StartupError(`Cannot start the chat on its KV: ${reasonOf(error)}. ${advice}`, 1);
+  }
+}
+
+/** Upgrades a database from an older layout. @throws {StartupError} if it has a newer one. */
+async function checkLayout(kv: Deno.Kv): Promise<void> {
+  try {
+    await within(START_TIMEOUT_MS, prepareLayout(kv));
+  } catch (error) {
+    kv.close();
+    if (!(error instanceof LayoutError)) {
+      throw new StartupError(`Cannot read the layout of the database: ${reasonOf(error)}.`, 1);
+    }
+    throw new StartupError(error.message, 1);
   }
 }

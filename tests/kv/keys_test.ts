@@ -31,6 +31,8 @@ const SAMPLES: Readonly<Record<keyof typeof KEYS, Deno.KvKey>> = {
   commitGuard: keys.commitGuardKey("<instance>", 7),
   heartbeat: keys.heartbeatKey("<instance>"),
   shards: keys.SHARDS_KEY,
+  layout: keys.LAYOUT_KEY,
+  importing: keys.IMPORTING_KEY,
   feedRow: keys.feedRowKey(7, "<versionstamp>"),
   notify: keys.notifyKey(7),
   notifyInstances: keys.NOTIFY_INSTANCES_KEY,
