@@ -31,6 +31,7 @@ import { Access, type AccessSettings } from "./http/access.ts";
 import { Addresses } from "./http/addresses.ts";
 import { handleRequest, type HttpContext, type RequestInfo } from "./http/router.ts";
 import type { KvHandles } from "./instance.ts";
+import { Probe } from "./kv/probe.ts";
 import { Confusables, DEFAULT_RESERVED } from "./nicknames/confusables.ts";
 import { Passwords } from "./nicknames/passwords.ts";
 import { AdmissionControl } from "./connections/admission.ts";
@@ -41,6 +42,7 @@ import { Supervisor } from "./supervisor.ts";
 
 export { Access, type AccessSettings } from "./http/access.ts";
 export { Addresses } from "./http/addresses.ts";
+export { answerWhileStarting } from "./http/health.ts";
 export { DEFAULT_RESERVED } from "./nicknames/confusables.ts";
 export {
   type Allowance,
@@ -179,12 +181,10 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     protocols: [CHAT_V1],
     idleSeconds: limits.idleSeconds,
     clock,
-    isOpen: () => supervisor.isOpen,
-    banOf: (address) => supervisor.banOf(address),
     isShortOfMemory: () => guard?.isOver ?? false,
     warnUntrustedProxy: once(() => log.warn(PROXY_ADVICE)),
     warn: log.warn,
-    accept: (socket, handshake) => supervisor.accept(socket, handshake),
+    ...stateOf(supervisor, new Probe(kv, clock)),
   };
   const close = async () => {
     guard?.close();
@@ -199,6 +199,19 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
       return supervisor.size;
     },
     close: () => closed ??= close(),
+  };
+}
+
+/** Returns what the HTTP layer asks of the instance, which may be another one at each call. */
+function stateOf(
+  supervisor: Supervisor,
+  probe: Probe,
+): Pick<HttpContext, "isOpen" | "databaseAnswers" | "banOf" | "accept"> {
+  return {
+    isOpen: () => supervisor.isOpen,
+    databaseAnswers: () => probe.answers(),
+    banOf: (address) => supervisor.banOf(address),
+    accept: (socket, handshake) => supervisor.accept(socket, handshake),
   };
 }
 

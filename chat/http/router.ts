@@ -1,5 +1,5 @@
 /**
- * Answers HTTP requests: the page and its files, a health check, and who may open a WebSocket.
+ * Answers HTTP requests: the page and its files, health checks, and who may open a WebSocket.
  *
  * It does not listen: `Deno.serve`, or the platform's own server, calls it. The upgrade to a WebSocket
  * stands in upgrade.ts.
@@ -7,6 +7,7 @@
 import { type Access, isOwnSite } from "./access.ts";
 import type { Addresses, RequestSource } from "./addresses.ts";
 import { type Asset, ASSETS } from "./assets.ts";
+import { checkHealth, HEALTH_PATHS, type HealthContext } from "./health.ts";
 import { closedResponse, textResponse } from "./responses.ts";
 import { upgrade } from "./upgrade.ts";
 import { inWords } from "../base/durations.ts";
@@ -20,7 +21,7 @@ export interface RequestInfo {
 }
 
 /** What the HTTP layer needs from the chat. */
-export interface HttpContext {
+export interface HttpContext extends HealthContext {
   /** Reads client addresses from requests. */
   readonly addresses: Addresses;
   /** Decides which pages and clients may connect. */
@@ -32,8 +33,6 @@ export interface HttpContext {
   /** Seconds without any frame after which the runtime drops a socket. */
   readonly idleSeconds: number;
   readonly clock: Clock;
-  /** Returns whether the server takes new connections. */
-  isOpen(): boolean;
   /** Returns the ban of a client's address, if it is banned now. */
   banOf(
     address: string | undefined,
@@ -65,16 +64,15 @@ export function handleRequest(
   const { pathname } = url;
   const isRoot = pathname === "/";
   const asset = ASSETS.get(pathname);
-  if (asset === undefined && pathname !== "/ws" && pathname !== "/healthz") {
+  const isHealthCheck = HEALTH_PATHS.has(pathname);
+  if (asset === undefined && pathname !== "/ws" && !isHealthCheck) {
     return textResponse(404, `Not found: ${pathname}. The chat is at /.`);
   }
   if (request.method !== "GET" && request.method !== "HEAD") {
     const line = `Method ${request.method} not allowed for ${pathname}. Use GET.`;
     return textResponse(405, line, { allow: "GET, HEAD" });
   }
-  if (pathname === "/healthz") {
-    return context.isOpen() ? textResponse(200, "ok") : closedResponse();
-  }
+  if (isHealthCheck) return checkHealth(pathname, context);
   const source = context.addresses.of(request, hostnameOf(info));
   if (source.isUntrustedProxy) context.warnUntrustedProxy();
   const wantsUpgrade = request.headers.get("upgrade")?.toLowerCase() === "websocket";

@@ -5,7 +5,7 @@
  */
 import { systemClock } from "../base/clock.ts";
 import { quietLog } from "../base/log.ts";
-import type { Chat } from "../mod.ts";
+import { answerWhileStarting, type Chat } from "../mod.ts";
 import { reasonOf, StartupError } from "./startup_error.ts";
 import type { Settings } from "./settings.ts";
 
@@ -55,7 +55,7 @@ export class Listener {
     try {
       return Deno.serve(
         { port, hostname, reusePort, onListen() {}, ...tls },
-        (request, info) => this.fetch?.(request, info) ?? starting(),
+        (request, info) => this.fetch?.(request, info) ?? answerWhileStarting(request),
       );
     } catch (error) {
       throw listenError(error, options);
@@ -81,14 +81,6 @@ export class Listener {
       }
     }, RETRY_MS);
   }
-}
-
-/** The answer to requests that come before the chat has started. */
-function starting(): Response {
-  return new Response("The server is starting. Try again in a moment.\n", {
-    status: 503,
-    headers: { "content-type": "text/plain; charset=utf-8", "retry-after": "1" },
-  });
 }
 
 /** Returns the startup error for an error of listening. */
