@@ -117,7 +117,7 @@ export class Instance {
   readonly #canResume: boolean;
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
-    const { clock, limits, confusables, graceMs: grace, log: { log, warn } } = parts;
+    const { clock, limits, confusables, graceMs: grace, log: { info, warn } } = parts;
     const { kv } = parts.handles;
     const retention = retentionOf(parts.historyMs, grace, parts.modLogMs);
     this.#canResume = grace > 0;
@@ -175,7 +175,7 @@ export class Instance {
       setShared: (isShared) => feed.setShared(isShared),
       onLost: lost,
       warn,
-      log,
+      info,
     }, check);
     const users = new Users({ storage, limits });
     const moderation = this.#moderation = new Moderation({

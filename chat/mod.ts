@@ -23,7 +23,7 @@ import {
   retentionFrom,
   type RetentionSettings,
 } from "./base/limits.ts";
-import { type Log, quietLog } from "./base/log.ts";
+import { lineLog, type Log, quietLog } from "./base/log.ts";
 import { MemoryGuard } from "./base/memory_guard.ts";
 import { MIN_OPERATOR_SECRET_CHARS } from "./base/options.ts";
 import { agreeOnShards } from "./feed/shards.ts";
@@ -56,7 +56,7 @@ export type { Clock } from "./base/clock.ts";
 export { CHAT_V1 } from "./protocols/chat_v1.ts";
 export type { Handshake } from "./connections/connection.ts";
 export type { AcceptedSocket } from "./connections/connections.ts";
-export type { Log } from "./base/log.ts";
+export type { Fields, Log } from "./base/log.ts";
 export type { RequestInfo } from "./http/router.ts";
 
 /** What the operator of a chat decides. It can be posted to a worker. */
@@ -88,6 +88,8 @@ export interface ChatSettings extends RetentionSettings {
   readonly operatorSecret?: string;
   /** Whether a registered user who opens a room moderates it. Default: false. */
   readonly roomOwners?: boolean;
+  /** Whether the log shows whole addresses, and not only their /24 or /48. Default: false. */
+  readonly logAddresses?: boolean;
 }
 
 /** The options of {@linkcode startChat}. */
@@ -113,7 +115,7 @@ export interface ChatOptions extends ChatSettings {
   readonly clock?: Clock;
   /** Makes IDs, each greater than those before. Default: monotonic ULIDs. */
   readonly ids?: () => string;
-  /** Default: the console. */
+  /** Default: lines of text to the console. */
   readonly log?: Log;
 }
 
@@ -144,7 +146,7 @@ const PROXY_ADVICE =
  */
 export async function startChat(options: ChatOptions): Promise<Chat> {
   const { kv, clock = systemClock, local = false } = options;
-  const log = quietLog(options.log ?? console, clock);
+  const log = quietLog(options.log ?? lineLog(console, clock), clock, options.logAddresses);
   const limits = limitsFrom(options.limits, options.rateLimits === "off");
   const rateLimits = rateLimitsFrom(options.rateLimits, options.connectionLimits);
   const retention = retentionFrom(options);

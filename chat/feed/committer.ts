@@ -13,6 +13,7 @@
  * no other instance can have added an act. In shared mode each commit checks the key that every act
  * sets. When that check fails, the act is read and delivered, and then each operation is judged again.
  */
+import { messageOf } from "../base/log.ts";
 import { commitGuardKey, feedRowKey, lastActKey, notifyKey } from "../kv/keys.ts";
 import { isRefusal, MAX_GETMANY_KEYS } from "../kv/limits.ts";
 import { backOff, RETRY_FOR_MS, shouldLog, withTimeout } from "../kv/retry.ts";
@@ -389,7 +390,7 @@ export class Committer {
 
 /** Returns what the operator is told when KV does not answer. */
 export function storageFailure(error: unknown): string {
-  return `Cannot reach storage: ${error instanceof Error ? error.message : String(error)}`;
+  return `Cannot reach storage: ${messageOf(error)}`;
 }
 
 function isSum({ type }: Deno.KvMutation): boolean {

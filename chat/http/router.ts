@@ -12,6 +12,7 @@ import { closedResponse, textResponse } from "./responses.ts";
 import { upgrade } from "./upgrade.ts";
 import { inWords } from "../base/durations.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Fields } from "../base/log.ts";
 import type { AdmissionControl } from "../connections/admission.ts";
 import type { Handshake } from "../connections/connection.ts";
 
@@ -42,7 +43,7 @@ export interface HttpContext extends HealthContext {
   /** Called for each request of an untrusted proxy. */
   warnUntrustedProxy(): void;
   /** Tells the operator why a connection was refused. The same cause is written once a minute. */
-  warn(message: string): void;
+  warn(message: string, fields?: Fields): void;
   /** Takes a new socket that is not open yet. */
   accept(socket: WebSocket, handshake: Handshake): void;
 }
@@ -160,19 +161,22 @@ function reject(
     const line = `The server is short of memory. Try again in ${MEMORY_RETRY_SECONDS} seconds.`;
     return textResponse(503, line, { "retry-after": String(MEMORY_RETRY_SECONDS) });
   }
-  const ban = context.banOf(source.address);
+  const { address } = source;
+  const ban = context.banOf(address);
   if (ban !== undefined) return bannedResponse(ban, context.clock.now());
-  const rejection = context.admission.check(source.address, source.isLoopback);
+  const rejection = context.admission.check(address, source.isLoopback);
   if (rejection !== undefined) {
     const { status, why, retryAfterSeconds: seconds } = rejection;
-    if (status === 503) context.warn(`Refused a connection: ${why} See --max-connections.`);
+    if (status === 503) {
+      context.warn(`Refused a connection: ${why} See --max-connections.`, { address });
+    }
     return textResponse(status, why, { "retry-after": String(seconds) });
   }
   // A page that asks why it was refused names its origin itself: browsers leave it out of a GET.
   const origin = headers.get("origin") ?? headers.get("x-page-origin");
   if (origin !== null && !context.access.allowsOrigin(origin, source)) {
     const line = originRejection(origin, source);
-    context.warn(`Refused a page: ${line}`);
+    context.warn(`Refused a page: ${line}`, { address });
     return textResponse(403, line);
   }
   switch (context.access.checkToken(headers)) {

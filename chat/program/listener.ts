@@ -4,7 +4,7 @@
  * It knows nothing of the chat beyond a function that answers requests.
  */
 import { systemClock } from "../base/clock.ts";
-import { quietLog } from "../base/log.ts";
+import { type Log, quietLog } from "../base/log.ts";
 import { answerWhileStarting, type Chat } from "../mod.ts";
 import { reasonOf, StartupError } from "./startup_error.ts";
 import type { Settings } from "./settings.ts";
@@ -25,14 +25,15 @@ export interface ListenerOptions extends Pick<Settings, "port" | "hostname" | "t
  */
 export class Listener {
   readonly #options: ListenerOptions;
-  readonly #warn = quietLog(console, systemClock).warn;
+  readonly #warn: Log["warn"];
   #server: Deno.HttpServer<Deno.NetAddr>;
   #stopped = false;
   /** Answers requests; unset while the chat starts. */
   fetch: Chat["fetch"] | undefined;
 
   /** @throws {StartupError} if the port, address or certificate cannot be used. */
-  constructor(options: ListenerOptions) {
+  constructor(options: ListenerOptions, log: Log) {
+    this.#warn = quietLog(log, systemClock).warn;
     this.#server = this.#listen(options);
     // Port 0 is a different one each time.
     this.#options = { ...options, port: this.port };
