@@ -25,12 +25,13 @@ import {
 } from "./base/limits.ts";
 import { lineLog, type Log, quietLog } from "./base/log.ts";
 import { MemoryGuard } from "./base/memory_guard.ts";
+import { openMetrics } from "./base/metrics.ts";
 import { MIN_OPERATOR_SECRET_CHARS } from "./base/options.ts";
 import { agreeOnShards } from "./feed/shards.ts";
 import { Access, type AccessSettings } from "./http/access.ts";
 import { Addresses } from "./http/addresses.ts";
 import { handleRequest, type HttpContext, type RequestInfo } from "./http/router.ts";
-import type { KvHandles } from "./instance.ts";
+import type { InstanceParts, KvHandles } from "./instance_parts.ts";
 import { Probe } from "./kv/probe.ts";
 import { Confusables, DEFAULT_RESERVED } from "./nicknames/confusables.ts";
 import { Passwords } from "./nicknames/passwords.ts";
@@ -147,30 +148,21 @@ const PROXY_ADVICE =
 export async function startChat(options: ChatOptions): Promise<Chat> {
   const { kv, clock = systemClock, local = false } = options;
   const log = quietLog(options.log ?? lineLog(console, clock), clock, options.logAddresses);
-  const limits = limitsFrom(options.limits, options.rateLimits === "off");
   const rateLimits = rateLimitsFrom(options.rateLimits, options.connectionLimits);
-  const retention = retentionFrom(options);
+  const made = partsFrom(options, clock);
   const addresses = new Addresses(options.trustProxy);
   const access = new Access(options.access);
   const handles = await openHandles(kv, await agreeOnShards(kv, clock, local), options.connect);
   const looks = { count: 0 };
+  const metrics = openMetrics();
   const supervisor = await Supervisor.start({
     handles,
-    local,
-    cleanUpSilent: options.cleanUpSilent ?? true,
-    clock,
-    ids: options.ids ?? (() => monotonicUlid(clock.now())),
-    limits,
+    ...made,
     loginMs: rateLimits.loginTimeoutMs,
     registrationRate: rateLimits.registrations,
-    ...retention,
-    operators: operatorsFrom(options),
-    operatorSecret: options.operatorSecret,
-    roomOwners: options.roomOwners ?? false,
-    confusables: new Confusables(options.reserved ?? DEFAULT_RESERVED),
-    passwords: new Passwords(options.passwordRounds),
     looks,
     log,
+    metrics,
   }).catch((error) => {
     closeHandles(handles);
     throw error;
@@ -181,14 +173,17 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     access,
     admission: new AdmissionControl(rateLimits, clock),
     protocols: [CHAT_V1],
-    idleSeconds: limits.idleSeconds,
+    idleSeconds: made.limits.idleSeconds,
     clock,
     isShortOfMemory: () => guard?.isOver ?? false,
     warnUntrustedProxy: once(() => log.warn(PROXY_ADVICE)),
     warn: log.warn,
+    rejected: metrics.rejected,
     ...stateOf(supervisor, new Probe(kv, clock)),
   };
+  const endObserving = metrics.observe(() => supervisor.gauges);
   const close = async () => {
+    endObserving();
     guard?.close();
     await supervisor.close();
     closeHandles(handles);
@@ -201,6 +196,29 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
       return supervisor.size;
     },
     close: () => closed ??= close(),
+  };
+}
+
+/** Returns the parts of an instance that follow from the options alone. */
+function partsFrom(
+  options: ChatOptions,
+  clock: Clock,
+): Omit<
+  InstanceParts,
+  "handles" | "loginMs" | "registrationRate" | "looks" | "log" | "metrics"
+> {
+  return {
+    local: options.local ?? false,
+    cleanUpSilent: options.cleanUpSilent ?? true,
+    clock,
+    ids: options.ids ?? (() => monotonicUlid(clock.now())),
+    limits: limitsFrom(options.limits, options.rateLimits === "off"),
+    ...retentionFrom(options),
+    operators: operatorsFrom(options),
+    operatorSecret: options.operatorSecret,
+    roomOwners: options.roomOwners ?? false,
+    confusables: new Confusables(options.reserved ?? DEFAULT_RESERVED),
+    passwords: new Passwords(options.passwordRounds),
   };
 }
 

@@ -44,6 +44,8 @@ export interface HttpContext extends HealthContext {
   warnUntrustedProxy(): void;
   /** Tells the operator why a connection was refused. The same cause is written once a minute. */
   warn(message: string, fields?: Fields): void;
+  /** Counts a handshake that was refused. */
+  rejected(reason: string): void;
   /** Takes a new socket that is not open yet. */
   accept(socket: WebSocket, handshake: Handshake): void;
 }
@@ -78,7 +80,10 @@ export function handleRequest(
   if (source.isUntrustedProxy) context.warnUntrustedProxy();
   const wantsUpgrade = request.headers.get("upgrade")?.toLowerCase() === "websocket";
   if (wantsUpgrade && (isRoot || pathname === "/ws")) {
-    return reject(request, source, context) ?? upgrade(request, source, context);
+    const rejected = reject(request, source, context);
+    if (rejected === undefined) return upgrade(request, source, context);
+    context.rejected(`http-${rejected.status}`);
+    return rejected;
   }
   // A user of curl gets instructions there instead of HTML.
   if (isRoot && !request.headers.get("accept")?.includes("text/html")) {
