@@ -76,6 +76,15 @@ class Receiver implements AsyncDisposable {
   }
 }
 
+Deno.test("OPERATIONS.md has one row for each instrument, with its kind", async () => {
+  const text = await Deno.readTextFile(new URL("../../chat/docs/OPERATIONS.md", import.meta.url));
+  const rows = [...text.matchAll(/^\| `(parley\.[a-z.]+)` +\| (\w+) +\|/gm)];
+  assertEquals(
+    rows.map(([, name, kind]) => [name, kind]).sort(),
+    Object.values(INSTRUMENTS).map(({ name, kind }) => [name, kind]).sort(),
+  );
+});
+
 async function say(server: ServerProcess, nick: string, count: number): Promise<TextClient> {
   const client = await TextClient.connect(server.url);
   client.send(nick, "/join red");
@@ -91,6 +100,7 @@ Deno.test("a receiver of OTLP gets the metrics of a server, and nothing of what 
     ["--kv", ":memory:"],
     ["run", "-A", "main.ts"],
     receiver.env,
+    "null",
   );
   const ann = await say(server, "Ann", 10);
   ann.send("/join two/nothing", `/nick ${"x".repeat(100)}`, "/nope");
