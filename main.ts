@@ -6,8 +6,9 @@
  */
 import config from "./deno.json" with { type: "json" };
 import { systemClock } from "./chat/base/clock.ts";
-import { quietLog } from "./chat/base/log.ts";
+import { lineLog, type Log } from "./chat/base/log.ts";
 import { isCareCommand, runCare } from "./chat/program/care.ts";
+import { openLog } from "./chat/program/program_log.ts";
 import { runChat, type Running } from "./chat/program/run.ts";
 import { readSettings, type Settings } from "./chat/program/settings.ts";
 import { StartupError } from "./chat/program/startup_error.ts";
@@ -27,20 +28,23 @@ const SAME_SIGNAL_MS = 500;
 const RELOAD_MS = 1_500;
 
 async function main(): Promise<void> {
+  // Until the settings say how the log is written.
+  let log = lineLog(console, systemClock);
   try {
     const [command, ...args] = Deno.args;
     if (isCareCommand(command)) return exit(await runCare(command, args, readVariable));
     const settings = readSettings(Deno.args, readVariable);
     if (settings === "help") return console.log(usage(config.version));
     if (settings === "version") return console.log(config.version);
+    log = openLog(settings);
     const running = settings.workers > 1
-      ? await runWorkers(settings, import.meta.url)
-      : await runChat(settings, { shared: false, first: true });
-    console.log(greeting(settings, running.port));
-    endOnSignals(running, settings.dev);
+      ? await runWorkers(settings, import.meta.url, log)
+      : await runChat(settings, { shared: false, first: true }, log);
+    log.info(greeting(settings, running.port));
+    endOnSignals(running, settings.dev, log);
   } catch (error) {
     if (!(error instanceof StartupError)) throw error;
-    console.error(error.message);
+    log.error(error.message);
     Deno.exit(error.exitCode);
   }
 }
@@ -61,7 +65,7 @@ function greeting({ hostname, tls, chat }: Settings, port: number): string {
 }
 
 /** Shuts down gracefully on SIGINT and SIGTERM, and at once on a second one. */
-function endOnSignals(running: Running, dev: boolean): void {
+function endOnSignals(running: Running, dev: boolean, log: Log): void {
   let sinceMs: number | undefined;
   const end = async (leave: (code: number) => void, minMs: number) => {
     const nowMs = performance.now();
@@ -72,7 +76,7 @@ function endOnSignals(running: Running, dev: boolean): void {
     }
     sinceMs = nowMs;
     setTimeout(() => {
-      console.error("Shutdown timed out; leftovers are cleaned up at the next start.");
+      log.error("Shutdown timed out; leftovers are cleaned up at the next start.");
       leave(1);
     }, SHUTDOWN_TIMEOUT_MS);
     await Promise.all([running.end(), new Promise((resolve) => setTimeout(resolve, minMs))]);
@@ -112,13 +116,6 @@ function exit(code: number): void {
 
 const isWorker = "DedicatedWorkerGlobalScope" in globalThis;
 if (import.meta.main || isWorker) {
-  const { warn } = quietLog(console, systemClock);
-  // An error in the handling of one connection must not end the others.
-  globalThis.addEventListener("unhandledrejection", (event) => {
-    event.preventDefault();
-    const { reason } = event;
-    warn(`Internal error: ${reason instanceof Error ? reason.message : String(reason)}`);
-  });
   if (isWorker) serveAsWorker(globalThis as unknown as WorkerScope);
   else await main();
 }

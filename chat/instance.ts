@@ -4,11 +4,8 @@
  * The composition root: it decides nothing about clients, events or storage. An instance whose lease
  * is lost is over; mod.ts then makes another one.
  */
-import type { Clock } from "./base/clock.ts";
 import { CLOSE } from "./base/close_codes.ts";
-import type { Limits } from "./base/limits.ts";
-import type { Log } from "./base/log.ts";
-import type { Rate } from "./base/token_bucket.ts";
+import type { Gauges } from "./base/metrics.ts";
 import { hashToken } from "./base/tokens.ts";
 import { Sender } from "./delivery/sender.ts";
 import { MAX_CHECKS, MAX_LOCAL_CHECKS } from "./feed/batch.ts";
@@ -18,11 +15,10 @@ import { Lease } from "./feed/lease.ts";
 import { FEED_ROW_MS } from "./feed/shard_parts.ts";
 import { History } from "./history/history.ts";
 import { longestOf, retentionOf } from "./history/retention.ts";
+import type { InstanceParts } from "./instance_parts.ts";
 import type { Sanction } from "./kv/moderation_values.ts";
 import { Moderation } from "./moderation/moderation.ts";
-import type { Confusables } from "./nicknames/confusables.ts";
 import { foldNickname } from "./nicknames/names.ts";
-import type { Passwords } from "./nicknames/passwords.ts";
 import { Registrations } from "./nicknames/registrations.ts";
 import { Users } from "./nicknames/users.ts";
 import { CHAT_V1, ChatV1 } from "./protocols/chat_v1.ts";
@@ -35,75 +31,12 @@ import { Conversations } from "./storage/conversations.ts";
 import { ReadMarkers } from "./storage/read_markers.ts";
 import { Storage } from "./storage/storage.ts";
 
-/**
- * Handles to one KV. They may all be the same handle. For KV Connect they should differ: on one
- * handle, a request or an open watch makes the next request wait for a delayed TCP acknowledgement
- * (44 ms, measured with denokv on the same machine).
- */
-export interface KvHandles {
-  /** For rare operations: logins, joins, lists, leases. */
-  readonly kv: Deno.Kv;
-  /** For watching. */
-  readonly watcher: Deno.Kv;
-  /** For history, whose rows are large. */
-  readonly history: Deno.Kv;
-  /** For the commits and reads of each shard of the feed, which come one at a time. */
-  readonly shards: readonly Deno.Kv[];
-  /** Whether the handles differ. */
-  readonly separate: boolean;
-}
-
-/** What an instance is made of. */
-export interface InstanceParts {
-  readonly handles: KvHandles;
-  /** Whether only this machine can reach KV: see {@linkcode Lease}. */
-  readonly local: boolean;
-  /** Whether to clean up at the start after instances that are silent then: see {@linkcode Lease}. */
-  readonly cleanUpSilent: boolean;
-  readonly clock: Clock;
-  /** Returns a new ID, greater than those before. */
-  readonly ids: () => string;
-  readonly limits: Limits;
-  /** Milliseconds in which a connection must log in; 0: unlimited. */
-  readonly loginMs: number;
-  /** How many nicknames an address may register; `undefined`: unlimited. */
-  readonly registrationRate: Rate | undefined;
-  /** Milliseconds for which messages are kept; 0: they are not. */
-  readonly historyMs: number;
-  /** Bytes that history may take in KV; `Infinity`: unlimited. */
-  readonly maxHistoryBytes: number;
-  /** Whether every user may read the history of every room. */
-  readonly openHistory: boolean;
-  /** Milliseconds within which users may edit and delete their messages; 0: they cannot. */
-  readonly editMs: number;
-  /** Milliseconds for which a dropped session can be resumed; 0: it cannot. */
-  readonly graceMs: number;
-  /** Milliseconds for which an unused registration is kept; 0: nicknames cannot be registered. */
-  readonly registrationMs: number;
-  /** The nicknames of operators, which count once they are registered. */
-  readonly operators: readonly string[];
-  /** Makes a session an operator's; `undefined`: none does. */
-  readonly operatorSecret: string | undefined;
-  /** Whether a registered user who opens a room moderates it. */
-  readonly roomOwners: boolean;
-  /** Whether people are told who writes. */
-  readonly isTypingTold: boolean;
-  /** Milliseconds for which acts of moderation are kept; 0: they are not. */
-  readonly modLogMs: number;
-  readonly confusables: Confusables;
-  readonly passwords: Passwords;
-  /** The number of times that the memory guard has looked; absent: there is no guard. */
-  readonly looks?: { readonly count: number };
-  readonly log: Log;
-}
-
-const NO_LOOKS = { count: 0 };
-
 /** Milliseconds for which existing registrations are kept when registering is switched off. */
 const DEFAULT_REGISTRATION_MS = 365 * 86_400_000;
 
 /** One instance of the chat. */
 export class Instance {
+  readonly #id: string;
   readonly #feed: Feed;
   readonly #storage: Storage;
   readonly #history: History;
@@ -121,15 +54,17 @@ export class Instance {
   readonly #canResume: boolean;
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
-    const { clock, limits, confusables, graceMs: grace, log: { log, warn } } = parts;
+    const { clock, metrics, limits, confusables, graceMs: grace, log: { info, warn } } = parts;
     const { kv } = parts.handles;
     const retention = retentionOf(parts.historyMs, grace, parts.modLogMs);
     this.#canResume = grace > 0;
+    this.#id = id;
     this.#warn = warn;
     const sender = this.#sender = new Sender(limits, clock, parts.historyMs > 0);
     this.#history = new History({
       kv: parts.handles.history,
       clock,
+      metrics,
       retention,
       maxBytes: parts.maxHistoryBytes,
       shards: parts.handles.shards.length,
@@ -150,6 +85,7 @@ export class Instance {
       instance: id,
       lease: check,
       clock,
+      metrics,
       deliver: (event, eventId, shard) => this.#deliver(event, eventId, shard),
       isAllowed: (event) => this.#moderation.isAllowed(event),
       commitDelivered: (shard, versionstamp) => this.#delivered(shard, versionstamp),
@@ -180,7 +116,7 @@ export class Instance {
       setShared: (isShared) => feed.setShared(isShared),
       onLost: lost,
       warn,
-      log,
+      info,
     }, check);
     const users = new Users({ storage, limits });
     const moderation = this.#moderation = new Moderation({
@@ -236,11 +172,12 @@ export class Instance {
       registrations,
     });
     this.#heard = (value) => handler.typing.heard(value);
-    const plainText = new PlainText({ handler, sender, limits });
+    const plainText = new PlainText({ handler, sender, limits, metrics });
     const chatV1 = new ChatV1({
       handler,
       sender,
       limits,
+      metrics,
       graceMs: grace,
       retentionMs: parts.historyMs,
       editMs: parts.editMs,
@@ -256,7 +193,7 @@ export class Instance {
       ids: parts.ids,
       limits,
       loginMs: parts.loginMs,
-      looks: parts.looks ?? NO_LOOKS,
+      looks: parts.looks,
       warn,
     });
   }
@@ -292,6 +229,15 @@ export class Instance {
   /** The number of sockets. */
   get size(): number {
     return this.#sender.size;
+  }
+
+  /** What is measured now. */
+  get gauges(): Gauges {
+    return {
+      instance: this.#id,
+      ...this.#sender.gauges,
+      uncompacted: this.#history.uncompacted,
+    };
   }
 
   /** Returns the ban of a client's address, if it is banned now. */

@@ -23,14 +23,16 @@ import {
   retentionFrom,
   type RetentionSettings,
 } from "./base/limits.ts";
-import { type Log, quietLog } from "./base/log.ts";
+import { lineLog, type Log, quietLog } from "./base/log.ts";
 import { MemoryGuard } from "./base/memory_guard.ts";
+import { openMetrics } from "./base/metrics.ts";
 import { MIN_OPERATOR_SECRET_CHARS } from "./base/options.ts";
 import { agreeOnShards } from "./feed/shards.ts";
 import { Access, type AccessSettings } from "./http/access.ts";
 import { Addresses } from "./http/addresses.ts";
 import { handleRequest, type HttpContext, type RequestInfo } from "./http/router.ts";
-import type { KvHandles } from "./instance.ts";
+import type { InstanceParts, KvHandles } from "./instance_parts.ts";
+import { Probe } from "./kv/probe.ts";
 import { Confusables, DEFAULT_RESERVED } from "./nicknames/confusables.ts";
 import { Passwords } from "./nicknames/passwords.ts";
 import { AdmissionControl } from "./connections/admission.ts";
@@ -41,6 +43,7 @@ import { Supervisor } from "./supervisor.ts";
 
 export { Access, type AccessSettings } from "./http/access.ts";
 export { Addresses } from "./http/addresses.ts";
+export { answerWhileStarting } from "./http/health.ts";
 export { DEFAULT_RESERVED } from "./nicknames/confusables.ts";
 export {
   type Allowance,
@@ -54,7 +57,7 @@ export type { Clock } from "./base/clock.ts";
 export { CHAT_V1 } from "./protocols/chat_v1.ts";
 export type { Handshake } from "./connections/connection.ts";
 export type { AcceptedSocket } from "./connections/connections.ts";
-export type { Log } from "./base/log.ts";
+export type { Fields, Log } from "./base/log.ts";
 export type { RequestInfo } from "./http/router.ts";
 
 /** What the operator of a chat decides. It can be posted to a worker. */
@@ -88,6 +91,8 @@ export interface ChatSettings extends RetentionSettings {
   readonly roomOwners?: boolean;
   /** Whether people are told who writes. Default: true. */
   readonly typing?: boolean;
+  /** Whether the log shows whole addresses, and not only their /24 or /48. Default: false. */
+  readonly logAddresses?: boolean;
 }
 
 /** The options of {@linkcode startChat}. */
@@ -113,7 +118,7 @@ export interface ChatOptions extends ChatSettings {
   readonly clock?: Clock;
   /** Makes IDs, each greater than those before. Default: monotonic ULIDs. */
   readonly ids?: () => string;
-  /** Default: the console. */
+  /** Default: lines of text to the console. */
   readonly log?: Log;
 }
 
@@ -144,32 +149,22 @@ const PROXY_ADVICE =
  */
 export async function startChat(options: ChatOptions): Promise<Chat> {
   const { kv, clock = systemClock, local = false } = options;
-  const log = quietLog(options.log ?? console, clock);
-  const limits = limitsFrom(options.limits, options.rateLimits === "off");
+  const log = quietLog(options.log ?? lineLog(console, clock), clock, options.logAddresses);
   const rateLimits = rateLimitsFrom(options.rateLimits, options.connectionLimits);
-  const retention = retentionFrom(options);
+  const made = partsFrom(options, clock);
   const addresses = new Addresses(options.trustProxy);
   const access = new Access(options.access);
   const handles = await openHandles(kv, await agreeOnShards(kv, clock, local), options.connect);
   const looks = { count: 0 };
+  const metrics = openMetrics();
   const supervisor = await Supervisor.start({
     handles,
-    local,
-    cleanUpSilent: options.cleanUpSilent ?? true,
-    clock,
-    ids: options.ids ?? (() => monotonicUlid(clock.now())),
-    limits,
+    ...made,
     loginMs: rateLimits.loginTimeoutMs,
     registrationRate: rateLimits.registrations,
-    ...retention,
-    operators: operatorsFrom(options),
-    operatorSecret: options.operatorSecret,
-    roomOwners: options.roomOwners ?? false,
-    isTypingTold: options.typing ?? true,
-    confusables: new Confusables(options.reserved ?? DEFAULT_RESERVED),
-    passwords: new Passwords(options.passwordRounds),
     looks,
     log,
+    metrics,
   }).catch((error) => {
     closeHandles(handles);
     throw error;
@@ -180,16 +175,17 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     access,
     admission: new AdmissionControl(rateLimits, clock),
     protocols: [CHAT_V1],
-    idleSeconds: limits.idleSeconds,
+    idleSeconds: made.limits.idleSeconds,
     clock,
-    isOpen: () => supervisor.isOpen,
-    banOf: (address) => supervisor.banOf(address),
     isShortOfMemory: () => guard?.isOver ?? false,
     warnUntrustedProxy: once(() => log.warn(PROXY_ADVICE)),
     warn: log.warn,
-    accept: (socket, handshake) => supervisor.accept(socket, handshake),
+    rejected: metrics.rejected,
+    ...stateOf(supervisor, new Probe(kv, clock)),
   };
+  const endObserving = metrics.observe(() => supervisor.gauges);
   const close = async () => {
+    endObserving();
     guard?.close();
     await supervisor.close();
     closeHandles(handles);
@@ -202,6 +198,43 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
       return supervisor.size;
     },
     close: () => closed ??= close(),
+  };
+}
+
+/** Returns the parts of an instance that follow from the options alone. */
+function partsFrom(
+  options: ChatOptions,
+  clock: Clock,
+): Omit<
+  InstanceParts,
+  "handles" | "loginMs" | "registrationRate" | "looks" | "log" | "metrics"
+> {
+  return {
+    local: options.local ?? false,
+    cleanUpSilent: options.cleanUpSilent ?? true,
+    clock,
+    ids: options.ids ?? (() => monotonicUlid(clock.now())),
+    limits: limitsFrom(options.limits, options.rateLimits === "off"),
+    ...retentionFrom(options),
+    operators: operatorsFrom(options),
+    operatorSecret: options.operatorSecret,
+    roomOwners: options.roomOwners ?? false,
+    isTypingTold: options.typing ?? true,
+    confusables: new Confusables(options.reserved ?? DEFAULT_RESERVED),
+    passwords: new Passwords(options.passwordRounds),
+  };
+}
+
+/** Returns what the HTTP layer asks of the instance, which may be another one at each call. */
+function stateOf(
+  supervisor: Supervisor,
+  probe: Probe,
+): Pick<HttpContext, "isOpen" | "databaseAnswers" | "banOf" | "accept"> {
+  return {
+    isOpen: () => supervisor.isOpen,
+    databaseAnswers: () => probe.answers(),
+    banOf: (address) => supervisor.banOf(address),
+    accept: (socket, handshake) => supervisor.accept(socket, handshake),
   };
 }
 

@@ -3,9 +3,11 @@
  *
  * It does not know what an instance does with its connections.
  */
+import type { Gauges } from "./base/metrics.ts";
 import { backOff } from "./kv/retry.ts";
 import type { Sanction } from "./kv/moderation_values.ts";
-import { Instance, type InstanceParts } from "./instance.ts";
+import { Instance } from "./instance.ts";
+import type { InstanceParts } from "./instance_parts.ts";
 import type { Handshake } from "./connections/connection.ts";
 import type { AcceptedSocket } from "./connections/connections.ts";
 
@@ -40,6 +42,11 @@ export class Supervisor {
   /** The number of connections. */
   get size(): number {
     return this.#instance.size;
+  }
+
+  /** What is measured now. */
+  get gauges(): Gauges {
+    return this.#instance.gauges;
   }
 
   /** Returns the ban of a client's address, if it is banned now. */

@@ -68,7 +68,7 @@ const OTHER_TESTS = ["attacks", "bench", "browser", "cluster", "golden", "suppor
 /** Names of the platform, with the only folders or files of the server that may use them. */
 const SERVER_PLATFORM: readonly (readonly [RegExp, readonly string[]])[] = [
   [/\bDeno\.(env|exit|addSignalListener|removeSignalListener|kill|args)\b/, []],
-  [/\bnew Response\b/, ["http/", "program/listener.ts"]],
+  [/\bnew Response\b/, ["http/"]],
   [/\bDeno\.upgradeWebSocket\b/, ["http/upgrade.ts"]],
   [/\bDeno\.(serve|listen)\b/, ["program/"]],
   [/\bDeno\.openKv\b/, ["program/"]],

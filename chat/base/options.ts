@@ -210,6 +210,23 @@ export const OPTIONS = {
     max: 3650 * DAY,
     help: "Retention of the record of moderation.",
   },
+  log: {
+    kind: "text",
+    value: "FORMAT",
+    shown: "text",
+    help: "Format of the log: text, or json with an object a line.",
+  },
+  "log-level": {
+    kind: "text",
+    value: "LEVEL",
+    shown: "info",
+    help: "Least urgent lines of the log: error, warn or info.",
+  },
+  "log-addresses": {
+    kind: "switch",
+    shown: "off",
+    help: "Log whole addresses of clients, and not only their networks.",
+  },
   "trust-proxy": {
     kind: "text",
     value: "[NETWORKS]",

@@ -142,6 +142,7 @@ const CHECKS: Readonly<Record<FormName, RowCheck>> = {
   standing: anything,
   ignored: anything,
   lease: anything,
+  passed: anything,
   shards: anything,
   layout: anything,
   notify: anything,

@@ -4,6 +4,7 @@
  *
  * It holds one row at a time, and can go on after any line.
  */
+import { openMetrics } from "../base/metrics.ts";
 import type { Clock } from "../base/clock.ts";
 import { Compactor } from "../history/compactor.ts";
 import { Quota } from "../history/quota.ts";
@@ -74,7 +75,8 @@ export async function compactFeed(feed: CompactFeedParts): Promise<void> {
   await quota.begin(clock.now());
   const nowMs = () => clock.now();
   // A feed row stays for the chats that have not delivered it.
-  const parts = { kv, clock, quota, retention, shards, feedRowMs: Infinity, nowMs, warn };
+  const metrics = openMetrics();
+  const parts = { kv, clock, quota, retention, shards, feedRowMs: Infinity, nowMs, warn, metrics };
   const compactor = new Compactor(parts);
   const versionstamps: (string | null)[] = [];
   for (let shard = 0; shard < shards; shard++) {

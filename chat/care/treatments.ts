@@ -25,6 +25,7 @@ export const TREATMENTS = {
   roomLook: "exported",
   connection: "session",
   resume: "session",
+  passed: "session",
   takeover: "session",
   account: "exported",
   user: "exported",

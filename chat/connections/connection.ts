@@ -6,6 +6,7 @@
  * The protocol says what a line means, Handler carries it out, Sender sends.
  */
 import { CLOSE, type CloseReason } from "../base/close_codes.ts";
+import { type Fields, messageOf } from "../base/log.ts";
 import { type ActionKind, type Limits, utf8Size } from "../base/limits.ts";
 import { type Rejection, rejection } from "../base/rejections.ts";
 import type { Sender } from "../delivery/sender.ts";
@@ -76,7 +77,7 @@ export interface ConnectionParts {
   readonly limits: Limits;
   /** The number of times that the memory guard has looked. */
   readonly looks: { readonly count: number };
-  warn(message: string): void;
+  warn(message: string, fields?: Fields): void;
 }
 
 /** A connection, from the opening of its socket to the removal of its rows. */
@@ -311,7 +312,8 @@ export class Connection {
   /** Logs an internal error, or one of storage, and tells the client that its request failed. */
   #reportFault(error: unknown, request?: ParsedRequest): void {
     const { warn, protocol } = this.#parts;
-    warn(`Cannot handle a request: ${error instanceof Error ? error.message : String(error)}`);
+    const { address } = this.handshake;
+    warn(`Cannot handle a request: ${messageOf(error)}`, { connection: this.id, address });
     if (request === undefined) protocol.reject(this, rejection.notDone);
     else request.reject(rejection.notDone);
   }

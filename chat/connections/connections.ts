@@ -6,6 +6,7 @@
  */
 import { CLOSE, type CloseReason, isDeparture } from "../base/close_codes.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Fields } from "../base/log.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Sender } from "../delivery/sender.ts";
 import type { Socket, WireFormat } from "../delivery/subscriber.ts";
@@ -38,7 +39,7 @@ export interface ConnectionsParts {
   protocolOf(subprotocol: string): Protocol;
   /** Returns the session of a new connection. `address`: that of its client alone, if it is known. */
   newSession(id: string, wire: WireFormat, address?: string): Session;
-  warn(message: string): void;
+  warn(message: string, fields?: Fields): void;
 }
 
 /** Milliseconds in which a socket must open. A handshake that the client resets never opens one. */

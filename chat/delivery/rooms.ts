@@ -47,6 +47,11 @@ export class Rooms {
     });
   }
 
+  /** The number of rooms. */
+  get size(): number {
+    return this.#rooms.size;
+  }
+
   /**
    * Puts a subscriber into a room, unless it is there already. It has been, or will be, told of all
    * events up to `eventId`.

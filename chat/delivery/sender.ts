@@ -11,6 +11,7 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import { authorOf, type RoomEvent, type UserRef } from "../feed/events.ts";
 import { encodeJson, encodeRoomState, encodeTyping, type RoomState } from "./json.ts";
 import type { Limits } from "../base/limits.ts";
+import type { Gauges } from "../base/metrics.ts";
 import { Rooms } from "./rooms.ts";
 import { isIgnored } from "./ignoring.ts";
 import {
@@ -54,6 +55,16 @@ export class Sender {
     this.#backpressure = new Backpressure(limits.maxUnsentBytes, limits.maxTotalUnsentBytes, clock);
     this.#writer = new Writer(this.#backpressure, limits.maxUnsentBytes, close);
     this.#rooms = new Rooms(this.#writer, this.#backpressure, clock, close);
+  }
+
+  /** What is measured of the sockets now. */
+  get gauges(): Pick<Gauges, "connections" | "rooms" | "unsentBytes"> {
+    const unsent = this.#subscribers.all().map(({ socket }) => socket.bufferedAmount);
+    return {
+      connections: this.size,
+      rooms: this.#rooms.size,
+      unsentBytes: unsent.reduce((sum, each) => sum + each, 0),
+    };
   }
 
   /** The number of sockets. */

@@ -4,7 +4,7 @@
  *
  * It does not touch KV: committer.ts commits the batches.
  */
-import { estimateStoredBytes, type RoomEvent } from "./events.ts";
+import { estimateStoredBytes, type EventKind, type RoomEvent } from "./events.ts";
 import { addMutation, type CommitSize, keyBytes, MAX_KEY_BYTES } from "../kv/limits.ts";
 
 /**
@@ -60,6 +60,9 @@ const MAX_BATCH_KEY_BYTES = MAX_KEY_BYTES - SHARD_KEY_BYTES;
 
 /** Bytes of events in one batch: together they are one KV value, of at most 64 KiB. */
 const MAX_EVENT_BYTES = 60 * 1024;
+
+/** The kinds of events that are messages. */
+const MESSAGE_KINDS: ReadonlySet<EventKind> = new Set(["message", "action", "direct"]);
 
 /** Operations that a batch passes over before it stops looking further. */
 const MAX_SKIPPED = 64;
@@ -201,4 +204,14 @@ export function bytesOfEvents(operation: Operation): number {
 /** Returns a key as text, for comparison with other keys. */
 export function keyText(key: Deno.KvKey): string {
   return key.join("\u0000");
+}
+
+/** Returns how many messages some operations hold, and the estimated bytes of their events. */
+export function contentOf(operations: readonly Operation[]): [messages: number, bytes: number] {
+  let messages = 0, bytes = 0;
+  for (const operation of operations) {
+    for (const { kind } of operation.events ?? []) if (MESSAGE_KINDS.has(kind)) messages++;
+    bytes += bytesOfEvents(operation);
+  }
+  return [messages, bytes];
 }

@@ -18,10 +18,10 @@ import { isRefusal, MAX_GETMANY_KEYS } from "../kv/limits.ts";
 import { backOff, RETRY_FOR_MS, shouldLog, withTimeout } from "../kv/retry.ts";
 import type { FeedRowValue } from "../kv/values.ts";
 import { addAct } from "./acts.ts";
-import { type Batch, batchOf, hasAct, keyText, type Operation } from "./batch.ts";
+import { type Batch, batchOf, contentOf, hasAct, keyText, type Operation } from "./batch.ts";
 import { pack, type StoredEvent } from "./events.ts";
 import type { ShardReader } from "./reader.ts";
-import { hasEvents, settleAll, type ShardContext } from "./shard_parts.ts";
+import { hasEvents, settleAll, type ShardContext, storageFailure } from "./shard_parts.ts";
 
 /** The key that makes a commit succeed at most once: see the head of this file. */
 type Guard = "notify" | "commitGuard";
@@ -106,7 +106,8 @@ export class Committer {
    * Moderation must have allowed them.
    */
   async commit(batch: Batch): Promise<void> {
-    const { clock } = this.#context.parts;
+    const { clock, metrics } = this.#context.parts;
+    const startedMs = clock.monotonicMs();
     const n = ++this.#lastN;
     let { operations, checks } = batch;
     let guard = this.#chooseGuard(operations);
@@ -123,6 +124,7 @@ export class Committer {
           if (failures > 0) ({ operations } = await this.#findConflicts(commit));
           return this.#halve(operations, error as Error);
         }
+        metrics.kvFailed("commit");
         // The commit may have been written. Another try is safe: the guard lets only one succeed.
         if (failures++ === 0) firstFailureMs = clock.monotonicMs();
         if (shouldLog(failures)) this.#context.parts.warn(storageFailure(error));
@@ -132,7 +134,10 @@ export class Committer {
         await backOff(clock, failures);
         continue;
       }
-      if (result.ok) return await this.#succeeded(commit, result.versionstamp);
+      if (result.ok) {
+        metrics.committed((clock.monotonicMs() - startedMs) / 1000, ...contentOf(operations));
+        return await this.#succeeded(commit, result.versionstamp);
+      }
       const remainder = await this.#findConflicts(commit);
       // The other guard is safe only when no earlier try can succeed, or there was none.
       if (remainder.isGuardMoved || failures === 0) {
@@ -385,11 +390,6 @@ export class Committer {
     settleAll(operations, "failed");
     this.#context.failQueue();
   }
-}
-
-/** Returns what the operator is told when KV does not answer. */
-export function storageFailure(error: unknown): string {
-  return `Cannot reach storage: ${error instanceof Error ? error.message : String(error)}`;
 }
 
 function isSum({ type }: Deno.KvMutation): boolean {

@@ -184,7 +184,7 @@ export class Feed {
 
   /** Watches the notification keys. A stream that ends or fails is opened again. */
   async #watchLoop(): Promise<void> {
-    const { watcher, clock, warn } = this.#parts;
+    const { watcher, clock, metrics, warn } = this.#parts;
     while (!this.#isClosed) {
       const isShared = this.#isShared;
       // In exclusive mode not the shards' keys: watching keys that this instance sets doubles the
@@ -196,7 +196,10 @@ export class Feed {
         this.#watching = watcher.watch<unknown[]>(keys).getReader();
         await this.#readWatch(this.#watching, shardKeys.length);
       } catch (error) {
-        if (!this.#isClosed) warn(`Cannot watch storage: ${(error as Error).message}`);
+        if (!this.#isClosed) {
+          metrics.kvFailed("watch");
+          warn(`Cannot watch storage: ${(error as Error).message}`);
+        }
       }
       if (!this.#isClosed && isShared === this.#isShared) await delay(clock, REWATCH_DELAY_MS);
     }

@@ -7,6 +7,7 @@
  * behind.
  */
 import { type Clock, delay } from "../base/clock.ts";
+import { messageOf } from "../base/log.ts";
 import { heartbeatKey, leaseKey, NOTIFY_INSTANCES_KEY } from "../kv/keys.ts";
 import { retry, withTimeout } from "../kv/retry.ts";
 import { heartbeatFrom, retiredValue } from "../kv/values.ts";
@@ -137,7 +138,7 @@ export class Lease {
 
   async #retryRelease(release: () => Promise<void>): Promise<void> {
     const { clock, warn } = this.#parts;
-    await retry(clock, release, (error) => warn(`Cannot release the lease: ${reasonOf(error)}`));
+    await retry(clock, release, (error) => warn(`Cannot release the lease: ${messageOf(error)}`));
   }
 
   #schedule(): void {
@@ -151,7 +152,7 @@ export class Lease {
 
   async #heartbeat(): Promise<void> {
     const { kv, clock, instance, onLost, warn } = this.#parts;
-    const failed = (error: unknown) => warn(`Cannot renew the lease: ${reasonOf(error)}`);
+    const failed = (error: unknown) => warn(`Cannot renew the lease: ${messageOf(error)}`);
     const heartbeat = kv.atomic().check(this.#check).set(heartbeatKey(instance), clock.now());
     let isHeld = true;
     const wasWritten = await retry(clock, async () => {
@@ -182,8 +183,4 @@ export class Lease {
     const beats = local ? grace / LOCAL_HEARTBEAT_MS : (grace - 2 * HEARTBEAT_MS) / HEARTBEAT_MS;
     return Math.max(MAX_MISSED_HEARTBEATS, Math.ceil(beats));
   }
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

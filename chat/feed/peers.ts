@@ -39,7 +39,7 @@ export interface PeersParts {
   /** Called after each look with whether any other instance exists. */
   setShared(isShared: boolean): Promise<void>;
   warn(message: string): void;
-  log(message: string): void;
+  info(message: string): void;
 }
 
 /** What is known of another instance. */
@@ -141,7 +141,7 @@ export class Peers {
 
   /** Cleans up a dead instance, unless another instance does. Returns whether nothing of it is left. */
   async #cleanUp(dead: string, state: PeerState): Promise<boolean> {
-    const { kv, clock, instance, cleanUp, log } = this.#parts;
+    const { kv, clock, instance, cleanUp, info } = this.#parts;
     const key = leaseKey(dead);
     const { versionstamp } = await withTimeout(clock, kv.get(key));
     if (versionstamp === null) {
@@ -161,7 +161,7 @@ export class Peers {
     if (result === undefined) return false;
     const { gone, left } = result;
     if (gone > 0) {
-      log(
+      info(
         `Cleaned up ${gone} ${gone === 1 ? "connection" : "connections"} left by instance ${dead}`,
       );
     }

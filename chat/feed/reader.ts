@@ -188,7 +188,7 @@ export class ShardReader {
       this.#awaitingRead.delete(row.n);
       return await this.#deliverOwn(own, versionstamp);
     }
-    if (!isOwn) this.enterSharedMode();
+    if (!isOwn) this.#foreignRow(row.events[0]);
     const prefix = eventIdPrefix(versionstamp);
     for (const [i, stored] of row.events.entries()) {
       const event = unpack(stored);
@@ -200,6 +200,15 @@ export class ShardReader {
       if (this.#frames >= MAX_FRAMES_PER_TURN) await this.#yield();
     }
     await this.#endCommit(versionstamp);
+  }
+
+  /** Another instance has written a row, with this event first. */
+  #foreignRow(stored: unknown): void {
+    this.enterSharedMode();
+    const first = unpack(stored);
+    const { clock, metrics } = this.#context.parts;
+    // The clocks of two machines may differ.
+    if (first !== undefined) metrics.delivered(Math.max(0, clock.now() - first.time) / 1000);
   }
 
   async #deliverOwn(operations: readonly Operation[], versionstamp: string): Promise<void> {

@@ -7,9 +7,9 @@
  */
 import { retry } from "../kv/retry.ts";
 import { type Batch, bytesOfEvents, type Operation, takeBatch } from "./batch.ts";
-import { Committer, storageFailure } from "./committer.ts";
+import { Committer } from "./committer.ts";
 import { ShardReader } from "./reader.ts";
-import { settleAll, type ShardContext, type ShardParts } from "./shard_parts.ts";
+import { settleAll, type ShardContext, type ShardParts, storageFailure } from "./shard_parts.ts";
 
 /**
  * Estimated bytes of messages that may wait in one shard; more fail at once, to bound memory. Changes
@@ -154,8 +154,13 @@ export class Shard {
   }
 
   async #retry(attempt: () => Promise<void>): Promise<boolean> {
-    const { clock, warn } = this.#parts;
-    const hasSucceeded = await retry(clock, attempt, (error) => warn(storageFailure(error)));
+    const { clock, metrics, warn } = this.#parts;
+    const counted = () =>
+      attempt().catch((error) => {
+        metrics.kvFailed("read");
+        throw error;
+      });
+    const hasSucceeded = await retry(clock, counted, (error) => warn(storageFailure(error)));
     if (!hasSucceeded) this.#failQueue();
     return hasSucceeded;
   }

@@ -1,9 +1,11 @@
 /**
  * What a shard of the feed needs from its instance, and what the parts of a shard share.
  *
- * Types and two helpers only: shard.ts, committer.ts and reader.ts do the work.
+ * Types and helpers only: shard.ts, committer.ts and reader.ts do the work.
  */
 import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/log.ts";
+import type { Metrics } from "../base/metrics.ts";
 import type { Operation, Outcome } from "./batch.ts";
 import type { RoomEvent } from "./events.ts";
 
@@ -42,6 +44,7 @@ export interface ShardParts {
   /** Called when the lease is found to be lost. */
   onLeaseLost(): void;
   readonly clock: Clock;
+  readonly metrics: Metrics;
   /** Tells the operator of a fault on the server's side. */
   warn(message: string): void;
 }
@@ -70,4 +73,9 @@ export function settleAll(operations: readonly Operation[], outcome: Outcome): v
 /** Returns whether an operation announces something. */
 export function hasEvents({ events = [] }: Operation): boolean {
   return events.length > 0;
+}
+
+/** Returns what the operator is told when KV does not answer. */
+export function storageFailure(error: unknown): string {
+  return `Cannot reach storage: ${messageOf(error)}`;
 }

@@ -7,6 +7,7 @@
  * a crash loses nothing: the next instance compacts what the feed still holds.
  */
 import { type Clock, delay } from "../base/clock.ts";
+import type { Metrics } from "../base/metrics.ts";
 import { eventId, eventIdPrefix, unpack } from "../feed/events.ts";
 import { compactedKey, feedRowsBetween } from "../kv/keys.ts";
 import { eachWithTimeout, retry, withTimeout } from "../kv/retry.ts";
@@ -22,6 +23,7 @@ import { divideIntoCommits, type PlannedRow, planRows } from "./rows.ts";
 export interface CompactorParts {
   readonly kv: Deno.Kv;
   readonly clock: Clock;
+  readonly metrics: Metrics;
   readonly quota: Quota;
   readonly retention: Retention;
   /** How many shards the feed has. */
@@ -184,7 +186,7 @@ export class Compactor {
   }
 
   async #compactAll(): Promise<void> {
-    const { clock, warn } = this.#parts;
+    const { warn } = this.#parts;
     const warned = (error: unknown) => warn(`Cannot write history: ${(error as Error).message}`);
     for (const [shard, memtable] of this.#memtables.entries()) {
       if (memtable.compactedTo === undefined) continue;
@@ -195,7 +197,7 @@ export class Compactor {
         return oldest !== undefined && newest !== undefined && oldest <= newest;
       };
       while (!this.#hasEnded && (isLeft() || this.#compacted.isDue(shard))) {
-        const worked = await retry(clock, () => this.#compactOnce(shard, memtable), warned);
+        const worked = await this.#retry(() => this.#compactOnce(shard, memtable), warned);
         // The events stay in memory and in the feed.
         if (!worked) break;
         // Before the next commit: where rows are removed more slowly than written, writing waits.
@@ -205,12 +207,21 @@ export class Compactor {
     if (this.#isOverQuota) await this.#enforceQuota();
   }
 
+  #retry(attempt: () => Promise<void>, failed: (error: unknown) => void): Promise<boolean> {
+    const counted = () =>
+      attempt().catch((error) => {
+        this.#parts.metrics.kvFailed("history");
+        throw error;
+      });
+    return retry(this.#parts.clock, counted, failed);
+  }
+
   async #enforceQuota(): Promise<void> {
-    const { clock, quota, nowMs, warn } = this.#parts;
+    const { quota, nowMs, warn } = this.#parts;
     const warned = (error: unknown) =>
       warn(`Cannot remove old history: ${(error as Error).message}`);
     this.#isOverQuota = true;
-    await retry(clock, async () => {
+    await this.#retry(async () => {
       this.#isOverQuota = !(await quota.enforce(nowMs()));
     }, warned);
   }
@@ -309,12 +320,12 @@ export class Compactor {
 
   /** Compacts what a shard's feed holds up to a versionstamp: mostly what a crash left. */
   async #compactShard(shard: number, upTo: string): Promise<void> {
-    const { clock, quota, nowMs, warn } = this.#parts;
+    const { quota, nowMs, warn } = this.#parts;
     const memtable = this.#memtables[shard]!;
     const warned = (error: unknown) => warn(`Cannot compact history: ${(error as Error).message}`);
     // No caller can be told of a failure, and nothing can be read before: tries without end.
     while (!this.#hasEnded && memtable.compactedTo === undefined) {
-      await retry(clock, async () => {
+      await this.#retry(async () => {
         await quota.begin(nowMs());
         if (await this.#compactStoredOnce(shard, upTo)) memtable.forget(upTo);
       }, warned);

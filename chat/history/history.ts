@@ -6,6 +6,7 @@
  * holds. History does not know which client may read what.
  */
 import type { Clock } from "../base/clock.ts";
+import type { Metrics } from "../base/metrics.ts";
 import type { Operation } from "../feed/batch.ts";
 import { afterCommit, authorOf, type LoggedEvent, type RoomEvent } from "../feed/events.ts";
 import type { Stream, StreamKind } from "../kv/keys.ts";
@@ -24,6 +25,7 @@ export type { Revision } from "./revisions.ts";
 export interface HistoryParts {
   readonly kv: Deno.Kv;
   readonly clock: Clock;
+  readonly metrics: Metrics;
   readonly retention: Retention;
   /** Bytes that all of it may take in KV; `Infinity`: no limit. */
   readonly maxBytes: number;
@@ -58,7 +60,7 @@ export class History {
 
   constructor(parts: HistoryParts) {
     this.#parts = parts;
-    const { kv, clock, maxBytes, retention, shards, feedRowMs, warn } = parts;
+    const { kv, clock, metrics, maxBytes, retention, shards, feedRowMs, warn } = parts;
     const rows = this.#rows = new RowReader(parts);
     const quota = this.#quota = new Quota({
       kv,
@@ -69,6 +71,7 @@ export class History {
     const compactor = this.#compactor = new Compactor({
       kv,
       clock,
+      metrics,
       quota,
       retention,
       shards,
@@ -93,6 +96,11 @@ export class History {
       warn,
     });
     this.#leftovers = new Leftovers({ ...parts, retentionMs: retention.direct });
+  }
+
+  /** The number of commits that were delivered here and are not compacted yet. */
+  get uncompacted(): number {
+    return this.#compactor.memtables.reduce((sum, each) => sum + each.versionstamps.length, 0);
   }
 
   /** Milliseconds for which the events of rooms are kept; 0: they are not. */

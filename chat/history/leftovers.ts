@@ -6,6 +6,7 @@
  * the oldest feed rows: in the steady state, one row for each shard every ten minutes.
  */
 import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/log.ts";
 import { compactedKey, feedRowsBetween, historyKindPrefix } from "../kv/keys.ts";
 import { eachWithTimeout, retry, withTimeout } from "../kv/retry.ts";
 import { compactedFrom, historyRowFrom } from "../kv/values.ts";
@@ -60,8 +61,7 @@ export class Leftovers {
 
   #run(): void {
     const { clock, feedRowMs, warn } = this.#parts;
-    const failed = (error: unknown) =>
-      warn(`Cannot remove old rows: ${error instanceof Error ? error.message : String(error)}`);
+    const failed = (error: unknown) => warn(`Cannot remove old rows: ${messageOf(error)}`);
     this.#cleaning = retry(clock, () => this.#clean(), failed).then(() => {
       if (!this.#hasEnded) this.#cancelTimer = clock.after(feedRowMs, () => this.#run());
     });

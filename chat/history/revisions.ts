@@ -7,6 +7,7 @@
  * deleted or evicted does not return. Who may change a message is decided elsewhere.
  */
 import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/log.ts";
 import type { Operation, Outcome } from "../feed/batch.ts";
 import type { RoomEvent } from "../feed/events.ts";
 import {
@@ -93,7 +94,7 @@ export class Revisions {
       // One at a time: otherwise each would make all others that read the same row start again.
       return await this.#inTurn(streams, () => this.#tryOften(streams, event, checks, told));
     } catch (error) {
-      warn(`Cannot change a message: ${error instanceof Error ? error.message : String(error)}`);
+      warn(`Cannot change a message: ${messageOf(error)}`);
       return { outcome: "failed" };
     }
   }

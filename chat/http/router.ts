@@ -1,5 +1,5 @@
 /**
- * Answers HTTP requests: the page and its files, a health check, and who may open a WebSocket.
+ * Answers HTTP requests: the page and its files, health checks, and who may open a WebSocket.
  *
  * It does not listen: `Deno.serve`, or the platform's own server, calls it. The upgrade to a WebSocket
  * stands in upgrade.ts.
@@ -7,10 +7,12 @@
 import { type Access, isOwnSite } from "./access.ts";
 import type { Addresses, RequestSource } from "./addresses.ts";
 import { type Asset, ASSETS } from "./assets.ts";
+import { checkHealth, HEALTH_PATHS, type HealthContext } from "./health.ts";
 import { closedResponse, textResponse } from "./responses.ts";
 import { upgrade } from "./upgrade.ts";
 import { inWords } from "../base/durations.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Fields } from "../base/log.ts";
 import type { AdmissionControl } from "../connections/admission.ts";
 import type { Handshake } from "../connections/connection.ts";
 
@@ -20,7 +22,7 @@ export interface RequestInfo {
 }
 
 /** What the HTTP layer needs from the chat. */
-export interface HttpContext {
+export interface HttpContext extends HealthContext {
   /** Reads client addresses from requests. */
   readonly addresses: Addresses;
   /** Decides which pages and clients may connect. */
@@ -32,8 +34,6 @@ export interface HttpContext {
   /** Seconds without any frame after which the runtime drops a socket. */
   readonly idleSeconds: number;
   readonly clock: Clock;
-  /** Returns whether the server takes new connections. */
-  isOpen(): boolean;
   /** Returns the ban of a client's address, if it is banned now. */
   banOf(
     address: string | undefined,
@@ -43,7 +43,9 @@ export interface HttpContext {
   /** Called for each request of an untrusted proxy. */
   warnUntrustedProxy(): void;
   /** Tells the operator why a connection was refused. The same cause is written once a minute. */
-  warn(message: string): void;
+  warn(message: string, fields?: Fields): void;
+  /** Counts a handshake that was refused. */
+  rejected(reason: string): void;
   /** Takes a new socket that is not open yet. */
   accept(socket: WebSocket, handshake: Handshake): void;
 }
@@ -65,21 +67,23 @@ export function handleRequest(
   const { pathname } = url;
   const isRoot = pathname === "/";
   const asset = ASSETS.get(pathname);
-  if (asset === undefined && pathname !== "/ws" && pathname !== "/healthz") {
+  const isHealthCheck = HEALTH_PATHS.has(pathname);
+  if (asset === undefined && pathname !== "/ws" && !isHealthCheck) {
     return textResponse(404, `Not found: ${pathname}. The chat is at /.`);
   }
   if (request.method !== "GET" && request.method !== "HEAD") {
     const line = `Method ${request.method} not allowed for ${pathname}. Use GET.`;
     return textResponse(405, line, { allow: "GET, HEAD" });
   }
-  if (pathname === "/healthz") {
-    return context.isOpen() ? textResponse(200, "ok") : closedResponse();
-  }
+  if (isHealthCheck) return checkHealth(pathname, context);
   const source = context.addresses.of(request, hostnameOf(info));
   if (source.isUntrustedProxy) context.warnUntrustedProxy();
   const wantsUpgrade = request.headers.get("upgrade")?.toLowerCase() === "websocket";
   if (wantsUpgrade && (isRoot || pathname === "/ws")) {
-    return reject(request, source, context) ?? upgrade(request, source, context);
+    const rejected = reject(request, source, context);
+    if (rejected === undefined) return upgrade(request, source, context);
+    context.rejected(`http-${rejected.status}`);
+    return rejected;
   }
   // A user of curl gets instructions there instead of HTML.
   if (isRoot && !request.headers.get("accept")?.includes("text/html")) {
@@ -162,19 +166,22 @@ function reject(
     const line = `The server is short of memory. Try again in ${MEMORY_RETRY_SECONDS} seconds.`;
     return textResponse(503, line, { "retry-after": String(MEMORY_RETRY_SECONDS) });
   }
-  const ban = context.banOf(source.address);
+  const { address } = source;
+  const ban = context.banOf(address);
   if (ban !== undefined) return bannedResponse(ban, context.clock.now());
-  const rejection = context.admission.check(source.address, source.isLoopback);
+  const rejection = context.admission.check(address, source.isLoopback);
   if (rejection !== undefined) {
     const { status, why, retryAfterSeconds: seconds } = rejection;
-    if (status === 503) context.warn(`Refused a connection: ${why} See --max-connections.`);
+    if (status === 503) {
+      context.warn(`Refused a connection: ${why} See --max-connections.`, { address });
+    }
     return textResponse(status, why, { "retry-after": String(seconds) });
   }
   // A page that asks why it was refused names its origin itself: browsers leave it out of a GET.
   const origin = headers.get("origin") ?? headers.get("x-page-origin");
   if (origin !== null && !context.access.allowsOrigin(origin, source)) {
     const line = originRejection(origin, source);
-    context.warn(`Refused a page: ${line}`);
+    context.warn(`Refused a page: ${line}`, { address });
     return textResponse(403, line);
   }
   switch (context.access.checkToken(headers)) {

@@ -25,16 +25,20 @@ export function backOff(clock: Clock, failures: number): Promise<void> {
 }
 
 /**
- * Returns the answer of a call, if it arrives within {@linkcode CALL_TIMEOUT_MS}.
+ * Returns the answer of a call, if it arrives within `ms` milliseconds.
  *
  * @throws {Error} when it does not. The call may still take effect later, so the caller must be able
  * to handle both outcomes.
  */
-export async function withTimeout<T>(clock: Clock, call: Promise<T>): Promise<T> {
+export async function withTimeout<T>(
+  clock: Clock,
+  call: Promise<T>,
+  ms: number = CALL_TIMEOUT_MS,
+): Promise<T> {
   let cancel = (): void => {};
   const timeout = new Promise<never>((_, reject) => {
-    const fail = () => reject(new Error(`no answer for ${CALL_TIMEOUT_MS / 1000} seconds`));
-    cancel = clock.after(CALL_TIMEOUT_MS, fail);
+    const fail = () => reject(new Error(`no answer for ${ms / 1000} seconds`));
+    cancel = clock.after(ms, fail);
   });
   try {
     return await Promise.race([call, timeout]);

@@ -4,8 +4,8 @@
  * It knows nothing of the chat beyond a function that answers requests.
  */
 import { systemClock } from "../base/clock.ts";
-import { quietLog } from "../base/log.ts";
-import type { Chat } from "../mod.ts";
+import { type Log, quietLog } from "../base/log.ts";
+import { answerWhileStarting, type Chat } from "../mod.ts";
 import { reasonOf, StartupError } from "./startup_error.ts";
 import type { Settings } from "./settings.ts";
 
@@ -25,14 +25,15 @@ export interface ListenerOptions extends Pick<Settings, "port" | "hostname" | "t
  */
 export class Listener {
   readonly #options: ListenerOptions;
-  readonly #warn = quietLog(console, systemClock).warn;
+  readonly #warn: Log["warn"];
   #server: Deno.HttpServer<Deno.NetAddr>;
   #stopped = false;
   /** Answers requests; unset while the chat starts. */
   fetch: Chat["fetch"] | undefined;
 
   /** @throws {StartupError} if the port, address or certificate cannot be used. */
-  constructor(options: ListenerOptions) {
+  constructor(options: ListenerOptions, log: Log) {
+    this.#warn = quietLog(log, systemClock).warn;
     this.#server = this.#listen(options);
     // Port 0 is a different one each time.
     this.#options = { ...options, port: this.port };
@@ -55,7 +56,7 @@ export class Listener {
     try {
       return Deno.serve(
         { port, hostname, reusePort, onListen() {}, ...tls },
-        (request, info) => this.fetch?.(request, info) ?? starting(),
+        (request, info) => this.fetch?.(request, info) ?? answerWhileStarting(request),
       );
     } catch (error) {
       throw listenError(error, options);
@@ -81,14 +82,6 @@ export class Listener {
       }
     }, RETRY_MS);
   }
-}
-
-/** The answer to requests that come before the chat has started. */
-function starting(): Response {
-  return new Response("The server is starting. Try again in a moment.\n", {
-    status: 503,
-    headers: { "content-type": "text/plain; charset=utf-8", "retry-after": "1" },
-  });
 }
 
 /** Returns the startup error for an error of listening. */

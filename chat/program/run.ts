@@ -3,6 +3,7 @@
  *
  * It reads no environment, handles no signal and does not exit: main.ts does.
  */
+import type { Log } from "../base/log.ts";
 import { type Chat, type ChatOptions, startChat } from "../mod.ts";
 import { kvAdvice, openKv } from "./kv.ts";
 import { Listener } from "./listener.ts";
@@ -34,11 +35,15 @@ export interface Running {
  *
  * @throws {StartupError} if it cannot start.
  */
-export async function runChat(settings: Settings, { shared, first }: Placement): Promise<Running> {
+export async function runChat(
+  settings: Settings,
+  { shared, first }: Placement,
+  log: Log,
+): Promise<Running> {
   const { port, hostname, tls } = settings;
   // Before the database is opened: an operator who starts a second server learns it from the port.
-  const listener = new Listener({ port, hostname, tls, reusePort: shared });
-  const { kv, chat } = await startChatOnKv(settings, first).catch((error) => {
+  const listener = new Listener({ port, hostname, tls, reusePort: shared }, log);
+  const { kv, chat } = await startChatOnKv(settings, first, log).catch((error) => {
     listener.stop();
     throw error;
   });
@@ -57,6 +62,7 @@ export async function runChat(settings: Settings, { shared, first }: Placement):
 async function startChatOnKv(
   settings: Settings,
   first: boolean,
+  log: Log,
 ): Promise<{ kv: Deno.Kv; chat: Chat }> {
   const kv = await openKv(settings);
   await checkLayout(kv);
@@ -66,6 +72,7 @@ async function startChatOnKv(
     connect: isKvRemote ? () => Deno.openKv(settings.kv) : undefined,
     local: !isKvRemote,
     cleanUpSilent: first,
+    log,
     ...settings.chat,
   };
   try {

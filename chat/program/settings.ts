@@ -5,6 +5,7 @@
  */
 import { parseArgs } from "@std/cli";
 import { levenshteinDistance } from "@std/text";
+import { LEVELS, LOG_FORMATS, type LogSettings } from "../base/log.ts";
 import { formatDuration, parseDuration } from "../base/durations.ts";
 import {
   type Flag,
@@ -30,6 +31,7 @@ export interface Settings {
   readonly chat: ChatSettings;
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   readonly workers: number;
+  readonly log: LogSettings;
   /** Whether the program runs for development, perhaps under `deno run --watch`. */
   readonly dev: boolean;
 }
@@ -79,6 +81,10 @@ export function readSettings(
     workers,
     dev: values.isSet("dev"),
     tls: readTls(values),
+    log: {
+      format: values.oneOf("log", LOG_FORMATS) ?? "text",
+      level: values.oneOf("log-level", LEVELS) ?? "info",
+    },
     chat: {
       historySeconds: values.number("history"),
       maxHistoryBytes: values.number("max-history"),
@@ -91,6 +97,7 @@ export function readSettings(
       operatorSecret: readOperatorSecret(readVariable),
       roomOwners: values.switch("room-owners"),
       typing: !values.switch("no-typing"),
+      logAddresses: values.switch("log-addresses"),
       reserved: readReserved(values.given("reserved")),
       limits: {
         maxNicknameChars: values.number("max-nickname"),
@@ -150,6 +157,21 @@ class Values {
 
   text(flag: FlagOf<"text">): string | undefined {
     return this.given(flag)?.value;
+  }
+
+  oneOf<Value extends string>(
+    flag: FlagOf<"text">,
+    all: readonly Value[],
+  ): Value | undefined {
+    const given = this.given(flag);
+    const value = all.find((each) => each === given?.value);
+    if (given === undefined || value !== undefined) return value;
+    throw new StartupError(
+      `${given.source} must be ${all.slice(0, -1).join(", ")} or ${
+        all.at(-1)
+      }; got "${given.value}".`,
+      2,
+    );
   }
 
   switch(flag: FlagOf<"switch">): boolean {

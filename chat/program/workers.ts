@@ -4,9 +4,11 @@
  * The worker runs the same module as the main thread, so that a bundle of one file has workers too.
  */
 import { systemClock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
 import { OPEN_TIMEOUT_MS } from "./kv.ts";
 import { listenError } from "./listener.ts";
 import { Pool } from "./pool.ts";
+import { openLog } from "./program_log.ts";
 import { type Placement, runChat, type Running, START_TIMEOUT_MS } from "./run.ts";
 import type { Settings } from "./settings.ts";
 import { reasonOf, StartupError } from "./startup_error.ts";
@@ -32,7 +34,11 @@ type Report =
  *
  * @throws {StartupError} if one of them cannot start.
  */
-export async function runWorkers(settings: Settings, module: string): Promise<Running> {
+export async function runWorkers(
+  settings: Settings,
+  module: string,
+  log: Log,
+): Promise<Running> {
   const { port, hostname, workers } = settings;
   const pool = new Pool<Running>({
     clock: systemClock,
@@ -42,9 +48,9 @@ export async function runWorkers(settings: Settings, module: string): Promise<Ru
         // Port 0 is a different one each time: all workers listen where the first one does.
         { ...settings, port: first?.port ?? port },
         { shared: true, first: first === undefined },
-        died,
+        { died, log },
       ),
-    warn: (message) => console.error(message),
+    warn: (message) => log.error(message),
   });
   // A worker shares its port with every program of this user: check first that no program uses it.
   try {
@@ -64,7 +70,7 @@ async function startWorker(
   module: string,
   settings: Settings,
   placement: Placement,
-  died: () => void,
+  { died, log }: { readonly died: () => void; readonly log: Log },
 ): Promise<Running> {
   const worker = new Worker(module, { type: "module" });
   const started = Promise.withResolvers<Running>();
@@ -81,7 +87,7 @@ async function startWorker(
         isReady = true;
         return started.resolve({ port: report.port, end });
       case "failed":
-        if (isReady) console.error(report.message);
+        if (isReady) log.error(report.message);
         started.reject(new StartupError(report.message, report.exitCode));
         return ended.resolve();
       case "ended":
@@ -116,7 +122,7 @@ export function serveAsWorker(scope: WorkerScope): void {
     try {
       switch (command.kind) {
         case "start":
-          running = await runChat(command.settings, command.placement);
+          running = await runChat(command.settings, command.placement, openLog(command.settings));
           return report({ kind: "ready", port: running.port });
         case "end":
           await running?.end();

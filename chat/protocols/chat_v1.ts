@@ -7,6 +7,7 @@
 import type { ZodError } from "zod";
 import { frameTooLarge } from "../base/close_codes.ts";
 import { type Limits, utf8Size } from "../base/limits.ts";
+import type { Metrics } from "../base/metrics.ts";
 import { reject, type Rejection, rejection, type Result } from "../base/rejections.ts";
 import {
   encodeJson,
@@ -40,6 +41,7 @@ export interface ChatV1Parts {
   readonly handler: Handler;
   readonly sender: Sender;
   readonly limits: Limits;
+  readonly metrics: Metrics;
   /** Milliseconds for which a dropped session can be resumed. */
   readonly graceMs: number;
   /** Milliseconds for which messages are kept. */
@@ -115,6 +117,7 @@ export class ChatV1 implements Protocol {
 
   /** Sends an error. */
   replyError(connection: Connection, ref: Ref, { code, message, retryAfterMs }: Rejection): void {
+    this.#parts.metrics.rejected(code);
     this.reply(connection, "error", ref, { code, message, retryAfter: retryAfterMs });
   }
 

@@ -6,6 +6,7 @@
  */
 import { frameTooLarge } from "../base/close_codes.ts";
 import type { Limits } from "../base/limits.ts";
+import type { Metrics } from "../base/metrics.ts";
 import { type Rejection, rejection } from "../base/rejections.ts";
 import { authorOf } from "../feed/events.ts";
 import type { Sender } from "../delivery/sender.ts";
@@ -21,6 +22,7 @@ export interface PlainTextParts {
   readonly handler: Handler;
   readonly sender: Sender;
   readonly limits: Limits;
+  readonly metrics: Metrics;
 }
 
 /** The one command that a client without a nickname can use. */
@@ -38,11 +40,13 @@ export class PlainText implements Protocol {
   readonly handler: Handler;
   readonly sender: Sender;
   readonly #limits: Limits;
+  readonly #metrics: Metrics;
 
-  constructor({ handler, sender, limits }: PlainTextParts) {
+  constructor({ handler, sender, limits, metrics }: PlainTextParts) {
     this.handler = handler;
     this.sender = sender;
     this.#limits = limits;
+    this.#metrics = metrics;
   }
 
   /** Returns the line of a frame, without a line break at its end. */
@@ -69,17 +73,23 @@ export class PlainText implements Protocol {
   }
 
   /** Tells the client that, and why, something was not done. */
-  reject(connection: Connection, { message }: Rejection): void {
-    connection.reply(shown(message));
+  reject(connection: Connection, { code, message }: Rejection): void {
+    this.#replyRejection(connection, code, shown(message));
   }
 
   /** Tells the client why it cannot have a nickname, and what to type next. */
   rejectNickname(connection: Connection, why: Rejection): void {
     if (why.code === "nickname-registered") {
-      connection.reply(ownReply.nicknameRegistered(connection.rejectedNick));
+      const line = ownReply.nicknameRegistered(connection.rejectedNick);
+      this.#replyRejection(connection, why.code, line);
     } else if (why.code === "bad-nickname" && !connection.isNamed) {
-      connection.reply(ownReply.chooseNickname(why.message));
+      this.#replyRejection(connection, why.code, ownReply.chooseNickname(why.message));
     } else this.reject(connection, why);
+  }
+
+  #replyRejection(connection: Connection, code: Rejection["code"], line: string): void {
+    this.#metrics.rejected(code);
+    connection.reply(line);
   }
 
   /** Welcomes a client after its login. */

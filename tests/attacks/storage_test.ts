@@ -1,5 +1,6 @@
 /** A client that writes as much as it can: the KV file stops growing at the history quota. */
 import { assert } from "@std/assert";
+import { openMetrics } from "../../chat/base/metrics.ts";
 import { eventId, eventIdPrefix, type RoomEvent } from "../../chat/feed/events.ts";
 import { History } from "../../chat/history/history.ts";
 import { retentionOf } from "../../chat/history/retention.ts";
@@ -78,6 +79,7 @@ Deno.test("History keeps the KV file at its quota, however much a client writes"
       using kv = await Deno.openKv(file);
       const warnings: string[] = [];
       const history = new History({
+        metrics: openMetrics(),
         kv,
         clock,
         retention: retentionOf(WEEK_MS, 30_000),

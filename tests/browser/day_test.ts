@@ -356,7 +356,8 @@ browserTest(
   "the page says why the server refuses it, and the log says it once",
   async (browser) => {
     const warnings: string[] = [];
-    const log = { log() {}, warn: (line: string) => void warnings.push(line) };
+    const warn = (line: string) => void warnings.push(line);
+    const log = { info() {}, warn, error: warn };
     await using server = await TestServer.open({ log, access: { hosts: ["chat.example"] } });
     const ann = await BrowserUser.open(browser);
     await ann.page.setRequestInterception(true);

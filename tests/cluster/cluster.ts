@@ -54,7 +54,7 @@ export class Cluster {
       kv: simulatedKv(hub, network),
       clock,
       ids: () => ids.last = `01${String(++this.#ids).padStart(8, "0")}`,
-      log: { log: () => {}, warn: () => {} },
+      log: { info: () => {}, warn: () => {}, error: () => {} },
       // Because of the faults, a client may be without a nickname for long.
       rateLimits: "off",
       passwordRounds: 1,

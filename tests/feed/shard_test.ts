@@ -1,5 +1,6 @@
 /** A shard when commits are refused, repeated, or written late. */
 import { assert, assertEquals } from "@std/assert";
+import { type Metrics, openMetrics } from "../../chat/base/metrics.ts";
 import { MAX_CHECKS, type Operation, type Outcome } from "../../chat/feed/batch.ts";
 import type { RoomEvent } from "../../chat/feed/events.ts";
 import { Feed, type FeedParts } from "../../chat/feed/feed.ts";
@@ -35,6 +36,28 @@ async function open(kv: Deno.Kv, parts: Partial<FeedParts> = {}) {
 const REFUSED: Partial<Operation> = {
   mutations: [{ type: "sum", key: ["text"], value: new Deno.KvU64(1n) }],
 };
+
+Deno.test("Shard: each commit is measured once, with its messages, and each failed try is counted", async () => {
+  using kv = await Deno.openKv(":memory:");
+  let fails = 2;
+  const failing = interceptCommits(kv, (commit) => {
+    if (fails-- > 0) throw new Error("no route");
+    return commit();
+  });
+  const commits: number[][] = [], failed: string[] = [];
+  const metrics: Metrics = {
+    ...openMetrics(),
+    committed: (seconds, ...content) => void commits.push([Math.sign(seconds), ...content]),
+    kvFailed: (call) => void failed.push(call),
+  };
+  await using one = await open(failing, { metrics });
+  commits.length = 0;
+  const join: RoomEvent = { ...event(""), kind: "join" };
+  const outcome = await one.submit({ events: [event("hello"), join, event("you")] });
+  assertEquals([outcome, failed], ["done", ["commit", "commit"]]);
+  assertEquals(commits.map(([seconds, messages]) => [seconds, messages]), [[1, 2]]);
+  assert(commits[0]![2]! > "hello you".length);
+});
 
 Deno.test("Shard: an operation that KV refuses fails alone and at once, wherever it is in the batch", async () => {
   const random = new Random(1);

@@ -3,6 +3,7 @@
  * commits.
  */
 import { assertEquals } from "@std/assert";
+import { openMetrics } from "../../chat/base/metrics.ts";
 import { eventId, eventIdPrefix, pack, type RoomEvent } from "../../chat/feed/events.ts";
 import { History } from "../../chat/history/history.ts";
 import { OPTIONS } from "../../chat/base/options.ts";
@@ -38,6 +39,7 @@ async function writeFeed(kv: Deno.Kv, rounds: number): Promise<string[]> {
 
 function open(kv: Deno.Kv, feedRowMs = 600_000): History {
   return new History({
+    metrics: openMetrics(),
     kv,
     clock: quick,
     retention: retentionOf(86_400_000, 30_000),

@@ -1,5 +1,6 @@
 /** The quota of history: bytes are counted exactly, and bounded per room and in all. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { openMetrics } from "../../chat/base/metrics.ts";
 import { systemClock } from "../../chat/base/clock.ts";
 import { eventId, eventIdPrefix, type RoomEvent } from "../../chat/feed/events.ts";
 import { shardOf } from "../../chat/feed/shards.ts";
@@ -561,6 +562,7 @@ function historyOf(
   retention = retentionOf(WEEK_MS, 30_000),
 ): History {
   return new History({
+    metrics: openMetrics(),
     ...{ kv, clock: quick, retention, maxBytes: Infinity, shards: 1, feedRowMs: 100 },
     shardOf: () => 0,
     submit: () => {},

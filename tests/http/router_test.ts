@@ -1,7 +1,9 @@
 /** The HTTP routes, and malformed handshakes and frames, over real sockets. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { AdjustedClock } from "../support/fake_clock.ts";
+import { kvWith } from "../support/faulty_kv.ts";
 import { TestServer } from "../support/test_server.ts";
-import { withDeadline } from "../support/wait.ts";
+import { eventually, withDeadline } from "../support/wait.ts";
 
 async function ask(server: TestServer, path: string, init: RequestInit = {}) {
   const response = await fetch(`http://127.0.0.1:${server.port}${path}`, init);
@@ -39,24 +41,50 @@ Deno.test("an unknown path gets 404, another method 405, and /ws without an upgr
   await using server = await TestServer.open();
   assertEquals((await ask(server, "/admin")).status, 404);
   assertEquals((await ask(server, "/ws/x")).status, 404);
-  for (const path of ["/", "/ws", "/healthz"]) {
+  for (const path of ["/", "/ws", "/healthz", "/readyz"]) {
     const { status, headers } = await ask(server, path, { method: "POST", body: "x" });
     assertEquals([status, headers.get("allow")], [405, "GET, HEAD"]);
   }
   assertEquals((await ask(server, "/ws")).status, 426);
 });
 
-Deno.test("/healthz returns 200 while the chat is open, and 503 when it is closed", async () => {
+Deno.test("/readyz returns 200 while the chat is open, and 503 when it is closed; /healthz stays 200", async () => {
   await using server = await TestServer.open();
+  assertEquals((await ask(server, "/readyz")).status, 200);
   assertEquals((await ask(server, "/healthz")).status, 200);
   await server.chat.close();
-  const { status, headers } = await ask(server, "/healthz");
+  const { status, headers, text } = await ask(server, "/readyz");
   assertEquals([status, headers.get("retry-after")], [503, "1"]);
+  assertEquals(text, "The server is restarting. Try again in a moment.\n");
+  const alive = await ask(server, "/healthz");
+  assertEquals([alive.status, alive.text], [200, "ok\n"]);
   const answer = await raw(
     server,
     HANDSHAKE.replace("Connection: Upgrade", "Connection: close, Upgrade"),
   );
   assertMatch(answer, /^HTTP\/1\.1 503 /);
+});
+
+Deno.test("/readyz returns 503 with the cause while KV does not answer, and 200 again after that", async () => {
+  using inMemory = await Deno.openKv(":memory:");
+  const silence = Promise.withResolvers<void>();
+  let isSilent = false;
+  const get = async (key: Deno.KvKey) => {
+    if (isSilent) await silence.promise;
+    return await inMemory.get(key);
+  };
+  const clock = new AdjustedClock();
+  const kv = kvWith(inMemory, { get: get as Deno.Kv["get"] });
+  await using server = await TestServer.open({ kv, clock });
+  isSilent = true;
+  const { status, text } = await ask(server, "/readyz");
+  assertEquals([status, text], [503, "The database does not answer.\n"]);
+  assertEquals((await ask(server, "/healthz")).status, 200);
+  isSilent = false;
+  silence.resolve();
+  // What was said counts for a second.
+  clock.monotonicAheadMs += 1_000;
+  await eventually(async () => (await ask(server, "/readyz")).status === 200, "it is ready again");
 });
 
 Deno.test("an incomplete handshake is rejected with one line or waits, and others keep chatting", async () => {

@@ -4,6 +4,7 @@
  * JSON.
  */
 import { assert } from "@std/assert";
+import { openMetrics } from "../../chat/base/metrics.ts";
 import { Access } from "../../chat/http/access.ts";
 import { Addresses } from "../../chat/http/addresses.ts";
 import type { Connection } from "../../chat/connections/connection.ts";
@@ -178,7 +179,7 @@ Deno.test("events are encoded in linear time", () => {
 });
 
 Deno.test("a line of plain text is handled in linear time", () => {
-  const lines = new PlainText({ ...rejecting(), limits });
+  const lines = new PlainText({ ...rejecting(), limits, metrics: openMetrics() });
   const commands = [
     "",
     "/",
@@ -206,7 +207,8 @@ Deno.test("a line of plain text is handled in linear time", () => {
 });
 
 Deno.test("a frame of chat.v1 is handled in linear time", () => {
-  const parts = { ...rejecting(), limits, graceMs: 0, retentionMs: 0, editMs: 0 };
+  const metrics = openMetrics();
+  const parts = { ...rejecting(), limits, metrics, graceMs: 0, retentionMs: 0, editMs: 0 };
   const requests = new ChatV1(parts);
   const handle = (nick: string, frame: string) => {
     const most = limits.maxInboxFrames;

@@ -71,6 +71,10 @@ Deno.test("wrong usage prints one line and ends with exit code 2", async () => {
     [[], { CHAT_ORIGIN: "https://one.example,two" }],
     [[], { CHAT_TRUST_PROXY: "everybody" }],
     [["--workers", "many"]],
+    [["--log", "xml"]],
+    [["--log"]],
+    [["--log-level", "debug"]],
+    [[], { CHAT_LOG_ADDRESSES: "some" }],
     [["--workers", "2"]],
     [["--workers", "2", "--kv", ":memory:"]],
     [[], { PORT: "eighty" }],
@@ -114,7 +118,7 @@ Deno.test("a missing or unusable resource prints one line and ends with exit cod
   await Deno.remove(noKv);
 });
 
-Deno.test("the program answers 503 while KV does not answer, then prints one line and ends with exit code 1", async () => {
+Deno.test("the program is alive but not ready while KV does not answer, then prints one line and ends with exit code 1", async () => {
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const held: Deno.Conn[] = [];
   const holding = (async () => {
@@ -130,12 +134,15 @@ Deno.test("the program answers 503 while KV does not answer, then prints one lin
       { DENO_KV_ACCESS_TOKEN: "x".repeat(16) },
     );
     let response: Response | undefined;
-    await eventually(async () => {
-      response = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
+    const ask = async (path: string) => {
+      response = await fetch(`http://127.0.0.1:${port}${path}`).catch(() => undefined);
       await response?.body?.cancel();
       return response !== undefined;
-    }, "it listens");
+    };
+    await eventually(() => ask("/readyz"), "it listens");
     assertEquals([response!.status, response!.headers.get("retry-after")], [503, "1"]);
+    assert(await ask("/healthz"));
+    assertEquals(response!.status, 200, "it is alive");
     const { code, stdout, stderr } = await ended;
     assertEquals([code, stdout], [1, ""]);
     assertMatch(stderr, /^Cannot open KV http:\S+: no answer for 10 seconds\. [^\n]+\n$/);

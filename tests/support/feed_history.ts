@@ -1,4 +1,5 @@
 /** A feed and the history of its events, without the rest of a chat, for tests of history. */
+import { openMetrics } from "../../chat/base/metrics.ts";
 import type { Clock } from "../../chat/base/clock.ts";
 import type { Operation } from "../../chat/feed/batch.ts";
 import type { RoomEvent, UserRef } from "../../chat/feed/events.ts";
@@ -64,6 +65,7 @@ export async function openFeedHistory(
     }),
   );
   const history: History = new History({
+    metrics: openMetrics(),
     kv,
     clock,
     retention: retentionOf(WEEK_MS, 30_000),

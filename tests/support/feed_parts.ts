@@ -1,5 +1,6 @@
 /** What a feed is made of, with defaults, for tests and benchmarks of a feed without a chat around it. */
 import { systemClock } from "../../chat/base/clock.ts";
+import { openMetrics } from "../../chat/base/metrics.ts";
 import { MAX_LOCAL_CHECKS } from "../../chat/feed/batch.ts";
 import type { FeedParts } from "../../chat/feed/feed.ts";
 import { FEED_ROW_MS } from "../../chat/feed/shard_parts.ts";
@@ -24,6 +25,7 @@ export async function feedParts(
     instance,
     lease: { key, versionstamp: (await kv.get(key)).versionstamp },
     clock: systemClock,
+    metrics: openMetrics(),
     instancesChanged: () => {},
     onLeaseLost: () => {},
     warn: (message) => {

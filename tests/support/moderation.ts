@@ -1,5 +1,6 @@
 /** An instance with feed, storage, history and moderation, but without sockets. */
 import { assertEquals } from "@std/assert";
+import { openMetrics } from "../../chat/base/metrics.ts";
 import type { CloseReason } from "../../chat/base/close_codes.ts";
 import { type Clock, systemClock } from "../../chat/base/clock.ts";
 import { limitsFrom } from "../../chat/base/limits.ts";
@@ -63,6 +64,7 @@ export async function openModerated(kv: Deno.Kv, instance = "01A", own: Moderate
   const shardOf = (name: string) => feed.shardOf(name);
   const storage: Storage = new Storage({ ...STORAGE_DEFAULTS, kv, feed, instance, clock });
   const history: History = new History({
+    metrics: openMetrics(),
     kv: historyKv,
     clock,
     retention: retentionOf(WEEK_MS, 30_000, WEEK_MS),

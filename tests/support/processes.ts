@@ -62,15 +62,16 @@ export class ServerProcess implements AsyncDisposable {
   readonly process: Deno.ChildProcess;
   /** What it printed until it listened. */
   readonly output: string;
-  readonly #rest: Promise<unknown>;
+  /** Everything it printed; with `stderr` piped, that too. Resolves when it has ended. */
+  readonly #printed: Promise<string>;
   #isAlive = true;
 
-  private constructor(process: Deno.ChildProcess, said: string, rest: Promise<unknown>) {
+  private constructor(process: Deno.ChildProcess, said: string, printed: Promise<string>) {
     this.process = process;
     this.output = said;
     const port = this.port = Number(/:(\d+)\//.exec(said)![1]);
     this.url = `ws://127.0.0.1:${port}/`;
-    this.#rest = rest;
+    this.#printed = printed;
     process.status.then(() => this.#isAlive = false);
   }
 
@@ -82,7 +83,7 @@ export class ServerProcess implements AsyncDisposable {
     options: string[],
     run: string[] = ["run", "-A", "main.ts"],
     env: Record<string, string> = {},
-    stderr: "inherit" | "null" = "inherit",
+    stderr: "inherit" | "null" | "piped" = "inherit",
     program: string = Deno.execPath(),
   ): Promise<ServerProcess> {
     const process = new Deno.Command(program, {
@@ -101,16 +102,28 @@ export class ServerProcess implements AsyncDisposable {
       said += value;
     }
     const rest = (async () => {
-      while (!(await output.read()).done);
+      let text = said;
+      for (let next = await output.read(); !next.done; next = await output.read()) {
+        text += next.value;
+      }
+      return text;
     })();
-    return new ServerProcess(process, said, rest);
+    const errors = stderr === "piped" ? new Response(process.stderr).text() : "";
+    const printed = Promise.all([rest, errors]).then((texts) => texts.join(""));
+    return new ServerProcess(process, said, printed);
+  }
+
+  /** Stops the server, and returns the lines that it printed. */
+  async stopAndRead(): Promise<string[]> {
+    await this.stop();
+    return (await this.#printed).split("\n").filter((line) => line !== "");
   }
 
   /** Sends a signal, and waits until the process has ended. */
   async stop(signal: Deno.Signal = "SIGTERM"): Promise<Deno.CommandStatus> {
     if (this.#isAlive) this.process.kill(signal);
     const status = await withDeadline(this.process.status, "the server to end");
-    await this.#rest;
+    await this.#printed;
     return status;
   }
 

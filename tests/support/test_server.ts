@@ -33,7 +33,8 @@ export class TestServer implements AsyncDisposable {
   static async open(options: Partial<ChatOptions> = {}): Promise<TestServer> {
     const kv = options.kv ?? await Deno.openKv(":memory:");
     const warnings: string[] = [];
-    const log = { log: () => {}, warn: (message: string) => void warnings.push(message) };
+    const warn = (message: string) => void warnings.push(message);
+    const log = { info: () => {}, warn, error: warn };
     // Few rounds of hashing: in tests nobody guesses passwords.
     const chat = await startChat({ local: true, log, passwordRounds: 1000, ...options, kv });
     return new TestServer(kv, chat, warnings, options.kv === undefined);
