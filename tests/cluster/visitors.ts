@@ -106,7 +106,9 @@ export class Visitor {
         if (event.recovered) room.run?.ids.push(...room.held ?? []);
         else room.run = undefined;
         room.held = undefined;
-      } else if (event.type !== "read" && event.type !== "room") this.#receive(room, event, seen);
+      } else if (event.type !== "read" && event.type !== "room" && event.type !== "typing") {
+        this.#receive(room, event, seen);
+      }
     }
     return rooms;
   }
