@@ -112,7 +112,16 @@ Deno.test("format draws code, bold, italics, quotes, lists and links", () => {
 });
 
 Deno.test("format leaves alone what only looks like marks", () => {
-  const texts = ["snake_case_name", "2*3*4", "x * a *", "a * b", "`", "```", "```\nopen", "mailto:a"];
+  const texts = [
+    "snake_case_name",
+    "2*3*4",
+    "x * a *",
+    "a * b",
+    "`",
+    "```",
+    "```\nopen",
+    "mailto:a",
+  ];
   for (const text of texts) assertEquals(described(text), [], text);
   for (const text of ["javascript:alert(1)", "<b>x</b>", "&lt;", "data:text/html,x"]) {
     assertEquals(described(text), [], text);
@@ -162,19 +171,16 @@ Deno.test("the time of format grows no faster than the text, whatever it repeats
     ..."```\n\n,```a\nx\n,```\nx\n```\n,> *,- _,`*_".split(","),
   ];
   const timeOf = (text: string) => {
-    const times = [1, 2, 3].map(() => {
-      const start = performance.now();
-      format(text);
-      return performance.now() - start;
-    });
-    return Math.min(...times);
+    const start = performance.now();
+    format(text);
+    return performance.now() - start;
   };
-  const slow = repeated.flatMap((part) => {
+  // Eight times the text takes 64 times as long where the time is quadratic, and that each time. What
+  // the machine does besides is not there each time.
+  const isSlow = (part: string) => {
     const [short, long] = [8_192, 65_536].map((many) => timeOf(part.repeat(many / part.length)));
-    // Eight times the text takes 64 times as long where the time is quadratic.
-    return long! > 20 && long! > 24 * short!
-      ? [`${JSON.stringify(part)}: ${short} ms, ${long} ms`]
-      : [];
-  });
+    return long! > 20 && long! > 24 * short!;
+  };
+  const slow = repeated.filter((part) => Array.from({ length: 8 }).every(() => isSlow(part)));
   assertEquals(slow, []);
 });
