@@ -30,7 +30,7 @@ export class Unsent {
   /** @param {UnsentActions} actions */
   constructor(actions) {
     this.#actions = actions;
-    this.list = make("div.rows", {});
+    this.list = make("div.rows", { role: "list" });
   }
 
   get isEmpty() {

@@ -1,0 +1,142 @@
+/// <reference lib="dom" />
+/** What is drawn inside the log of a conversation: for screen readers, and where failed messages stand. */
+import { assert, assertEquals } from "@std/assert";
+import { TestServer } from "../support/test_server.ts";
+import { addressOf, browserTests, BrowserUser, fillRoom } from "./browser.ts";
+import { violationsFor } from "./checks.ts";
+
+const browserTest = await browserTests();
+
+/** Opens a page in the room `red`. */
+async function opened(
+  browser: Parameters<typeof BrowserUser.open>[0],
+  server: TestServer,
+  nick: string,
+) {
+  const user = await BrowserUser.open(browser);
+  await user.logIn(`${addressOf(server)}#red`, nick);
+  await user.waitForTitle("#red · Parley");
+  return user;
+}
+
+browserTest(
+  "screen readers find messages in a list, named by author and time, and hear only news",
+  async (browser) => {
+    await using server = await TestServer.open({ rateLimits: "off" });
+    const bob = await fillRoom(server, "red", 120);
+    const ann = await opened(browser, server, "Ann");
+    await ann.waitForText("message 120", ".other .bubble");
+    const heard = () => ann.textsOf(".conversation:not([hidden]) .news p");
+    assertEquals(await heard(), []);
+    await ann.page.evaluate(async () => {
+      const log = document.querySelector(".log")!;
+      const many = document.querySelectorAll(".other").length;
+      while (document.querySelectorAll(".other").length === many) {
+        log.scrollTop = 0;
+        await new Promise((done) => requestAnimationFrame(done));
+      }
+    });
+    // Older history is not news.
+    assertEquals(await heard(), []);
+    bob.send("one", "two", "/me waves");
+    await ann.waitForTexts(".conversation:not([hidden]) .news p", [
+      "Bob: one",
+      "Bob: two",
+      "Bob waves",
+    ]);
+    const parts = await ann.page.$$eval(
+      ".log .rows > *",
+      (all) => all.map((each) => `${each.parentElement!.role} ${each.role}`),
+    );
+    assertEquals([...new Set(parts)], ["list listitem"]);
+    const names = await ann.page.$$eval(".other", (all) => all.map((each) => each.ariaLabel ?? ""));
+    assert(names.every((name) => /^Bob, \d\d?:\d\d/.test(name)), names[0]);
+    assertEquals(await ann.page.$eval(".log", (log) => log.ariaLive), "off");
+    // What the user says is no news to the user.
+    await ann.send("mine");
+    await ann.waitForText("mine", ".own:not(.sending) .bubble");
+    assert(!(await heard()).some((line) => line.includes("mine")));
+    assertEquals(await violationsFor(ann), []);
+    await ann.close();
+  },
+);
+
+browserTest(
+  "a message that fails late stands where it was sent, also after older messages are loaded",
+  async (browser) => {
+    await using server = await TestServer.open({
+      rateLimits: "off",
+      limits: { maxMessageBytes: 100 },
+    });
+    const bob = await fillRoom(server, "red", 120);
+    const ann = await BrowserUser.open(browser);
+    // Errors of the server arrive when the test wants them.
+    await ann.page.evaluateOnNewDocument(() => {
+      const held: (() => void)[] = [];
+      const Real = WebSocket;
+      class Late extends Real {
+        override addEventListener(
+          type: string,
+          listener: EventListenerOrEventListenerObject,
+          options?: AddEventListenerOptions,
+        ) {
+          const call = (event: Event) =>
+            typeof listener === "function" ? listener(event) : listener.handleEvent(event);
+          super.addEventListener(type, (event) => {
+            const isRefusal = event instanceof MessageEvent &&
+              /"too-long"/.test(event.data);
+            if (isRefusal) held.push(() => call(event));
+            else call(event);
+          }, options);
+        }
+        override set onmessage(listener: (event: MessageEvent) => void) {
+          this.addEventListener("message", listener as EventListener);
+        }
+      }
+      Object.assign(globalThis, { WebSocket: Late, held });
+    });
+    await ann.logIn(`${addressOf(server)}#red`, "Ann");
+    await ann.waitForText("message 120", ".other .bubble");
+    await ann.send("x".repeat(101));
+    await ann.page.waitForFunction(() =>
+      (globalThis as unknown as { held: unknown[] }).held.length
+    );
+    bob.send("said meanwhile");
+    await ann.waitForText("said meanwhile", ".other .bubble");
+    await ann.page.evaluate(() =>
+      (globalThis as unknown as { held: (() => void)[] }).held.forEach((each) => each())
+    );
+    await ann.waitForElement(".failed .failure");
+    const around = async () => {
+      const texts = await ann.textsOf(".rows .text");
+      const index = texts.findIndex((text) => text.startsWith("xxx"));
+      return [texts[index - 1], texts[index + 1]];
+    };
+    assertEquals(await around(), ["message 120", "said meanwhile"]);
+    await ann.page.evaluate(async () => {
+      const log = document.querySelector(".log")!;
+      while (log.querySelector(".text")!.textContent !== "message 1") {
+        log.scrollTop = 0;
+        await new Promise((done) => requestAnimationFrame(done));
+      }
+    });
+    assertEquals(await around(), ["message 120", "said meanwhile"]);
+    await ann.close();
+  },
+);
+
+browserTest("a selection over several messages is copied with their authors", async (browser) => {
+  await using server = await TestServer.open();
+  const bob = await server.login("Bob", "red");
+  const ann = await opened(browser, server, "Ann");
+  bob.send("*one*", "/me waves", "> three");
+  await ann.waitForText("three", ".other .bubble");
+  const copied = await ann.page.evaluate(() => {
+    getSelection()!.selectAllChildren(document.querySelector(".conversation:not([hidden]) .rows")!);
+    const clipboardData = new DataTransfer();
+    dispatchEvent(new ClipboardEvent("copy", { clipboardData, cancelable: true }));
+    return clipboardData.getData("text/plain");
+  });
+  assertEquals(copied, "Bob: *one*\nBob waves\nBob: > three");
+  await ann.close();
+});
