@@ -150,3 +150,39 @@ browserTest("a selection over several messages is copied with their authors", as
   assertEquals(copied, "Bob: *one*\nBob waves\nBob: > three");
   await ann.close();
 });
+
+browserTest(
+  "that a user sends too fast is said beside the message field, and counted down",
+  async (browser) => {
+    await using server = await TestServer.open({
+      rateLimits: { messages: { count: 3, seconds: 9 } },
+    });
+    const bob = await server.login("Bob", "red");
+    const ann = await opened(browser, server, "Ann");
+    await bob.expect("Ann joined room.");
+    for (let n = 1; n <= 5; n++) await ann.send(`line ${n}`);
+    await ann.waitForText("You are sending too fast.", "#status");
+    const seconds = () =>
+      ann.page.$eval("#status", (line) => Number(/in (\d+) s/.exec(line.textContent ?? "")?.[1]));
+    const first = await seconds();
+    assert(first > 0, `${first}`);
+    const [logs, status, composer] = await Promise.all(
+      ["#logs", "#status", "#composer"].map((each) =>
+        ann.page.$eval(each, (element) => {
+          const { top, bottom } = element.getBoundingClientRect();
+          return { top, bottom };
+        })
+      ),
+    );
+    assert(logs!.bottom <= status!.top && status!.bottom <= composer!.top);
+    await ann.page.waitForFunction(
+      (first) => !document.querySelector("#status")!.textContent!.includes(`in ${first} s`),
+      {},
+      first,
+    );
+    for (let n = 1; n <= 5; n++) await bob.expect(`Ann: line ${n}`);
+    await ann.page.waitForFunction(() => !document.querySelector(".sending, .failed"));
+    await ann.page.waitForFunction(() => !document.querySelector("#status")!.textContent!.trim());
+    await ann.close();
+  },
+);
