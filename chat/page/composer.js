@@ -8,11 +8,10 @@
 import { Completion } from "./completion.js";
 import { tabStorage, ui } from "./dom.js";
 import { onFormSubmit } from "./login_form.js";
+import { SECRET } from "./secrets.js";
 
 /** @import { Sources } from "./completion.js" */
 
-/** A line that is a command with a password or another secret. A test compares it with the commands. */
-export const SECRET = /^\s*\/(register|identify|password|unregister|op)\b/i;
 /** A character that can be seen: not white space, and none of those that are as empty. */
 const VISIBLE = /[^\s\p{Cc}\p{Cf}\p{Zs}\u115f\u1160\u2800\u3164\uffa0]/u;
 
