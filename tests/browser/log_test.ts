@@ -44,14 +44,14 @@ browserTest(
       "Bob: two",
       "Bob waves",
     ]);
-    bob.send(...Array.from({ length: 20 }, (_, n) => `more ${n}`));
+    bob.send("w".repeat(400), ...Array.from({ length: 20 }, (_, n) => `more ${n}`));
     await ann.waitForText("more 19", ".other .bubble");
     // What is only read out takes no room, and is not read out without an end.
     assert((await heard()).length <= 10);
     assert(
       await ann.page.evaluate(() => {
-        const { scrollHeight, clientHeight } = document.documentElement;
-        return scrollHeight <= clientHeight;
+        const page = document.documentElement;
+        return page.scrollHeight <= page.clientHeight && page.scrollWidth <= page.clientWidth;
       }),
     );
     const parts = await ann.page.$$eval(
