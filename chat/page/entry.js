@@ -24,7 +24,7 @@ const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
  * An entry of a conversation: a message or action, a `membership` line (joined, left, renamed), an `act`
  * of moderation, or a `note` that only this page shows. An entry without an `id` is not on the server, or not yet. `own`: it is
  * the user's. `edited` and `deleted` are times. `failure`: why the server does not have it; `after`: the
- * ID of the newest event when it was sent.
+ * ID of the newest event when it was sent; `ahead`: the user's messages that were being sent then.
  *
  * @typedef {object} Entry
  * @property {"message" | "action" | "membership" | "act" | "note"} type
@@ -41,6 +41,7 @@ const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
  * @property {number} [deleted]
  * @property {string} [failure]
  * @property {string} [after]
+ * @property {(string | undefined)[]} [ahead]
  * @property {readonly ReactionCount[]} [reactions]
  */
 /** An entry with its element; of a membership line also those who came later.

@@ -89,14 +89,18 @@ export class Rows {
     const row = this.#rowOf(entry);
     this.#ids.add(row.id);
     this.#insert(this.#rows.length, row);
+    if (entry.own) this.#placeFailed();
     return row;
   }
 
-  /** Puts a message that failed where it was sent: after the row that was the newest one then. */
+  /** Puts a message that failed where it was sent: after the rows, and the user's messages, of then. */
   place(/** @type {Row | undefined} */ row) {
     if (!row) return;
-    const { after = "" } = row;
-    let index = 1 + this.#rows.findLastIndex(({ id }) => id !== undefined && id <= after);
+    const { after = "", ahead = [] } = row;
+    let index = 1 +
+      this.#rows.findLastIndex(({ id, cid }) =>
+        id !== undefined && (id <= after || cid !== undefined && ahead.includes(cid))
+      );
     while (this.#rows[index] && !this.#rows[index]?.id) index++;
     this.#insert(index, row);
   }
@@ -128,7 +132,11 @@ export class Rows {
     this.list.prepend(...rows.map(({ element }) => element));
     this.#rows.unshift(...rows);
     for (let index = 0; index <= rows.length; index++) this.#decorate(index);
-    // A message that failed stands above the rows that are here, until its place is loaded.
+    this.#placeFailed();
+  }
+
+  /** Puts messages that failed where they were sent: what was before them may be here only now. */
+  #placeFailed() {
     for (const row of this.#rows.filter(({ failure }) => failure !== undefined)) {
       this.remove(row);
       this.place(row);

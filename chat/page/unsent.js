@@ -44,7 +44,7 @@ export class Unsent {
 
   /** Shows a message as being sent. */
   add(/** @type {Entry} */ entry) {
-    const row = rowOf(entry, this.#actions.findMentions);
+    const row = rowOf({ ...entry, ahead: [...this.#rows.keys()] }, this.#actions.findMentions);
     row.element.classList.add("sending", "first");
     this.#rows.set(row.cid, row);
     this.list.append(row.element);

@@ -19,6 +19,33 @@ async function opened(
   return user;
 }
 
+/** What the page keeps in {@linkcode holdFrames}. */
+type Holding = { held: (() => void)[] };
+
+/** Has the page receive the server's frames that contain a text only when the test wants them. */
+async function holdFrames({ page }: BrowserUser, text: string) {
+  await page.evaluateOnNewDocument((text) => {
+    const held: (() => void)[] = [];
+    const Real = WebSocket;
+    class Holding extends Real {
+      override set onmessage(listener: ((event: MessageEvent) => void) | null) {
+        super.onmessage = listener && ((event) => {
+          if (event.data.includes(text)) held.push(() => listener(event));
+          else listener(event);
+        });
+      }
+    }
+    Object.assign(globalThis, { WebSocket: Holding, held });
+  }, text);
+  return {
+    isHolding: () => page.waitForFunction(() => (globalThis as unknown as Holding).held.length > 0),
+    release: () =>
+      page.evaluate(() => {
+        for (const each of (globalThis as unknown as Holding).held.splice(0)) each();
+      }),
+  };
+}
+
 browserTest(
   "screen readers find messages in a list, named by author and time, and hear only news",
   async (browser) => {
@@ -80,42 +107,14 @@ browserTest(
     });
     const bob = await fillRoom(server, "red", 120);
     const ann = await BrowserUser.open(browser);
-    // Errors of the server arrive when the test wants them.
-    await ann.page.evaluateOnNewDocument(() => {
-      const held: (() => void)[] = [];
-      const Real = WebSocket;
-      class Late extends Real {
-        override addEventListener(
-          type: string,
-          listener: EventListenerOrEventListenerObject,
-          options?: AddEventListenerOptions,
-        ) {
-          const call = (event: Event) =>
-            typeof listener === "function" ? listener(event) : listener.handleEvent(event);
-          super.addEventListener(type, (event) => {
-            const isRefusal = event instanceof MessageEvent &&
-              /"too-long"/.test(event.data);
-            if (isRefusal) held.push(() => call(event));
-            else call(event);
-          }, options);
-        }
-        override set onmessage(listener: (event: MessageEvent) => void) {
-          this.addEventListener("message", listener as EventListener);
-        }
-      }
-      Object.assign(globalThis, { WebSocket: Late, held });
-    });
+    const { isHolding, release } = await holdFrames(ann, '"too-long"');
     await ann.logIn(`${addressOf(server)}#red`, "Ann");
     await ann.waitForText("message 120", ".other .bubble");
     await ann.send("x".repeat(101));
-    await ann.page.waitForFunction(() =>
-      (globalThis as unknown as { held: unknown[] }).held.length
-    );
+    await isHolding();
     bob.send("said meanwhile");
     await ann.waitForText("said meanwhile", ".other .bubble");
-    await ann.page.evaluate(() =>
-      (globalThis as unknown as { held: (() => void)[] }).held.forEach((each) => each())
-    );
+    await release();
     await ann.waitForElement(".failed .failure");
     const around = async () => {
       const texts = await ann.textsOf(".rows .text");
@@ -183,6 +182,27 @@ browserTest(
     for (let n = 1; n <= 5; n++) await bob.expect(`Ann: line ${n}`);
     await ann.page.waitForFunction(() => !document.querySelector(".sending, .failed"));
     await ann.page.waitForFunction(() => !document.querySelector("#status")!.textContent!.trim());
+    await ann.close();
+  },
+);
+
+browserTest(
+  "a message that fails stands below one that was sent before it and is confirmed after it",
+  async (browser) => {
+    await using server = await TestServer.open({ limits: { maxMessageBytes: 100 } });
+    const bob = await server.login("Bob", "red");
+    const ann = await BrowserUser.open(browser);
+    const { isHolding, release } = await holdFrames(ann, '"first"');
+    await ann.logIn(`${addressOf(server)}#red`, "Ann");
+    await ann.waitForTitle("#red · Parley");
+    await ann.send("first");
+    await isHolding();
+    await ann.send("x".repeat(101));
+    await ann.waitForElement(".failed .failure");
+    await release();
+    bob.send("last");
+    await ann.waitForText("last", ".other .bubble");
+    await ann.waitForTexts(".rows .text", ["first", "x".repeat(101), "last"]);
     await ann.close();
   },
 );
