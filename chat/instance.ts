@@ -86,6 +86,8 @@ export interface InstanceParts {
   readonly operatorSecret: string | undefined;
   /** Whether a registered user who opens a room moderates it. */
   readonly roomOwners: boolean;
+  /** Whether people are told who writes. */
+  readonly isTypingTold: boolean;
   /** Milliseconds for which acts of moderation are kept; 0: they are not. */
   readonly modLogMs: number;
   readonly confusables: Confusables;
@@ -114,6 +116,8 @@ export class Instance {
   #cancelRenewal = (): void => {};
   #hasEnded = false;
   readonly #warn: (message: string) => void;
+  /** Called with what another instance passed on: nothing, until there is someone to tell. */
+  #heard: (value: unknown) => void = () => {};
   readonly #canResume: boolean;
 
   private constructor(id: string, parts: InstanceParts, check: Deno.AtomicCheck, lost: () => void) {
@@ -149,6 +153,7 @@ export class Instance {
       deliver: (event, eventId, shard) => this.#deliver(event, eventId, shard),
       isAllowed: (event) => this.#moderation.isAllowed(event),
       commitDelivered: (shard, versionstamp) => this.#delivered(shard, versionstamp),
+      passed: (value) => this.#heard(value),
       instancesChanged: () => void this.#lease.look().catch((error) => warn(String(error))),
       onLeaseLost: lost,
       warn,
@@ -179,14 +184,12 @@ export class Instance {
     }, check);
     const users = new Users({ storage, limits });
     const moderation = this.#moderation = new Moderation({
+      ...parts,
       kv,
       clock,
       storage,
       history,
       users,
-      operators: parts.operators,
-      operatorSecret: parts.operatorSecret,
-      roomOwners: parts.roomOwners,
       rulesMs: parts.registrationMs || DEFAULT_REGISTRATION_MS,
       shards: parts.handles.shards.length,
       shardOf: (name) => feed.shardOf(name),
@@ -220,6 +223,7 @@ export class Instance {
       registrationRate: parts.registrationRate,
     });
     const handler = new Handler({
+      ...parts,
       storage,
       conversations: new Conversations(kv, clock, parts.historyMs),
       markers: new ReadMarkers(kv, clock, parts.historyMs),
@@ -230,12 +234,8 @@ export class Instance {
       moderation,
       users,
       registrations,
-      confusables,
-      limits,
-      clock,
-      openHistory: parts.openHistory,
-      editMs: parts.editMs,
     });
+    this.#heard = (value) => handler.typing.heard(value);
     const plainText = new PlainText({ handler, sender, limits });
     const chatV1 = new ChatV1({
       handler,

@@ -86,6 +86,8 @@ export interface ChatSettings extends RetentionSettings {
   readonly operatorSecret?: string;
   /** Whether a registered user who opens a room moderates it. Default: false. */
   readonly roomOwners?: boolean;
+  /** Whether people are told who writes. Default: true. */
+  readonly typing?: boolean;
 }
 
 /** The options of {@linkcode startChat}. */
@@ -163,6 +165,7 @@ export async function startChat(options: ChatOptions): Promise<Chat> {
     operators: operatorsFrom(options),
     operatorSecret: options.operatorSecret,
     roomOwners: options.roomOwners ?? false,
+    isTypingTold: options.typing ?? true,
     confusables: new Confusables(options.reserved ?? DEFAULT_RESERVED),
     passwords: new Passwords(options.passwordRounds),
     looks,

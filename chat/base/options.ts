@@ -198,6 +198,11 @@ export const OPTIONS = {
     shown: "off",
     help: "Let a registered user who opens a room moderate it.",
   },
+  "no-typing": {
+    kind: "switch",
+    shown: "off",
+    help: "Do not tell people who is writing.",
+  },
   "mod-log": {
     kind: "duration",
     default: 365 * DAY,

@@ -29,6 +29,9 @@ const SYSTEM_CLOCK = {
   jitter: () => Math.random(),
 };
 
+/** How often a place is told that the user writes. */
+const TYPING_INTERVAL_MS = 3_000;
+
 /** See `client.d.ts`. */
 export class ChatClient {
   #clock;
@@ -38,6 +41,8 @@ export class ChatClient {
   #listeners = new Listeners();
   /** @type {PlaceParts} */
   #parts;
+  /** When each place was last told that the user writes. @type {Map<string, number>} */
+  #toldAt = new Map();
 
   /**
    * @param {string | URL} url
@@ -49,8 +54,22 @@ export class ChatClient {
     const session = this.#session = new SessionState(options);
     this.#reconnector = new Reconnector(String(url), options, { clock, session, listeners });
     const calls = this.#calls = this.#reconnector.calls;
-    this.#parts = { session, calls, listeners, newId: options.ids ?? randomId };
+    const mayTell = this.#mayTell.bind(this);
+    this.#parts = { session, calls, listeners, mayTell, newId: options.ids ?? randomId };
     this.#reconnector.connect();
+  }
+
+  /**
+   * Whether it is time to tell a place that the user writes. If so, that counts.
+   *
+   * @param {string} place
+   */
+  #mayTell(place) {
+    const nowMs = this.#clock.monotonicMs();
+    const isSoon = nowMs - (this.#toldAt.get(place) ?? -Infinity) < TYPING_INTERVAL_MS;
+    if (this.state !== "online" || isSoon) return false;
+    this.#toldAt.set(place, nowMs);
+    return true;
   }
 
   get user() {

@@ -191,6 +191,9 @@ export interface Room {
    */
   markRead(id: string): Promise<void>;
 
+  /** Tells the others that this user writes: at most once in three seconds, and only while online. */
+  typing(): void;
+
   /** Returns the members. */
   members(): Promise<MembersReply>;
 
@@ -229,6 +232,9 @@ export interface Conversation {
 
   /** Tells the user's other sessions that everything up to an event is read. */
   markRead(id: string): Promise<void>;
+
+  /** Tells the other user that this one writes, as {@linkcode Room.typing} does. */
+  typing(): void;
 
   /** Returns a page of messages that are kept. Registered users only. */
   history(query?: HistoryQuery): Promise<HistoryReply<DirectEvent>>;

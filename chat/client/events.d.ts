@@ -132,6 +132,12 @@ export interface ReadEvent {
   readonly id: string;
 }
 
+/** Another user writes: in a room, or without `room` to this user. It is told again every few seconds. */
+export interface TypingEvent extends User {
+  readonly type: "typing";
+  readonly room?: string;
+}
+
 /** A room that the user is in. `unread`: at most 100, which means that or more. */
 export interface RoomState {
   readonly room: string;
@@ -261,6 +267,7 @@ export type ChatEvent =
   | DeletedEvent
   | ReactionEvent
   | ReadEvent
+  | TypingEvent
   | ActEvent
   | RoomStatusEvent
   | WelcomeEvent
@@ -276,9 +283,10 @@ export type EventInRoom =
   | RoomEvent
   | GapEvent
   | RoomStatusEvent
-  | (EditedEvent | DeletedEvent | ReactionEvent | ReadEvent | ActEvent | ResumedEvent) & {
-    readonly room: string;
-  };
+  | (EditedEvent | DeletedEvent | ReactionEvent | ReadEvent | TypingEvent | ActEvent | ResumedEvent)
+    & {
+      readonly room: string;
+    };
 
 /** Every event that a listener of a {@linkcode Conversation} can receive. */
 export type EventInConversation =

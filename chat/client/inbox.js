@@ -106,6 +106,9 @@ export class Inbox {
         // It has no place in the order.
         if (line.room === undefined || this.#session.has(line.room)) this.#listeners.emit(line);
         return;
+      case "typing":
+        if (line.room === undefined || this.#session.has(line.room)) this.#listeners.emit(line);
+        return;
       case "resumed":
         return this.#replayed(line);
       case "error":

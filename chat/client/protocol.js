@@ -7,7 +7,7 @@
 /** @import { ActEvent, ActionEvent, DeletedEvent, DirectEvent, EditedEvent } from "./client.d.ts" */
 /** @import { ReactionEvent, ReadEvent, ResumedEvent, RoomEvent, RoomMessageEvent } from "./client.d.ts" */
 /** @import { ModlogReply, RoomState, RoomStatusEvent } from "./client.d.ts" */
-/** @import { User, WelcomeEvent } from "./client.d.ts" */
+/** @import { TypingEvent, User, WelcomeEvent } from "./client.d.ts" */
 
 /** A line of JSON: a request to the server, a reply or an event.
  * @typedef {Record<string, unknown> & { type: string }} Line */
@@ -15,7 +15,7 @@
  * @typedef {{ type: "gap", room: string, after: string, until: string, missed: number }} GapLine */
 /** @typedef {{ type: "error", code: string, message: string, retryAfter?: number }} ErrorLine */
 /** A line that the server sends without a request. An error may answer one.
- * @typedef {RoomEvent | EditedEvent | DeletedEvent | ReactionEvent | DirectEvent | ReadEvent | ActEvent
+ * @typedef {RoomEvent | EditedEvent | DeletedEvent | ReactionEvent | DirectEvent | ReadEvent | TypingEvent | ActEvent
  *   | RoomStatusEvent | ResumedEvent | GapLine | ErrorLine} ServerEvent */
 /** @typedef {"welcome" | "ok" | "who" | "rooms" | "members" | "history" | "sessions" | "modlog"
  *   | "ignored" | "pong"} ReplyType */
@@ -58,6 +58,7 @@ const EVENT_SHAPES = {
     { ...IN_ROOM, target: "", emoji: "" },
     { ...DIRECT, target: "", emoji: "" },
   ],
+  typing: [USER],
   read: [{ room: "", id: "" }, { with: "", id: "" }],
   act: [{ id: "", ...USER, act: "" }],
   room: [{ room: "" }],

@@ -18,6 +18,7 @@ import { actsOf, eventsOf, idOf, listOf, userOf } from "./protocol.js";
  * @property {CallQueue} calls
  * @property {Listeners} listeners
  * @property {() => string} newId - returns the ID of a message
+ * @property {(place: string) => boolean} mayTell - whether it is time to tell a place that the user writes
  */
 
 /** @implements {RoomApi} */
@@ -80,6 +81,13 @@ export class Room {
   /** @type {RoomApi["react"]} */
   react(id, emoji, remove = false) {
     return this.#ask(reactionRequest(id, emoji, remove), noResult);
+  }
+
+  /** @type {RoomApi["typing"]} */
+  typing() {
+    if (!this.#parts.mayTell(this.#typed)) return;
+    // Nobody waits for it.
+    this.#ask({ type: "typing" }, noResult).catch(() => {});
   }
 
   /** @type {RoomApi["markRead"]} */
@@ -175,6 +183,13 @@ export class Conversation {
   /** @type {ConversationApi["react"]} */
   react(id, emoji, remove = false) {
     return this.#ask(reactionRequest(id, emoji, remove), noResult);
+  }
+
+  /** @type {ConversationApi["typing"]} */
+  typing() {
+    if (!this.#parts.mayTell(this.#user)) return;
+    // Nobody waits for it.
+    this.#ask({ type: "typing" }, noResult).catch(() => {});
   }
 
   /** @type {ConversationApi["markRead"]} */

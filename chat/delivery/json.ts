@@ -112,6 +112,11 @@ function encodeAct(event: RoomEvent, eventId: string): string {
   });
 }
 
+/** Returns the line that tells who writes: in a room, or without one to the reader. */
+export function encodeTyping(room: string | undefined, user: UserRef): string {
+  return encodeReply("typing", undefined, { room, ...userFields(user) });
+}
+
 /** The state of a room, as one session is told it. */
 export interface RoomState {
   readonly room: string;

@@ -125,6 +125,11 @@ export class Rooms {
     return 1;
   }
 
+  /** Returns the JSON clients in a room that are sent its events at once. */
+  listenersOf(name: string): Iterable<Subscriber> {
+    return this.#rooms.get(name)?.json ?? [];
+  }
+
   /** Sends the pending lines of all rooms. Returns the number of frames. */
   flush(): number {
     let frames = 0;

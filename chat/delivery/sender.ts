@@ -8,8 +8,8 @@ import { Backpressure } from "./backpressure.ts";
 import { actNameFrom, ACTS } from "../base/acts.ts";
 import { CLOSE, type CloseReason } from "../base/close_codes.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
-import { authorOf, type RoomEvent } from "../feed/events.ts";
-import { encodeJson, encodeRoomState, type RoomState } from "./json.ts";
+import { authorOf, type RoomEvent, type UserRef } from "../feed/events.ts";
+import { encodeJson, encodeRoomState, encodeTyping, type RoomState } from "./json.ts";
 import type { Limits } from "../base/limits.ts";
 import { Rooms } from "./rooms.ts";
 import { isIgnored } from "./ignoring.ts";
@@ -252,6 +252,25 @@ export class Sender {
     const subscriber = this.#subscribers.byId(session);
     if (subscriber?.wire !== "json" || subscriber.heldEvents !== undefined) return;
     this.queueLine(subscriber, encodeRoomState(state));
+  }
+
+  /**
+   * Tells JSON clients here that a user writes: in a room, or to one of them. The user's own sessions, those
+   * that ignore the user, and clients with much unsent data are left out.
+   */
+  tellTyping(
+    { room, to, user }: { readonly room?: string; readonly to?: string; readonly user: UserRef },
+  ): void {
+    if (this.#muted) return;
+    const line = encodeTyping(room, user);
+    const listeners = room === undefined
+      ? this.#subscribers.ofUsers(to ?? "", to ?? "")
+      : this.#rooms.listenersOf(room);
+    for (const subscriber of listeners) {
+      const isMeant = subscriber.wire === "json" && subscriber.heldEvents === undefined &&
+        subscriber.user !== user.user && !subscriber.ignored?.has(user.user);
+      if (isMeant) this.#writer.sendIfItFits(subscriber, line);
+    }
   }
 
   /** Sends the frames of the events that were delivered. Returns the number of frames. */

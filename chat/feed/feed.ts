@@ -6,7 +6,7 @@
  * order. The feed does not know what an event means.
  */
 import { delay } from "../base/clock.ts";
-import { lastActKey, NOTIFY_INSTANCES_KEY, notifyKey } from "../kv/keys.ts";
+import { lastActKey, NOTIFY_INSTANCES_KEY, notifyKey, PASSED_KEY } from "../kv/keys.ts";
 import { withTimeout } from "../kv/retry.ts";
 import type { Operation } from "./batch.ts";
 import { Shard } from "./shard.ts";
@@ -23,7 +23,14 @@ export interface FeedParts extends ShardParts {
   readonly watcher: Deno.Kv;
   /** Called when another instance has started or ended. */
   instancesChanged(): void;
+  /** Called with what another instance has passed on: see {@linkcode Feed.pass}. Default: nothing. */
+  passed?(value: unknown): void;
 }
+
+/** One `kv.watch` covers ten keys. */
+const MAX_WATCHED_KEYS = 10;
+/** Milliseconds after which KV may remove what was passed on. */
+const PASSED_MS = 10_000;
 
 type WatchReader = ReadableStreamDefaultReader<Deno.KvEntryMaybe<unknown>[]>;
 
@@ -91,6 +98,22 @@ export class Feed {
     await this.poll();
     this.#polledVersionstamp = versionstamp;
     this.#watchShards(isShared);
+  }
+
+  /** Whether other instances exist, as far as this one knows. */
+  get isShared(): boolean {
+    return this.#isShared;
+  }
+
+  /**
+   * Tells the other instances a small value. It replaces the one before: of two in the same moment one may
+   * be lost. Use it for what needs no order and no memory.
+   *
+   * @throws when KV cannot be written.
+   */
+  async pass(passed: unknown): Promise<void> {
+    const { kv, clock, instance } = this.#parts;
+    await withTimeout(clock, kv.set(PASSED_KEY, { instance, passed }, { expireIn: PASSED_MS }));
   }
 
   /** The number of shards. */
@@ -167,9 +190,11 @@ export class Feed {
       // In exclusive mode not the shards' keys: watching keys that this instance sets doubles the
       // time of a commit.
       const shardKeys = isShared ? this.#notifyKeys() : [];
+      const keys = [NOTIFY_INSTANCES_KEY, ...shardKeys];
+      if (isShared && keys.length < MAX_WATCHED_KEYS) keys.push(PASSED_KEY);
       try {
-        this.#watching = watcher.watch<unknown[]>([NOTIFY_INSTANCES_KEY, ...shardKeys]).getReader();
-        await this.#readWatch(this.#watching);
+        this.#watching = watcher.watch<unknown[]>(keys).getReader();
+        await this.#readWatch(this.#watching, shardKeys.length);
       } catch (error) {
         if (!this.#isClosed) warn(`Cannot watch storage: ${(error as Error).message}`);
       }
@@ -177,16 +202,27 @@ export class Feed {
     }
   }
 
-  async #readWatch(reader: WatchReader): Promise<void> {
+  async #readWatch(reader: WatchReader, shards: number): Promise<void> {
+    let passedAt: string | null | undefined;
     while (true) {
-      const { done, value: [instances, ...shards] = [] } = await reader.read();
+      const { done, value: [instances, ...others] = [] } = await reader.read();
       if (done) return;
-      this.#notifyShards(shards.map(({ versionstamp }) => versionstamp));
+      this.#notifyShards(others.slice(0, shards).map(({ versionstamp }) => versionstamp));
+      const passed = others[shards];
+      // The first value of a watch is an old one.
+      if (passedAt !== undefined && passed?.versionstamp !== passedAt) this.#hear(passed?.value);
+      passedAt = passed?.versionstamp ?? null;
       const { versionstamp } = instances!;
       // The first value of a watch is the present state, not a change.
       const isFirst = this.#watchedVersionstamp === undefined;
       if (!isFirst && this.#watchedVersionstamp !== versionstamp) this.#parts.instancesChanged();
       this.#watchedVersionstamp = versionstamp;
     }
+  }
+
+  #hear(value: unknown): void {
+    if (typeof value !== "object" || value === null) return;
+    const { instance, passed } = value as { instance?: unknown; passed?: unknown };
+    if (instance !== this.#parts.instance) this.#parts.passed?.(passed);
   }
 }

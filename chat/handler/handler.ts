@@ -28,6 +28,7 @@ import { Reading } from "./reading.ts";
 import type { Resume, Resumption } from "../resume/resume.ts";
 import { Revisions } from "./revisions.ts";
 import { RoomNames } from "./room_names.ts";
+import { Typing } from "./typing.ts";
 import type { Users } from "../nicknames/users.ts";
 import { Welcome } from "./welcome.ts";
 
@@ -50,6 +51,8 @@ export interface HandlerParts {
   readonly openHistory: boolean;
   /** Milliseconds within which users may edit and delete their messages; 0: they cannot. */
   readonly editMs: number;
+  /** Whether people are told who writes. */
+  readonly isTypingTold: boolean;
 }
 
 /** The verbs, for all connections of an instance. */
@@ -67,6 +70,8 @@ export class Handler {
   readonly revisions: Revisions;
   /** History and read markers. */
   readonly reading: Reading;
+  /** Who writes. */
+  readonly typing: Typing;
   /** What a client is told at the login. */
   readonly welcome: Welcome;
 
@@ -79,6 +84,7 @@ export class Handler {
     this.messages = new Messages({ ...parts, roomNames });
     this.revisions = new Revisions({ ...parts, roomNames });
     this.reading = new Reading({ ...parts, roomNames });
+    this.typing = new Typing({ ...parts, roomNames });
     this.welcome = new Welcome(parts);
   }
 

@@ -174,7 +174,8 @@ function reject(
   const origin = headers.get("origin") ?? headers.get("x-page-origin");
   if (origin !== null && !context.access.allowsOrigin(origin, source)) {
     const line = originRejection(origin, source);
-    context.warn(`Refused a page: ${line}`);
+    // In quotes, all origins are one cause for the log: a client can send any number of them.
+    context.warn(`Refused a page: "${line}"`);
     return textResponse(403, line);
   }
   switch (context.access.checkToken(headers)) {

@@ -54,6 +54,12 @@ export const KEYS = {
     writer: "the connection's instance",
     removed: "when the connection ends or moves to another instance",
   },
+  passed: {
+    key: '["passed"]',
+    value: "{ instance, passed: who writes where }",
+    writer: "any instance while there are others, once a second at most",
+    removed: "expires after ten seconds",
+  },
   resume: {
     key: '["resume", <token hash>]',
     value: "{ id, instance }",

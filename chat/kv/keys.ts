@@ -271,6 +271,9 @@ export const NOTIFY_PREFIX: Deno.KvKey = ["bell"];
 /** Set by an instance that starts or ends: instances watch it. Never removed. */
 export const NOTIFY_INSTANCES_KEY: Deno.KvKey = ["bell", "company"];
 
+/** What an instance tells the others for a moment: each value replaces the one before, and expires soon. */
+export const PASSED_KEY: Deno.KvKey = ["passed"];
+
 /** How far the feed of a shard has been compacted into history. Never removed. */
 export function compactedKey(shard: number): Deno.KvKey {
   return ["fold", shard];

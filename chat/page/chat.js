@@ -231,7 +231,8 @@ export class Chat {
         return this.#acted(event);
       case "room":
         return this.#listener.changed();
-      case "paused": // page.js shows these.
+      case "typing": // page.js shows these.
+      case "paused":
       case "error":
       case "unknown":
         return;

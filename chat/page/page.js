@@ -20,11 +20,11 @@ import { refusalFor } from "./refusal.js";
 import { RoomList } from "./room_list.js";
 import { sourcesOf } from "./sources.js";
 import { StatusLine } from "./status_line.js";
-import { leaveSession, shareSession, takeSession, takeSessionBack } from "./tab_session.js";
+import * as tabSession from "./tab_session.js";
+import { Typing } from "./typing.js";
 import { drawEmpty, drawHeader, drawPlaces, drawRules, drawUnread } from "./view.js";
 
 /** @import { StateEvent } from "../client/client.js" */
-/** @import { Entry } from "./entry.js" */
 /** @import { Destination } from "./lists.js" */
 /** @import { Login, Reason } from "./login_form.js" */
 
@@ -45,7 +45,7 @@ class Page {
     {
       send: (text) => this.#send(text),
       editLast: () => this.#chat?.shown?.log.editLast() ?? false,
-      typing: () => {},
+      typing: () => this.#chat?.shown?.channel.typing(),
     },
     sourcesOf(
       () => this.#chat,
@@ -54,6 +54,7 @@ class Page {
     ),
   );
   #notice = new Notice();
+  #typing = new Typing();
   #attention = new Attention(this.#notice, (destination) => this.#go(destination));
   /** @type {Menus | undefined} */
   #menus;
@@ -74,8 +75,8 @@ class Page {
   start() {
     this.#listenToElements();
     this.#listenToWindow();
-    takeSession();
-    shareSession(() => this.#giveAway());
+    tabSession.takeSession();
+    tabSession.shareSession(() => this.#giveAway());
     this.#followAddress();
     const nick = this.#login.nick = browserStorage.get("nick") ?? "";
     if (!nick) return this.#openLogin();
@@ -156,12 +157,14 @@ class Page {
       if (client.state === "online") this.#fail(error);
     });
     client.on("paused", ({ until }) => this.#status.waiting(until));
+    this.#typing.listen(client);
     client.on("joined", () => this.#roomList.loadSoon());
     client.on("left", () => this.#roomList.loadSoon());
     this.#stateChanged({ type: "state", state: "connecting" });
     const { user, nick: other } = destinationOf(location.hash);
-    const isDirect = user !== undefined || other !== undefined;
-    if (room !== undefined && !isDirect) history.replaceState(null, "", fragmentOf({ room }));
+    if (room !== undefined && (user ?? other) === undefined) {
+      history.replaceState(null, "", fragmentOf({ room }));
+    }
     this.#followAddress();
   }
 
@@ -225,7 +228,7 @@ class Page {
   async #retry() {
     const { client } = this.#chat ?? {};
     if (client?.state !== "closed") return client?.retryNow();
-    if (!tabStorage.get("session")) await takeSessionBack();
+    if (!tabStorage.get("session")) await tabSession.takeSessionBack();
     location.reload();
   }
 
@@ -237,11 +240,10 @@ class Page {
     this.#draw();
     if (!this.#wasOnline) this.#composer.focus();
     // The address names a room that the server did not let the user enter.
-    const { room } = destinationOf(location.hash);
-    const isOutside = room !== undefined && !this.#chat?.client.rooms.includes(room);
-    const backText = this.#wasOnline ? `Back online.${this.#missingText}` : "";
+    const { room = "" } = destinationOf(location.hash);
+    const isOutside = room && !this.#chat?.client.rooms.includes(room);
     if (isOutside && this.#lastError) this.#fail(this.#lastError);
-    else this.#status.flash(backText);
+    else this.#status.flash(this.#wasOnline ? `Back online.${this.#missingText}` : "");
     this.#wasOnline = true;
     this.#missingText = "";
     this.#lastError = this.#loginError = undefined;
@@ -289,8 +291,7 @@ class Page {
   /** Ends the session, and asks for a nickname: somebody else may use this device from now on. */
   async #signOut() {
     await this.#chat?.client.close();
-    for (const key of ["session", "directs", "ownIds"]) tabStorage.set(key, null);
-    browserStorage.set("nick", "");
+    tabSession.forgetUser();
     location.reload();
   }
 
@@ -317,6 +318,7 @@ class Page {
     history.replaceState(null, "", fragment);
     closeLists();
     this.#composer.open(fragment);
+    this.#typing.show(this.#chat.destination);
     this.#draw();
     if (this.#chat.client.state === "online") this.#composer.focus();
   }
@@ -376,7 +378,7 @@ class Page {
     addEventListener("focus", () => this.#chat?.shown?.log.returned());
     addEventListener("pagehide", () => {
       this.#chat?.saveForReload();
-      leaveSession();
+      tabSession.leaveSession();
       this.#chat?.client.detach();
     });
     addEventListener("pageshow", ({ persisted }) => persisted && location.reload());

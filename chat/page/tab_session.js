@@ -21,6 +21,12 @@ export function leaveSession() {
   browserStorage.set("left", { at: Date.now(), session: tabStorage.get("session") });
 }
 
+/** Forgets the user: somebody else may use this device from now on. */
+export function forgetUser() {
+  for (const key of ["session", "directs", "ownIds", "mentions"]) tabStorage.set(key, null);
+  browserStorage.set("nick", "");
+}
+
 /** Milliseconds within which another tab answers. */
 const ANSWER_MS = 500;
 /** The name under which the tabs of a browser talk to each other. */

@@ -90,6 +90,7 @@ export function readSettings(
       operators: parseList(values.given("operator")?.value ?? ""),
       operatorSecret: readOperatorSecret(readVariable),
       roomOwners: values.switch("room-owners"),
+      typing: !values.switch("no-typing"),
       reserved: readReserved(values.given("reserved")),
       limits: {
         maxNicknameChars: values.number("max-nickname"),

@@ -61,6 +61,9 @@ export const MESSAGE_REQUESTS: RequestTypes = {
   edit: row("message", editFields, revise),
   delete: row("message", deleteFields, remove),
   react: row("message", reactFields, react),
+  typing: row("command", placeFields({}), (v1, connection, { ref, ...place }) => {
+    v1.replyOk(connection, ref, v1.handler.typing.tell(connection, placeOf(place)));
+  }),
   read: row("command", readFields, async (v1, connection, { id, ref, ...place }) => {
     v1.replyOk(connection, ref, await v1.handler.reading.markRead(connection, placeOf(place), id));
   }),

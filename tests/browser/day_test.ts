@@ -519,3 +519,22 @@ browserTest(
     await bob.close();
   },
 );
+
+browserTest(
+  "the others see who is typing, until the message arrives or it is over",
+  async (browser) => {
+    await using server = await TestServer.open();
+    const ann = await opened(browser, server, "Ann");
+    const bob = await opened(browser, server, "Bob");
+    await ann.page.bringToFront();
+    await ann.page.focus("#text");
+    await ann.page.keyboard.type("hello");
+    await bob.waitForText("Ann is typing…", "#typing");
+    assertEquals(await ann.page.$eval("#typing", (line) => line.textContent), "");
+    await ann.page.keyboard.press("Enter");
+    await bob.waitForText("hello", ".other .bubble");
+    assertEquals(await bob.page.$eval("#typing", (line) => line.textContent), "");
+    await ann.close();
+    await bob.close();
+  },
+);

@@ -189,7 +189,8 @@ export class SessionLog {
     }
     const view = this.view(room);
     if (view.missed !== undefined) return void view.missed.push(line);
-    if (type === "act" && line.on?.user === this.user && (!view.isIn || view.mayBeOut)) {
+    const mayConcern = line.on?.user === this.user || !this.knowsUser;
+    if (type === "act" && mayConcern && (!view.isIn || view.mayBeOut)) {
       this.#note(line);
       return void view.outside.add(id);
     }
@@ -210,7 +211,9 @@ export class SessionLog {
     // A request that seemed to fail may be carried out all the same.
     view.isIn = true;
     view.mayBeOut = false;
-    if (line.type !== "left" || line.user !== this.user) return;
+    if (line.type !== "left") return;
+    // While it is unknown which user the session is, any of them may be it.
+    if (line.user !== this.user && this.knowsUser) return;
     // As long as the session is this user, a `left` of the user is its own: an act has taken it out.
     if (this.knowsUser && !view.isLeaving) this.hasLeft(room);
     else view.mayBeOut = true;

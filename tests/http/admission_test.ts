@@ -33,6 +33,20 @@ Deno.test("a page of another site gets 403 and one line, a terminal may connect"
   await eventually(() => server.chat.size === 0, "all clients have left");
 });
 
+Deno.test("pages of any number of sites are one line a minute in the log, which names one of them", async () => {
+  await using server = await TestServer.open();
+  // More than the causes that the log tells apart. Digits in a name would be one cause in any case.
+  const letters = [..."abcdefgh"];
+  for (const site of letters.flatMap((one) => letters.map((other) => one + other))) {
+    const headers = { "x-page-origin": `https://${site}.example` };
+    const response = await fetch(`http://127.0.0.1:${server.port}/ws`, { headers });
+    assertEquals(response.status, 403);
+    await response.body?.cancel();
+  }
+  assertEquals(server.warnings.length, 1, server.warnings.join("\n"));
+  assertMatch(server.warnings[0]!, /^Refused a page: .*--origin https:\/\/aa\.example/);
+});
+
 Deno.test("a page whose name was pointed at this machine (DNS rebinding) gets 403, a terminal may connect", async () => {
   await using server = await TestServer.open();
   const Host = `evil.example:${server.port}`;

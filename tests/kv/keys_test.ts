@@ -41,6 +41,7 @@ const SAMPLES: Readonly<Record<keyof typeof KEYS, Deno.KvKey>> = {
   streamBytes: keys.streamBytesKey(["own", "<name>"]),
   historyRemoval: keys.HISTORY_REMOVAL_KEY,
   historyRemoving: keys.HISTORY_REMOVING_KEY,
+  passed: keys.PASSED_KEY,
   evicted: keys.evictedKey(["own", "<name>"]),
 };
 

@@ -326,8 +326,12 @@ async function guestJoins(scene: Scene, code: string): Promise<void> {
 }
 
 async function texts(scene: Scene, expected: string[]): Promise<void> {
-  const page = (await scene.vic.requestAll({ type: "history", room: scene.room })).at(-1)!;
-  assertEquals(page.events.map(({ text }: JsonObject) => text), expected);
+  // The instance of the user concerned may not have been told yet.
+  await eventually(async () => {
+    const page = (await scene.vic.requestAll({ type: "history", room: scene.room })).at(-1)!;
+    const found = page.events.map(({ text }: JsonObject) => text);
+    return JSON.stringify(found) === JSON.stringify(expected);
+  }, `the texts are ${expected}`);
 }
 
 async function tryAll(scene: Scene, wire: Wire): Promise<void> {

@@ -6,12 +6,17 @@
  * The result is committed, so that whoever runs the server builds nothing. The server does not import
  * this file. With `--check` it only compares, which a test does.
  */
+import { createHash } from "node:crypto";
+
 const PAGE = new URL("../../chat/page/", import.meta.url);
 const RESULT = new URL("built.json", PAGE);
 const ENTRIES = ["page.js", "style.css"];
+/** The end of the name of a part, with the hash of the bundler. */
+const PART = /-[A-Z0-9]{8}\.js$/;
 
 /**
  * Returns the built files: their texts by name. Names of parts contain a hash of their content.
+ * The result does not depend on where the tree and the cache of packages are.
  *
  * @throws if a module has a mistake, or Deno cannot fetch its bundler
  */
@@ -27,8 +32,31 @@ export async function buildPage(): Promise<Record<string, string>> {
   });
   if (!success) throw new Error(errors.map(({ text }) => text).join("\n"));
   for (const file of outputFiles) files[file.path.replace(/^.*\//, "")] = file.text();
+  nameByContent(files);
   files["index.html"] = withPreloads(await readSource("index.html"), files["page.js"] ?? "");
   return Object.fromEntries(Object.entries(files).sort(([one], [other]) => one < other ? -1 : 1));
+}
+
+/**
+ * Renames the parts by their own content. The bundler's hashes also contain the paths of packages relative
+ * to the tree, which differ between machines. A part is renamed after the parts that it names.
+ */
+function nameByContent(files: Record<string, string>): void {
+  const parts = new Set(Object.keys(files).filter((name) => PART.test(name)));
+  while (parts.size > 0) {
+    const ready = [...parts].find((name) =>
+      parts.values().every((other) => other === name || !files[name]!.includes(`./${other}`))
+    );
+    if (ready === undefined) throw new Error("Parts of the page import each other in a circle");
+    const hash = createHash("sha256").update(files[ready]!).digest("hex").slice(0, 8);
+    const name = ready.replace(PART, `-${hash.toUpperCase()}.js`);
+    files[name] = files[ready]!;
+    if (name !== ready) delete files[ready];
+    parts.delete(ready);
+    for (const [each, text] of Object.entries(files)) {
+      files[each] = text.replaceAll(`"./${ready}"`, `"./${name}"`);
+    }
+  }
 }
 
 function readSource(name: string): Promise<string> {
