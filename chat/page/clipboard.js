@@ -38,17 +38,16 @@ export function copyAsTyped(/** @type {ClipboardEvent} */ event) {
   const posts = [...part.querySelectorAll(".post")];
   const text = posts.length === 0
     ? around.closest(".text") && sourceOf(part)
-    : posts.map((post) => `${nameIn(post)}: ${sourceOf(textIn(post))}`).join("\n");
+    : posts.map((post) => `${nameIn(post)}${sourceOf(textIn(post))}`).join("\n");
   if (!text) return;
   event.clipboardData?.setData("text/plain", text);
   event.preventDefault();
 }
 
-/** @param {Element} post */
-function nameIn(post) {
-  return post.querySelector(".who bdi")?.textContent ??
-    post.querySelector(".unseen")?.textContent ??
-    "";
+/** The text of an action has its author's name; where the selection begins, the name may be outside of it. */
+function nameIn(/** @type {Element} */ post) {
+  const name = post.querySelector(".who bdi, .unseen")?.textContent;
+  return name ? `${name}: ` : "";
 }
 
 /** @param {Element} post */

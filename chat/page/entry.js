@@ -23,7 +23,8 @@ const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
 /**
  * An entry of a conversation: a message or action, a `membership` line (joined, left, renamed), an `act`
  * of moderation, or a `note` that only this page shows. An entry without an `id` is not on the server, or not yet. `own`: it is
- * the user's. `edited` and `deleted` are times. `failure`: why the server does not have it.
+ * the user's. `edited` and `deleted` are times. `failure`: why the server does not have it; `after`: the
+ * ID of the newest event when it was sent; `ahead`: the user's messages that were being sent then.
  *
  * @typedef {object} Entry
  * @property {"message" | "action" | "membership" | "act" | "note"} type
@@ -39,6 +40,8 @@ const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
  * @property {number} [edited]
  * @property {number} [deleted]
  * @property {string} [failure]
+ * @property {string} [after]
+ * @property {(string | undefined)[]} [ahead]
  * @property {readonly ReactionCount[]} [reactions]
  */
 /** An entry with its element; of a membership line also those who came later.
@@ -52,7 +55,9 @@ const EMOJI = /^(?:\p{RGI_Emoji}\s*){1,8}$/v;
  * @returns {Row}
  */
 export function rowOf(entry, find) {
-  return { ...entry, element: draw(entry, find) };
+  const element = draw(entry, find);
+  element.role = "listitem";
+  return { ...entry, element };
 }
 
 /**
@@ -101,7 +106,9 @@ function drawPost(entry, find) {
   if (edited !== undefined && deleted === undefined) times.push(timeOf(edited, "edited "));
   post.append(make("div.bubble", {}, words, ...times));
   if (entry.reactions?.length) post.append(drawReactions(entry.reactions));
-  return make(own ? "div.own" : "div.other", {}, colour(post, nick));
+  // The name is hidden where a message continues a group.
+  const ariaLabel = `${own ? "You" : nick}, ${times[0]?.textContent}`;
+  return make(own ? "div.own" : "div.other", { ariaLabel }, colour(post, nick));
 }
 
 /**

@@ -46,13 +46,16 @@ const INLINE = new RegExp(
  */
 export function format(text, find = () => []) {
   const lines = text.split("\n");
-  const lastFence = lines.findLastIndex((line) => FENCE.test(line));
+  const fences = lines.flatMap((line, index) => FENCE.test(line) ? [index] : []);
   /** @type {(Node | string)[]} */
   const nodes = [];
+  // Each fence is looked at once: a search for its end would take a time that grows with their square.
+  let fence = 0;
   for (let index = 0; index < lines.length; index++) {
     const line = lines[index] ?? "";
-    if (index < lastFence && FENCE.test(line)) {
-      const close = lines.findIndex((each, at) => at > index && FENCE.test(each));
+    const close = index === fences[fence] ? fences[fence + 1] : undefined;
+    if (close !== undefined) {
+      fence += 2;
       nodes.push(drawBlock(lines.slice(index, close + 1), close === lines.length - 1));
       index = close;
       continue;

@@ -9,6 +9,7 @@
  */
 import { make } from "./dom.js";
 import { LogButtons } from "./log_buttons.js";
+import { News } from "./news.js";
 import { countsAfter } from "./reactions.js";
 import { ReadMarker } from "./read_marker.js";
 import { Rows } from "./rows.js";
@@ -54,6 +55,7 @@ export class Log {
   #position;
   /** Whether the newest row is in the document. */
   #hasNewest = true;
+  #news = new News();
   /** Whether an entry arrived, and was not added, since the last load began. */
   #hasSkipped = false;
   /** Whether the server may have older messages. */
@@ -84,7 +86,9 @@ export class Log {
       this.#unsent.list,
     );
     this.jump = make("button.jump main", { onclick: () => this.scrollToEnd() });
+    this.scroller.ariaLive = "off";
     this.element = make("section.conversation", { hidden: true }, this.scroller, this.jump);
+    this.element.append(this.#news.element);
     this.#position = new ScrollPosition(this.scroller, [this.#rows.list, this.#unsent.list]);
   }
 
@@ -186,6 +190,7 @@ export class Log {
       this.#trimTop();
     }
     if (isMessage) this.#buttons.settle();
+    if (!this.element.hidden && !this.#actions.isIgnored(entry)) this.#news.tell(entry);
     this.#changed();
   }
 
@@ -197,6 +202,7 @@ export class Log {
    */
   change(id, changes) {
     if (changes.deleted !== undefined) this.marker.remove(id);
+    this.#news.changed(changes);
     this.#position.keepAround(() => this.#rows.change(id, changes));
     this.#buttons.settle();
     this.#changed();
@@ -216,8 +222,7 @@ export class Log {
   /** Adds a note that only this page shows. */
   note(/** @type {string} */ text) {
     this.scrollToEnd();
-    this.#rows.append({ type: "note", nick: "", text, time: Date.now() });
-    this.#changed();
+    this.add({ type: "note", nick: "", text, time: Date.now() });
   }
 
   /** Forgets all IDs, and loads no older messages: the server has lost its data. */
@@ -240,7 +245,7 @@ export class Log {
     const next = from === undefined ? undefined : this.#rows.elementFrom(from);
     const before = next ? next.previousElementSibling : this.#rows.list.lastElementChild;
     if (before?.className === "gap") return;
-    const line = make("p.gap", {}, "Older messages may be missing here.");
+    const line = make("p.gap", { role: "listitem" }, "Older messages may be missing here.");
     this.#rows.list.insertBefore(line, next ?? null);
   }
 
@@ -248,7 +253,7 @@ export class Log {
   send(/** @type {Entry} */ entry) {
     this.scrollToEnd();
     this.#rows.removeDivider();
-    this.#unsent.add(entry);
+    this.#unsent.add({ ...entry, after: this.#rows.lastId });
     this.#changed();
   }
 
@@ -264,8 +269,7 @@ export class Log {
 
   /** Shows why a message was not sent. */
   failed(/** @type {string} */ cid, /** @type {string} */ reason) {
-    const row = this.#unsent.failed(cid, reason, (failed) => this.#rows.remove(failed));
-    if (row) this.#rows.adopt(row);
+    this.#rows.place(this.#unsent.failed(cid, reason, (row) => this.#rows.remove(row)));
   }
 
   /**
@@ -336,8 +340,8 @@ export class Log {
   /** Shows where the unread messages begin, if that is in a page of history. @param {Entry[]} entries */
   #divideOlder(entries) {
     const { id: read, unread } = this.marker;
-    if (!read || unread === 0 || this.#rows.divider) return;
-    if (!entries.some(({ id = "" }) => id <= read)) return;
+    const isHere = entries.some(({ id = "" }) => id <= read);
+    if (!read || unread === 0 || this.#rows.divider || !isHere) return;
     const first = entries.find(({ id = "", own }) => id > read && !own);
     const element = first && this.#rows.byId(first.id ?? "")?.element;
     if (element) this.#rows.divideBefore(element);

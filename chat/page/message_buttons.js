@@ -33,8 +33,7 @@ export class MessageButtons {
   constructor(rows, { kind, label, isEligible, buttons }) {
     this.#rows = rows;
     this.#isEligible = isEligible;
-    // Screen readers read what is added to a log, but not these.
-    this.element = make(kind, { role: "group", ariaLabel: label, ariaLive: "off" }, ...buttons);
+    this.element = make(kind, { role: "group", ariaLabel: label }, ...buttons);
     this.element.onkeydown = (event) => this.#keyPressed(event);
   }
 

@@ -45,10 +45,9 @@ export function drawReactions(counts) {
       ariaLabel: `${emoji}, ${count} ${count === 1 ? "person" : "people"}`,
     }, `${emoji} ${count}`)
   );
-  // Screen readers read new messages, and not each count.
   return make(
     "div.reactions",
-    { role: "group", ariaLabel: "Reactions", ariaLive: "off" },
+    { role: "group", ariaLabel: "Reactions" },
     ...buttons,
   );
 }

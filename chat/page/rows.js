@@ -20,7 +20,7 @@ export class Rows {
   #ids = new Set();
   #isHidden;
   #find;
-  list = make("div.rows", {});
+  list = make("div.rows", { role: "list" });
 
   /**
    * @param {(entry: Entry) => boolean} isHidden whether the user ignores the author
@@ -88,15 +88,32 @@ export class Rows {
     if (entry.type === "membership" && appendMembership(this.#rows.at(-1), entry)) return;
     const row = this.#rowOf(entry);
     this.#ids.add(row.id);
-    this.adopt(row);
+    this.#insert(this.#rows.length, row);
+    if (entry.own) this.#placeFailed();
     return row;
   }
 
-  /** Appends a row that is drawn already. */
-  adopt(/** @type {Row} */ row) {
-    this.#rows.push(row);
-    this.list.append(row.element);
-    this.#decorate(this.#rows.length - 1);
+  /** Puts a message that failed where it was sent: after the rows, and the user's messages, of then. */
+  place(/** @type {Row | undefined} */ row) {
+    if (!row) return;
+    const { after = "", ahead = [] } = row;
+    let index = 1 +
+      this.#rows.findLastIndex(({ id, cid }) =>
+        id !== undefined && (id <= after || cid !== undefined && ahead.includes(cid))
+      );
+    while (this.#rows[index] && !this.#rows[index]?.id) index++;
+    this.#insert(index, row);
+  }
+
+  /**
+   * @param {number} index
+   * @param {Row} row
+   */
+  #insert(index, row) {
+    this.list.insertBefore(row.element, this.#rows[index]?.element ?? null);
+    this.#rows.splice(index, 0, row);
+    this.#decorate(index);
+    this.#decorate(index + 1);
   }
 
   /** Removes one row. */
@@ -115,6 +132,15 @@ export class Rows {
     this.list.prepend(...rows.map(({ element }) => element));
     this.#rows.unshift(...rows);
     for (let index = 0; index <= rows.length; index++) this.#decorate(index);
+    this.#placeFailed();
+  }
+
+  /** Puts messages that failed where they were sent: what was before them may be here only now. */
+  #placeFailed() {
+    for (const row of this.#rows.filter(({ failure }) => failure !== undefined)) {
+      this.remove(row);
+      this.place(row);
+    }
   }
 
   /**

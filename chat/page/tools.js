@@ -88,7 +88,7 @@ export class Tools {
     };
     const form = make(
       "form.editor",
-      { ariaLive: "off" },
+      {},
       field,
       make("button.main", {}, "Save"),
       make("button", { type: "button", onclick: close }, "Cancel"),

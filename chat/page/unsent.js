@@ -30,7 +30,7 @@ export class Unsent {
   /** @param {UnsentActions} actions */
   constructor(actions) {
     this.#actions = actions;
-    this.list = make("div.rows", {});
+    this.list = make("div.rows", { role: "list" });
   }
 
   get isEmpty() {
@@ -44,7 +44,7 @@ export class Unsent {
 
   /** Shows a message as being sent. */
   add(/** @type {Entry} */ entry) {
-    const row = rowOf(entry, this.#actions.findMentions);
+    const row = rowOf({ ...entry, ahead: [...this.#rows.keys()] }, this.#actions.findMentions);
     row.element.classList.add("sending", "first");
     this.#rows.set(row.cid, row);
     this.list.append(row.element);
