@@ -47,13 +47,18 @@ export function withReaction(
   return all.length === 0 ? undefined : all.join(" ");
 }
 
+/** Returns how many users have reacted with an emoji. */
+export function countOf(reactions: string | undefined, emoji: Reaction): number {
+  const start = partOf("", emoji);
+  return partsOf(reactions).filter((each) => each.startsWith(start)).length;
+}
+
 /** Returns how many users reacted with each emoji, as a reader sees it. */
 export function countsOf(reactions: string | undefined, reader: string): ReactionCount[] {
-  const parts = partsOf(reactions);
-  return REACTIONS.flatMap((emoji, index) => {
-    const count = parts.filter((each) => each.startsWith(`${index}:`)).length;
+  return REACTIONS.flatMap((emoji) => {
+    const count = countOf(reactions, emoji);
     if (count === 0) return [];
-    return parts.includes(`${index}:${reader}`)
+    return hasReaction(reactions, reader, emoji)
       ? [{ emoji, count, own: true }]
       : [{ emoji, count }];
   });
