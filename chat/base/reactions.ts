@@ -55,12 +55,18 @@ export function countOf(reactions: string | undefined, emoji: Reaction): number 
 
 /** Returns how many users reacted with each emoji, as a reader sees it. */
 export function countsOf(reactions: string | undefined, reader: string): ReactionCount[] {
-  return REACTIONS.flatMap((emoji) => {
-    const count = countOf(reactions, emoji);
+  const counts = REACTIONS.map(() => 0);
+  const own = new Set<number>();
+  for (const part of partsOf(reactions)) {
+    const colon = part.indexOf(":");
+    const place = Number(part.slice(0, colon));
+    counts[place]!++;
+    if (part.slice(colon + 1) === reader) own.add(place);
+  }
+  return REACTIONS.flatMap((emoji, place) => {
+    const count = counts[place]!;
     if (count === 0) return [];
-    return hasReaction(reactions, reader, emoji)
-      ? [{ emoji, count, own: true }]
-      : [{ emoji, count }];
+    return [own.has(place) ? { emoji, count, own: true } : { emoji, count }];
   });
 }
 
