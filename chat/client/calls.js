@@ -17,11 +17,13 @@ const REPLY_TIMEOUT_MS = 30_000;
 /**
  * - `nameOf`: returns the server's name of a room.
  * - `isSlow`: whether slow mode limits how often the user may write in a room.
+ * - `paused`: the rate limits let the client wait so many milliseconds. What waits is sent afterwards.
  * - `replied`: the server answered a call for good. Returns what the call is settled with.
  *
  * @typedef {object} CallListener
  * @property {(room: string) => string} nameOf
  * @property {(room: string) => boolean} isSlow
+ * @property {(ms: number) => void} paused
  * @property {(request: Line, reply: Line | ChatError, connection: Connection) => Line | ChatError} replied
  */
 
@@ -282,6 +284,7 @@ export class CallQueue {
       if (delayMs !== undefined) {
         // A post may be stored in spite of the error: it stays marked as sent.
         if (call.kind !== "post") call.wasSent = false;
+        if (reply.code === "too-fast") this.#on.paused(delayMs);
         return this.#flow.pause(delayMs);
       }
     }

@@ -213,6 +213,15 @@ export interface GapEvent {
 }
 
 /**
+ * The client has sent too much. What waits is sent by itself at `until`, Unix milliseconds by the clock of
+ * the client.
+ */
+export interface PausedEvent {
+  readonly type: "paused";
+  readonly until: number;
+}
+
+/**
  * The state of the connection changed. Online, the client has logged in; it enters its rooms next, and
  * calls of a room wait for that. Offline, `retryAt` is the time of the next attempt. Without
  * `retryAt` the server refused the nickname, or the user was banned or kicked from the whole chat (the
@@ -261,6 +270,7 @@ export type ChatEvent =
   | WelcomeEvent
   | ResumedEvent
   | GapEvent
+  | PausedEvent
   | StateEvent
   | FailureEvent
   | UnknownEvent;

@@ -57,6 +57,7 @@ export class Reconnector {
     const calls = this.calls = new CallQueue(clock, options.outbox ?? MAX_CALLS, {
       nameOf: (room) => session.nameOf(room),
       isSlow: (room) => isSlow(session.stateOf(room)),
+      paused: (ms) => listeners.emit({ type: "paused", until: clock.now() + ms }),
       replied: (request, reply, connection) => this.#membership.replied(request, reply, connection),
     });
     const history = new HistoryReader();

@@ -1,7 +1,7 @@
 /**
  * The files of the page and the client, imported as texts, so that a bundle and an executable contain them.
  *
- * The page is minified (page/build.ts). The modules of the client are as they stand in client/, for other
+ * The page is minified (tests/page/build.ts). The modules of the client are as they stand in client/, for other
  * sites that import them. Each file is compressed once, when the module loads, because `automaticCompression` of `Deno.serve` is missing in
  * Deno 2.5, which Deno Deploy documents, and would compress again for each request.
  */

@@ -231,7 +231,8 @@ export class Chat {
         return this.#acted(event);
       case "room":
         return this.#listener.changed();
-      case "error": // page.js shows errors.
+      case "paused": // page.js shows these.
+      case "error":
       case "unknown":
         return;
       default:

@@ -11,8 +11,12 @@ import { sourceOf } from "./format.js";
  * @param {string} text
  */
 export async function copy(text) {
-  // The clipboard API exists only on pages served over HTTPS, and on this machine.
-  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // It exists only on pages served over HTTPS, and may be forbidden.
+  }
   const before = document.activeElement;
   const field = /** @type {HTMLTextAreaElement} */ (make("textarea.unseen", { value: text }));
   document.body.append(field);

@@ -31,7 +31,7 @@ import { ACTS } from "./acts.js";
  */
 /**
  * A command. `run` returns the answer to show, if any; an empty answer shows the usage. `isMessage`: the
- * line comes back to the user after an error. What composer.js calls a secret is not kept anywhere.
+ * line comes back to the user after an error. What secrets.js calls a secret is not kept anywhere.
  *
  * @typedef {object} Command
  * @property {true} [isMessage]

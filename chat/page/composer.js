@@ -8,11 +8,10 @@
 import { Completion } from "./completion.js";
 import { tabStorage, ui } from "./dom.js";
 import { onFormSubmit } from "./login_form.js";
+import { SECRET } from "./secrets.js";
 
 /** @import { Sources } from "./completion.js" */
 
-/** A line that is a command with a password or another secret. A test compares it with the commands. */
-export const SECRET = /^\s*\/(register|identify|password|unregister|op)\b/i;
 /** A character that can be seen: not white space, and none of those that are as empty. */
 const VISIBLE = /[^\s\p{Cc}\p{Cf}\p{Zs}\u115f\u1160\u2800\u3164\uffa0]/u;
 
@@ -126,4 +125,16 @@ export class Composer {
     ui.send.disabled = !VISIBLE.test(draft);
     tabStorage.set(`draft.${this.#key}`, SECRET.test(draft) ? "" : draft);
   }
+}
+
+/**
+ * Whether a key begins a message although the message field has no focus.
+ *
+ * @param {KeyboardEvent} event
+ */
+export function isTyped({ key, ctrlKey, altKey, metaKey, target }) {
+  // A space presses the focused button.
+  if ([...key].length !== 1 || key === " " || ctrlKey || altKey || metaKey) return false;
+  const element = /** @type {HTMLElement} */ (target);
+  return !element.closest("input, textarea, select, dialog, [popover]:popover-open, #login");
 }

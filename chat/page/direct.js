@@ -77,7 +77,7 @@ export class DirectConversation extends Conversation {
   rename(/** @type {User} */ user) {
     const before = this.user;
     this.user = user;
-    if (user.nick !== before.nick) this.log.label = labelOf(user);
+    if (user.nick !== before.nick) this.log.scroller.ariaLabel = labelOf(user);
     if (user.registered && !before.registered) this.log.expectHistory();
   }
 }

@@ -51,6 +51,7 @@ export function nameOf({ nick, registered }) {
  * no direction marks. Brackets match in pairs; punctuation at the end belongs to the sentence.
  */
 const LINK_CHARACTER = String.raw`[^\s<>"()\x60\p{Cc}\p{Bidi_C}]`;
+/** An address in a text: of the web, or of mail. */
 export const LINK = new RegExp(
   String
     .raw`\b(?:https?://|www\.|mailto:)(?:\(${LINK_CHARACTER}*\)|${LINK_CHARACTER})+(?<![.,:;!?'*_~\]}])`,

@@ -115,16 +115,11 @@ export class Log {
     return this.#position.isAtEnd && this.#hasNewest && !this.element.hidden && !document.hidden;
   }
 
-  /** Renames the log for screen readers. */
-  set label(/** @type {string} */ label) {
-    this.scroller.ariaLabel = label;
-  }
-
   /** Shows the log, or hides it. */
   set isShown(/** @type {boolean} */ isShown) {
     if (this.element.hidden !== isShown) return;
     this.element.hidden = !isShown;
-    this.update();
+    this.returned();
     this.scrolled();
   }
 
@@ -133,6 +128,17 @@ export class Log {
     if (this.isSeen) this.marker.readAll();
     this.#buttons.settle();
     this.#changed();
+  }
+
+  /** The user looks again: goes to where the new messages begin, if that is above. */
+  returned() {
+    const { divider } = this.#rows;
+    if (divider && this.marker.unread > 0 && this.isSeen) {
+      // A page that was hidden has not followed the new rows.
+      this.#position.toEnd();
+      if (this.#position.isAbove(divider)) this.#position.show(divider, "start");
+    }
+    this.update();
   }
 
   /** Hides the messages of users who are ignored now. @param {boolean} isFewer fewer than before */
@@ -286,7 +292,8 @@ export class Log {
     else if (typeof page === "object") this.#addPage(page, direction);
     const isAtStart = this.#hasHistory && !this.#hasOlder && !this.isEmpty;
     this.top.textContent = isAtStart ? "Start of history." : "";
-    this.update();
+    if (direction === "older" && restarts === 0) this.returned();
+    else this.update();
     if (typeof page === "object") this.scrolled();
   }
 
@@ -319,10 +326,21 @@ export class Log {
     const older = entries.filter(({ id = "" }) => id < firstId && !this.#rows.has(id));
     this.#hasOlder = more && older.length > 0;
     this.#position.keepBelow(() => this.#rows.prepend(older));
+    this.#divideOlder(older);
     if (this.#rows.length > MAX_ROWS && !this.#position.isAtEnd) {
       this.#rows.drop(MAX_ROWS - DROPPED_ROWS);
       this.#hasNewest = false;
     }
+  }
+
+  /** Shows where the unread messages begin, if that is in a page of history. @param {Entry[]} entries */
+  #divideOlder(entries) {
+    const { id: read, unread } = this.marker;
+    if (!read || unread === 0 || this.#rows.divider) return;
+    if (!entries.some(({ id = "" }) => id <= read)) return;
+    const first = entries.find(({ id = "", own }) => id > read && !own);
+    const element = first && this.#rows.byId(first.id ?? "")?.element;
+    if (element) this.#rows.divideBefore(element);
   }
 
   /** Scrolls to the newest row, and loads it if it was dropped. */

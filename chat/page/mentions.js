@@ -10,8 +10,11 @@
 const MAX_SIGNS = 100;
 /** Characters of the longest nickname that is looked for. */
 const MAX_NICK_CHARS = 32;
-/** A letter, digit or underscore: a name ends before anything else. */
+/** A letter, digit or underscore: mostly a name ends before anything else. */
 const WORD = /[\p{L}\p{N}\p{M}_]/u;
+/** A letter of a script that has no spaces between words. */
+const WITHOUT_SPACES =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
 
 /**
  * Returns the form in which nicknames are compared. It keeps the length of what it can, so that places in it
@@ -52,6 +55,21 @@ export function mentionFinder(own, others) {
 }
 
 /**
+ * Whether a word goes on between two characters. `Ann-Marie`, `ann@example.org` and `ann.png` are one word.
+ *
+ * @param {string} text
+ * @param {number} at the place of the second character
+ */
+function goesOn(text, at) {
+  const [before = "", after = ""] = [text[at - 1], text[at]];
+  if (WORD.test(before) && WORD.test(after)) {
+    return !WITHOUT_SPACES.test(before) && !WITHOUT_SPACES.test(after);
+  }
+  return /[-.@]/.test(after) && WORD.test(before) && WORD.test(text[at + 1] ?? "") ||
+    /[-.@]/.test(before) && WORD.test(after) && WORD.test(text[at - 2] ?? "");
+}
+
+/**
  * @param {string} text
  * @param {ReadonlySet<string>} names
  */
@@ -64,7 +82,7 @@ function atSigns(text, names) {
     if (WORD.test(text[start - 1] ?? "")) continue;
     for (let length = MAX_NICK_CHARS; length > 0; length--) {
       const end = start + 1 + length;
-      if (end > text.length || WORD.test(text[end] ?? "")) continue;
+      if (end > text.length || goesOn(text, end)) continue;
       if (!names.has(text.slice(start + 1, end))) continue;
       found.push({ start, end });
       break;
@@ -81,8 +99,7 @@ function occurrences(text, name) {
   const found = [];
   for (let start = text.indexOf(name); start >= 0; start = text.indexOf(name, start + 1)) {
     const end = start + name.length;
-    const isWord = !WORD.test(text[start - 1] ?? "") && !WORD.test(text[end] ?? "");
-    if (isWord) found.push({ start, end });
+    if (!goesOn(text, start) && !goesOn(text, end)) found.push({ start, end });
   }
   return found;
 }

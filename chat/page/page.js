@@ -7,15 +7,15 @@
  * What is said in rooms and direct messages is chat.js's.
  */
 import { Chat } from "./chat.js";
-import { copyAsTyped } from "./clipboard.js";
-import { Composer } from "./composer.js";
+import { copy, copyAsTyped } from "./clipboard.js";
+import { Composer, isTyped } from "./composer.js";
 import { Attention } from "./attention.js";
-import { avatar, browserStorage, nameOf, tabStorage, ui } from "./dom.js";
-import { destinationOf, filterLists, fragmentOf, showMemberFilter } from "./lists.js";
-import { showMembers, takeAccessToken } from "./lists.js";
+import { browserStorage, tabStorage, ui } from "./dom.js";
+import { destinationOf, filterLists, fragmentOf, takeAccessToken } from "./lists.js";
 import { ACCESS_TOKEN_NEEDED, closeLists, LoginForm, onFormSubmit } from "./login_form.js";
 import { Menus } from "./menus.js";
 import { Notice } from "./notice.js";
+import { People } from "./people.js";
 import { refusalFor } from "./refusal.js";
 import { RoomList } from "./room_list.js";
 import { sourcesOf } from "./sources.js";
@@ -23,7 +23,7 @@ import { StatusLine } from "./status_line.js";
 import { leaveSession, shareSession, takeSession, takeSessionBack } from "./tab_session.js";
 import { drawEmpty, drawHeader, drawPlaces, drawRules, drawUnread } from "./view.js";
 
-/** @import { ChatError, StateEvent, User } from "../client/client.js" */
+/** @import { StateEvent } from "../client/client.js" */
 /** @import { Entry } from "./entry.js" */
 /** @import { Destination } from "./lists.js" */
 /** @import { Login, Reason } from "./login_form.js" */
@@ -58,12 +58,9 @@ class Page {
   /** @type {Menus | undefined} */
   #menus;
   #roomList = new RoomList(() => this.#chat?.client, () => this.#drawSoon());
-  /** The members that are drawn. @type {readonly User[] | undefined} */
-  #drawnMembers;
-  /** The users who are drawn as ignored. @type {ReadonlySet<string> | undefined} */
-  #drawnIgnored;
-  /** The nickname that is drawn as the user's, and whether it is registered. */
-  #drawnName = "";
+  #people = new People((button, user) =>
+    this.#menus?.open(button, `Actions for ${user.nick}`, (more) => more.userItems(user))
+  );
   /** Follows "Back online." */
   #missingText = "";
   /** The last error of the client. @type {Reason | undefined} */
@@ -158,6 +155,7 @@ class Page {
       this.#lastError = error;
       if (client.state === "online") this.#fail(error);
     });
+    client.on("paused", ({ until }) => this.#status.waiting(until));
     client.on("joined", () => this.#roomList.loadSoon());
     client.on("left", () => this.#roomList.loadSoon());
     this.#stateChanged({ type: "state", state: "connecting" });
@@ -340,21 +338,7 @@ class Page {
     if (!chat) return;
     for (const each of chat.conversations) each.log.isShown = each === chat.shown;
     if (chat.client.state === "online") chat.shownRoom?.loadMembers();
-    const { nick, user, registered } = chat.client;
-    if (browserStorage.get("nick") !== nick) browserStorage.set("nick", nick);
-    if (this.#drawnName !== `${nick} ${registered}`) {
-      this.#drawnName = `${nick} ${registered}`;
-      ui.me.replaceChildren(avatar(nick), ...nameOf({ nick, registered }));
-    }
-    const { shownRoom: { members } = { members: undefined }, ignored: { users: ignored } } = chat;
-    if (this.#drawnMembers !== members || this.#drawnIgnored !== ignored) {
-      const openMenu = (/** @type {HTMLElement} */ button, /** @type {User} */ member) =>
-        this.#menus?.open(button, `Actions for ${member.nick}`, (more) => more.userItems(member));
-      showMembers(ui.members, members ?? [], { ownId: user, ignored, openMenu });
-      showMemberFilter();
-    }
-    this.#drawnMembers = members;
-    this.#drawnIgnored = ignored;
+    this.#people.draw(chat);
     drawHeader(chat);
     drawRules(chat);
     drawPlaces(chat, this.#roomList.rooms);
@@ -370,21 +354,18 @@ class Page {
       this.#drawSoon();
     });
     ui.joinRoom.oninput = () => this.#drawSoon();
-    ui.findMember.oninput = () => showMemberFilter();
     ui.me.onclick = () => this.#menus?.open(ui.me, "Your nickname", (more) => more.accountItems());
     ui.roomMenu.onclick = () =>
       this.#menus?.open(ui.roomMenu, "This conversation", (more) => more.placeItems());
     ui.leave.onclick = () => this.#leave();
-    ui.share.lastElementChild.onclick = () => {
-      // The clipboard API exists only on pages served over HTTPS.
-      getSelection()?.selectAllChildren(ui.address);
-      document.execCommand("copy");
+    ui.share.lastElementChild.onclick = async () => {
+      if (await copy(location.href)) this.#status.flash("Link copied.");
     };
   }
 
   #listenToWindow() {
     const visible = () => {
-      this.#chat?.shown?.log.update();
+      this.#chat?.shown?.log.returned();
       if (document.hidden) return;
       this.#chat?.client.retryNow();
       this.#roomList.loadSoon();
@@ -392,7 +373,7 @@ class Page {
     addEventListener("hashchange", () => this.#followAddress());
     addEventListener("online", visible);
     addEventListener("visibilitychange", visible);
-    addEventListener("focus", () => this.#chat?.shown?.log.update());
+    addEventListener("focus", () => this.#chat?.shown?.log.returned());
     addEventListener("pagehide", () => {
       this.#chat?.saveForReload();
       leaveSession();
@@ -411,18 +392,6 @@ class Page {
     });
     addEventListener("copy", copyAsTyped);
   }
-}
-
-/**
- * Whether a key begins a message although the message field has no focus.
- *
- * @param {KeyboardEvent} event
- */
-function isTyped({ key, ctrlKey, altKey, metaKey, target }) {
-  // A space presses the focused button.
-  if ([...key].length !== 1 || key === " " || ctrlKey || altKey || metaKey) return false;
-  const element = /** @type {HTMLElement} */ (target);
-  return !element.closest("input, textarea, select, dialog, [popover]:popover-open, #login");
 }
 
 new Page().start();

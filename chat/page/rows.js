@@ -142,9 +142,14 @@ export class Rows {
     divideWith(make("p.new", {}, "New messages"), element);
   }
 
+  /** The line "New messages". */
+  get divider() {
+    return /** @type {HTMLElement | null} */ (this.list.querySelector(".new"));
+  }
+
   /** Removes the line "New messages". */
   removeDivider() {
-    this.list.querySelector(".new")?.remove();
+    this.divider?.remove();
   }
 
   /** Forgets all IDs. The rows stay. */

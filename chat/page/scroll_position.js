@@ -41,11 +41,21 @@ export class ScrollPosition {
     return scrollHeight - scrollTop - clientHeight;
   }
 
-  /** Shows an element in the middle, where new rows do not move it. */
-  show(/** @type {HTMLElement} */ element) {
+  /**
+   * Shows an element, where new rows do not move it.
+   *
+   * @param {HTMLElement} element
+   * @param {"center" | "start"} [block]
+   */
+  show(element, block = "center") {
     this.leaveEnd();
-    element.scrollIntoView({ block: "center" });
+    element.scrollIntoView({ block });
     this.#lastTop = this.fromStart;
+  }
+
+  /** Whether an element is above what the user sees. */
+  isAbove(/** @type {HTMLElement} */ element) {
+    return element.getBoundingClientRect().top < this.#scroller.getBoundingClientRect().top;
   }
 
   /** Notes that the user reads above the end. */

@@ -64,6 +64,15 @@ export class StatusLine {
     this.#timer = setTimeout(() => this.offline(retryAt, why), 1000);
   }
 
+  /** Shows that the user has sent too much, with the seconds until the rest is sent. */
+  waiting(/** @type {number} */ until) {
+    clearTimeout(this.#timer);
+    const seconds = Math.ceil((until - Date.now()) / 1000);
+    if (seconds <= 0) return this.#draw("");
+    this.#draw("You are sending too fast.", `The rest is sent in ${seconds} s.`);
+    this.#timer = setTimeout(() => this.waiting(until), 1000);
+  }
+
   /** Shows nothing new, and stops counting. */
   stop() {
     clearTimeout(this.#timer);

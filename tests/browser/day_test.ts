@@ -452,3 +452,70 @@ browserTest(
     await ann.close();
   },
 );
+
+browserTest(
+  "after an absence the view lands where the new messages begin, which are read at the end",
+  async (browser) => {
+    await using server = await TestServer.open({ rateLimits: "off" });
+    const bob = await server.login("Bob", "red");
+    const ann = await opened(browser, server, "Ann");
+    bob.send("seen");
+    await ann.waitForText("seen", ".other .bubble");
+    await ann.setVisible(false);
+    for (let n = 1; n <= 60; n++) bob.send(`line ${n}`);
+    await ann.waitForTitle("(60) #red · Parley");
+    await ann.setVisible(true);
+    await ann.waitForText("60 new messages", ".jump");
+    const isInView = (selector: string) =>
+      ann.page.$eval(selector, (each) => {
+        const { top, bottom } = each.getBoundingClientRect();
+        return top >= 0 && bottom <= innerHeight;
+      });
+    assert(await isInView(".new"));
+    await ann.waitForTitle("(60) #red · Parley");
+    await ann.page.click(".jump");
+    await ann.waitForTitle("#red · Parley");
+    await ann.close();
+  },
+);
+
+browserTest(
+  "a user who sends too fast is told for how long, and the rest is sent by itself",
+  async (browser) => {
+    await using server = await TestServer.open({
+      rateLimits: { messages: { count: 3, seconds: 4 } },
+    });
+    const bob = await server.login("Bob", "red");
+    const ann = await opened(browser, server, "Ann");
+    await bob.expect("Ann joined room.");
+    for (let n = 1; n <= 5; n++) await ann.send(`line ${n}`);
+    await ann.waitForText("You are sending too fast.", "#status");
+    for (let n = 1; n <= 5; n++) await bob.expect(`Ann: line ${n}`);
+    await ann.page.waitForFunction(() => !document.querySelector(".sending, .failed"));
+    await ann.close();
+  },
+);
+
+browserTest(
+  "reactions are counted below a message, for all members, and after a reload",
+  async (browser) => {
+    await using server = await TestServer.open();
+    const ann = await opened(browser, server, "Ann");
+    const bob = await opened(browser, server, "Bob");
+    await ann.send("hello");
+    await bob.waitForText("hello", ".other .bubble");
+    await bob.page.hover(".other .bubble");
+    await bob.choose(".more button", "👍");
+    for (const user of [ann, bob]) await user.waitForTexts(".reaction", ["👍 1"]);
+    await ann.page.click(".reaction");
+    for (const user of [ann, bob]) await user.waitForTexts(".reaction", ["👍 2"]);
+    await bob.page.reload();
+    await bob.waitForTexts(".reaction", ["👍 2"]);
+    assertEquals(await bob.page.$eval(".reaction", (each) => each.ariaPressed), "true");
+    assertEquals(await violationsFor(bob), []);
+    await bob.page.click(".reaction");
+    for (const user of [ann, bob]) await user.waitForTexts(".reaction", ["👍 1"]);
+    await ann.close();
+    await bob.close();
+  },
+);

@@ -77,6 +77,19 @@ async function loggedIn(browser: Browser, server: TestServer, nick: string): Pro
   return user;
 }
 
+/** The items of the menu of a room that everyone has. */
+const FOR_EVERYONE = ["Invite people…", "Leave this room"];
+
+/** Returns the items of the menu that a button opens. */
+async function labelsOf(user: BrowserUser, button: string): Promise<string[]> {
+  await user.waitForElement(button);
+  await user.page.click(button);
+  await user.waitForElement("[role=menu]:popover-open");
+  const labels = await user.textsOf("[role=menu] [role=menuitem]");
+  await user.page.keyboard.press("Escape");
+  return labels;
+}
+
 browserTest(
   "a moderator kicks and bans; the user is told why, and is refused with the time left",
   async (browser) => {
@@ -189,27 +202,29 @@ browserTest(
     await cid.expect("Ann joined room.");
     await cid.request("hello", "Cid: hello");
     await ann.waitForTexts(SHOWN, ["hello"]);
-    assertEquals(await ann.page.$("#roomMenu:not([hidden])"), null);
+    assertEquals(await labelsOf(ann, "#roomMenu"), FOR_EVERYONE);
     const { keyboard } = ann.page;
     const focused = () => ann.page.evaluate(() => document.activeElement?.textContent);
-    for (const button of [memberButton("Cid"), ".more button"]) {
+    const aboutUser = ["Send a direct message", "Ignore", "Report…"];
+    const aboutMessage = [..."👍 ❤️ 😂 🎉 😮 😢".split(" "), "Reply", "Copy text", "Copy link"];
+    const menus: [string, string[]][] = [
+      [memberButton("Cid"), aboutUser],
+      [".more button", [...aboutMessage, ...aboutUser]],
+    ];
+    for (const [button, items] of menus) {
       await ann.waitForElement(button);
       await ann.page.focus(button);
       await keyboard.press("Enter");
-      assertEquals(await ann.textsOf("[role=menu] [role=menuitem]"), [
-        "Send a direct message",
-        "Ignore",
-        "Report…",
-      ]);
+      assertEquals(await ann.textsOf("[role=menu] [role=menuitem]"), items);
       assertEquals(await ann.page.$eval(button, (each) => each.ariaExpanded), "true");
-      assertEquals(await focused(), "Send a direct message");
+      assertEquals(await focused(), items[0]);
       await keyboard.press("ArrowUp");
       assertEquals(await focused(), "Report…");
       await keyboard.press("ArrowDown");
       await keyboard.press("ArrowDown");
-      assertEquals(await focused(), "Ignore");
+      assertEquals(await focused(), items[1]);
       await keyboard.press("Home");
-      assertEquals(await focused(), "Send a direct message");
+      assertEquals(await focused(), items[0]);
       await keyboard.press("End");
       await keyboard.press("Escape");
       assertEquals(await ann.page.$("[role=menu]"), null);
@@ -371,16 +386,19 @@ browserTest(
     await register(server, "Ann");
     const olga = await signedIn(browser, server, "Olga");
     const ann = await signedIn(browser, server, "Ann");
-    assertEquals(await ann.page.$("#roomMenu:not([hidden])"), null);
+    assertEquals(await labelsOf(ann, "#roomMenu"), FOR_EVERYONE);
     await olga.choose(memberButton("Ann"), "Make moderator");
-    await ann.waitForElement("#roomMenu");
     await waitForActs(ann, ['Olga made you a moderator of "red"']);
     await ann.choose(memberButton("Olga"), "Kick…");
     await ann.answer();
     await ann.waitForText("You cannot do that to Olga.", "dialog .failure");
     await ann.page.keyboard.press("Escape");
     await olga.choose(memberButton("Ann"), "Remove as moderator");
-    await ann.page.waitForSelector("#roomMenu", { hidden: true });
+    await waitForActs(ann, [
+      'Olga made you a moderator of "red"',
+      'Olga removed you as a moderator of "red"',
+    ]);
+    assertEquals(await labelsOf(ann, "#roomMenu"), FOR_EVERYONE);
     await olga.close();
     await ann.close();
   },

@@ -437,7 +437,7 @@ browserTest(
     await ann.waitForTexts(SHOWN, ["before", "are you there?"]);
     assertEquals(await ann.textsOf(".gap"), []);
     await bob.disconnect();
-    await ann.close(/ERR_CONNECTION_REFUSED|WebSocket connection| 503 /);
+    await ann.close(/ERR_CONNECTION_RE(FUSED|SET)|WebSocket connection| 503 /);
     await server.stop();
     await Deno.remove(folder, { recursive: true });
   },

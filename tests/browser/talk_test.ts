@@ -97,7 +97,7 @@ browserTest(
     await ann.waitForText("meanwhile", ".bubble");
     assertEquals((await ann.textsOf(".text")).toSorted(), said.toSorted());
     await bob.disconnect();
-    await ann.close(/ERR_CONNECTION_REFUSED|WebSocket connection| 503 /);
+    await ann.close(/ERR_CONNECTION_RE(FUSED|SET)|WebSocket connection| 503 /);
     await server.stop();
     await Deno.remove(folder, { recursive: true });
   },
@@ -198,7 +198,7 @@ browserTest(
       ...["before", "Older messages may be missing here.", "after", "and on"],
     ]);
     await bob.disconnect();
-    await ann.close(/ERR_CONNECTION_REFUSED|WebSocket connection| 503 /);
+    await ann.close(/ERR_CONNECTION_RE(FUSED|SET)|WebSocket connection| 503 /);
   },
 );
 
@@ -287,16 +287,8 @@ browserTest(
     await ann.waitForTitle("#café 東京 · Parley");
     await ann.waitForText("You're the first one here", "#empty");
     await ann.waitForText("#café 東京", "#address");
-    const copy = () =>
-      ann.page.evaluate(() => {
-        document.querySelector<HTMLElement>("#share button")!.click();
-        return String(getSelection());
-      });
-    // The address appears when the list of members has arrived.
-    await eventually(
-      async () => decodeURI(await copy()) === `${addressOf(server)}#café 東京`,
-      "the address is copied",
-    );
+    await ann.page.click("#share button");
+    await ann.waitForText("Link copied.", "#status");
     await ann.send("in the first");
     await ann.waitForText("in the first", ".own:not(.sending) .bubble");
     await ann.fill("#joinRoom", "red");

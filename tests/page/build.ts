@@ -1,12 +1,13 @@
 /**
- * Makes built.json, the files that the browser loads: the modules of the page and the client in one
+ * Makes chat/page/built.json, the files that the browser loads: the modules of the page and the client in one
  * minified file, parts that are loaded when they are needed, and the style. `deno task page` runs it after
  * a change in page/ or client/.
  *
  * The result is committed, so that whoever runs the server builds nothing. The server does not import
  * this file. With `--check` it only compares, which a test does.
  */
-const RESULT = new URL("built.json", import.meta.url);
+const PAGE = new URL("../../chat/page/", import.meta.url);
+const RESULT = new URL("built.json", PAGE);
 const ENTRIES = ["page.js", "style.css"];
 
 /**
@@ -17,7 +18,7 @@ const ENTRIES = ["page.js", "style.css"];
 export async function buildPage(): Promise<Record<string, string>> {
   const files: Record<string, string> = {};
   const { success, errors, outputFiles = [] } = await Deno.bundle({
-    entrypoints: ENTRIES.map((each) => new URL(each, import.meta.url).pathname),
+    entrypoints: ENTRIES.map((each) => new URL(each, PAGE).pathname),
     outputDir: "built",
     platform: "browser",
     minify: true,
@@ -31,7 +32,7 @@ export async function buildPage(): Promise<Record<string, string>> {
 }
 
 function readSource(name: string): Promise<string> {
-  return Deno.readTextFile(new URL(name, import.meta.url));
+  return Deno.readTextFile(new URL(name, PAGE));
 }
 
 /** Has the browser load the parts of the page together with it, and not after it. */
