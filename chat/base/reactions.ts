@@ -47,15 +47,26 @@ export function withReaction(
   return all.length === 0 ? undefined : all.join(" ");
 }
 
+/** Returns how many users have reacted with an emoji. */
+export function countOf(reactions: string | undefined, emoji: Reaction): number {
+  const start = partOf("", emoji);
+  return partsOf(reactions).filter((each) => each.startsWith(start)).length;
+}
+
 /** Returns how many users reacted with each emoji, as a reader sees it. */
 export function countsOf(reactions: string | undefined, reader: string): ReactionCount[] {
-  const parts = partsOf(reactions);
-  return REACTIONS.flatMap((emoji, index) => {
-    const count = parts.filter((each) => each.startsWith(`${index}:`)).length;
+  const counts = REACTIONS.map(() => 0);
+  const own = new Set<number>();
+  for (const part of partsOf(reactions)) {
+    const colon = part.indexOf(":");
+    const place = Number(part.slice(0, colon));
+    counts[place]!++;
+    if (part.slice(colon + 1) === reader) own.add(place);
+  }
+  return REACTIONS.flatMap((emoji, place) => {
+    const count = counts[place]!;
     if (count === 0) return [];
-    return parts.includes(`${index}:${reader}`)
-      ? [{ emoji, count, own: true }]
-      : [{ emoji, count }];
+    return [own.has(place) ? { emoji, count, own: true } : { emoji, count }];
   });
 }
 

@@ -112,7 +112,10 @@ export interface ReactionCount {
   readonly own?: true;
 }
 
-/** A user reacted to the message `target` with an emoji, or took that back: `removed`. */
+/**
+ * A user reacted to the message `target` with an emoji, or took that back: `removed`. `count`: how many
+ * users have reacted with the emoji after it. Show that number: a message may already include the event.
+ */
 export interface ReactionEvent extends User {
   readonly type: "reaction";
   readonly id: string;
@@ -120,6 +123,7 @@ export interface ReactionEvent extends User {
   readonly to?: User;
   readonly target: string;
   readonly emoji: string;
+  readonly count: number;
   readonly removed?: true;
   readonly time: number;
 }

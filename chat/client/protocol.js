@@ -55,8 +55,8 @@ const EVENT_SHAPES = {
   edited: [{ ...IN_ROOM, target: "", text: "" }, { ...DIRECT, target: "", text: "" }],
   deleted: [{ ...IN_ROOM, target: "" }, { ...DIRECT, target: "" }],
   reaction: [
-    { ...IN_ROOM, target: "", emoji: "" },
-    { ...DIRECT, target: "", emoji: "" },
+    { ...IN_ROOM, target: "", emoji: "", count: 0 },
+    { ...DIRECT, target: "", emoji: "", count: 0 },
   ],
   typing: [USER],
   read: [{ room: "", id: "" }, { with: "", id: "" }],

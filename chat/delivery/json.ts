@@ -68,10 +68,10 @@ export function encodeJson(
         targetOf(event)
       },"time":${time}}`;
     case "reaction": {
-      const removed = event.count === 0 ? ',"removed":true' : "";
+      const removed = event.isRemoved ? ',"removed":true' : "";
       return `{"type":"reaction","id":"${eventId}",${placeOf(event)}${author}${toOf(event)}${
         targetOf(event)
-      },"emoji":${stringify(text)}${removed},"time":${time}}`;
+      },"emoji":${stringify(text)},"count":${event.count ?? 0}${removed},"time":${time}}`;
     }
     case "read": {
       const place = to === undefined ? placeOf(event) : `"with":${stringify(to.user)},`;

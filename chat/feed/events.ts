@@ -85,8 +85,11 @@ export interface RoomEvent {
   readonly until?: number;
   /** For `act`: the network, or the ID of the message, that it is about. */
   readonly subject?: string;
-  /** For `act`: its number, such as the seconds of slow mode. For `reaction`: 1 added, 0 removed. */
+  /** For `act`: its number, such as the seconds of slow mode. For `reaction`: how many users have reacted
+   * with the emoji after it. */
   readonly count?: number;
+  /** For `reaction`: it is taken back. */
+  readonly isRemoved?: boolean;
   /** Only in history. Unix milliseconds at which the message was edited or deleted; absent: never. */
   readonly editedAt?: number;
   readonly deletedAt?: number;
@@ -126,16 +129,15 @@ export function pack(event: RoomEvent): StoredEvent {
   return cid === "" ? [kind, room, id, nick, text, time] : [kind, room, id, nick, text, time, cid];
 }
 
+const NO_FIELDS: readonly (string | number)[] = [];
+
 /** Returns the stored fields that only events of this kind have. */
-function ownFields(event: RoomEvent): (string | number)[] {
-  const { kind, to, target = "", isQuiet, editedAt = 0, deletedAt = 0, reactions } = event;
-  const revised = reactions === undefined
-    ? [editedAt, deletedAt]
-    : [editedAt, deletedAt, reactions];
+function ownFields(event: RoomEvent): readonly (string | number)[] {
+  const { kind, to, target = "", isQuiet } = event;
   switch (kind) {
     case "message":
     case "action":
-      return editedAt + deletedAt === 0 && reactions === undefined ? [] : revised;
+      return storedRevisions(event);
     case "join":
     case "leave":
       if (to === undefined) return isQuiet ? [1] : [];
@@ -143,13 +145,13 @@ function ownFields(event: RoomEvent): (string | number)[] {
     case "nick":
       return isQuiet ? [...storedUser(to), 1] : storedUser(to);
     case "direct":
-      return [...storedUser(to), ...revised];
+      return [...storedUser(to), ...storedRevisions(event)];
     case "edit":
     case "delete":
     case "read":
       return [target, ...to === undefined ? [] : storedUser(to)];
     case "reaction":
-      return [target, event.count ?? 0, ...storedUser(to)];
+      return [target, Number(event.isRemoved ?? false), event.count ?? 0, ...storedUser(to)];
     case "resume":
       return [];
     case "act": {
@@ -159,6 +161,14 @@ function ownFields(event: RoomEvent): (string | number)[] {
     default:
       return kind satisfies never;
   }
+}
+
+/** Returns what was done to a message, without the fields at the end that say nothing. */
+function storedRevisions(
+  { editedAt = 0, deletedAt = 0, reactions }: RoomEvent,
+): readonly (string | number)[] {
+  if (reactions !== undefined) return [editedAt, deletedAt, reactions];
+  return editedAt + deletedAt === 0 ? NO_FIELDS : [editedAt, deletedAt];
 }
 
 function storedUser(to: UserRef | undefined): (string | number)[] {
@@ -201,8 +211,14 @@ export function unpack(stored: unknown): RoomEvent | undefined {
     case "read":
       return { ...event, target: String(own[0]), to: userFrom(own.slice(1)) };
     case "reaction": {
-      const count = own[1] === 1 ? 1 : 0;
-      return { ...event, target: String(own[0]), count, to: userFrom(own.slice(2)) };
+      const [target, isRemoved, count, ...user] = own;
+      return {
+        ...event,
+        target: String(target),
+        isRemoved: isRemoved === 1 || undefined,
+        count: Number(count),
+        to: userFrom(user),
+      };
     }
     case "resume":
       return event;

@@ -151,7 +151,7 @@ export class Revisions {
       // The other user of the conversation.
       to: message.to === undefined || isOwn ? message.to : authorRef(message),
       target,
-      count: isAdded ? 1 : 0,
+      isRemoved: isAdded ? undefined : true,
     };
     const check = storage.takeoverCheck(session);
     const { outcome, eventId } = await history.revise(stream, event, check);

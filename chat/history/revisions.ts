@@ -22,7 +22,14 @@ import { type KeptRow, rowOfIndex, uncountedRow } from "./kept_rows.ts";
 import type { Quota } from "./quota.ts";
 import type { ReadRow, RowReader } from "./row_reader.ts";
 import { encodeEvent, type NewRow, replanRow, storedId } from "./rows.ts";
-import { isEventId, isFromManyShards, nameOf, revisedBy, textStreamsOf } from "./streams.ts";
+import {
+  asTold,
+  isEventId,
+  isFromManyShards,
+  nameOf,
+  revisedBy,
+  textStreamsOf,
+} from "./streams.ts";
 
 /** What revisions are made of. */
 export interface RevisionsParts {
@@ -56,6 +63,8 @@ export const NOTHING_TOLD: Told = { events: [] };
 
 /** The rows that take the place of a row. */
 interface Replacement {
+  /** The message as it is then. */
+  readonly message: RoomEvent;
   readonly read: ReadRow;
   readonly before: KeptRow;
   readonly after: readonly NewRow[];
@@ -128,7 +137,8 @@ export class Revisions {
       const replacements = found.filter((each) => each !== undefined);
       // Each stream has its own retention, so some may not hold the message any more.
       if (replacements.length === 0) return { outcome: "not-found" };
-      const { outcome, eventId } = await this.#submit(replacements, event, checks, told);
+      const revision = asTold(event, replacements[0]!.message);
+      const { outcome, eventId } = await this.#submit(replacements, revision, checks, told);
       if (outcome !== "conflict") return { outcome, eventId };
       await backOff(clock, tries);
       if (!(await quota.removalsEnded())) break;
@@ -153,7 +163,7 @@ export class Revisions {
     if (before.untilMs <= nowMs) return undefined;
     const changed = encodeEvent({ eventId, event: message }, stream[0]);
     const stored = read.stored.map((each) => storedId(each) === eventId ? changed : each);
-    return { read, before, after: replanRow(before, stored, nowMs) };
+    return { message, read, before, after: replanRow(before, stored, nowMs) };
   }
 
   /** Returns what the quota would count of a row that an earlier version wrote. */

@@ -3,7 +3,7 @@
  *
  * It stores nothing: memtable.ts holds the newest events, and rows.ts plans the rows of the others.
  */
-import { reactionFrom, withReaction } from "../base/reactions.ts";
+import { countOf, reactionFrom, withReaction } from "../base/reactions.ts";
 import { actNameFrom, ACTS } from "../base/acts.ts";
 import { authorOf, type LoggedEvent, maxStoredBytes, type RoomEvent } from "../feed/events.ts";
 import {
@@ -142,15 +142,24 @@ export function isRevision({ kind }: RoomEvent): boolean {
  */
 export function revisedBy(message: RoomEvent, revision: RoomEvent): RoomEvent {
   if (message.deletedAt !== undefined || !isMessage(message)) return message;
-  const { kind, text, time, count } = revision;
+  const { kind, text, time, isRemoved } = revision;
   if (kind === "edit") return { ...message, text, editedAt: time };
   if (kind === "delete") {
     return { ...message, text: "", editedAt: undefined, deletedAt: time, reactions: undefined };
   }
   const emoji = reactionFrom(text);
   if (emoji === undefined) return message;
-  const reactions = withReaction(message.reactions, authorOf(revision), emoji, count === 1);
+  const reactions = withReaction(message.reactions, authorOf(revision), emoji, !isRemoved);
   return reactions === message.reactions ? message : { ...message, reactions };
+}
+
+/**
+ * Returns a revision as clients are told it: a `reaction` says how many there are after it. A client that
+ * has read a later state of the message meanwhile counts nobody twice.
+ */
+export function asTold(revision: RoomEvent, { reactions }: RoomEvent): RoomEvent {
+  const emoji = revision.kind === "reaction" ? reactionFrom(revision.text) : undefined;
+  return emoji === undefined ? revision : { ...revision, count: countOf(reactions, emoji) };
 }
 
 /** Returns whether a text can be an event ID. IDs from clients may be anything. */

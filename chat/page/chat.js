@@ -260,9 +260,10 @@ export class Chat {
 
   /** @param {ReactionEvent} event */
   #reacted(event) {
-    const { room, target, emoji, removed, user } = event;
+    const { room, target, emoji, count, removed, user } = event;
     const place = this.#at(room, room === undefined ? this.directs.otherOf(event).user : "");
-    place?.log.react(target, { emoji, isAdded: !removed, isOwn: this.#context.isOwn(user) });
+    const isOwn = this.#context.isOwn(user);
+    place?.log.react(target, { emoji, count, isAdded: !removed, isOwn });
   }
 
   /** Shows an act of moderation in its room, or where the user is. @param {ActEvent} event */

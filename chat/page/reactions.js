@@ -9,8 +9,8 @@ import { make } from "./dom.js";
 /** The emoji with which users can react, as the server has them. */
 export const REACTIONS = ["👍", "❤️", "😂", "🎉", "😮", "😢"];
 
-/** A reaction that was added or removed.
- * @typedef {{ emoji: string, isAdded: boolean, isOwn: boolean }} Reacted */
+/** A reaction that was added or removed. `count`: how many there are after it.
+ * @typedef {{ emoji: string, count: number, isAdded: boolean, isOwn: boolean }} Reacted */
 
 /**
  * Returns the counts after a reaction.
@@ -19,12 +19,12 @@ export const REACTIONS = ["👍", "❤️", "😂", "🎉", "😮", "😢"];
  * @param {Reacted} reacted
  * @returns {ReactionCount[]}
  */
-export function countsAfter(counts, { emoji, isAdded, isOwn }) {
+export function countsAfter(counts, { emoji, count: newCount, isAdded, isOwn }) {
   return REACTIONS.flatMap((each) => {
     const { count = 0, own = false } = counts.find((present) => present.emoji === each) ?? {};
     const isThis = each === emoji;
-    // Another tab of the user may have told of it already.
-    const many = count + (isThis ? (isAdded ? 1 : -1) : 0);
+    // Not added: what was read from history may include this reaction already.
+    const many = isThis ? newCount : count;
     const isMine = isThis && isOwn ? isAdded : own;
     if (many <= 0) return [];
     return [isMine ? { emoji: each, count: many, own: true } : { emoji: each, count: many }];

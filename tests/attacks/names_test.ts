@@ -18,10 +18,13 @@ const ATTACKS: [string, string[]][] = [
   ["chat.v1", [JSON.stringify({ type: "identify", nick: MARKS, password: MARKS })]],
   ["chat.v1", [JSON.stringify({ type: "resume", token: MARKS })]],
   ["chat.v1", [JSON.stringify({ type: "resume", token: "x", last: { [MARKS]: "g1a0000000" } })]],
-  ...["join", "leave", "members", "message", "history", "edit", "delete", "read"].map(
+  ...["join", "leave", "members", "message", "history", "edit", "delete", "react", "read"].map(
     (type): [string, string[]] => [
       "chat.v1",
-      ['{"type":"login","nick":"Eve"}', JSON.stringify({ type, room: MARKS, id: "x", text: "x" })],
+      [
+        '{"type":"login","nick":"Eve"}',
+        JSON.stringify({ type, room: MARKS, id: "x", text: "x", emoji: "👍" }),
+      ],
     ],
   ),
   ...["who", "nick", "direct"].map((type): [string, string[]] => [

@@ -205,10 +205,12 @@ export class FeedLog {
     if (message === undefined) throw new Error(`${at}: no message ${event.target}`);
     assert(!message.isDeleted, `${at}: ${event.target} was deleted before`);
     const reaction = `${authorOf(event)} ${event.text}`;
-    const isAdded = event.count === 1;
+    const isAdded = !event.isRemoved;
     assertEquals(message.reactions.has(reaction), !isAdded, `${at}: ${reaction}`);
     if (isAdded) message.reactions.add(reaction);
     else message.reactions.delete(reaction);
+    const same = [...message.reactions].filter((each) => each.endsWith(` ${event.text}`));
+    assertEquals(event.count, same.length, `${at}: the count after ${reaction}`);
   }
 
   #revise(at: string, event: RoomEvent): void {

@@ -44,6 +44,10 @@ const EVENTS: readonly RoomEvent[] = [
   event("edit", { text: "ho", target: "i001" }),
   event("delete", { room: "", target: "i001", to: ANN }),
   event("read", { account: "B", target: "i001" }),
+  event("message", { text: "hi", reactions: "0:A 1:B" }),
+  event("direct", { room: "", text: "psst", to: ANN, editedAt: 8, reactions: "0:A" }),
+  event("reaction", { text: "❤️", target: "i001", count: 1 }),
+  event("reaction", { room: "", text: "👍", target: "i001", to: ANN, count: 200, isRemoved: true }),
 ];
 
 Deno.test("pack and unpack keep every field of every kind of event", () => {

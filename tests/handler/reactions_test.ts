@@ -146,3 +146,35 @@ Deno.test("a client that resumes learns of the reactions that it missed", async 
   const missed = lines.filter(({ type }) => type === "reaction");
   assertEquals(missed.map(({ target, emoji, nick }) => [target, emoji, nick]), [[id, "👍", "Bob"]]);
 });
+
+Deno.test("a missed message already includes a missed reaction, and the event's count says so", async () => {
+  await using server = await TestServer.open();
+  const ann = await JsonClient.login(server, "Ann", "red");
+  const bob = await JsonClient.login(server, "Bob", "red");
+  const cy = await JsonClient.login(server, "Cy", "red");
+  await ann.expect({ type: "joined", nick: "Bob" }, { type: "joined", nick: "Cy" });
+  await bob.expect({ type: "joined", nick: "Cy" });
+  const first = await ann.sendMessage("first");
+  await bob.expect({ text: "first" });
+  await cy.expect({ text: "first" });
+  ann.connection.socket.close(4000);
+  await ann.connection.closed;
+  const id = await bob.sendMessage("hello");
+  await cy.expect({ text: "hello" });
+  const [one] = await bob.requestAll(thumb(id));
+  await cy.expect(one!);
+  const [two] = await cy.requestAll(thumb(id));
+  await bob.expect(two!);
+  const [less] = await bob.requestAll(thumb(id, { remove: true }));
+  assertEquals([one!.count, two!.count, less!.count, less!.removed], [1, 2, 1, true]);
+  const back = await JsonClient.connect(server);
+  back.send({ type: "resume", token: ann.welcome.token, last: { red: first } });
+  const lines: JsonObject[] = [await back.next()];
+  while (lines.at(-1)!.type !== "resumed" || lines.at(-1)!.room !== "red") {
+    lines.push(await back.next());
+  }
+  const message = lines.find((each) => each.id === id);
+  assertEquals(message!.reactions, [{ emoji: "👍", count: 1 }]);
+  const missed = lines.filter(({ type }) => type === "reaction");
+  assertEquals(missed.map(({ count }) => count), [1, 2, 1]);
+});
