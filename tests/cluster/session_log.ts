@@ -189,8 +189,9 @@ export class SessionLog {
     }
     const view = this.view(room);
     if (view.missed !== undefined) return void view.missed.push(line);
-    const mayConcern = line.on?.user === this.user || !this.knowsUser;
-    if (type === "act" && mayConcern && (!view.isIn || view.mayBeOut)) {
+    const isAboutUser = line.on?.user === this.user && (!view.isIn || view.mayBeOut);
+    // While it is unknown which user the session is, an act elsewhere may be about it.
+    if (type === "act" && (isAboutUser || !this.knowsUser && !view.isIn)) {
       this.#note(line);
       return void view.outside.add(id);
     }
