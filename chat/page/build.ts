@@ -6,8 +6,13 @@
  * The result is committed, so that whoever runs the server builds nothing. The server does not import
  * this file. With `--check` it only compares, which a test does.
  */
+import { createHash } from "node:crypto";
+
 const RESULT = new URL("built.json", import.meta.url);
 const ENTRIES = ["page.js", "style.css"];
+
+/** The pictures, which JSON holds as base64. */
+const PICTURES = ["icon-192.png", "icon-512.png"];
 
 /**
  * Returns the built files: their texts by name. Names of parts contain a hash of their content.
@@ -15,19 +20,43 @@ const ENTRIES = ["page.js", "style.css"];
  * @throws if a module has a mistake, or Deno cannot fetch its bundler
  */
 export async function buildPage(): Promise<Record<string, string>> {
-  const files: Record<string, string> = {};
+  const files = await bundle(ENTRIES, true);
+  files["index.html"] = withPreloads(await readSource("index.html"), files["page.js"] ?? "");
+  files["icon.svg"] = await readSource("icon.svg");
+  // The worker keeps the files that stand here, under a version that each change of them changes.
+  const worker = (await bundle(["sw.js"], false))["sw.js"] ?? "";
+  const version = createHash("sha256").update(JSON.stringify(files)).digest("hex").slice(0, 16);
+  files["sw.js"] = worker.replace("PAGE_FILES", Object.keys(files).map(pathOf).sort().join(" "))
+    .replace("PAGE_VERSION", version);
+  files["manifest.webmanifest"] = JSON.stringify(
+    JSON.parse(await readSource("manifest.webmanifest")),
+  );
+  for (const name of PICTURES) {
+    files[name] = (await Deno.readFile(new URL(name, import.meta.url))).toBase64();
+  }
+  return Object.fromEntries(Object.entries(files).sort(([one], [other]) => one < other ? -1 : 1));
+}
+
+/** Bundles and minifies modules, with what they import. Parts that several share stand alone. */
+async function bundle(entries: readonly string[], split: boolean): Promise<Record<string, string>> {
   const { success, errors, outputFiles = [] } = await Deno.bundle({
-    entrypoints: ENTRIES.map((each) => new URL(each, import.meta.url).pathname),
+    entrypoints: entries.map((each) => new URL(each, import.meta.url).pathname),
     outputDir: "built",
     platform: "browser",
     minify: true,
-    codeSplitting: true,
+    codeSplitting: split,
     write: false,
   });
   if (!success) throw new Error(errors.map(({ text }) => text).join("\n"));
-  for (const file of outputFiles) files[file.path.replace(/^.*\//, "")] = file.text();
-  files["index.html"] = withPreloads(await readSource("index.html"), files["page.js"] ?? "");
-  return Object.fromEntries(Object.entries(files).sort(([one], [other]) => one < other ? -1 : 1));
+  return Object.fromEntries(
+    outputFiles.map((file) => [file.path.replace(/^.*\//, ""), file.text()]),
+  );
+}
+
+/** Returns the path at which the server serves a file (assets.ts). */
+function pathOf(name: string): string {
+  if (name === "index.html") return "/";
+  return name.startsWith("icon") ? `/${name}` : `/page/${name}`;
 }
 
 function readSource(name: string): Promise<string> {

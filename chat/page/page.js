@@ -11,6 +11,7 @@ import { copyAsTyped } from "./clipboard.js";
 import { Composer } from "./composer.js";
 import { Attention } from "./attention.js";
 import { avatar, browserStorage, nameOf, tabStorage, ui } from "./dom.js";
+import { installWorker } from "./install.js";
 import { destinationOf, filterLists, fragmentOf, showMemberFilter } from "./lists.js";
 import { showMembers, takeAccessToken } from "./lists.js";
 import { ACCESS_TOKEN_NEEDED, closeLists, LoginForm, onFormSubmit } from "./login_form.js";
@@ -426,3 +427,4 @@ function isTyped({ key, ctrlKey, altKey, metaKey, target }) {
 }
 
 new Page().start();
+installWorker();
