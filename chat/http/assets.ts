@@ -1,10 +1,12 @@
 /**
  * The files of the page and the client, imported as texts, so that a bundle and an executable contain them.
  *
- * The page is minified (tests/page/build.ts). The modules of the client are as they stand in client/, for other
- * sites that import them. Each file is compressed once, when the module loads, because `automaticCompression` of `Deno.serve` is missing in
- * Deno 2.5, which Deno Deploy documents, and would compress again for each request.
+ * The page is minified (tests/page/build.ts), and its pictures are base64. The modules of the client are as they
+ * stand in client/, for other sites that import them. Each file is compressed once, when the module loads,
+ * because `automaticCompression` of `Deno.serve` is missing in Deno 2.5, which Deno Deploy documents, and
+ * would compress again for each request.
  */
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import actTypes from "../client/acts.d.ts" with { type: "text" };
@@ -33,7 +35,7 @@ import built from "../page/built.json" with { type: "json" };
 export interface Asset {
   /** The value of `Content-Type`. */
   readonly type: string;
-  readonly body: string;
+  readonly body: string | Uint8Array<ArrayBuffer>;
   /** The body, compressed. */
   readonly gzip: Uint8Array<ArrayBuffer>;
   /** A hash of the body. It is weak, because the compressed body has the same. */
@@ -49,7 +51,16 @@ export * from "./client/client.js";
 const TYPES: Readonly<Record<string, string>> = {
   js: "text/javascript",
   css: "text/css",
+  svg: "image/svg+xml",
+  png: "image/png",
+  webmanifest: "application/manifest+json",
 };
+
+/**
+ * The files of the page that browsers look for outside /page/. A service worker serves only paths below
+ * its own.
+ */
+const AT_THE_ROOT = /^(icon.*|sw\.js|manifest\.webmanifest)$/;
 
 /**
  * All files of the page and the client, by their paths on the server. Made when the module loads: so a chat that
@@ -78,15 +89,17 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["/client/reconnector.js", asset("text/javascript", reconnector)],
   ["/client/room.js", asset("text/javascript", room)],
   ["/client/session.js", asset("text/javascript", session)],
-  ...Object.entries(built).filter(([name]) => name !== "index.html").map(([name, text]) =>
-    [`/page/${name}`, asset(TYPES[name.split(".").at(-1)!]!, text)] as const
-  ),
+  ...Object.entries(built).filter(([name]) => name !== "index.html").map(([name, text]) => {
+    const type = TYPES[name.split(".").at(-1)!]!;
+    const body = type === "image/png" ? new Uint8Array(Buffer.from(text, "base64")) : text;
+    return [AT_THE_ROOT.test(name) ? `/${name}` : `/page/${name}`, asset(type, body)] as const;
+  }),
 ]);
 
-function asset(type: string, body: string): Asset {
+function asset(type: string, body: Asset["body"]): Asset {
   const hash = createHash("sha256").update(body).digest("base64url").slice(0, 22);
   return {
-    type: `${type}; charset=utf-8`,
+    type: typeof body === "string" ? `${type}; charset=utf-8` : type,
     body,
     gzip: new Uint8Array(gzipSync(body)),
     etag: `W/"${hash}"`,

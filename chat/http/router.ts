@@ -141,17 +141,20 @@ function serve({ type, etag, body, gzip }: Asset, request: Request, host: string
 function contentSecurityPolicy(host: string): string {
   // Some browsers do not count WebSockets as 'self'. A host with other characters could end the list.
   const sockets = /^[\w.-]+(:\d+)?$/.test(host) ? ` ws://${host} wss://${host}` : "";
+  // The named policy accepts only the address of the service worker (page/install.js).
   return [
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
     "img-src 'self' data:",
     `connect-src 'self'${sockets}`,
+    "manifest-src 'self'",
+    "worker-src 'self'",
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",
     "require-trusted-types-for 'script'",
-    "trusted-types 'none'",
+    "trusted-types parley-worker",
   ].join("; ");
 }
 

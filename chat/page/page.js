@@ -11,6 +11,7 @@ import { copy, copyAsTyped } from "./clipboard.js";
 import { Composer, isTyped } from "./composer.js";
 import { Attention } from "./attention.js";
 import { browserStorage, tabStorage, ui } from "./dom.js";
+import { installWorker } from "./install.js";
 import { destinationOf, filterLists, fragmentOf, takeAccessToken } from "./lists.js";
 import { ACCESS_TOKEN_NEEDED, closeLists, LoginForm, onFormSubmit } from "./login_form.js";
 import { Menus } from "./menus.js";
@@ -397,3 +398,4 @@ class Page {
 }
 
 new Page().start();
+installWorker();

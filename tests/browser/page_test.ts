@@ -1,5 +1,6 @@
 /// <reference lib="dom" />
 /** The page itself: login, security, accessibility, and the served files. */
+import { Buffer } from "node:buffer";
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { ASSETS } from "../../chat/http/assets.ts";
 import { PROJECT, ServerProcess } from "../support/processes.ts";
@@ -239,12 +240,17 @@ Deno.test("the files are served with security headers, and with 304 if they have
       "default-src 'none'",
       "script-src 'self'",
       "frame-ancestors 'none'",
+      "manifest-src 'self'",
+      "worker-src 'self'",
+      "require-trusted-types-for 'script'",
       `ws://127.0.0.1:${server.port}`,
     ]
   ) {
     assert(policy.includes(part), policy);
   }
   assert(!policy.includes("unsafe"), policy);
+  // One policy, which accepts the address of the service worker only.
+  assert(policy.endsWith("; trusted-types parley-worker"), policy);
   assertNotEquals((await page.text()).length, 0);
   for (const path of ASSETS.keys()) {
     const url = addressOf(server) + path.slice(1);
@@ -285,7 +291,7 @@ browserTest(
     const sizes = first.map(([url, gzip]) => {
       const asset = ASSETS.get(new URL(url).pathname);
       if (asset === undefined || gzip === 0) throw new Error(`${url} is no file of the page`);
-      return [url, new TextEncoder().encode(asset.body).length, gzip] as const;
+      return [url, Buffer.from(asset.body).length, gzip] as const;
     });
     const sum = (index: 1 | 2) => sizes.reduce((sum, each) => sum + each[index], 0);
     assert(sizes.length >= 3 && sum(1) <= 110_000 && sum(2) <= 40_000, JSON.stringify(sizes));

@@ -14,6 +14,9 @@ const ENTRIES = ["page.js", "style.css"];
 /** The end of the name of a part, with the hash of the bundler. */
 const PART = /-[A-Z0-9]{8}\.js$/;
 
+/** The pictures, which JSON holds as base64. */
+const PICTURES = ["icon-192.png", "icon-512.png"];
+
 /**
  * Returns the built files: their texts by name. Names of parts contain a hash of their content.
  * The result does not depend on where the tree and the cache of packages are.
@@ -21,20 +24,45 @@ const PART = /-[A-Z0-9]{8}\.js$/;
  * @throws if a module has a mistake, or Deno cannot fetch its bundler
  */
 export async function buildPage(): Promise<Record<string, string>> {
-  const files: Record<string, string> = {};
+  const files = await bundle(ENTRIES, true);
+  files["index.html"] = withPreloads(await readSource("index.html"), files["page.js"] ?? "");
+  files["icon.svg"] = await readSource("icon.svg");
+  // The worker keeps the files that stand here, under a version that each change of them changes.
+  const worker = (await bundle(["sw.js"], false))["sw.js"] ?? "";
+  const version = createHash("sha256").update(JSON.stringify(files)).digest("hex").slice(0, 16);
+  files["sw.js"] = worker.replace("PAGE_FILES", Object.keys(files).map(pathOf).sort().join(" "))
+    .replace("PAGE_VERSION", version);
+  files["manifest.webmanifest"] = JSON.stringify(
+    JSON.parse(await readSource("manifest.webmanifest")),
+  );
+  for (const name of PICTURES) {
+    files[name] = (await Deno.readFile(new URL(name, PAGE))).toBase64();
+  }
+  return Object.fromEntries(Object.entries(files).sort(([one], [other]) => one < other ? -1 : 1));
+}
+
+/** Bundles and minifies modules, with what they import. Parts that several share stand alone. */
+async function bundle(entries: readonly string[], split: boolean): Promise<Record<string, string>> {
   const { success, errors, outputFiles = [] } = await Deno.bundle({
-    entrypoints: ENTRIES.map((each) => new URL(each, PAGE).pathname),
+    entrypoints: entries.map((each) => new URL(each, PAGE).pathname),
     outputDir: "built",
     platform: "browser",
     minify: true,
-    codeSplitting: true,
+    codeSplitting: split,
     write: false,
   });
   if (!success) throw new Error(errors.map(({ text }) => text).join("\n"));
-  for (const file of outputFiles) files[file.path.replace(/^.*\//, "")] = file.text();
+  const files = Object.fromEntries(
+    outputFiles.map((file): [string, string] => [file.path.replace(/^.*\//, ""), file.text()]),
+  );
   nameByContent(files);
-  files["index.html"] = withPreloads(await readSource("index.html"), files["page.js"] ?? "");
-  return Object.fromEntries(Object.entries(files).sort(([one], [other]) => one < other ? -1 : 1));
+  return files;
+}
+
+/** Returns the path at which the server serves a file (assets.ts). */
+function pathOf(name: string): string {
+  if (name === "index.html") return "/";
+  return name.startsWith("icon") ? `/${name}` : `/page/${name}`;
 }
 
 /**

@@ -16,28 +16,37 @@ export class TestServer implements AsyncDisposable {
   readonly #clients: TextClient[] = [];
   readonly #ownsKv: boolean;
 
-  private constructor(kv: Deno.Kv, chat: Chat, warnings: string[], ownsKv: boolean) {
+  private constructor(
+    kv: Deno.Kv,
+    chat: Chat,
+    warnings: string[],
+    ownsKv: boolean,
+    port: number,
+  ) {
     this.kv = kv;
     this.chat = chat;
     this.warnings = warnings;
     this.#ownsKv = ownsKv;
     this.#server = Deno.serve(
-      { port: 0, hostname: "127.0.0.1", onListen() {} },
+      { port, hostname: "127.0.0.1", onListen() {} },
       (request, info) => chat.fetch(request, info),
     );
     this.port = this.#server.addr.port;
     this.url = `ws://127.0.0.1:${this.port}/`;
   }
 
-  /** Starts a server. Without `options.kv` it uses a new KV in memory, and closes it at the end. */
-  static async open(options: Partial<ChatOptions> = {}): Promise<TestServer> {
+  /**
+   * Starts a server. Without `options.kv` it uses a new KV in memory, and closes it at the end. `port` is
+   * that of an earlier server that comes back.
+   */
+  static async open(options: Partial<ChatOptions> = {}, port = 0): Promise<TestServer> {
     const kv = options.kv ?? await Deno.openKv(":memory:");
     const warnings: string[] = [];
     const warn = (message: string) => void warnings.push(message);
     const log = { info: () => {}, warn, error: warn };
     // Few rounds of hashing: in tests nobody guesses passwords.
     const chat = await startChat({ local: true, log, passwordRounds: 1000, ...options, kv });
-    return new TestServer(kv, chat, warnings, options.kv === undefined);
+    return new TestServer(kv, chat, warnings, options.kv === undefined, port);
   }
 
   /** Connects a client, which sends nothing. `path` is appended to the URL: a path or a query. */
