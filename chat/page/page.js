@@ -1,6 +1,5 @@
 // @ts-check
 /// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /**
  * The page, which starts here: it follows the address, draws what has changed and connects the parts.
  *
