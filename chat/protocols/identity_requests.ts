@@ -54,6 +54,9 @@ export const IDENTITY_REQUESTS: RequestTypes = {
     const result = await v1.withRoomStates(connection, change);
     v1.replyOk(connection, ref, result, result.ok ? { user: result.user } : undefined);
   }),
+  away: row("command", fields({ away: z.boolean() }), async (v1, connection, { away, ref }) => {
+    v1.replyOk(connection, ref, await v1.handler.identity.setAway(connection, away));
+  }),
   sessions: row("command", fields({}), listSessions),
   end: row("command", fields({ session: id }), endSession),
 };

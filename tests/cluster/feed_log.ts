@@ -145,6 +145,8 @@ export class FeedLog {
       }
       case "act":
         return;
+      case "away":
+        return this.#setAway(id, event);
       case "resume":
         if (event.cid === "") this.#ended.add(event.id);
         return;
