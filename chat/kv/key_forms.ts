@@ -80,7 +80,8 @@ export const KEYS = {
   },
   user: {
     key: '["user", <user>]',
-    value: "{ v: 1, account, sessions: [{ id, n, since, protocol }], rooms: [[room, numbers, away?]] }",
+    value:
+      "{ v: 1, account, sessions: [{ id, n, since, protocol }], rooms: [[room, numbers, away?]] }",
     writer: "the instances of the user's sessions",
     removed: "with the last session after the registration was removed; expires like it",
   },

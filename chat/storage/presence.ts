@@ -84,7 +84,14 @@ export class Presence {
     const isQuiet = draft?.enter(room, id, ref.isAway) ?? false;
     // A user that has joined counts as present until the event after it.
     const isKnown = isQuiet && wasAway === true;
-    const away = this.#away(id, ref, room, isKnown, draft?.isAwayIn(room) ?? ref.isAway, ref.isAway);
+    const away = this.#away(
+      id,
+      ref,
+      room,
+      isKnown,
+      draft?.isAwayIn(room) ?? ref.isAway,
+      ref.isAway,
+    );
     return {
       mutations: [
         ...rows.putRoom(id, ref, room),
