@@ -28,7 +28,6 @@ Deno.test("a room is told once that a user is away, and once that the user is ba
   for (const away of [true, false]) {
     const heard = await ann.requestAll({ type: "away", away });
     assertEquals(heard.map(({ type }) => type), ["away", "ok"]);
-    assertEquals(heard[0]!.id, heard[1]!.id);
     const { id, time, ...line } = await bob.next();
     assertEquals([typeof id, typeof time], ["string", "number"]);
     assertEquals(line, { type: "away", room: "red", user: ann.user, nick: "Ann", away });
