@@ -225,7 +225,7 @@ export function userOf({ user, nick, registered }) {
   return registered === true ? { ...named, registered } : named;
 }
 
-/** Returns a member of a list of members. @param {Line} line @returns {Member} */
+/** Returns a member of a list. @param {Record<string, unknown>} line @returns {Member} */
 export function memberOf(line) {
   return line.away === true ? { ...userOf(line), away: true } : userOf(line);
 }

@@ -228,16 +228,15 @@ export interface UserValue {
 
 /**
  * Returns the stored form of a user. Rooms are pairs, because some names of fields would lose their order.
- * The numbers are a text: an array takes four bytes for each. A third element has those that are away.
+ * The numbers are a text: an array takes four bytes for each. A third element has a bit for each number
+ * that is away.
  */
 export function storedUser({ account, sessions, rooms, away }: UserValue): Record<string, unknown> {
-  const pairs = [...rooms].map(([room, numbers]) => {
-    const absent = away.get(room);
-    return absent === undefined
-      ? [room, numbers.join(" ")]
-      : [room, numbers.join(" "), absent.join(" ")];
+  const stored = [...rooms].map(([room, numbers]) => {
+    const bits = (away.get(room) ?? []).reduce((sum, n) => sum + 2 ** n, 0);
+    return bits === 0 ? [room, numbers.join(" ")] : [room, numbers.join(" "), bits];
   });
-  return { v: 1, account, sessions, rooms: pairs };
+  return { v: 1, account, sessions, rooms: stored };
 }
 
 /** Reads a user; `undefined` for another form. */
@@ -245,14 +244,16 @@ export function userFrom(value: unknown): UserValue | undefined {
   const { v, account, sessions, rooms } = fieldsOf(value);
   if (v !== 1 || !Array.isArray(sessions) || !Array.isArray(rooms)) return undefined;
   const numbersOf = (text: string) => text === "" ? [] : text.split(" ").map(Number);
-  const pairs = rooms as [string, string, string?][];
+  const stored = rooms as [string, string, number?][];
+  const away = stored.map(([room, text, bits = 0]): [string, number[]] => [
+    room,
+    numbersOf(text).filter((n) => Math.floor(bits / 2 ** n) % 2 === 1),
+  ]);
   return {
     account: String(account),
     sessions: sessions as UserSession[],
-    rooms: new Map(pairs.map(([room, text]) => [room, numbersOf(text)])),
-    away: new Map(
-      pairs.flatMap(([room, , text = ""]) => text === "" ? [] : [[room, numbersOf(text)]]),
-    ),
+    rooms: new Map(stored.map(([room, text]) => [room, numbersOf(text)])),
+    away: new Map(away.filter(([, numbers]) => numbers.length > 0)),
   };
 }
 

@@ -9,6 +9,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { authorRef, type RoomEvent } from "../feed/events.ts";
+import type { TableValue } from "../kv/values.ts";
 import type { Speaker } from "./records.ts";
 
 /** Rooms in the cache; beyond that, the room that was read first is dropped. */
@@ -116,8 +117,16 @@ export function usersOf(members: ReadonlyMap<string, Member>): Speaker[] {
   return [...users.values()];
 }
 
+/** Returns the members that rows of the table name. */
+export function membersFrom(rows: ReadonlyMap<string, TableValue>): Members {
+  return new Map([...rows].map(([id, { nick, account, away }]) => [
+    id,
+    memberOf(nick, account, away),
+  ]));
+}
+
 /** Returns a member, in the form that has no `isAway` if it is not. */
-export function memberOf(nick: string, account = "", isAway = false): Member {
+function memberOf(nick: string, account = "", isAway = false): Member {
   return isAway ? { nick, account, isAway } : { nick, account };
 }
 

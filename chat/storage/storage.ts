@@ -23,7 +23,7 @@ import { findHolder, type NicknameHolder, type Ownership } from "./claims.ts";
 import { cleanUp } from "./cleanup.ts";
 import { type EndingOutcome, Endings } from "./endings.ts";
 import { Identities, type NewUsername, type OwnChange } from "./identities.ts";
-import { type Member, MemberCache, memberOf, usersOf } from "./members.ts";
+import { type Member, MemberCache, membersFrom, usersOf } from "./members.ts";
 import { Presence } from "./presence.ts";
 import {
   type ConnectionRecord,
@@ -81,12 +81,10 @@ export class Storage {
     const table = new Table(kv, clock);
     const rows = this.#rows = new SessionRows({ ...parts, table });
     const records = this.#records = new SessionRecords(instance);
-    this.#members = new MemberCache(clock, async (room) => {
-      const members = await table.reverseLookup(roomSortKey(room));
-      return new Map(
-        [...members].map(([id, { nick, account, away }]) => [id, memberOf(nick, account, away)]),
-      );
-    });
+    this.#members = new MemberCache(
+      clock,
+      async (room) => membersFrom(await table.reverseLookup(roomSortKey(room))),
+    );
     this.#lookalikes = new RoomLookalikes(parts);
     const rooms = this.#rooms = new Rooms(kv, clock, this.#lookalikes);
     const shardOf = (room: string) => feed.shardOf(room);

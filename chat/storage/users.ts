@@ -18,7 +18,7 @@ export const MAX_SESSIONS = 16;
 export const MAX_ROW_BYTES = 63 * 1024;
 
 /** Bytes of a session in a row, and of a room in which all sessions are, without its name. */
-const SESSION_BYTES = 90, ROOM_BYTES = 97;
+const SESSION_BYTES = 90, ROOM_BYTES = 54;
 
 /** A user's row as it was read, with changes. */
 export class UserDraft {
