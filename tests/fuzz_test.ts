@@ -367,6 +367,7 @@ const TYPES = [
   "__proto__",
   "constructor",
   "",
+  "away",
   "dance",
 ];
 const FIELDS = [
@@ -387,6 +388,7 @@ const FIELDS = [
   "after",
   "password",
   "new",
+  "away",
   "limit",
   "__proto__",
   "toString",

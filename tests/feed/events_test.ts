@@ -44,6 +44,8 @@ const EVENTS: readonly RoomEvent[] = [
   event("edit", { text: "ho", target: "i001" }),
   event("delete", { room: "", target: "i001", to: ANN }),
   event("read", { account: "B", target: "i001" }),
+  event("away", { account: "B", count: 1 }),
+  event("away", { count: 0, isQuiet: true }),
 ];
 
 Deno.test("pack and unpack keep every field of every kind of event", () => {
