@@ -7,8 +7,8 @@
 
 /** Milliseconds without input after which the user is away. */
 const AWAY_MS = 600_000;
-/** What a user who is there causes. A hidden page receives no input. */
-const INPUTS = ["keydown", "pointerdown", "pointermove", "wheel", "scroll", "visibilitychange"];
+/** What a user who is there causes. A hidden page receives no input. New messages scroll, too. */
+const INPUTS = ["keydown", "pointerdown", "pointermove", "wheel", "visibilitychange"];
 
 /** Tells the server from now on. @param {ChatClient} client */
 export function tellAway(client) {

@@ -3,9 +3,10 @@
  * members, and the events that tell the room.
  *
  * A registered user is in a room while one of its sessions is: only the first join and the last leave
- * are told. It is away in a room when all of its sessions there are: only changes of that are told. Each
- * plan belongs to one atomic operation, with the drafts of the users' rows that it
- * changes. This file reads and commits nothing.
+ * are told. It is away in a room when all of its sessions there are: only changes of that are told.
+ *
+ * Each plan belongs to one atomic operation, with the drafts of the users' rows that it changes. This
+ * file reads and commits nothing.
  */
 import type { Clock } from "../base/clock.ts";
 import { estimateStringBytes, type RoomEvent, type UserRef } from "../feed/events.ts";
