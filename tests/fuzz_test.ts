@@ -368,6 +368,7 @@ const TYPES = [
   "__proto__",
   "constructor",
   "",
+  "away",
   "dance",
 ];
 const FIELDS = [
@@ -388,6 +389,7 @@ const FIELDS = [
   "after",
   "password",
   "new",
+  "away",
   "limit",
   "emoji",
   "remove",

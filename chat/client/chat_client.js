@@ -130,6 +130,11 @@ export class ChatClient {
     return this.#rename({ type: "nick", nick: nick.trim().normalize("NFC") }, noResult);
   }
 
+  /** @type {Api["setAway"]} */
+  setAway(away) {
+    return this.#calls.add("query", { type: "away", away }, noResult);
+  }
+
   /** @type {Api["identify"]} */
   identify(nick, password) {
     const request = { type: "identify", nick: nick.trim().normalize("NFC"), password };

@@ -303,6 +303,9 @@ export class ChatClient {
   /** Changes the nickname. If the server refused the nickname at login, logs in with this one. */
   rename(nick: string): Promise<void>;
 
+  /** Says that the user is away, or back. A lost session loses that; messages do not end it. */
+  setAway(away: boolean): Promise<void>;
+
   /**
    * Takes a registered nickname by its password. If the server refused the nickname at login, logs in
    * with this one. The client keeps the password in memory, for a login after a lost session.
@@ -362,10 +365,7 @@ export class ChatClient {
   /** Returns a page of the acts in all rooms and on the whole chat. For operators. */
   modlog(query?: ModlogQuery): Promise<ModlogReply>;
 
-  /**
-   * Makes this session one of an operator, by the secret of the server. That survives a lost connection,
-   * but not a lost session.
-   */
+  /** Makes this session one of an operator, by the server's secret. With a lost session that is lost. */
   op(secret: string): Promise<void>;
 
   /**

@@ -69,6 +69,15 @@ export interface NickEvent extends User {
   readonly time: number;
 }
 
+/** A member of the room is away, or back: all of the user's sessions there are away, or one is not. */
+export interface AwayEvent extends User {
+  readonly type: "away";
+  readonly id: string;
+  readonly room: string;
+  readonly away: boolean;
+  readonly time: number;
+}
+
 /** A direct message to the user `to`. Every session of both users receives it. */
 export interface DirectEvent extends User {
   readonly type: "direct";
@@ -207,7 +216,7 @@ export interface ResumedEvent {
  * the messages from the history and delivered `filled` of them, in order, before this event. With
  * `recovered: false` messages may be missing (`expired`, `too-many`, `history-off`, `unavailable`).
  *
- * Joins, leaves and renames are not recovered: call {@linkcode Room.members} for the present members.
+ * Joins, leaves, renames and who is away are not recovered: call {@linkcode Room.members} for the present members.
  */
 export interface GapEvent {
   readonly type: "gap";
@@ -266,6 +275,7 @@ export type RoomEvent = RoomMessageEvent | ActionEvent | JoinedEvent | LeftEvent
 /** Every event that a listener can receive. */
 export type ChatEvent =
   | RoomEvent
+  | AwayEvent
   | DirectEvent
   | EditedEvent
   | DeletedEvent
@@ -285,6 +295,7 @@ export type ChatEvent =
 /** Every event that a listener of a {@linkcode Room} can receive. */
 export type EventInRoom =
   | RoomEvent
+  | AwayEvent
   | GapEvent
   | RoomStatusEvent
   | (EditedEvent | DeletedEvent | ReactionEvent | ReadEvent | TypingEvent | ActEvent | ResumedEvent)

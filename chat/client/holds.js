@@ -4,13 +4,13 @@
  * to wait nor when it need not wait any more.
  */
 
-/** @import { ActEvent, DeletedEvent, EditedEvent, ReactionEvent } from "./client.d.ts" */
+/** @import { ActEvent, AwayEvent, DeletedEvent, EditedEvent, ReactionEvent } from "./client.d.ts" */
 /** @import { RoomEvent, RoomStatusEvent } from "./client.d.ts" */
 /** @import { Connection } from "./connection.js" */
 /** @import { GapLine, Line } from "./protocol.js" */
 
 /** An event that a later history or replay repeats.
- * @typedef {RoomEvent | (EditedEvent | DeletedEvent | ReactionEvent) & { room: string }} OrderedEvent */
+ * @typedef {RoomEvent | AwayEvent | (EditedEvent | DeletedEvent | ReactionEvent) & { room: string }} OrderedEvent */
 /** @typedef {ActEvent & { room: string }} RoomAct */
 /** @typedef {Line & (OrderedEvent | RoomAct | RoomStatusEvent | GapLine)} RoomLine */
 /**

@@ -90,6 +90,7 @@ export class Inbox {
       case "joined":
       case "left":
       case "nick":
+      case "away":
       case "room":
       case "gap":
         return this.#receiveInRoom(line, connection);

@@ -4,7 +4,8 @@
  * close codes. It holds no state and opens no connection.
  */
 
-/** @import { ActEvent, ActionEvent, DeletedEvent, DirectEvent, EditedEvent } from "./client.d.ts" */
+/** @import { ActEvent, ActionEvent, AwayEvent, DeletedEvent, DirectEvent } from "./client.d.ts" */
+/** @import { EditedEvent, Member } from "./client.d.ts" */
 /** @import { ReactionEvent, ReadEvent, ResumedEvent, RoomEvent, RoomMessageEvent } from "./client.d.ts" */
 /** @import { ModlogReply, RoomState, RoomStatusEvent } from "./client.d.ts" */
 /** @import { TypingEvent, User, WelcomeEvent } from "./client.d.ts" */
@@ -15,7 +16,7 @@
  * @typedef {{ type: "gap", room: string, after: string, until: string, missed: number }} GapLine */
 /** @typedef {{ type: "error", code: string, message: string, retryAfter?: number }} ErrorLine */
 /** A line that the server sends without a request. An error may answer one.
- * @typedef {RoomEvent | EditedEvent | DeletedEvent | ReactionEvent | DirectEvent | ReadEvent | TypingEvent | ActEvent
+ * @typedef {RoomEvent | AwayEvent | EditedEvent | DeletedEvent | ReactionEvent | DirectEvent | ReadEvent | TypingEvent | ActEvent
  *   | RoomStatusEvent | ResumedEvent | GapLine | ErrorLine} ServerEvent */
 /** @typedef {"welcome" | "ok" | "who" | "rooms" | "members" | "history" | "sessions" | "modlog"
  *   | "ignored" | "pong"} ReplyType */
@@ -51,6 +52,7 @@ const EVENT_SHAPES = {
   joined: [IN_ROOM],
   left: [IN_ROOM],
   nick: [{ ...IN_ROOM, to: USER }],
+  away: [{ ...IN_ROOM, away: true }],
   direct: [{ ...DIRECT, text: "" }],
   edited: [{ ...IN_ROOM, target: "", text: "" }, { ...DIRECT, target: "", text: "" }],
   deleted: [{ ...IN_ROOM, target: "" }, { ...DIRECT, target: "" }],
@@ -221,6 +223,11 @@ export function listOf(reply, field) {
 export function userOf({ user, nick, registered }) {
   const named = { user: String(user), nick: String(nick) };
   return registered === true ? { ...named, registered } : named;
+}
+
+/** Returns a member of a list. @param {Record<string, unknown>} line @returns {Member} */
+export function memberOf(line) {
+  return line.away === true ? { ...userOf(line), away: true } : userOf(line);
 }
 
 /**

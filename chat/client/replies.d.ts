@@ -15,10 +15,15 @@ export interface RoomReply {
   readonly people: number;
 }
 
+/** A member of a room. `away`: all of the user's sessions in the room are away. */
+export interface Member extends User {
+  readonly away?: true;
+}
+
 /** The members of a room. `more` is present if they are too many for one reply. */
 export interface MembersReply {
   readonly room: string;
-  readonly members: readonly User[];
+  readonly members: readonly Member[];
   readonly more?: true;
 }
 

@@ -3,7 +3,7 @@
  * Rooms and conversations, as the application uses them. They hold a name or a user's ID and nothing
  * else: the application can make as many as it likes. `client.d.ts` documents their members.
  */
-import { actsOf, eventsOf, idOf, listOf, userOf } from "./protocol.js";
+import { actsOf, eventsOf, idOf, listOf, memberOf } from "./protocol.js";
 
 /** @import { ChatEvent, Conversation as ConversationApi, DirectEvent, HistoryReply } from "./client.d.ts" */
 /** @import { ActionEvent, Room as RoomApi, RoomMessageEvent } from "./client.d.ts" */
@@ -98,7 +98,7 @@ export class Room {
   /** @type {RoomApi["members"]} */
   members() {
     return this.#ask({ type: "members" }, (reply) => {
-      const members = listOf(reply, "members").map(userOf);
+      const members = listOf(reply, "members").map(memberOf);
       return { room: String(reply.room), members, ...reply.more === true ? { more: true } : {} };
     });
   }

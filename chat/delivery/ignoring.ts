@@ -20,6 +20,7 @@ export function isIgnorable(kind: EventKind): boolean {
     case "reaction":
     case "join":
     case "leave":
+    case "away":
       return true;
     case "nick":
     case "read":

@@ -77,6 +77,10 @@ export function encodeJson(
       const place = to === undefined ? placeOf(event) : `"with":${stringify(to.user)},`;
       return `{"type":"read",${place}"id":${stringify(event.target ?? "")}}`;
     }
+    case "away":
+      return `{"type":"away","id":"${eventId}","room":${stringify(room)},${author},"away":${
+        event.count === 1
+      },"time":${time}}`;
     case "act":
       return encodeAct(event, eventId);
     case "resume":

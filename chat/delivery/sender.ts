@@ -229,6 +229,8 @@ export class Sender {
       case "nick":
         if (event.isQuiet) return 0;
         return this.#rooms.deliver(event, eventId, this.#subscriberOf(event, eventId));
+      case "away":
+        return event.isQuiet ? 0 : this.#rooms.deliver(event, eventId, undefined);
       case "join":
       case "leave":
         return this.#deliverMove(event, eventId);

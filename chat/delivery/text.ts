@@ -70,6 +70,7 @@ function textOf(event: RoomEvent, isOwn: boolean): string {
     case "delete":
     case "reaction":
     case "read":
+    case "away":
     case "resume":
       return "";
     default:
@@ -104,6 +105,7 @@ export const IS_SHOWN: Readonly<Record<EventKind, boolean>> = {
   reaction: false,
   act: true,
   read: false,
+  away: false,
   resume: false,
 };
 
@@ -125,6 +127,7 @@ export function isMemberChange(kind: EventKind): boolean {
     case "delete":
     case "reaction":
     case "read":
+    case "away":
     case "resume":
       return false;
     default:

@@ -19,6 +19,7 @@ const EVENT_KINDS = [
   "read",
   "act",
   "reaction",
+  "away",
 ] as const;
 
 /**
@@ -33,6 +34,7 @@ const EVENT_KINDS = [
  * - `act` is an act of moderation (see {@linkcode ACTS}), in a room or on the whole chat. A quiet one
  *   only tells a shard: see {@linkcode Operation.copies}.
  * - `reaction` adds an emoji to an earlier message, or removes it, in a room or between two users.
+ * - `away` tells that the client of a session is away from a room, or back.
  * - `resume` is sent to no client: from then on another instance, or another socket, has the session.
  */
 export type EventKind = typeof EVENT_KINDS[number];
@@ -78,7 +80,7 @@ export interface RoomEvent {
   /**
    * For `join` and `leave`: another session of the user is in the room, so the room is not told. Only
    * the session itself is. For `nick`: both users have other sessions in the room, so no client is told.
-   * The event only keeps lists of members right.
+   * The event only keeps lists of members right. For `away`: the user's state in the room stays the same.
    */
   readonly isQuiet?: boolean;
   /** For `act`: Unix milliseconds at which it ends by itself; absent: it does not. */
@@ -86,7 +88,7 @@ export interface RoomEvent {
   /** For `act`: the network, or the ID of the message, that it is about. */
   readonly subject?: string;
   /** For `act`: its number, such as the seconds of slow mode. For `reaction`: how many users have reacted
-   * with the emoji after it. */
+   * with the emoji after it. For `away`: 1 away, 0 back. */
   readonly count?: number;
   /** For `reaction`: it is taken back. */
   readonly isRemoved?: boolean;
@@ -152,6 +154,8 @@ function ownFields(event: RoomEvent): readonly (string | number)[] {
       return [target, ...to === undefined ? [] : storedUser(to)];
     case "reaction":
       return [target, Number(event.isRemoved ?? false), event.count ?? 0, ...storedUser(to)];
+    case "away":
+      return isQuiet ? [event.count ?? 0, 1] : [event.count ?? 0];
     case "resume":
       return [];
     case "act": {
@@ -220,6 +224,8 @@ export function unpack(stored: unknown): RoomEvent | undefined {
         to: userFrom(user),
       };
     }
+    case "away":
+      return { ...event, count: own[0] === 1 ? 1 : 0, isQuiet: own[1] === 1 || undefined };
     case "resume":
       return event;
     case "act": {

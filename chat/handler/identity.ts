@@ -87,6 +87,12 @@ export class Identity {
     return result;
   }
 
+  /** Notes that the client is away, or back. Its rooms are told if that changes the user's state there. */
+  async setAway({ session }: Connection, isAway: boolean): Promise<Changed> {
+    const { storage, limits } = this.#parts;
+    return changedFrom(await storage.setAway(session.id, isAway), limits);
+  }
+
   /**
    * Signs in to a registered nickname; without `typed`, to the one that was rejected last, or else to
    * the present one. For a connection without a nickname this is its login: if `isResumable`, the

@@ -5,10 +5,10 @@
  */
 import type { Limits } from "../base/limits.ts";
 import { reject, type Rejection, rejection, type Result } from "../base/rejections.ts";
-import type { UserRef } from "../feed/events.ts";
 import type { Moderation } from "../moderation/moderation.ts";
 import type { FoundUser, SoughtUser, Users } from "../nicknames/users.ts";
 import type { ChangeResult } from "../storage/changes.ts";
+import type { Speaker } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Changed, changedFrom } from "./changed.ts";
 import type { Connection } from "../connections/connection.ts";
@@ -103,7 +103,7 @@ export class Membership {
   async members(
     { session }: Connection,
     typed: string,
-  ): Promise<Result<{ room: string; members: readonly UserRef[] }>> {
+  ): Promise<Result<{ room: string; members: readonly Speaker[] }>> {
     const room = this.#parts.roomNames.find(typed, session.rooms);
     if (room === undefined) return rejection.notInThatRoom(typed);
     return { ok: true, room, members: await this.#parts.storage.getMembers(room) };

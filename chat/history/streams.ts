@@ -33,6 +33,7 @@ export function streamsOf(event: RoomEvent): readonly Stream[] {
     case "leave":
       return isQuiet ? [["own", id]] : [["people", room], ["own", id]];
     case "nick":
+    case "away":
       return isQuiet ? [] : [["people", room]];
     case "direct":
       return cid === "" ? conversationStreams(event) : [...conversationStreams(event), ["own", id]];

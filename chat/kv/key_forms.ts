@@ -20,13 +20,13 @@ export interface KeyForm {
 export const KEYS = {
   tableRow: {
     key: '["row", <connection>, "username_<nickname>" | "room_<room>"]',
-    value: "{ nick, account? }; with a nickname also { instance }",
+    value: "{ nick, account? }; with a nickname also { instance }, with a room { away? }",
     writer: "the connection's instance",
     removed: "when the connection ends, changes its nickname or leaves the room",
   },
   tableMirror: {
     key: '["reverse_lookup", "username_<nickname>" | "room_<room>", <connection>]',
-    value: "{ nick, account? }; with a nickname also { instance }",
+    value: "{ nick, account? }; with a nickname also { instance }, with a room { away? }",
     writer: "the connection's instance",
     removed: "together with its row",
   },
@@ -80,7 +80,8 @@ export const KEYS = {
   },
   user: {
     key: '["user", <user>]',
-    value: "{ v: 1, account, sessions: [{ id, n, since, protocol }], rooms: [[room, numbers]] }",
+    value:
+      "{ v: 1, account, sessions: [{ id, n, since, protocol }], rooms: [[room, numbers, away?]] }",
     writer: "the instances of the user's sessions",
     removed: "with the last session after the registration was removed; expires like it",
   },

@@ -10,7 +10,7 @@
  * A kind of stream of history, as it is spelled in keys:
  *
  * - `log`: the messages of a room, as they are after edits and deletions.
- * - `people`: the joins, leaves, renames, edits, deletions and acts in a room; only acts have texts.
+ * - `people`: the joins, leaves, renames, who is away or back, edits, deletions and acts in a room; only acts have texts.
  * - `conversation`: the direct messages between two registered users (see {@linkcode conversationOf}).
  * - `direct`: all direct messages that a user sent or received; only to resume sessions.
  * - `own`: the joins and leaves of a session, and its messages with a `cid`, without texts.

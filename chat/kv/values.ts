@@ -12,16 +12,19 @@ export interface TableValue {
   readonly account?: string;
   /** In rows with a nickname: the instance that has the connection. */
   readonly instance?: string;
+  /** In rows with a room: the client of the connection is away. */
+  readonly away?: boolean;
 }
 
 /** Reads a table row; `undefined` for another form. */
 export function tableValueFrom(value: unknown): TableValue | undefined {
-  const { nick, account, instance } = fieldsOf(value);
+  const { nick, account, instance, away } = fieldsOf(value);
   if (typeof nick !== "string") return undefined;
   return {
     nick,
     account: typeof account === "string" ? account : undefined,
     instance: typeof instance === "string" ? instance : undefined,
+    ...away === true ? { away } : {},
   };
 }
 
@@ -85,12 +88,14 @@ export interface ConnectionValue {
   /** The ID of its user; empty: an earlier version of the program wrote the row. */
   readonly user: string;
   readonly protocol: ProtocolName;
-  /** The rooms that have not been told of its last change of identity. */
+  /** The rooms that have not been told of its last change of identity, or that it is away or back. */
   readonly untold: UntoldValue | undefined;
   /** The hash of the client's address, or empty. */
   readonly address: string;
   /** Whether the client has given the operators' secret. */
   readonly isOperator: boolean;
+  /** Whether the client is away. */
+  readonly isAway: boolean;
   /** Of an unregistered user: the users that it ignores, with their nicknames. */
   readonly ignored: readonly UserPair[];
   /** Written by earlier versions: those of its claims that go back to the registration `account`. */
@@ -107,13 +112,14 @@ export function userPairsFrom(value: unknown): UserPair[] {
     .map(([user, nick]) => [String(user), String(nick)]);
 }
 
-/** An earlier identity of a session, and the rooms that still know the session under it. */
+/** An earlier identity or state of a session, and the rooms that still know the session so. */
 export interface UntoldValue {
   readonly nick: string;
   readonly user: string;
   readonly isRegistered: boolean;
   /** The number of the session in the row of that user; -1 if the user is not registered. */
   readonly n: number;
+  readonly isAway: boolean;
   readonly rooms: readonly string[];
 }
 
@@ -136,13 +142,14 @@ export function connectionFrom(value: unknown): ConnectionValue {
     untold: untoldFrom(fields.untold),
     address: typeof fields.address === "string" ? fields.address : "",
     isOperator: fields.operator === true,
+    isAway: fields.away === true,
     ignored: userPairsFrom(fields.ignored),
     kept: Array.isArray(kept) ? kept.map(String) : [],
   };
 }
 
 function untoldFrom(value: unknown): UntoldValue | undefined {
-  const { nick, user, isRegistered, n, rooms } = fieldsOf(value);
+  const { nick, user, isRegistered, n, isAway, rooms } = fieldsOf(value);
   if (typeof nick !== "string" || typeof user !== "string" || !Array.isArray(rooms)) {
     return undefined;
   }
@@ -151,6 +158,7 @@ function untoldFrom(value: unknown): UntoldValue | undefined {
     user,
     isRegistered: isRegistered === true,
     n: typeof n === "number" ? n : -1,
+    isAway: isAway === true,
     rooms: rooms.map(String),
   };
 }
@@ -214,15 +222,21 @@ export interface UserValue {
    * last session there disconnected; of these, the one that was left first is first.
    */
   readonly rooms: ReadonlyMap<string, readonly number[]>;
+  /** The numbers of those sessions in each room that are away. */
+  readonly away: ReadonlyMap<string, readonly number[]>;
 }
 
 /**
  * Returns the stored form of a user. Rooms are pairs, because some names of fields would lose their order.
- * The numbers are a text: an array takes four bytes for each.
+ * The numbers are a text: an array takes four bytes for each. A third element has a bit for each number
+ * that is away.
  */
-export function storedUser({ account, sessions, rooms }: UserValue): Record<string, unknown> {
-  const pairs = [...rooms].map(([room, numbers]) => [room, numbers.join(" ")]);
-  return { v: 1, account, sessions, rooms: pairs };
+export function storedUser({ account, sessions, rooms, away }: UserValue): Record<string, unknown> {
+  const stored = [...rooms].map(([room, numbers]) => {
+    const bits = (away.get(room) ?? []).reduce((sum, n) => sum + 2 ** n, 0);
+    return bits === 0 ? [room, numbers.join(" ")] : [room, numbers.join(" "), bits];
+  });
+  return { v: 1, account, sessions, rooms: stored };
 }
 
 /** Reads a user; `undefined` for another form. */
@@ -230,10 +244,16 @@ export function userFrom(value: unknown): UserValue | undefined {
   const { v, account, sessions, rooms } = fieldsOf(value);
   if (v !== 1 || !Array.isArray(sessions) || !Array.isArray(rooms)) return undefined;
   const numbersOf = (text: string) => text === "" ? [] : text.split(" ").map(Number);
+  const stored = rooms as [string, string, number?][];
+  const away = stored.map(([room, text, bits = 0]): [string, number[]] => [
+    room,
+    numbersOf(text).filter((n) => Math.floor(bits / 2 ** n) % 2 === 1),
+  ]);
   return {
     account: String(account),
     sessions: sessions as UserSession[],
-    rooms: new Map((rooms as [string, string][]).map(([room, text]) => [room, numbersOf(text)])),
+    rooms: new Map(stored.map(([room, text]) => [room, numbersOf(text)])),
+    away: new Map(away.filter(([, numbers]) => numbers.length > 0)),
   };
 }
 

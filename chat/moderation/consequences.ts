@@ -110,6 +110,7 @@ export class Consequences {
       case "delete":
       case "reaction":
       case "read":
+      case "away":
       case "resume":
         return;
       default:

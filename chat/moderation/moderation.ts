@@ -253,6 +253,7 @@ export class Moderation {
       case "nick":
       case "delete":
       case "read":
+      case "away":
       case "resume":
       case "act":
         return true;

@@ -10,6 +10,7 @@
  */
 import { ChatClient } from "../client/client.js";
 import { predicateOf } from "./acts.js";
+import { tellAway } from "./away.js";
 import { Directs } from "./directs.js";
 import { tabStorage } from "./dom.js";
 import { Ignored } from "./ignored.js";
@@ -94,6 +95,7 @@ export class Chat {
     // Before the page shows the error: it may be that of a room that the client does not enter.
     this.client.on("error", () => this.#syncRooms());
     this.client.on("*", (event) => this.#receive(event));
+    tellAway(this.client);
   }
 
   /** The room that is shown, if it is a room. */
@@ -211,6 +213,8 @@ export class Chat {
         return this.#receiveRoomEvent(event);
       case "direct":
         return this.directs.receive(event);
+      case "away":
+        return this.rooms.get(event.room)?.setAway(event);
       case "edited":
         return this.#change(event, { text: event.text, edited: event.time });
       case "deleted":

@@ -10,7 +10,7 @@
 import { avatar, browserStorage, make, nameOf, ui } from "./dom.js";
 import { menuButton } from "./menu.js";
 
-/** @import { User } from "../client/client.js" */
+/** @import { Member, User } from "../client/client.js" */
 
 /**
  * A conversation: a room, or direct messages with a user, given by their ID or by a nickname. Empty:
@@ -178,7 +178,7 @@ export function showMemberFilter() {
  * Shows the members of a room.
  *
  * @param {HTMLElement} list
- * @param {readonly User[]} members
+ * @param {readonly Member[]} members
  * @param {MembersOptions} options
  */
 export function showMembers(list, members, { ownId, ignored, openMenu }) {
@@ -186,8 +186,10 @@ export function showMembers(list, members, { ownId, ignored, openMenu }) {
   const keyOf = (/** @type {User} */ { user, nick, registered }) =>
     [user, user === ownId, registered, nick].join(" ");
   show(list, new Map(members.map((each) => [keyOf(each), each])), (member, element) => {
-    const { user, nick } = member;
+    const { user, nick, away = false } = member;
     element.classList.toggle("ignoredMember", ignored.has(user));
+    // The style adds the word: another row would lose the focus.
+    element.classList.toggle("awayMember", away);
     if (element.firstChild) return;
     const content = [avatar(nick), ...nameOf(member)];
     if (user === ownId) return element.append(make("span", {}, ...content, "you"));

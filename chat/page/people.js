@@ -5,13 +5,13 @@
 import { avatar, browserStorage, nameOf, ui } from "./dom.js";
 import { showMemberFilter, showMembers } from "./lists.js";
 
-/** @import { User } from "../client/client.js" */
+/** @import { Member, User } from "../client/client.js" */
 /** @import { Chat } from "./chat.js" */
 
 /** The people that are drawn. */
 export class People {
   #openMenu;
-  /** @type {readonly User[] | undefined} */
+  /** @type {readonly Member[] | undefined} */
   #members;
   /** @type {ReadonlySet<string> | undefined} */
   #ignored;

@@ -4,17 +4,17 @@
 /** A room that the user is in: its log, and its members. */
 import { Conversation } from "./conversation.js";
 
-/** @import { RoomEvent, User } from "../client/client.js" */
+/** @import { AwayEvent, Member, RoomEvent } from "../client/client.js" */
 /** @import { ConversationContext } from "./conversation.js" */
 
 /** A membership event. @typedef {Extract<RoomEvent, { type: "joined" | "left" | "nick" }>} Membership */
 
 /** A room. */
 export class RoomConversation extends Conversation {
-  /** The members. A new array for each change. @type {readonly User[]} */
+  /** The members. A new array for each change. @type {readonly Member[]} */
   members = [];
   #areMembersLoaded = false;
-  /** The events that arrived while the members are being loaded. @type {Membership[] | undefined} */
+  /** The events that arrived while the members are being loaded. @type {(Membership | AwayEvent)[] | undefined} */
   #duringLoad;
 
   /**
@@ -64,11 +64,18 @@ export class RoomConversation extends Conversation {
     this.context.changed();
   }
 
+  /** Notes that a member is away, or back. */
+  setAway(/** @type {AwayEvent} */ event) {
+    this.#duringLoad?.push(event);
+    this.#updateMembers(event);
+    this.context.changed();
+  }
+
   /** Loads the members if they may have changed since the last load. */
   async loadMembers() {
     if (this.#areMembersLoaded) return;
     this.#areMembersLoaded = true;
-    const events = this.#duringLoad = /** @type {Membership[]} */ ([]);
+    const events = this.#duringLoad = /** @type {(Membership | AwayEvent)[]} */ ([]);
     const reply = await this.channel.members().catch(() => undefined);
     // A later call loads them.
     if (events !== this.#duringLoad) return;
@@ -84,7 +91,7 @@ export class RoomConversation extends Conversation {
     this.#areMembersLoaded = false;
   }
 
-  /** @param {Membership} event */
+  /** @param {Membership | AwayEvent} event */
   #updateMembers(event) {
     const others = this.members.filter(({ user }) => user !== event.user);
     switch (event.type) {
@@ -95,12 +102,24 @@ export class RoomConversation extends Conversation {
         this.members = others;
         return;
       case "nick":
-        this.members = this.members.map((each) => each.user === event.user ? event.to : each);
+        this.members = this.members.map((each) =>
+          each.user === event.user ? withAway(event.to, each.away) : each
+        );
+        return;
+      case "away":
+        this.members = this.members.map((each) =>
+          each.user === event.user ? withAway(each, event.away) : each
+        );
         return;
       default:
         return /** @satisfies {never} */ (event);
     }
   }
+}
+
+/** @param {Member} member @param {boolean} [away] @returns {Member} */
+function withAway({ user, nick, registered }, away) {
+  return { user, nick, ...registered && { registered }, ...away && { away } };
 }
 
 /** @param {Membership} event */

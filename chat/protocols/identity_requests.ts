@@ -54,6 +54,11 @@ export const IDENTITY_REQUESTS: RequestTypes = {
     const result = await v1.withRoomStates(connection, change);
     v1.replyOk(connection, ref, result, result.ok ? { user: result.user } : undefined);
   }),
+  away: row("command", fields({ away: z.boolean() }), async (v1, connection, { away, ref }) => {
+    const result = await v1.handler.identity.setAway(connection, away);
+    // Its events have several IDs, or none that this client receives.
+    v1.replyOk(connection, ref, result.ok ? { ok: true } : result);
+  }),
   sessions: row("command", fields({}), listSessions),
   end: row("command", fields({ session: id }), endSession),
 };

@@ -14,7 +14,7 @@ import { bounded, exactlyOne, fields, id, type RequestTypes, row } from "./reque
 const ROOM_BYTES = 40;
 
 /** Bytes of a member in a list, besides the nickname: field names, punctuation and the user ID. */
-const MEMBER_BYTES = 80;
+const MEMBER_BYTES = 92;
 
 const roomFields = fields({ room: bounded });
 const whoFields = exactlyOne(
@@ -80,7 +80,10 @@ async function listMembers(
   const bytesOf = ({ nick }: { nick: string }) => encodedBytes(nick) + MEMBER_BYTES;
   const fits = countThatFits(members, MAX_REPLY_BYTES, bytesOf);
   const more = fits < members.length || undefined;
-  const shown = members.slice(0, fits).map(userFields);
+  const shown = members.slice(0, fits).map(({ isAway, ...user }) => ({
+    ...userFields(user),
+    away: isAway || undefined,
+  }));
   connection.replyLarge(
     encodeReply("members", ref, { room, members: shown, more }),
     members.length,

@@ -10,7 +10,7 @@ import { keyText, type Operation, type Outcome } from "../feed/batch.ts";
 import type { Feed } from "../feed/feed.ts";
 import { backOff } from "../kv/retry.ts";
 import type { Planned, Presence } from "./presence.ts";
-import { type Session, type SessionRecords, userRefOf } from "./records.ts";
+import { type Session, type SessionRecords, speakerOf } from "./records.ts";
 import type { SessionRows } from "./rows.ts";
 import { Turns } from "./turns.ts";
 import { UserDrafts } from "./users.ts";
@@ -157,7 +157,7 @@ export class Changes {
 
   /**
    * Makes a record right before a change: reads it again if its last change seemed to fail, and tells
-   * the rooms that have not been told of its last change of identity. `"conflict"`: another instance,
+   * the rooms that have not been told of its last change. `"conflict"`: another instance,
    * or another record, has the session. Call it in the session's turn.
    */
   async prepare(record: Session): Promise<Outcome> {
@@ -172,7 +172,7 @@ export class Changes {
   }
 
   /**
-   * Tells the rooms of a session that have not been told of its last change of identity. Call it in the
+   * Tells the rooms of a session that have not been told of its last change. Call it in the
    * session's turn.
    */
   async tell(record: Session): Promise<{ isComplete: boolean; isTold: boolean; eventId?: string }> {
@@ -183,7 +183,7 @@ export class Changes {
       const [group = []] = presence.groupsOf(untold);
       const left = new Set(untold).difference(new Set(group));
       const rest = left.size === 0 ? undefined : { ...from, rooms: left };
-      const to = userRefOf(record);
+      const to = speakerOf(record);
       const users = [from, to].filter(({ isRegistered }) => isRegistered).map(({ user }) => user);
       const result = await this.attempt(group[0] ?? record.id, users, (drafts) => {
         drafts.of(to)?.add(record);
@@ -266,9 +266,9 @@ export class Changes {
       record.isUncertain = false;
       record.isStored = session !== undefined;
       if (session === undefined) return "done";
-      const { nick, account, user, tokens, claims, untold, rooms, era } = session;
+      const { nick, account, user, tokens, claims, untold, isAway, rooms, era } = session;
       if (era !== record.era) return "conflict";
-      Object.assign(record, { nick, account, user, tokens, claims, untold });
+      Object.assign(record, { nick, account, user, tokens, claims, untold, isAway });
       record.rooms.clear();
       for (const room of rooms) record.rooms.add(room);
       return "done";

@@ -1,5 +1,6 @@
 /**
  * Changes of identity: a session logs in, changes its nickname, signs in to a registration or out of it.
+ * Also that a session is away, or back, because rooms are told in the same way.
  *
  * Rooms are told in a sequence of operations, because they belong to different shards of the feed. The
  * first one changes everything but the rooms that it does not tell. Each one stores which rooms are not
@@ -18,7 +19,7 @@ import {
   refused,
 } from "./changes.ts";
 import type { Planned, Presence } from "./presence.ts";
-import { type Session, type Untold, userRefOf } from "./records.ts";
+import { type Session, speakerOf, type Untold } from "./records.ts";
 import type { SessionRows } from "./rows.ts";
 import type { UserDrafts } from "./users.ts";
 
@@ -149,6 +150,36 @@ export class Identities {
     return result;
   }
 
+  /**
+   * Notes that a session is away, or back, and tells its rooms. Nothing happens if it is so already.
+   * `"conflict"`: this instance does not have the session any more.
+   */
+  setAway(record: Session, isAway: boolean): Promise<ChangeResult> {
+    const { rows, presence, changes } = this.#parts;
+    return changes.inTurn(record.id, [record.user], async () => {
+      const state = await changes.prepare(record);
+      if (state !== "done" || record.isAway === isAway) return refused(state);
+      const [first = [], ...later] = presence.groupsOf(record.rooms);
+      const speaker = speakerOf(record);
+      const users = speaker.isRegistered ? [record.user] : [];
+      let untold: Untold | undefined;
+      const result = await changes.attempt(first[0] ?? record.id, users, (drafts) => {
+        const from = { ...speaker, n: drafts.of(speaker)?.numberOf(record.id) ?? -1 };
+        untold = later.length === 0 ? undefined : { ...from, rooms: new Set(later.flat()) };
+        const moved = presence.move(record.id, first, from, { ...speaker, isAway }, drafts);
+        const row = rows.putInstanceRow({ ...record, isAway, untold });
+        const mutations = [...moved.mutations, row];
+        return { checks: rows.takeoverCheck(record), mutations, events: moved.events };
+      });
+      // It may be committed all the same.
+      if (result.outcome === "failed") record.isUncertain = true;
+      if (result.outcome !== "done") return result;
+      Object.assign(record, { isAway, untold });
+      await changes.tell(record);
+      return result;
+    });
+  }
+
   /** Keeps a registration for longer: see `Storage.renewRegistration`. */
   async renewRegistration(owner: Ownership): Promise<ChangeResult> {
     const { kv, clock, changes } = this.#parts;
@@ -177,12 +208,12 @@ export class Identities {
       record.account === username.claims[0];
     const account = owner?.account ?? (staysIn ? record.account : "");
     const user = owner?.user ?? (staysIn ? record.user : id);
-    const to: UserRef = { user, nick, isRegistered: account !== "" };
+    const to = { user, nick, isRegistered: account !== "", isAway: record.isAway };
     const admitted = await username.admit?.(first[0] ?? id);
     if (admitted === "refused") return admitted;
     const claims = await this.#changeClaims(record, username, staysIn);
     if (claims === undefined) return "conflict";
-    const from = userRefOf(record);
+    const from = speakerOf(record);
     const n = this.#changeUsers(record, from, to, account, drafts);
     if (typeof n === "string") return n;
     if (ended !== undefined) drafts.of(from)?.end();

@@ -8,7 +8,9 @@
  * keys.
  */
 import type { Clock } from "../base/clock.ts";
-import { authorRef, type RoomEvent, type UserRef } from "../feed/events.ts";
+import { authorRef, type RoomEvent } from "../feed/events.ts";
+import type { TableValue } from "../kv/values.ts";
+import type { Speaker } from "./records.ts";
 
 /** Rooms in the cache; beyond that, the room that was read first is dropped. */
 const MAX_CACHED_ROOMS = 256;
@@ -21,6 +23,8 @@ export interface Member {
   readonly nick: string;
   /** The user ID of a registered user, or empty. */
   readonly account: string;
+  /** Whether the session is away; absent: it is not. */
+  readonly isAway?: true;
 }
 
 /** The members of a room, by session ID. */
@@ -98,14 +102,32 @@ export class MemberCache {
   }
 }
 
-/** Returns the users that some sessions speak for, each once, in the order of its first session. */
-export function usersOf(members: ReadonlyMap<string, Member>): UserRef[] {
-  const users = new Map<string, UserRef>();
-  for (const [id, { nick, account }] of members) {
+/**
+ * Returns the users that some sessions speak for, each once, in the order of its first session. A user is
+ * away if all of its sessions are.
+ */
+export function usersOf(members: ReadonlyMap<string, Member>): Speaker[] {
+  const users = new Map<string, Speaker>();
+  for (const [id, { nick, account, isAway = false }] of members) {
     const user = account || id;
-    if (!users.has(user)) users.set(user, { user, nick, isRegistered: account !== "" });
+    const known = users.get(user);
+    if (known === undefined) users.set(user, { user, nick, isRegistered: account !== "", isAway });
+    else if (known.isAway && !isAway) users.set(user, { ...known, isAway });
   }
   return [...users.values()];
+}
+
+/** Returns the members that rows of the table name. */
+export function membersFrom(rows: ReadonlyMap<string, TableValue>): Members {
+  return new Map([...rows].map(([id, { nick, account, away }]) => [
+    id,
+    memberOf(nick, account, away),
+  ]));
+}
+
+/** Returns a member, in the form that has no `isAway` if it is not. */
+function memberOf(nick: string, account = "", isAway = false): Member {
+  return isAway ? { nick, account, isAway } : { nick, account };
 }
 
 function applyTo(
@@ -125,7 +147,16 @@ function applyTo(
       if (!members.has(id)) cached.isUnordered = true;
       // The user that the session speaks for from then on.
       const { user, nick, isRegistered } = to ?? authorRef(event);
-      members.set(id, { nick, account: isRegistered ? user : "" });
+      // A session that joins is away if an event says so. One that was there stays as it is.
+      const isAway = kind === "join" && to === undefined ? undefined : members.get(id)?.isAway;
+      members.set(id, memberOf(nick, isRegistered ? user : "", isAway));
+      break;
+    }
+    case "away": {
+      const member = members.get(id);
+      // The session has left, or speaks for another user: the event is about the user's other sessions.
+      if (member === undefined || member.account !== event.account) break;
+      members.set(id, memberOf(member.nick, member.account, event.count === 1));
       break;
     }
     case "message":

@@ -3,14 +3,16 @@
  * members, and the events that tell the room.
  *
  * A registered user is in a room while one of its sessions is: only the first join and the last leave
- * are told. Each plan belongs to one atomic operation, with the drafts of the users' rows that it
- * changes. This file reads and commits nothing.
+ * are told. It is away in a room when all of its sessions there are: only changes of that are told.
+ *
+ * Each plan belongs to one atomic operation, with the drafts of the users' rows that it changes. This
+ * file reads and commits nothing.
  */
 import type { Clock } from "../base/clock.ts";
 import { estimateStringBytes, type RoomEvent, type UserRef } from "../feed/events.ts";
 import { roomCountKey } from "../kv/keys.ts";
 import { addToCount } from "../kv/values.ts";
-import { type Session, type Untold, userRefOf } from "./records.ts";
+import { type Session, type Speaker, speakerOf, type Untold } from "./records.ts";
 import { type ListedSession, newEvent, refOfListed, type SessionRows } from "./rows.ts";
 import { MAX_ROW_BYTES, type UserDrafts } from "./users.ts";
 
@@ -35,7 +37,7 @@ export interface Planned {
   readonly lastAct?: string | null;
 }
 
-/** The identity that a session gives up, with its number in the row of that user. */
+/** The identity or state that a session gives up, with its number in the row of that user. */
 export type FormerIdentity = Omit<Untold, "rooms">;
 
 /** Rooms whose change is told in one operation: their keys must fit into one commit. */
@@ -72,21 +74,32 @@ export class Presence {
   ): Planned | "too-many-rooms" | "conflict" {
     const { clock, rows, maxRooms } = this.#parts;
     const { id } = session;
-    const ref = userRefOf(session);
+    const ref = speakerOf(session);
     const draft = drafts.of(ref);
     const rooms = new Set(session.rooms).add(room);
     if (rooms.size > maxRooms || !fits(rooms, session)) return "too-many-rooms";
     // Another session has ended the registration, or other sessions took the place of this one.
     if (draft !== undefined && (draft.hasEnded || !draft.add(session))) return "conflict";
     if (draft?.makePlace([room], maxRooms) === false) return "too-many-rooms";
-    const isQuiet = draft?.enter(room, id) ?? false;
+    const wasAway = draft?.isAwayIn(room);
+    const isQuiet = draft?.enter(room, id, ref.isAway) ?? false;
+    // A user that has joined counts as present until the event after it.
+    const isKnown = isQuiet && wasAway === true;
+    const away = this.#away(
+      id,
+      ref,
+      room,
+      isKnown,
+      draft?.isAwayIn(room) ?? ref.isAway,
+      ref.isAway,
+    );
     return {
       mutations: [
         ...rows.putRoom(id, ref, room),
         ...isQuiet ? [] : [addToCount(roomCountKey(room), 1)],
         rows.putInstanceRow({ ...session, rooms }),
       ],
-      events: [quietIf(isQuiet, newEvent(clock, "join", id, ref, room))],
+      events: [quietIf(isQuiet, newEvent(clock, "join", id, ref, room)), ...away],
     };
   }
 
@@ -94,7 +107,7 @@ export class Presence {
   leave(session: Session, room: string, drafts: UserDrafts): Planned {
     const rooms = new Set(session.rooms);
     rooms.delete(room);
-    const { mutations, events } = this.#exit(session, userRefOf(session), room, drafts, false);
+    const { mutations, events } = this.#exit(session, speakerOf(session), room, drafts, false);
     return {
       mutations: [...mutations, this.#parts.rows.putInstanceRow({ ...session, rooms })],
       events,
@@ -113,42 +126,94 @@ export class Presence {
     };
   }
 
-  /** Plans that some rooms of the session `id` learn of its change of identity. */
+  /** Plans that some rooms of the session `id` learn of its change of identity, or that it is away or back. */
   move(
     id: string,
     rooms: readonly string[],
     from: FormerIdentity,
-    to: UserRef,
+    to: Speaker,
     drafts: UserDrafts,
   ): Required<Pick<Planned, "mutations" | "events">> {
     const mutations: Deno.KvMutation[] = [];
     const events: RoomEvent[] = [];
     for (const room of rooms) {
-      const event = this.#moveIn(room, id, from, to, drafts);
-      if (event.kind === "join") mutations.push(addToCount(roomCountKey(room), 1));
-      if (event.kind === "leave") mutations.push(addToCount(roomCountKey(room), -1));
+      const told = from.user === to.user
+        ? this.#changeIn(room, id, from, to, drafts)
+        : this.#moveIn(room, id, from, to, drafts);
+      for (const { kind } of told) {
+        if (kind === "join") mutations.push(addToCount(roomCountKey(room), 1));
+        if (kind === "leave") mutations.push(addToCount(roomCountKey(room), -1));
+      }
       mutations.push(...this.#parts.rows.putRoom(id, to, room));
-      events.push(event);
+      events.push(...told);
     }
     return { mutations, events };
   }
 
+  /** The session speaks for the same user: its nickname changes, or whether it is away. */
+  #changeIn(
+    room: string,
+    id: string,
+    from: FormerIdentity,
+    to: Speaker,
+    drafts: UserDrafts,
+  ): RoomEvent[] {
+    if (from.isAway === to.isAway) return [this.#renamed(room, id, from, to)];
+    const draft = drafts.of(to);
+    const wasAway = draft?.isAwayIn(room) ?? from.isAway;
+    draft?.enter(room, id, to.isAway);
+    return this.#away(id, to, room, wasAway, draft?.isAwayIn(room) ?? to.isAway, true);
+  }
+
+  /** The session speaks for another user. */
   #moveIn(
     room: string,
     id: string,
     from: FormerIdentity,
-    to: UserRef,
+    to: Speaker,
     drafts: UserDrafts,
-  ): RoomEvent {
+  ): RoomEvent[] {
     const { clock } = this.#parts;
-    const renamed = { ...newEvent(clock, "nick", id, from, room), to };
-    if (from.user === to.user) return renamed;
-    const formerStays = drafts.of(from)?.exit(room, from.n, true) ?? false;
-    const isThere = drafts.of(to)?.enter(room, id) ?? false;
-    if (formerStays && isThere) return { ...renamed, isQuiet: true };
-    if (formerStays) return { ...newEvent(clock, "join", id, to, room), to };
-    if (isThere) return { ...newEvent(clock, "leave", id, from, room), to };
-    return renamed;
+    const [former, next] = [drafts.of(from), drafts.of(to)];
+    const formerWasAway = former?.isAwayIn(room) ?? false;
+    const formerStays = former?.exit(room, from.n, true) ?? false;
+    const wasAway = next?.isAwayIn(room) ?? false;
+    const isThere = next?.enter(room, id, to.isAway) ?? false;
+    const renamed = this.#renamed(room, id, from, to);
+    let event: RoomEvent = renamed;
+    if (formerStays && isThere) event = { ...renamed, isQuiet: true };
+    else if (formerStays) event = { ...newEvent(clock, "join", id, to, room), to: userOf(to) };
+    else if (isThere) event = { ...newEvent(clock, "leave", id, from, room), to: userOf(to) };
+    // A change of nickname keeps the state.
+    const isKnown = event === renamed ? from.isAway : wasAway;
+    return [
+      event,
+      ...this.#away(id, from, room, formerWasAway, former?.isAwayIn(room)),
+      ...this.#away(id, to, room, isKnown, next?.isAwayIn(room) ?? to.isAway),
+    ];
+  }
+
+  #renamed(room: string, id: string, from: UserRef, to: UserRef): RoomEvent {
+    return { ...newEvent(this.#parts.clock, "nick", id, from, room), to: userOf(to) };
+  }
+
+  /**
+   * Returns the event after which clients know whether a user is away in a room: `isKnown` is what they
+   * know, `isAway` what is true; `undefined`: the user is not there. If they know it, the event is quiet,
+   * and only there if lists of members must learn that the session itself is away, or back.
+   */
+  #away(
+    id: string,
+    ref: UserRef & { readonly isAway?: boolean },
+    room: string,
+    isKnown: boolean,
+    isAway: boolean | undefined,
+    isListed = false,
+  ): RoomEvent[] {
+    const isQuiet = isAway === isKnown;
+    if (isAway === undefined || isQuiet && !isListed) return [];
+    const count = Number(isQuiet ? ref.isAway : isAway);
+    return [quietIf(isQuiet, { ...newEvent(this.#parts.clock, "away", id, ref, room), count })];
   }
 
   #exit(
@@ -160,15 +225,25 @@ export class Presence {
   ): { mutations: Deno.KvMutation[]; events: RoomEvent[] } {
     const { clock, rows } = this.#parts;
     const draft = drafts.of(known);
+    const wasAway = draft?.isAwayIn(room) ?? false;
     const isQuiet = draft?.exit(room, known.n ?? draft.numberOf(id), isRemembered) ?? false;
     return {
       mutations: [
         ...rows.deleteRoom(id, room),
         ...isQuiet ? [] : [addToCount(roomCountKey(room), -1)],
       ],
-      events: [quietIf(isQuiet, newEvent(clock, "leave", id, known, room))],
+      events: [
+        quietIf(isQuiet, newEvent(clock, "leave", id, known, room)),
+        // The session may have been the only one of the user that was not away.
+        ...this.#away(id, known, room, wasAway, draft?.isAwayIn(room)),
+      ],
     };
   }
+}
+
+/** Returns only the user, as events have it. */
+function userOf({ user, nick, isRegistered }: UserRef): UserRef {
+  return { user, nick, isRegistered };
 }
 
 function quietIf(isQuiet: boolean, event: RoomEvent): RoomEvent {

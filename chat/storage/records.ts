@@ -31,11 +31,18 @@ export interface CidState {
   readonly waiting: ((outcome: Outcome, eventId?: string) => void)[];
 }
 
-/** An earlier identity of a session, and the rooms that still know the session under it. */
+/** An earlier identity or state of a session, and the rooms that still know the session so. */
 export interface Untold extends UserRef {
   /** The number of the session in the row of that user; -1 if the user is not registered. */
   readonly n: number;
   readonly rooms: ReadonlySet<string>;
+  /** Whether these rooms still know the session as away. */
+  readonly isAway: boolean;
+}
+
+/** The user that a session speaks for, and whether the session is away. */
+export interface Speaker extends UserRef {
+  readonly isAway: boolean;
 }
 
 /** A session of this instance. Its fields change as the feed delivers its operations. */
@@ -51,6 +58,8 @@ export interface Session {
   isOperator: boolean;
   /** Of an unregistered user: the users that it ignores, by ID, with their nicknames. */
   ignored: ReadonlyMap<string, string>;
+  /** Whether its client has said that nobody is there. */
+  isAway: boolean;
   /** Empty before the login. */
   nick: string;
   /** The registration that it has signed in to, as a folded nickname, or empty. */
@@ -80,7 +89,7 @@ export interface Session {
   takeoverEventId: string;
   /** The last operation seemed to fail: it may be committed all the same. */
   isUncertain: boolean;
-  /** The rooms that have not been told of the last change of identity. */
+  /** The rooms that have not been told of the last change of identity, or that it is away or back. */
   untold: Untold | undefined;
   /** Set once the session is being deleted. */
   removal: Promise<void> | undefined;
@@ -102,6 +111,7 @@ export function newRecord(
     address,
     isOperator: false,
     ignored: NO_ONE,
+    isAway: false,
     nick: "",
     account: "",
     user: id,
@@ -122,6 +132,11 @@ export function newRecord(
 /** Returns the user that a session speaks for. */
 export function userRefOf({ user, nick, account }: Session): UserRef {
   return { user, nick, isRegistered: account !== "" };
+}
+
+/** Returns the user that a session speaks for, and whether it is away. */
+export function speakerOf(session: Session): Speaker {
+  return { ...userRefOf(session), isAway: session.isAway };
 }
 
 /** Returns the user ID that events of a session have as `account`: empty if it is not registered. */
@@ -151,6 +166,7 @@ export function cidKey(kind: EventKind, cid: string): string {
     case "reaction":
     case "read":
     case "act":
+    case "away":
       return cid;
     default:
       return kind satisfies never;
@@ -258,6 +274,7 @@ export class SessionRecords {
       case "reaction":
       case "read":
       case "act":
+      case "away":
         return;
       default:
         kind satisfies never;

@@ -16,7 +16,7 @@ import {
 } from "../kv/keys.ts";
 import { eachWithTimeout, withTimeout } from "../kv/retry.ts";
 import { connectionFrom, type ProtocolName, tableValueFrom } from "../kv/values.ts";
-import type { ConnectionRecord, Session, Untold } from "./records.ts";
+import type { ConnectionRecord, Session, Speaker, Untold } from "./records.ts";
 import type { Table } from "./table.ts";
 
 /** What {@linkcode SessionRows} is made of. */
@@ -38,7 +38,7 @@ export interface ListedSession {
   readonly user: string;
   readonly since: number;
   readonly protocol: ProtocolName;
-  /** All of its rooms, also those that are not told of its last change of identity. */
+  /** All of its rooms, also those that are not told of its last change. */
   readonly rooms: ReadonlySet<string>;
   readonly untold: Untold | undefined;
   readonly tokens: readonly string[];
@@ -47,6 +47,7 @@ export interface ListedSession {
   readonly address: string;
   readonly isOperator: boolean;
   readonly ignored: ReadonlyMap<string, string>;
+  readonly isAway: boolean;
   /**
    * Those of its claims that go back to the registration `account`, if an earlier version of the program
    * wrote the row; otherwise absent. Such a session can only be removed.
@@ -79,6 +80,7 @@ export class SessionRows {
     value.protocol = protocol;
     if (session.address !== "") value.address = session.address;
     if (session.isOperator) value.operator = true;
+    if (session.isAway) value.away = true;
     if (session.ignored.size > 0) value.ignored = [...session.ignored];
     if (untold !== undefined) value.untold = { ...untold, rooms: [...untold.rooms] };
     // A row without claims stands for a session that holds its folded nickname only.
@@ -99,8 +101,13 @@ export class SessionRows {
   }
 
   /** Returns the mutations that write the row with a room of the session, and its mirror. */
-  putRoom(id: string, ref: UserRef, room: string): Deno.KvMutation[] {
-    return this.#parts.table.put(id, roomSortKey(room), tableValue(ref));
+  putRoom(id: string, speaker: Speaker, room: string): Deno.KvMutation[] {
+    const value = tableValue(speaker);
+    return this.#parts.table.put(
+      id,
+      roomSortKey(room),
+      speaker.isAway ? { ...value, away: true } : value,
+    );
   }
 
   /** Returns the mutations that remove the row with a room of the session, and its mirror. */

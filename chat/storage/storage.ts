@@ -7,7 +7,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Operation } from "../feed/batch.ts";
-import type { RoomEvent, UserRef } from "../feed/events.ts";
+import type { RoomEvent } from "../feed/events.ts";
 import type { Feed } from "../feed/feed.ts";
 import { roomSortKey } from "../kv/keys.ts";
 import type { ProtocolName, UserValue } from "../kv/values.ts";
@@ -23,9 +23,15 @@ import { findHolder, type NicknameHolder, type Ownership } from "./claims.ts";
 import { cleanUp } from "./cleanup.ts";
 import { type EndingOutcome, Endings } from "./endings.ts";
 import { Identities, type NewUsername, type OwnChange } from "./identities.ts";
-import { type Member, MemberCache, usersOf } from "./members.ts";
+import { type Member, MemberCache, membersFrom, usersOf } from "./members.ts";
 import { Presence } from "./presence.ts";
-import { type ConnectionRecord, newRecord, type Session, SessionRecords } from "./records.ts";
+import {
+  type ConnectionRecord,
+  newRecord,
+  type Session,
+  SessionRecords,
+  type Speaker,
+} from "./records.ts";
 import { Removals } from "./removal.ts";
 import { RoomLookalikes } from "./room_lookalikes.ts";
 import { Rooms } from "./rooms.ts";
@@ -75,10 +81,10 @@ export class Storage {
     const table = new Table(kv, clock);
     const rows = this.#rows = new SessionRows({ ...parts, table });
     const records = this.#records = new SessionRecords(instance);
-    this.#members = new MemberCache(clock, async (room) => {
-      const members = await table.reverseLookup(roomSortKey(room));
-      return new Map([...members].map(([id, { nick, account = "" }]) => [id, { nick, account }]));
-    });
+    this.#members = new MemberCache(
+      clock,
+      async (room) => membersFrom(await table.reverseLookup(roomSortKey(room))),
+    );
     this.#lookalikes = new RoomLookalikes(parts);
     const rooms = this.#rooms = new Rooms(kv, clock, this.#lookalikes);
     const shardOf = (room: string) => feed.shardOf(room);
@@ -197,6 +203,13 @@ export class Storage {
     return await this.#identities.saveOwn(record, change);
   }
 
+  /** See {@linkcode Identities.setAway}. */
+  async setAway(id: string, isAway: boolean): Promise<ChangeResult> {
+    const record = this.#records.get(id);
+    if (record === undefined) return refused("conflict");
+    return await this.#identities.setAway(record, isAway);
+  }
+
   /** See {@linkcode Changes.prepare}. Nothing happens if KV does not answer. */
   async prepare(id: string): Promise<void> {
     const record = this.#records.get(id);
@@ -227,7 +240,7 @@ export class Storage {
    *
    * @throws when KV cannot be read.
    */
-  async getMembers(room: string): Promise<UserRef[]> {
+  async getMembers(room: string): Promise<Speaker[]> {
     return usersOf(await this.#members.of(room));
   }
 
@@ -281,6 +294,7 @@ export class Storage {
       case "join":
       case "leave":
       case "nick":
+      case "away":
         this.#members.apply(event);
         return this.#records.apply(event, eventId);
       case "resume":

@@ -154,13 +154,14 @@ export class Takeovers {
   #recordOf(found: Resumable, fresh: string, address: string): Session {
     const { id, nick, account, user, rooms, untold, since, protocol, claims, instance, token } =
       found;
-    const { isOperator, ignored } = found;
+    const { isOperator, ignored, isAway } = found;
     // If another instance has had the session meanwhile, a record here lacks part of its messages.
     const own = instance === this.#parts.instance ? this.#parts.records.get(id) : undefined;
     return {
       ...newRecord(id, since, protocol, address),
       isOperator,
       ignored,
+      isAway,
       nick,
       account,
       user,

@@ -32,6 +32,8 @@ export class UserDraft {
   #isChanged = false;
   #sessions: UserSession[] = [];
   readonly #rooms: Map<string, readonly number[]>;
+  /** The sessions in each room that are away; no room has none. */
+  readonly #away: Map<string, readonly number[]>;
 
   constructor(user: string, { key, value, versionstamp }: Deno.KvEntryMaybe<unknown>) {
     const row = userFrom(value);
@@ -42,6 +44,7 @@ export class UserDraft {
     this.#account = row?.account ?? "";
     this.#sessions = [...row?.sessions ?? []];
     this.#rooms = new Map(row?.rooms);
+    this.#away = new Map(row?.away);
   }
 
   /** Whether the registration has ended. Its sessions are about to be ended, too. */
@@ -127,12 +130,22 @@ export class UserDraft {
     return bytes <= MAX_ROW_BYTES;
   }
 
-  /** Puts a session into a room. Returns whether another session of the user is in it. */
-  enter(room: string, id: string): boolean {
+  /** Returns whether all of the user's sessions in a room are away; `undefined` if there are none. */
+  isAwayIn(room: string): boolean | undefined {
+    const { length = 0 } = this.#rooms.get(room) ?? [];
+    return length === 0 ? undefined : this.#away.get(room)?.length === length;
+  }
+
+  /**
+   * Puts a session into a room, or changes whether it is away there. Returns whether another session of
+   * the user is in it.
+   */
+  enter(room: string, id: string, isAway: boolean): boolean {
     const n = this.numberOf(id);
     const others = (this.#rooms.get(room) ?? []).filter((each) => each !== n);
     if (others.length === 0) this.#rooms.delete(room);
     this.#rooms.set(room, [...others, n]);
+    this.#setAway(room, n, isAway);
     this.#isChanged = true;
     return others.length > 0;
   }
@@ -147,6 +160,7 @@ export class UserDraft {
     const others = numbers.filter((each) => each !== n);
     if (others.length === numbers.length) return others.length > 0;
     this.#isChanged = true;
+    this.#setAway(room, n, false);
     if (others.length === 0) this.#rooms.delete(room);
     if (others.length > 0 || isRemembered) this.#rooms.set(room, others);
     return others.length > 0;
@@ -157,8 +171,20 @@ export class UserDraft {
     const { key } = this.check;
     if (!this.#exists || !this.#isChanged) return [];
     if (this.#account === "" && this.#sessions.length === 0) return [{ type: "delete", key }];
-    const [account, sessions, rooms] = [this.#account, this.#sessions, this.#rooms];
-    return [{ type: "set", key, value: storedUser({ account, sessions, rooms }), expireIn }];
+    const value = storedUser({
+      account: this.#account,
+      sessions: this.#sessions,
+      rooms: this.#rooms,
+      away: this.#away,
+    });
+    return [{ type: "set", key, value, expireIn }];
+  }
+
+  #setAway(room: string, n: number, isAway: boolean): void {
+    const others = (this.#away.get(room) ?? []).filter((each) => each !== n);
+    const all = isAway ? [...others, n] : others;
+    if (all.length === 0) this.#away.delete(room);
+    else this.#away.set(room, all);
   }
 
   #bytesOf(room: string): number {

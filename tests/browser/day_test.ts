@@ -539,3 +539,35 @@ browserTest(
     await bob.close();
   },
 );
+
+browserTest(
+  "the list of members shows who is away, and the row keeps the focus",
+  async (browser) => {
+    await using server = await TestServer.open();
+    const ann = await opened(browser, server, "Ann");
+    // Ten minutes are short, from the next input on.
+    await ann.page.evaluate(() => {
+      const real = setTimeout;
+      const short = (run: () => void, ms?: number) => real(run, ms === 600_000 ? 300 : ms);
+      Object.assign(globalThis, { setTimeout: short });
+    });
+    const bob = await opened(browser, server, "Bob");
+    await bob.waitForText("Ann", "#members a");
+    await bob.page.focus("#members a");
+    await ann.page.bringToFront();
+    await ann.page.focus("#text");
+    await ann.page.keyboard.press("a");
+    await bob.waitForElement("#members .awayMember a");
+    const word = await bob.page.$eval(
+      ".awayMember a",
+      (link) => getComputedStyle(link, "::after").content,
+    );
+    assertEquals(word, '" away"');
+    await ann.page.keyboard.press("b");
+    await bob.waitForElement("#members li:not(.awayMember) a");
+    const focused = await bob.page.evaluate(() => document.activeElement?.matches("#members a"));
+    assertEquals(focused, true);
+    await ann.close();
+    await bob.close();
+  },
+);

@@ -66,13 +66,14 @@ Deno.test("a room delivers its own events and no others, until its listener is r
     messageEvent("e12", { room }),
     { type: "edited", id: "e13", room, text: "better", ...change },
     { type: "deleted", id: "e14", room, ...change },
+    { type: "away", id: "e15", room, ...userOf("Bob"), away: true, time: 0 },
     { type: "read", room, id: "e12" },
   ];
   await socket.deliver(...lines("red"), ...lines("blue"), directEvent("d1"));
   stop();
-  await socket.deliver(messageEvent("e15"), messageEvent("e16", { room: "blue" }));
-  assertEquals(seen, ["joined", "message", "edited", "deleted", "read"]);
-  assertEquals(texts, ["e12", "e15"]);
+  await socket.deliver(messageEvent("e16"), messageEvent("e17", { room: "blue" }));
+  assertEquals(seen, ["joined", "message", "edited", "deleted", "away", "read"]);
+  assertEquals(texts, ["e12", "e16"]);
   await client.close();
 });
 

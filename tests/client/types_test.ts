@@ -144,6 +144,8 @@ Deno.test("a TypeScript program that uses the client correctly compiles", async 
       const { events, complete } = await room.history({ before: id, limit: 10 });
       console.log(events.map(({ room, text }) => room + text), complete);
       console.log((await room.members()).members.map(({ nick, registered }) => [nick, registered]));
+      await client.setAway((await room.members()).members.every(({ away }) => away === true));
+      room.on("away", ({ room, nick, away }) => console.log(room.length, nick, away === true));
       const { kept } = await client.tell("Bob", "Hello");
       const page = await client.direct("u").history();
       console.log(kept === true, page.events.map(({ to }) => to.nick));
@@ -188,6 +190,7 @@ Deno.test("each mistake in a TypeScript program that uses the client is an error
       "TS2322",
     'new ChatClient("ws://localhost/", { nick: "Ann" }).act("lock", {});': "TS2345",
     'new ChatClient("ws://localhost/", { nick: "Ann" }).nick = "Bob";': "TS2540",
+    'new ChatClient("ws://localhost/", { nick: "Ann" }).setAway("yes");': "TS2345",
     'const id: number = (await new ChatClient("", { nick: "" }).room("").say("")).id; id;':
       "TS2322",
   };

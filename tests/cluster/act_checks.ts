@@ -78,6 +78,7 @@ export function checkObeyed(log: FeedLog, operators: ReadonlySet<string>): numbe
         break;
       case "delete":
       case "read":
+      case "away":
       case "direct":
       case "resume":
         break;

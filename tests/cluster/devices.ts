@@ -370,7 +370,7 @@ export class Device {
   }
 }
 
-/** Returns the nicknames of a list of members by their user IDs. */
-export function membersFrom(members: readonly Line[]): Map<string, string> {
-  return new Map(members.map(({ user, nick }) => [user, nick]));
+/** Returns whether the users of a list of members are away, by their IDs. */
+export function membersFrom(members: readonly Line[]): Map<string, boolean> {
+  return new Map(members.map(({ user, away = false }) => [user, away]));
 }

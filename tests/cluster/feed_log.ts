@@ -46,6 +46,10 @@ export class FeedLog {
   readonly markers = new Map<string, string>();
   /** The users that each session was. */
   readonly usersOf = new Map<string, Set<string>>();
+  /** The sessions in each room that are away. */
+  readonly #away = new Map<string, Set<string>>();
+  /** What the members of each room were told: which users are there, and whether they are away. */
+  readonly told = new Map<string, Map<string, boolean>>();
   /** Sessions that another session of the user ended. */
   readonly #ended = new Set<string>();
 
@@ -62,7 +66,12 @@ export class FeedLog {
         event: unpack(event)!,
       }));
     }).sort((a, b) => a.eventId < b.eventId ? -1 : 1);
-    for (const entry of this.entries) this.#apply(entry);
+    for (const [i, entry] of this.entries.entries()) {
+      this.#apply(entry);
+      this.#tell(entry);
+      const next = this.entries[i + 1]?.eventId.slice(0, -3);
+      if (next !== entry.eventId.slice(0, -3)) this.#checkAway(entry.eventId);
+    }
   }
 
   /** Returns the events of a room that a session of `chat.v1` receives: while it is in the room. */
@@ -145,11 +154,52 @@ export class FeedLog {
       }
       case "act":
         return;
+      case "away":
       case "resume":
-        if (event.cid === "") this.#ended.add(event.id);
+        if (event.kind === "resume" && event.cid === "") this.#ended.add(event.id);
         return;
       default:
         event.kind satisfies never;
+    }
+  }
+
+  /** Applies what an event tells of who is away. */
+  #tell({ eventId: at, event }: LoggedEvent): void {
+    const { kind, room: name, id, isQuiet, to } = event;
+    if (name === "") return;
+    const user = authorOf(event);
+    const away = this.#away.get(name) ?? new Set();
+    const told = this.told.get(name) ?? new Map<string, boolean>();
+    this.#away.set(name, away);
+    this.told.set(name, told);
+    if ((kind === "join" || kind === "leave") && to === undefined) away.delete(id);
+    const isAway = event.count === 1;
+    if (kind === "away" && this.#room(name).get(id) === user) {
+      if (isAway) away.add(id);
+      else away.delete(id);
+    }
+    if (isQuiet) return;
+    if (kind === "away") {
+      assertEquals(told.get(user), !isAway, `${at}: what was told of ${user} in ${name}`);
+      told.set(user, isAway);
+    } else if (kind === "join") told.set(to?.user ?? user, false);
+    else if (kind === "leave") told.delete(user);
+    else if (kind === "nick") {
+      const before = told.get(user)!;
+      told.delete(user);
+      told.set(to!.user, before);
+    }
+  }
+
+  /** Checks that rooms were told who is there and away, at the end of a commit. */
+  #checkAway(at: string): void {
+    for (const [name, room] of this.rooms) {
+      const users = new Map<string, boolean>();
+      for (const [session, user] of room) {
+        const isAway = this.#away.get(name)?.has(session) ?? false;
+        users.set(user, isAway && (users.get(user) ?? true));
+      }
+      assertEquals(this.told.get(name) ?? new Map(), users, `${at}: who is away in ${name}`);
     }
   }
 

@@ -167,6 +167,10 @@ export class People {
     if (marker !== undefined) void device.ask({ type: "read", ...marker });
   }
 
+  comeAndGo(device: Device): void {
+    void device.ask({ type: "away", away: this.#random.percent(60) });
+  }
+
   rename(device: Device): void {
     if (device.isChanging) return;
     const { nick } = device;
@@ -277,6 +281,7 @@ const DEEDS: readonly [number, Act][] = [
   [10, People.prototype.whisper],
   [12, People.prototype.revise],
   [6, People.prototype.markRead],
+  [8, People.prototype.comeAndGo],
   [4, People.prototype.rename],
   [8, People.prototype.signIn],
   [6, People.prototype.register],

@@ -32,8 +32,8 @@ export interface RoomView {
   missed: Line[] | undefined;
   /** The server has told that the session is not in the room, and that events may be missing. */
   isCut: boolean;
-  /** The members by their user IDs, from a `members` reply and the events after it. */
-  members: Map<string, string> | undefined;
+  /** The members by their user IDs, and whether they are away, from a `members` reply and the events after it. */
+  members: Map<string, boolean> | undefined;
 }
 
 /** A time during which a session was one user, as far as the client knows. */
@@ -365,18 +365,21 @@ function joinedIn({ rooms }: Line): string[] {
   return rooms.filter(({ joined }: Line) => joined).map(({ room }: Line) => room);
 }
 
-function foldMembers({ members }: RoomView, { type, user, nick, to }: Line): void {
+function foldMembers({ members }: RoomView, { type, user, away, to }: Line): void {
   if (members === undefined) return;
   switch (type) {
     case "joined":
-      members.set(user, nick);
+      members.set(user, false);
       break;
     case "left":
       members.delete(user);
       break;
     case "nick":
-      members.delete(user);
-      members.set(to.user, to.nick);
+      members.set(to.user, members.get(user) ?? false);
+      if (to.user !== user) members.delete(user);
+      break;
+    case "away":
+      members.set(user, away);
       break;
   }
 }

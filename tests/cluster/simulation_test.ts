@@ -236,12 +236,8 @@ class Simulation {
       const { members } = await device.ask({ type: "members", room });
       const asked = membersFrom(members);
       const what = `${device.name}: the members of ${room}`;
-      assertEquals(new Set(asked.keys()), log.membersOf(room), what);
-      assertEquals(
-        new Set(session.view(room).members!.keys()),
-        new Set(asked.keys()),
-        `${what}, from events`,
-      );
+      assertEquals(asked, log.told.get(room), what);
+      assertEquals(session.view(room).members, asked, `${what}, from events`);
       if (!this.#keepsHistory) continue;
       const events = await history(device, { room });
       assertEquals(events.map(stateOf), lastStates(log.saidIn(room)), `${device.name}: ${room}`);

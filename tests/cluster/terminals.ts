@@ -159,6 +159,7 @@ function lineOf(event: RoomEvent, isOwn: boolean): string {
     case "delete":
     case "reaction":
     case "read":
+    case "away":
     case "resume":
       return "";
     default:

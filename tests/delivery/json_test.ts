@@ -59,6 +59,9 @@ Deno.test("encodeJson writes every other kind of event with its documented field
     room: "red",
     id: "id0",
   });
+  const away = { type: "away", ...where, room: "red", id: "id1", time: 0 };
+  assertEquals(encoded(event("away", "1", "", "red", { count: 1 })), { ...away, away: true });
+  assertEquals(encoded(event("away", "1", "", "red", { count: 0 })), { ...away, away: false });
   assertEquals(encodeJson(event("resume", "1"), "id1"), "");
 });
 

@@ -48,6 +48,8 @@ const EVENTS: readonly RoomEvent[] = [
   event("direct", { room: "", text: "psst", to: ANN, editedAt: 8, reactions: "0:A" }),
   event("reaction", { text: "❤️", target: "i001", count: 1 }),
   event("reaction", { room: "", text: "👍", target: "i001", to: ANN, count: 200, isRemoved: true }),
+  event("away", { account: "B", count: 1 }),
+  event("away", { count: 0, isQuiet: true }),
 ];
 
 Deno.test("pack and unpack keep every field of every kind of event", () => {

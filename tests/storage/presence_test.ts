@@ -43,16 +43,16 @@ class Simulation {
   #next = 100;
   #hasFaults = true;
   /** KV answers no commit, but carries out some of them. */
-  #isAway = false;
+  #isDown = false;
 
   constructor(kv: Deno.Kv, seed: number) {
     this.#random = new Random(seed);
     this.#plain = kv;
     this.#kv = interceptCommits(kv, async (commit) => {
-      if (this.#isAway && this.#random.percent(50)) throw new Error("away");
+      if (this.#isDown && this.#random.percent(50)) throw new Error("down");
       if (this.#hasFaults && this.#random.percent(3)) throw new Error("Too many mutations");
       const result = await commit();
-      if (this.#isAway) throw new Error("away");
+      if (this.#isDown) throw new Error("down");
       if (this.#hasFaults && this.#random.percent(3)) throw new Error("the answer was lost");
       return result;
     });
@@ -70,11 +70,11 @@ class Simulation {
   async step(): Promise<void> {
     const count = 1 + this.#random.below(6);
     // Perhaps one of them twice: another socket takes it over, or its user ends it.
-    this.#isAway = this.#random.percent(8);
+    this.#isDown = this.#random.percent(8);
     const busy = Array.from({ length: count }, () => this.#pick());
     const acting = Promise.all(busy.map((session) => this.#act(session)));
-    if (this.#isAway) await delay(this.#clock, OUTAGE_MS);
-    this.#isAway = false;
+    if (this.#isDown) await delay(this.#clock, OUTAGE_MS);
+    this.#isDown = false;
     await acting;
     if (this.#random.percent(3)) await this.#crash();
   }
@@ -113,7 +113,8 @@ class Simulation {
     }
     const kind = random.below(100);
     const room = random.pick(ROOMS);
-    if (kind < 40) await storage.setRoom(id, room);
+    if (kind < 12) await storage.setAway(id, random.percent(60));
+    else if (kind < 40) await storage.setRoom(id, room);
     else if (kind < 60) await storage.removeRoom(id, room);
     else if (kind < 80) await storage.setUsername(id, this.#username(id));
     else if (kind < 84) await this.#end(session);
@@ -176,17 +177,26 @@ async function assertConsistent(kv: Deno.Kv, simulation: Simulation, told: ToldR
   const rooms = [...ROOMS, "the end"];
   const counts = await storage.listRooms();
   for (const room of rooms) {
-    const members = new Set<string>();
+    const members = new Set<string>(), present = new Set<string>();
     for await (
-      const { key, value } of kv.list<{ account?: string }>({
+      const { key, value } of kv.list<{ account?: string; away?: boolean }>({
         prefix: ["reverse_lookup", `room_${room}`],
       })
-    ) members.add(value.account ?? String(key[2]));
+    ) {
+      const user = value.account ?? String(key[2]);
+      members.add(user);
+      if (value.away !== true) present.add(user);
+    }
+    const away = [...members.difference(present)].sort();
+    assertEquals(told.awayIn(room), away, `told to be away in ${room}`);
     assertEquals(told.usersIn(room), [...members].sort(), `told of ${room}`);
     assertEquals(counts.get(room) ?? 0, members.size, `the count of ${room}`);
     for (const server of simulation.servers) {
-      const listed = (await server.storage.getMembers(room)).map(({ user }) => user);
-      assertEquals(listed.sort(), [...members].sort(), `the members of ${room}`);
+      const listed = await server.storage.getMembers(room);
+      const users = listed.map(({ user }) => user).sort();
+      assertEquals(users, [...members].sort(), `the members of ${room}`);
+      const absent = listed.filter(({ isAway }) => isAway).map(({ user }) => user).sort();
+      assertEquals(absent, away, `those away in ${room}`);
     }
   }
   for (const [, user] of ACCOUNTS) {

@@ -39,6 +39,8 @@ async function assertTold(server: Awaited<ReturnType<typeof openStorage>>, rooms
   for (const room of rooms) {
     const members = (await server.storage.getMembers(room)).map(({ user }) => user).sort();
     assertEquals(told.usersIn(room), members, room);
+    const away = (await server.storage.getMembers(room)).filter(({ isAway }) => isAway);
+    assertEquals(told.awayIn(room), away.map(({ user }) => user).sort(), room);
     assertEquals(counts.get(room) ?? 0, members.length, room);
   }
 }
@@ -147,6 +149,39 @@ for (const to of [named("Anna"), signedIn("Bob", "B")]) {
     for await (const guard of kv.list({ prefix: key })) await kv.delete(guard.key);
   });
 }
+
+Deno.test("Storage finishes telling that a session is away, also after a takeover", async () => {
+  for (const takesOver of [false, true]) {
+    using kv = await Deno.openKv(":memory:");
+    const faults = refusingKv(kv);
+    await using other = await openStorage(kv, "01B");
+    await other.share();
+    await using server = await openStorage(faults.kv, "01A");
+    await server.share();
+    await server.person("1", signedIn("Ann", "A", "token"), ...ROOMS);
+    await server.person("2", signedIn("Ann", "A"), ...ROOMS.slice(5, 15));
+    faults.refuseAfter(3);
+    assertEquals((await server.storage.setAway("1", true)).outcome, "done");
+    const { isAway, untold } = server.storage.session("1")!;
+    assert(isAway && untold !== undefined && untold.rooms.size < ROOMS.length && !untold.isAway);
+    // As long as the rest cannot be told, the next change fails.
+    assertEquals((await server.storage.setAway("1", false)).outcome, "failed");
+    faults.accept();
+    const { storage } = takesOver ? other : server;
+    if (takesOver) {
+      const found = await storage.findResumable("token");
+      assertEquals((await storage.takeOver(found!, "fresh")).outcome, "done");
+    }
+    // It is away already: the change only finishes what was begun.
+    assertEquals((await storage.setAway("1", true)).outcome, "done");
+    assertEquals(storage.session("1")!.untold, undefined);
+    await assertTold(server);
+    for (const [i, room] of ROOMS.entries()) {
+      const members = await storage.getMembers(room);
+      assertEquals(members.map((each) => each.isAway), [i < 5 || i >= 15], room);
+    }
+  }
+});
 
 Deno.test("Storage.deleteConnection finishes a removal of which half failed", async () => {
   using kv = await Deno.openKv(":memory:");

@@ -9,10 +9,17 @@ import { short } from "./storage.ts";
 /** The users in each room, by what the rooms were told. */
 export class ToldRooms {
   readonly #rooms = new Map<string, Set<string>>();
+  /** Those who are away, each after the name of the room. */
+  readonly #away = new Set<string>();
 
   /** Returns the users in a room, sorted. */
   usersIn(room: string): string[] {
     return [...this.#of(room)].sort();
+  }
+
+  /** Returns the users in a room who are away, sorted. */
+  awayIn(room: string): string[] {
+    return this.usersIn(room).filter((user) => this.#away.has(`${room} ${user}`));
   }
 
   /** Applies an event. */
@@ -25,17 +32,32 @@ export class ToldRooms {
       case "join":
         assert(users.has(author) === (isQuiet ?? false), text);
         users.add(author);
+        if (!isQuiet) this.#away.delete(`${room} ${to?.user ?? author}`);
         break;
       case "leave":
         assert(users.has(author), text);
-        if (!isQuiet) users.delete(author);
+        if (!isQuiet) {
+          users.delete(author);
+          this.#away.delete(`${room} ${author}`);
+        }
         break;
       case "nick":
         assert(users.has(author), text);
         assert(to!.user === author || users.has(to!.user) === (isQuiet ?? false), text);
-        if (!isQuiet) users.delete(author);
+        if (!isQuiet) {
+          users.delete(author);
+          if (this.#away.delete(`${room} ${author}`)) this.#away.add(`${room} ${to!.user}`);
+        }
         users.add(to!.user);
         break;
+      case "away": {
+        if (isQuiet) break;
+        const name = `${room} ${author}`;
+        assert(users.has(author) && this.#away.has(name) === (event.count === 0), text);
+        if (event.count === 1) this.#away.add(name);
+        else this.#away.delete(name);
+        break;
+      }
       default:
     }
     if (to !== undefined) assert(users.has(to.user), text);
