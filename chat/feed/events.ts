@@ -215,14 +215,10 @@ export function unpack(stored: unknown): RoomEvent | undefined {
     case "read":
       return { ...event, target: String(own[0]), to: userFrom(own.slice(1)) };
     case "reaction": {
-      const [target, isRemoved, count, ...user] = own;
-      return {
-        ...event,
-        target: String(target),
-        isRemoved: isRemoved === 1 || undefined,
-        count: Number(count),
-        to: userFrom(user),
-      };
+      const [target, removed, count, ...user] = own;
+      const isRemoved = removed === 1 || undefined;
+      const to = userFrom(user);
+      return { ...event, target: String(target), isRemoved, count: Number(count), to };
     }
     case "away":
       return { ...event, count: own[0] === 1 ? 1 : 0, isQuiet: own[1] === 1 || undefined };
