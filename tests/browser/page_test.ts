@@ -285,9 +285,12 @@ browserTest(
         .filter(({ name }) => !name.startsWith("data:"))
         .map(({ name, encodedBodySize }): [string, number] => [name, encodedBodySize])
     );
-    // What is loaded when it is needed is no part of the first view.
-    const onDemand = /on_demand|invite/;
-    const first = loaded.filter(([url]) => !onDemand.test(url));
+    // The first view is the document and what it names. What is loaded when it is needed is no part of it.
+    const document = String(ASSETS.get("/")!.body);
+    const first = loaded.filter(([url]) => {
+      const { pathname } = new URL(url);
+      return pathname === "/" || document.includes(`"${pathname}"`);
+    });
     const sizes = first.map(([url, gzip]) => {
       const asset = ASSETS.get(new URL(url).pathname);
       if (asset === undefined || gzip === 0) throw new Error(`${url} is no file of the page`);
