@@ -1,5 +1,5 @@
 /**
- * The reactions to messages: a handful of emoji, and how a message holds who has reacted with which.
+ * The emoji with which users react to messages, and the form in which a message holds them.
  *
  * A message holds them as one short text, because names of fields would double its row. This file decides
  * neither who may react nor who is told.

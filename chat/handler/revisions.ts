@@ -13,7 +13,7 @@ import { isEventId, isMessage } from "../history/streams.ts";
 import type { Moderation } from "../moderation/moderation.ts";
 import { conversationOf, type Stream } from "../kv/keys.ts";
 import type { Place } from "../storage/read_markers.ts";
-import { accountOf } from "../storage/records.ts";
+import { accountOf, type Session } from "../storage/records.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Connection } from "../connections/connection.ts";
 import type { RoomNames } from "./room_names.ts";
@@ -63,17 +63,15 @@ export class Revisions {
     { session, limiter }: Connection,
     { place, target, text }: RevisionRequest,
   ): Promise<Result<{ eventId?: string }>> {
-    const { storage, history, roomNames, moderation, clock, editMs } = this.#parts;
+    const { storage, history, moderation, clock, editMs } = this.#parts;
     if (editMs === 0) return rejection.editOff;
-    if (history.retentionMs === 0) return rejection.historyOff;
-    const room = "room" in place ? roomNames.find(place.room, session.rooms) : "";
-    if (room === undefined) return rejection.notInThatRoom("room" in place ? place.room : "");
-    if (!isEventId(target)) return rejection.noSuchMessage;
+    const found = this.#locate(session, place, target);
+    if (!found.ok) return found;
+    const { room, stream } = found;
     const why = text === undefined || room === "" ? undefined : moderation.maySay(session, room);
     if (why !== undefined) return why;
     const waitMs = limiter?.takeFor(destinationOf(place, room), text ?? "") ?? 0;
     if (waitMs > 0) return rejection.tooFast(true, waitMs);
-    const stream = streamOf(session.user, place, room);
     const message = (await history.find(stream, target))?.event;
     if (message === undefined || !isTextOf(session.user, message)) return rejection.noSuchMessage;
     if (clock.now() - message.time > editMs) return rejection.editTooLate;
@@ -118,16 +116,14 @@ export class Revisions {
     { session, limiter }: Connection,
     { place, target, emoji, isAdded }: ReactionRequest,
   ): Promise<Result<{ eventId?: string }>> {
-    const { storage, history, roomNames, moderation, clock } = this.#parts;
-    if (history.retentionMs === 0) return rejection.historyOff;
-    const room = "room" in place ? roomNames.find(place.room, session.rooms) : "";
-    if (room === undefined) return rejection.notInThatRoom("room" in place ? place.room : "");
-    if (!isEventId(target)) return rejection.noSuchMessage;
+    const { storage, history, moderation, clock } = this.#parts;
+    const found = this.#locate(session, place, target);
+    if (!found.ok) return found;
+    const { room, stream } = found;
     const why = room === "" ? undefined : moderation.whyConflict(session, room);
     if (why !== undefined) return why;
     const waitMs = limiter?.takeFor(destinationOf(place, room), emoji) ?? 0;
     if (waitMs > 0) return rejection.tooFast(true, waitMs);
-    const stream = streamOf(session.user, place, room);
     const find = async () => {
       const message = (await history.find(stream, target))?.event;
       return message?.deletedAt === undefined ? message : undefined;
@@ -162,11 +158,23 @@ export class Revisions {
     if (present === undefined) return rejection.noSuchMessage;
     return isSo(present) ? { ok: true } : rejection.tooManyReactions;
   }
-}
 
-/** Returns the row of history and the room of a place that a client may revise. */
-function streamOf(user: string, place: Place, room: string): Stream {
-  return "user" in place ? ["conversation", conversationOf(user, place.user)] : ["log", room];
+  /** Returns the room (empty: none) and the stream of history in which a message would be. */
+  #locate(
+    session: Session,
+    place: Place,
+    target: string,
+  ): Result<{ room: string; stream: Stream }> {
+    const { history, roomNames } = this.#parts;
+    if (history.retentionMs === 0) return rejection.historyOff;
+    const room = "room" in place ? roomNames.find(place.room, session.rooms) : "";
+    if (room === undefined) return rejection.notInThatRoom("room" in place ? place.room : "");
+    if (!isEventId(target)) return rejection.noSuchMessage;
+    const stream: Stream = "user" in place
+      ? ["conversation", conversationOf(session.user, place.user)]
+      : ["log", room];
+    return { ok: true, room, stream };
+  }
 }
 
 function destinationOf(place: Place, room: string): string {

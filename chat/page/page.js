@@ -193,8 +193,8 @@ class Page {
   /** Says why a moderator has ended the session. @param {string} reason */
   async #removed(reason) {
     // Without an act that concerns the user the address is banned.
-    const refusal = this.#notice.text ? undefined : await fetch("/ws").catch(() => undefined);
-    const text = refusal?.status === 403 ? await refusal.text() : this.#notice.text;
+    const refusal = this.#notice.text ? undefined : await refusalFor().catch(() => undefined);
+    const text = refusal?.status === 403 ? refusal.text : this.#notice.text;
     this.#openLogin({ code: reason, message: text || "A moderator ended your session." });
   }
 
@@ -258,7 +258,7 @@ class Page {
   async #explainOffline(retryAt) {
     const { client } = this.#chat ?? {};
     const token = browserStorage.get("token");
-    const { status, text, seconds } = await refusalFor(token);
+    const { status, text, seconds } = await refusalFor();
     if (client?.state !== "offline") return;
     switch (status) {
       case 401: {

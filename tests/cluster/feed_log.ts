@@ -120,16 +120,8 @@ export class FeedLog {
         return this.#move(id, event);
       case "message":
       case "action":
-        this.#checkPresent(id, event);
-        this.messages.set(id, {
-          id,
-          event,
-          texts: [event.text],
-          isDeleted: false,
-          reactions: new Set(),
-        });
-        return;
       case "direct":
+        if (event.kind !== "direct") this.#checkPresent(id, event);
         this.messages.set(id, {
           id,
           event,
